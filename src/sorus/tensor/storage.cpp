@@ -1,0 +1,164 @@
+#include "sorus/tensor/storage.h"
+
+#include <sys/mman.h>
+
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cstdlib>
+#include <mutex>
+#include <vector>
+
+#include "sorus/base/error.h"
+
+namespace sorus {
+namespace {
+
+constexpr size_t kAlignment = 64;
+constexpr size_t kHugePage = size_t{2} << 20;
+
+// Blocks are rounded up to one of four sizes per power of two: at most 25% is lost, and a freed block fits the next
+// request of about its size.
+size_t rounded(size_t n) {
+  if (n <= kAlignment) return kAlignment;
+  size_t quarter = std::max(kAlignment, std::bit_floor(n - 1) / 4);
+  return (n + quarter - 1) / quarter * quarter;
+}
+size_t bin_of(size_t size) {  // size is a rounded one
+  size_t power = std::bit_width(size) - 1;
+  return power * 4 + ((size >> (power - 2)) & 3);
+}
+
+struct Arena {
+  std::mutex mutex;
+  std::array<std::vector<void*>, 256> bins;
+  std::atomic<size_t> in_use{0}, peak{0}, cached{0};
+
+  static Arena& instance() {
+    static Arena* arena = new Arena;  // never destroyed: tensors in static storage may outlive everything
+    return *arena;
+  }
+
+  void* allocate(size_t n) {
+    size_t size = rounded(n);
+    size_t now = in_use.fetch_add(size, std::memory_order_relaxed) + size;
+    for (size_t p = peak.load(std::memory_order_relaxed); now > p && !peak.compare_exchange_weak(p, now);) {
+    }
+    {
+      std::lock_guard lock(mutex);
+      auto& bin = bins[bin_of(size)];
+      if (!bin.empty()) {
+        void* block = bin.back();
+        bin.pop_back();
+        cached.fetch_sub(size, std::memory_order_relaxed);
+        return block;
+      }
+    }
+    bool huge = size >= 2 * kHugePage;
+    void* block = std::aligned_alloc(huge ? kHugePage : kAlignment,
+                                     huge ? (size + kHugePage - 1) / kHugePage * kHugePage : size);
+    if (!block) {
+      in_use.fetch_sub(size);
+      empty();
+      fail<Error>("out of memory: {} bytes asked for, {} in use", n, in_use.load());
+    }
+    if (huge) madvise(block, size, MADV_HUGEPAGE);
+    return block;
+  }
+
+  void free(void* block, size_t n) {
+    size_t size = rounded(n);
+    in_use.fetch_sub(size, std::memory_order_relaxed);
+    std::lock_guard lock(mutex);
+    bins[bin_of(size)].push_back(block);
+    cached.fetch_add(size, std::memory_order_relaxed);
+  }
+
+  void empty() {
+    std::lock_guard lock(mutex);
+    for (auto& bin : bins) {
+      for (void* block : bin) std::free(block);
+      bin.clear();
+    }
+    cached = 0;
+  }
+};
+
+struct FreeList {
+  static constexpr size_t kClasses = 16, kStep = 64, kKeep = 256;
+  std::array<std::vector<void*>, kClasses> lists;
+  ~FreeList();
+};
+thread_local bool free_list_gone = false;
+thread_local FreeList free_list;
+FreeList::~FreeList() {
+  free_list_gone = true;
+  for (auto& list : lists)
+    for (void* p : list) ::operator delete(p);
+}
+
+}  // namespace
+
+void* allocate_small(size_t size) {
+  size_t c = (size + FreeList::kStep - 1) / FreeList::kStep;
+  if (c < FreeList::kClasses && !free_list_gone) {
+    auto& list = free_list.lists[c];
+    if (!list.empty()) {
+      void* p = list.back();
+      list.pop_back();
+      return p;
+    }
+  }
+  return ::operator new(c * FreeList::kStep);
+}
+
+void free_small(void* p, size_t size) {
+  size_t c = (size + FreeList::kStep - 1) / FreeList::kStep;
+  if (c < FreeList::kClasses && !free_list_gone && free_list.lists[c].size() < FreeList::kKeep)
+    free_list.lists[c].push_back(p);
+  else
+    ::operator delete(p);
+}
+
+void* Storage::operator new(size_t size) { return allocate_small(size); }
+void Storage::operator delete(void* p) { free_small(p, sizeof(Storage)); }
+
+namespace {
+// Tiny results (scalars, small vectors) live in the free lists too, without a lock.
+constexpr size_t kTiny = 512;
+}  // namespace
+
+Ref<Storage> Storage::allocate(size_t nbytes) {
+  void* data = nbytes <= kTiny ? allocate_small(std::max<size_t>(nbytes, 1)) : Arena::instance().allocate(nbytes);
+  return Ref<Storage>(new Storage(Kind::owned, static_cast<std::byte*>(data), nbytes, true));
+}
+
+Ref<Storage> Storage::wrap(void* data, size_t nbytes, std::function<void()> release, bool writable) {
+  Ref<Storage> s(new Storage(Kind::wrapped, static_cast<std::byte*>(data), nbytes, writable));
+  s->release_ = std::move(release);
+  return s;
+}
+
+Ref<Storage> Storage::abstract(size_t nbytes) {
+  return Ref<Storage>(new Storage(Kind::abstract, nullptr, nbytes, true));
+}
+
+Storage::~Storage() {
+  if (kind_ == Kind::owned) {
+    if (nbytes_ <= kTiny)
+      free_small(data_, std::max<size_t>(nbytes_, 1));
+    else
+      Arena::instance().free(data_, nbytes_);
+  } else if (release_) {
+    release_();
+  }
+}
+
+MemoryStats memory_stats() {
+  Arena& a = Arena::instance();
+  return {a.in_use, a.peak, a.cached};
+}
+void reset_peak_memory() { Arena::instance().peak = Arena::instance().in_use.load(); }
+void empty_cache() { Arena::instance().empty(); }
+
+}  // namespace sorus
