@@ -1,0 +1,13 @@
+# tests/cpp/**/*_test.cpp become one program; ctest runs each of its tests in a process of its own.
+find_package(GTest REQUIRED)
+find_package(rapidcheck REQUIRED)
+include(GoogleTest)
+
+file(GLOB_RECURSE test_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/cpp/*_test.cpp)
+if(test_sources)
+  add_executable(sorus_tests ${test_sources})
+  target_include_directories(sorus_tests PRIVATE ${PROJECT_SOURCE_DIR}/tests/cpp)
+  target_link_libraries(sorus_tests PRIVATE sorus sorus_options rapidcheck GTest::gtest_main)
+  target_compile_definitions(sorus_tests PRIVATE SORUS_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  gtest_discover_tests(sorus_tests DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 120)
+endif()
