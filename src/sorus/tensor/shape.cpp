@@ -113,12 +113,15 @@ Shape infer_reshape(int64_t count, IntSpan target, std::string_view what) {
 }
 
 bool may_overlap(IntSpan shape, IntSpan strides) {
-  SmallVector<std::pair<int64_t, int64_t>, 6> dims;  // stride, size
+  struct Dim {
+    int64_t stride, size;
+  };
+  SmallVector<Dim, 6> dims;
   for (size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] == 0) return false;
     if (shape[i] > 1) dims.push_back({std::abs(strides[i]), shape[i]});
   }
-  std::sort(dims.begin(), dims.end());
+  std::sort(dims.begin(), dims.end(), [](Dim a, Dim b) { return a.stride < b.stride; });
   int64_t reach = 0;  // the furthest element the smaller strides get to
   for (auto [stride, size] : dims) {
     if (stride <= reach) return true;
