@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# scripts/lint.sh [--fix] [--build FOLDER] [all]
+# Checks formatting, clang-tidy, ruff and mypy, and goes on after a failure so that one run shows everything.
+# clang-tidy is slow: it takes the sources that differ from main, or with `all` every source. --fix only formats.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+build=build fix= all=
+while [ $# -gt 0 ]; do
+  case $1 in
+    --fix) fix=1 ;;
+    --build) build=$2; shift ;;
+    all) all=1 ;;
+    *) echo "unknown option $1" >&2; exit 2 ;;
+  esac
+  shift
+done
+
+python=.venv/bin/python
+mapfile -t sources < <(git ls-files --cached --others --exclude-standard '*.cpp' '*.h' | sort -u)
+folders=(python scripts tests benchmarks examples)
+
+if [ -n "$fix" ]; then
+  [ ${#sources[@]} = 0 ] || clang-format-14 -i "${sources[@]}"
+  $python -m ruff format -q "${folders[@]}" && $python -m ruff check -q --fix "${folders[@]}"
+  exit
+fi
+
+failed=()
+check() {  # check NAME COMMAND...
+  echo "== $1"
+  "${@:2}" || failed+=("$1")
+}
+[ ${#sources[@]} = 0 ] || check clang-format clang-format-14 --dry-run -Werror "${sources[@]}"
+check "ruff format" $python -m ruff format --check -q "${folders[@]}"
+check ruff $python -m ruff check -q "${folders[@]}"
+check mypy $python -m mypy
+
+if [ -n "$all" ]; then
+  mapfile -t tidy < <(printf '%s\n' "${sources[@]}" | grep '^src/.*\.cpp$')
+else
+  mapfile -t tidy < <({ git diff --name-only main -- 'src/*.cpp'; git ls-files --others --exclude-standard 'src/*.cpp'; } |
+    while read -r file; do [ -e "$file" ] && echo "$file"; done | sort -u)
+fi
+if [ ${#tidy[@]} -gt 0 ]; then
+  check clang-tidy sh -c 'printf "%s\n" "$@" | xargs -n 1 -P "$(nproc)" clang-tidy-14 -p "$0" --quiet' "$build" "${tidy[@]}"
+fi
+
+if [ ${#failed[@]} -gt 0 ]; then
+  printf -v list '%s, ' "${failed[@]}"
+  echo "lint: failed: ${list%, }"
+  exit 1
+fi
+echo "lint: all fine"
