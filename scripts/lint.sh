@@ -17,11 +17,10 @@ done
 
 python=.venv/bin/python
 mapfile -t sources < <(git ls-files --cached --others --exclude-standard '*.cpp' '*.h' | sort -u)
-folders=(python scripts tests benchmarks examples)
 
 if [ -n "$fix" ]; then
   [ ${#sources[@]} = 0 ] || clang-format-14 -i "${sources[@]}"
-  $python -m ruff format -q "${folders[@]}" && $python -m ruff check -q --fix "${folders[@]}"
+  $python -m ruff format -q . && $python -m ruff check -q --fix .
   exit
 fi
 
@@ -31,8 +30,8 @@ check() {  # check NAME COMMAND...
   "${@:2}" || failed+=("$1")
 }
 [ ${#sources[@]} = 0 ] || check clang-format clang-format-14 --dry-run -Werror "${sources[@]}"
-check "ruff format" $python -m ruff format --check -q "${folders[@]}"
-check ruff $python -m ruff check -q "${folders[@]}"
+check "ruff format" $python -m ruff format --check -q .
+check ruff $python -m ruff check -q .
 check mypy $python -m mypy
 
 if [ -n "$all" ]; then

@@ -47,7 +47,7 @@ def run(name: str, command: list[str], report: Path, fine: set[int]) -> tuple[Co
     print(f"== {name}", flush=True)
     report.unlink(missing_ok=True)
     # Several test processes share the cores: threads that spin while they wait would slow each other tenfold.
-    environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
+    environment = {"OMP_WAIT_POLICY": "passive", "SORUS_BUILD": str(report.parent), **os.environ}
     status = subprocess.run(command, cwd=ROOT, env=environment).returncode
     counts, failed = read_junit(report)
     if status not in fine and not failed:
@@ -67,7 +67,7 @@ def main() -> int:
     if options.only != "python":
         report = build / "ctest.xml"
         command = ["ctest", "--test-dir", str(build), "--output-on-failure", "--progress", "-j", str(os.cpu_count())]
-        results["C++"] = run("ctest", command + ["--output-junit", str(report)], report, {0})
+        results["C++"] = run("ctest", [*command, "--output-junit", str(report)], report, {0})
     if options.only != "cpp":
         report = build / "pytest.xml"
         command = [sys.executable, "-m", "pytest", f"--junitxml={report}", *pytest_options]

@@ -56,7 +56,7 @@ def test_the_list_has_an_order() -> None:
     [
         ("sorus/graph/graph.h", '#include "sorus/tensor/tensor.h"', True),
         ("sorus/tensor/tensor.h", '#include "sorus/graph/graph.h"', False),
-        ("sorus/graph/node.cpp", '#  include <sorus/ops.h>', False),
+        ("sorus/graph/node.cpp", "#  include <sorus/ops.h>", False),
         ("sorus/derive/cost.cpp", '#include "sorus/ops.h"', True),
         ("sorus/surprise/a.h", "", False),
     ],
