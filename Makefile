@@ -4,6 +4,9 @@ BUILD_TYPE ?= Release
 PYTHON_ENV = .venv/bin
 SHELL = /bin/bash
 
+# Some targets are ahead of the part of Sorus that they run; they say so before they install or build anything.
+need = @test -e $(1) || { echo "make $@: not there yet: it needs $(1)" >&2; exit 1; }
+
 .DEFAULT_GOAL = help
 .PHONY: help setup build demo test bench docs format lint clean
 
@@ -17,18 +20,24 @@ build: setup  ## build everything: .venv/bin/sorus, and a .venv/bin/python that 
 	@[ $(BUILD)/build.ninja -nt .venv/bin/sorus ] || cmake -S . -B $(BUILD) -G Ninja -DCMAKE_BUILD_TYPE=$(BUILD_TYPE)
 	@cmake --build $(BUILD)
 
-demo: build  ## train a small GPT on real text for two minutes, then write with it (ARGS: more options of `sorus train gpt`)
+demo:  ## train a small GPT on real text for two minutes, then write with it (ARGS: more options of `sorus train gpt`)
+	$(call need,python/sorus/cli)
+	@$(MAKE) --no-print-directory build
 	@$(PYTHON_ENV)/sorus train gpt --minutes 2 --out out/demo $(ARGS)
 	@$(PYTHON_ENV)/sorus generate out/demo
 
 test: build  ## run all tests, C++ and Python; ends with the counts (ARGS: -k and other options of pytest)
 	@$(PYTHON_ENV)/python scripts/run_tests.py --build $(BUILD) $(ARGS)
 
-bench: build  ## measure against PyTorch and JAX, which are installed into an environment of their own
+bench:  ## measure against PyTorch and JAX, which are installed into an environment of their own
+	$(call need,benchmarks/run.py)
+	@$(MAKE) --no-print-directory build
 	@scripts/setup.sh peers
 	@$(PYTHON_ENV)/python benchmarks/run.py $(ARGS)
 
-docs: build  ## print the operator pages into docs/operators
+docs:  ## print the operator pages into docs/operators
+	$(call need,scripts/print_operator_pages.py)
+	@$(MAKE) --no-print-directory build
 	@$(PYTHON_ENV)/python scripts/print_operator_pages.py
 
 format:  ## format C++ and Python

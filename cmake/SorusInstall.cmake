@@ -1,10 +1,6 @@
 # `cmake --install`: library, headers and SorusConfig.cmake. A wheel gets the same, inside the package `sorus`.
 include(CMakePackageConfigHelpers)
 
-if(SKBUILD)
-  set(CMAKE_INSTALL_LIBDIR sorus/lib)
-  set(CMAKE_INSTALL_INCLUDEDIR sorus/include)
-endif()
 set(config_folder ${CMAKE_INSTALL_LIBDIR}/cmake/Sorus)
 
 install(TARGETS sorus EXPORT SorusTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}

@@ -107,7 +107,10 @@ sorus_flags_by_name(${other_sources})
 add_library(sorus SHARED ${other_sources} $<TARGET_OBJECTS:sorus_core> ${kernel_objects})
 add_library(Sorus::sorus ALIAS sorus)
 add_dependencies(sorus sorus_generated)
-set_target_properties(sorus PROPERTIES LINKER_LANGUAGE CXX VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
+set_target_properties(sorus PROPERTIES LINKER_LANGUAGE CXX)
+if(NOT SKBUILD)  # a wheel has no symbolic links: each name would be a copy
+  set_target_properties(sorus PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
+endif()
 target_compile_features(sorus PUBLIC cxx_std_20)
 target_include_directories(sorus PUBLIC
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src> $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/generated>

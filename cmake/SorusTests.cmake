@@ -11,3 +11,12 @@ if(test_sources)
   target_compile_definitions(sorus_tests PRIVATE SORUS_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   gtest_discover_tests(sorus_tests DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 120)
 endif()
+
+# benchmarks/**/NAME_bench.cpp are programs of their own, built only when asked for: ninja -C build NAME_bench
+find_package(benchmark REQUIRED)
+file(GLOB_RECURSE bench_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/benchmarks/*_bench.cpp)
+foreach(source IN LISTS bench_sources)
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} EXCLUDE_FROM_ALL ${source})
+  target_link_libraries(${name} PRIVATE sorus sorus_options benchmark::benchmark)
+endforeach()

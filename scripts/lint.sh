@@ -25,11 +25,18 @@ if [ -n "$fix" ]; then
 fi
 
 failed=()
+formatted() {  # names the files that `make format` would change
+  local file status=0
+  for file; do
+    clang-format-14 "$file" | cmp -s "$file" || { echo "  $file"; status=1; }
+  done
+  return $status
+}
 check() {  # check NAME COMMAND...
   echo "== $1"
   "${@:2}" || failed+=("$1")
 }
-[ ${#sources[@]} = 0 ] || check clang-format clang-format-14 --dry-run -Werror "${sources[@]}"
+[ ${#sources[@]} = 0 ] || check clang-format formatted "${sources[@]}"
 check "ruff format" $python -m ruff format --check -q .
 check ruff $python -m ruff check -q .
 check mypy $python -m mypy
