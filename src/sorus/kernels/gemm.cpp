@@ -1,38 +1,61 @@
 #include "sorus/kernels/gemm.h"
 
+#include <string_view>
+
 #include "sorus/base/error.h"
-#include "sorus/kernels/element.h"
 #include "sorus/kernels/gemm_internal.h"
 
 namespace sorus::kernels {
+namespace {
+
+enum class Path { plain, tiny, own };
+constexpr const char* kNames[] = {"plain", "tiny", "own"};
+int forced = -1;
+
+bool can_be_tiny(const GemmArgs& g) {
+  if (g.b_packed || g.sink.store || g.epilogue != Epilogue::none || g.alpha != 1 || (g.beta != 0 && g.beta != 1)) return false;
+  if ((g.type != DType::f32 && g.type != DType::f64) || g.out_type != g.type) return false;
+  return !g.bias || g.bias_type == g.type;
+}
+
+Path choose(const GemmArgs& g) {
+  // Packing pays from about 32^3; a vector times a matrix reads the matrix once and never pays it back.
+  double work = static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
+  bool vector = (g.m <= 2 && work < 2e6) || g.k <= 2;
+  bool dense = g.b_col == 1 || (g.b_row == 1 && g.a_col == 1);
+  bool tiny = can_be_tiny(g) && (work < 32768 || (vector && dense));
+  bool own = gemm_own_supports(g);
+  if (forced == 0 && !g.b_packed) return Path::plain;
+  if (forced == 1 && can_be_tiny(g)) return Path::tiny;
+  if (forced == 2 && own) return Path::own;
+  if (tiny) return Path::tiny;
+  return own ? Path::own : Path::plain;
+}
+
+void check(const GemmArgs& g) {
+  bool same = g.out_type == g.type || (is_half(g.type) && g.out_type == DType::f32);
+  SORUS_CHECK(same, TypeError, "matmul: no kernel from {} to {}", short_name(g.type), short_name(g.out_type));
+  SORUS_CHECK(g.batch_dims >= 0 && g.batch_dims <= GemmArgs::kMaxBatch, ValueError,
+              "matmul: at most {} batch dimensions, got {}", GemmArgs::kMaxBatch, g.batch_dims);
+}
+
+}  // namespace
 
 void gemm(const GemmArgs& args) {
-  if (args.b_packed) {
-    PackLayout l = pack_layout(args.type, args.k, args.n, args.m);
-    GemmArgs g = args;
-    g.b_packed = false, g.b_row = l.panel, g.b_col = 1;
-    return gemm_plain(g);
-  }
+  check(args);
+  Path path = choose(args);
+  if (path == Path::tiny) return gemm_small(args);
+  if (path == Path::own) return gemm_own(args);
+  SORUS_ASSERT(!args.b_packed);
   gemm_plain(args);
 }
 
-PackLayout pack_layout(DType type, int64_t k, int64_t n, int64_t) {
-  PackLayout l;
-  l.type = type, l.k = k, l.n = n, l.panel = n, l.group = 1, l.k_padded = k, l.n_padded = n;
-  l.bytes = k * n * static_cast<int64_t>(size_of(type));
-  return l;
-}
+const char* gemm_path(const GemmArgs& args) { return kNames[static_cast<int>(choose(args))]; }
 
-void pack_b(const PackLayout& layout, const void* b, int64_t b_row, int64_t b_col, void* packed) {
-  visit_dtype(layout.type, [&]<DType T>() {
-    using E = typename ElementOf<T>::type;
-    for (int64_t p = 0; p < layout.k; ++p)
-      for (int64_t j = 0; j < layout.n; ++j)
-        static_cast<E*>(packed)[layout.offset(p, j)] = static_cast<const E*>(b)[p * b_row + j * b_col];
-  });
+void force_gemm_path(const char* path) {
+  forced = -1;
+  for (int i = 0; i < 3; ++i)
+    if (std::string_view(kNames[i]) == path) forced = i;
 }
-
-const char* gemm_path(const GemmArgs&) { return "plain"; }
-void force_gemm_path(const char*) {}
 
 }  // namespace sorus::kernels

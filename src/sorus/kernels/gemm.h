@@ -78,6 +78,7 @@ void gemm(const GemmArgs& args);
 /// Rows k .. k_padded and columns n .. n_padded hold zeros. `opaque` means that oneDNN chose the layout (AMX).
 struct PackLayout {
   DType type = DType::f32;
+  DType source = DType::f32;  ///< of B before packing; halves without dot products are packed as f32
   int64_t k = 0, n = 0;
   int64_t panel = 1, group = 1;
   int64_t k_padded = 0, n_padded = 0;

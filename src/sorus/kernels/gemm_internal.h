@@ -8,6 +8,9 @@
 namespace sorus::kernels {
 
 void gemm_plain(const GemmArgs& g);
+bool gemm_own_supports(const GemmArgs& g);
+void gemm_own(const GemmArgs& g);
+void gemm_small(const GemmArgs& g);
 
 /// Calls f(index, a_offset, b_offset, c_offset) for every batch, offsets in elements.
 template <class F>

@@ -1,0 +1,37 @@
+#include "sorus/kernels/gemm_isa.h"
+
+#include "sorus/kernels/element.h"
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+namespace sorus::kernels {
+namespace {
+float half_to_float(float16 h) { return to_float(h); }
+uint16_t float_to_half(float x) { return f16_bits(x); }
+constexpr int kVectorBytes = 32, kVectors = 2;
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+#define SORUS_GEMM_ROWS 6
+#define SORUS_GEMM_BF16 0
+#define SORUS_GEMM_F16C 1
+#define SORUS_GEMM_ARITHMETIC                                                                                                \
+  inline __attribute__((always_inline)) vf fma_vector(vf x, vf y, vf z) { return (vf)_mm256_fmadd_ps((__m256)x, (__m256)y, (__m256)z); } \
+  inline __attribute__((always_inline)) vd fma_vector(vd x, vd y, vd z) { return (vd)_mm256_fmadd_pd((__m256d)x, (__m256d)y, (__m256d)z); } \
+  inline __attribute__((always_inline)) vf halves_to_floats(const uint16_t* p) {                                             \
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));                                        \
+  }
+#include "sorus/kernels/gemm_body.h"
+#pragma GCC pop_options
+}  // namespace
+
+const GemmIsa* gemm_isa_avx2() {
+  static const GemmIsa isa{"avx2", false, 6, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>};
+  return &isa;
+}
+}  // namespace sorus::kernels
+#else
+namespace sorus::kernels {
+const GemmIsa* gemm_isa_avx2() { return nullptr; }
+}  // namespace sorus::kernels
+#endif

@@ -1,0 +1,100 @@
+#include "sorus/kernels/gemm_isa.h"
+
+#include "sorus/kernels/element.h"
+#if defined(__x86_64__)
+#include <immintrin.h>
+#pragma GCC diagnostic ignored "-Wuninitialized"  // gcc 12 on its own intrinsics
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+
+namespace sorus::kernels {
+namespace {
+// Outside the pragma, so that nothing shared with other files is compiled for AVX-512.
+float half_to_float(float16 h) { return to_float(h); }
+uint16_t float_to_half(float x) { return f16_bits(x); }
+constexpr int kVectorBytes = 64, kVectors = 2;
+
+#define SORUS_GEMM_ROWS 12
+#define SORUS_GEMM_F16C 1
+#define SORUS_GEMM_TRANSPOSE16 1
+#define SORUS_GEMM_COMMON                                                                                              \
+  inline __attribute__((always_inline)) vf fma_vector(vf x, vf y, vf z) {                                              \
+    return (vf)_mm512_fmadd_ps((__m512)x, (__m512)y, (__m512)z);                                                       \
+  }                                                                                                                    \
+  inline __attribute__((always_inline)) vd fma_vector(vd x, vd y, vd z) {                                              \
+    return (vd)_mm512_fmadd_pd((__m512d)x, (__m512d)y, (__m512d)z);                                                    \
+  }                                                                                                                    \
+  inline __attribute__((always_inline)) vf halves_to_floats(const uint16_t* p) {                                       \
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));                               \
+  }                                                                                                                    \
+  /* 16 rows of 16 words, `have` of which exist, `from_row` bytes apart. */                                            \
+  void transpose16(const uint32_t* from, int64_t from_row, int64_t have, uint32_t* to, int64_t to_row) {               \
+    __m512i r[16], t[16];                                                                                              \
+    for (int i = 0; i < 16; ++i)                                                                                       \
+      r[i] = i < have ? _mm512_loadu_si512(reinterpret_cast<const char*>(from) + i * from_row) : _mm512_setzero_si512(); \
+    for (int i = 0; i < 16; i += 2) {                                                                                  \
+      t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);                                                                    \
+      t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);                                                                \
+    }                                                                                                                  \
+    for (int i = 0; i < 16; i += 4) {                                                                                  \
+      r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);                                                                    \
+      r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);                                                                \
+      r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);                                                            \
+      r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);                                                            \
+    }                                                                                                                  \
+    for (int i = 0; i < 4; ++i) {                                                                                      \
+      t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);                                                               \
+      t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);                                                           \
+      t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);                                                      \
+      t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);                                                     \
+    }                                                                                                                  \
+    for (int i = 0; i < 8; ++i) {                                                                                      \
+      _mm512_storeu_si512(to + i * to_row, _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88));                                \
+      _mm512_storeu_si512(to + (i + 8) * to_row, _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd));                          \
+    }                                                                                                                  \
+  }
+
+namespace plain512 {
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,fma,f16c,prefer-vector-width=512")
+#define SORUS_GEMM_BF16 0
+#define SORUS_GEMM_ARITHMETIC SORUS_GEMM_COMMON
+#include "sorus/kernels/gemm_body.h"
+#undef SORUS_GEMM_ARITHMETIC
+#undef SORUS_GEMM_BF16
+#pragma GCC pop_options
+}  // namespace plain512
+
+namespace bf16dot {
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma,f16c,prefer-vector-width=512")
+#define SORUS_GEMM_BF16 1
+#define SORUS_GEMM_ARITHMETIC                                                        \
+  SORUS_GEMM_COMMON                                                                  \
+  inline __attribute__((always_inline)) vf dot_vector(vi x, vi y, vf z) {            \
+    return (vf)_mm512_dpbf16_ps((__m512)z, (__m512bh)x, (__m512bh)y);                \
+  }                                                                                  \
+  inline __attribute__((always_inline)) vh floats_to_bf16(vf x) { return (vh)_mm512_cvtneps_pbh((__m512)x); }
+#include "sorus/kernels/gemm_body.h"
+#undef SORUS_GEMM_ARITHMETIC
+#undef SORUS_GEMM_BF16
+#pragma GCC pop_options
+}  // namespace bf16dot
+}  // namespace
+
+const GemmIsa* gemm_isa_avx512() {
+  using namespace plain512;
+  static const GemmIsa isa{"avx512", false, 12, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>};
+  return &isa;
+}
+const GemmIsa* gemm_isa_avx512_bf16() {
+  using namespace bf16dot;
+  static const GemmIsa isa{"avx512_bf16", true, 12, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>};
+  return &isa;
+}
+}  // namespace sorus::kernels
+#else
+namespace sorus::kernels {
+const GemmIsa* gemm_isa_avx512() { return nullptr; }
+const GemmIsa* gemm_isa_avx512_bf16() { return nullptr; }
+}  // namespace sorus::kernels
+#endif

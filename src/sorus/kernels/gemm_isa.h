@@ -1,0 +1,68 @@
+// The inner loops of the own matrix products, compiled once for each instruction set from gemm_body.h and reached
+// through a table of functions.
+//
+// A step is what one multiply-add instruction consumes along k: one number, or a pair of bf16 for dot products. Packed
+// forms, for `mr` rows of A and a panel of `panel` columns of B:
+//   A, k-major:   [step][row]                     when A's columns are contiguous
+//   A, row-major: [steps / 64][row][64]           when A's rows are; all offsets are constants either way
+//   B:            [step][column]
+#pragma once
+
+#include <cstdint>
+
+#include "sorus/kernels/gemm.h"
+
+namespace sorus::kernels {
+
+enum class Arithmetic : uint8_t { f32, f64, bf16_dot };
+inline constexpr int64_t kChunk = 64;  ///< steps of A, row-major, that lie together
+inline constexpr int kMaxRows = 14, kMaxPanel = 64;
+
+/// What happens to a finished tile of sums, in f32 or f64.
+struct Finish {
+  DType out_type;
+  double alpha, beta;
+  const void* bias;  ///< at the tile's first column, or null
+  DType bias_type;
+  Epilogue epilogue;
+  char* c;    ///< at the tile's first element
+  char* aux;  ///< same, or null
+  int64_t c_row;
+};
+
+struct GemmIsa {
+  const char* name;
+  bool bf16_dot;
+  int rows;          ///< largest tile
+  int vector_bytes;  ///< a panel is `vectors` of them
+  int vectors;
+
+  int64_t panel(Arithmetic t) const { return int64_t{vectors} * vector_bytes / (t == Arithmetic::f64 ? 8 : 4); }
+
+  /// Steps [0, steps) of `rows` rows; `k` numbers exist along k, the rest is zero.
+  void (*pack_a)(Arithmetic, DType, const void* a, int64_t a_row, int64_t a_col, int64_t rows, int64_t k, void* to,
+                 bool k_major);
+  /// One panel: `cols` columns exist, the rest is zero.
+  void (*pack_b)(Arithmetic, DType, const void* b, int64_t b_row, int64_t b_col, int64_t cols, int64_t k, void* to);
+  /// C tile of `rows` x panel (+)= A B.
+  void (*tile)(Arithmetic, bool k_major, int64_t rows, const void* a, const void* b, int64_t steps, void* c,
+               int64_t c_row, bool accumulate);
+  void (*finish)(const Finish&, Arithmetic, const void* tile, int64_t tile_row, int64_t rows, int64_t cols);
+
+  /// Small products without packing or threads, sums into `tile` (row stride n): B's rows contiguous, or its columns.
+  void (*small_f32)(const float* a, int64_t a_row, int64_t a_col, const float* b, int64_t b_row, int64_t b_col, int64_t m,
+                    int64_t n, int64_t k, float* c, int64_t c_row, bool accumulate);
+  void (*small_f64)(const double* a, int64_t a_row, int64_t a_col, const double* b, int64_t b_row, int64_t b_col, int64_t m,
+                    int64_t n, int64_t k, double* c, int64_t c_row, bool accumulate);
+};
+
+const GemmIsa* gemm_isa_avx512();       ///< null if not compiled in
+const GemmIsa* gemm_isa_avx512_bf16();
+const GemmIsa* gemm_isa_avx2();
+const GemmIsa* gemm_isa_portable();
+const GemmIsa& gemm_isa();  ///< the best for this machine
+
+inline int64_t group_of(Arithmetic t) { return t == Arithmetic::bf16_dot ? 2 : 1; }
+inline int64_t step_bytes(Arithmetic t) { return t == Arithmetic::f64 ? 8 : 4; }
+
+}  // namespace sorus::kernels

@@ -1,0 +1,229 @@
+// The driver of the own packed products. B is packed whole by all threads (unless the caller keeps it packed), then
+// blocks of rows of A are packed by the thread that uses them, just before use, so that they come from its own cache.
+// Sums stay in registers along k up to kMaxSteps; longer sums pass through f32 memory.
+#include <omp.h>
+
+#include <atomic>
+
+#include "sorus/base/threads.h"
+#include "sorus/kernels/element.h"
+#include "sorus/kernels/gemm_internal.h"
+#include "sorus/kernels/gemm_isa.h"
+#include "sorus/kernels/onednn.h"
+
+namespace sorus::kernels {
+namespace {
+
+constexpr int64_t kMaxSteps = 2048, kBlockBytes = 256 * 1024;
+
+Arithmetic arithmetic_of(DType t) {
+  if (t == DType::f64) return Arithmetic::f64;
+  return t == DType::bf16 && gemm_isa().bf16_dot ? Arithmetic::bf16_dot : Arithmetic::f32;
+}
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+const char* at(const void* base, DType t, int64_t offset) {
+  return static_cast<const char*>(base) + offset * static_cast<int64_t>(size_of(t));
+}
+
+/// One product without batch dimensions.
+struct Product {
+  const GemmArgs& g;
+  const GemmIsa& isa = gemm_isa();
+  Arithmetic t = arithmetic_of(g.type);
+  int64_t group = group_of(t), bytes = step_bytes(t), panel = isa.panel(t);
+  int64_t steps = ceil_div(g.k, group), panels = ceil_div(g.n, panel);
+  int64_t k_blocks = std::max<int64_t>(1, ceil_div(steps, kMaxSteps));
+  int64_t k_block = k_blocks == 1 ? steps : ceil_div(ceil_div(steps, k_blocks), kChunk) * kChunk;
+  bool k_major = g.a_col != 1 || t == Arithmetic::f64;
+  bool simple = g.alpha == 1 && (g.beta == 0 || g.beta == 1) && !g.bias && g.epilogue == Epilogue::none && !g.sink.store &&
+                g.out_type == (t == Arithmetic::f64 ? DType::f64 : DType::f32);
+
+  /// Rows [row, row + rows) with panels [p0, p1).
+  void block(const char* a, const char* b, char* c, char* aux, char* sums, int64_t batch, int64_t row, int64_t rows, int64_t p0,
+             int64_t p1, char* packed_a) const {
+    const int64_t out_size = static_cast<int64_t>(size_of(g.out_type));
+    alignas(64) char tile[kMaxRows * kMaxPanel * 8];
+    for (int64_t k0 = 0; k0 < std::max<int64_t>(1, steps); k0 += std::max<int64_t>(1, k_block)) {
+      int64_t count = std::min(k_block, steps - k0), numbers = std::min(count * group, g.k - k0 * group);
+      bool first = k0 == 0, last = k0 + count >= steps;
+      // A row-major chunk is never short within a tile's rows, so room is counted in whole chunks.
+      int64_t tile_room = ceil_div(std::max<int64_t>(count, 1), kChunk) * kChunk * bytes;
+      for (int64_t i = 0; i < rows; i += isa.rows) {
+        int64_t r = std::min<int64_t>(isa.rows, rows - i);
+        isa.pack_a(t, g.type, at(a, g.type, (row + i) * g.a_row + k0 * group * g.a_col), g.a_row, g.a_col, r, numbers,
+                   packed_a + i * tile_room, k_major);
+      }
+      for (int64_t p = p0; p < p1; ++p) {
+        int64_t cols = std::min(panel, g.n - p * panel);
+        const char* pb = b + (p * steps + k0) * panel * bytes;
+        for (int64_t i = 0; i < rows; i += isa.rows) {
+          int64_t r = std::min<int64_t>(isa.rows, rows - i), offset = (row + i) * g.c_row + p * panel;
+          const char* pa = packed_a + i * tile_room;
+          if (simple && cols == panel) {
+            isa.tile(t, k_major, r, pa, pb, count, c + offset * out_size, g.c_row, !first || g.beta != 0);
+            continue;
+          }
+          char* to = tile;
+          int64_t to_row = panel;
+          if (sums) to = sums + ((row + i) * panels + p) * panel * (t == Arithmetic::f64 ? 8 : 4), to_row = panels * panel;
+          isa.tile(t, k_major, r, pa, pb, count, to, to_row, !first);
+          if (!last) continue;
+          Finish f{g.out_type, g.alpha, g.beta, g.bias ? at(g.bias, g.bias_type, p * panel) : nullptr, g.bias_type, g.epilogue,
+                   c ? c + offset * out_size : nullptr, aux ? aux + offset * out_size : nullptr, g.c_row};
+          if (g.sink.store) {
+            if (f.bias || g.alpha != 1) {
+              f.out_type = DType::f32, f.c = tile, f.c_row = panel, f.beta = 0;
+              isa.finish(f, t, to, to_row, r, cols);
+              to = tile, to_row = panel;
+            }
+            g.sink.store(g.sink.context, reinterpret_cast<float*>(to), to_row, batch, row + i, p * panel, r, cols);
+          } else {
+            isa.finish(f, t, to, to_row, r, cols);
+          }
+        }
+      }
+    }
+  }
+
+  void run(const char* a, const char* b, char* c, char* aux, int64_t batch, bool threaded) const {
+    thread_local Scratch b_scratch, sum_scratch;
+    const int64_t panel_bytes = steps * panel * bytes;
+    char* packed_b = g.b_packed ? const_cast<char*>(b) : static_cast<char*>(b_scratch.get(static_cast<size_t>(panels * panel_bytes) + 64));
+    char* sums = k_blocks > 1 && !(simple && g.n % panel == 0)
+                     ? static_cast<char*>(sum_scratch.get(static_cast<size_t>(g.m * panels * panel * (t == Arithmetic::f64 ? 8 : 4))))
+                     : nullptr;
+    int threads = threaded ? num_threads() : 1;
+    // Blocks of whole tiles, small enough for the second-level cache, and enough of them for all threads.
+    int64_t fit = kBlockBytes / std::max<int64_t>(1, k_block * bytes) / isa.rows * isa.rows;
+    int64_t even = ceil_div(ceil_div(g.m, threads), isa.rows) * isa.rows;
+    int64_t rows = std::max<int64_t>(isa.rows, std::min<int64_t>({fit, even, 240}));
+    if (threads > 1) {  // the last round should keep everybody busy
+      int64_t rounds = ceil_div(ceil_div(g.m, rows), threads);
+      rows = std::max<int64_t>(isa.rows, ceil_div(ceil_div(g.m, rounds * threads), isa.rows) * isa.rows);
+    }
+    int64_t row_blocks = ceil_div(g.m, rows);
+    int64_t col_blocks = row_blocks >= threads ? 1 : std::min(panels, ceil_div(int64_t{2} * threads, row_blocks));
+    std::atomic<int64_t> next_pack{0}, next{0};
+    auto pack = [&] {
+      for (int64_t p; (p = next_pack.fetch_add(1, std::memory_order_relaxed)) < panels;)
+        isa.pack_b(t, g.type, at(b, g.type, p * panel * g.b_col), g.b_row, g.b_col, std::min(panel, g.n - p * panel), g.k,
+                   packed_b + p * panel_bytes);
+    };
+    auto work = [&] {
+      thread_local Scratch a_scratch;
+      int64_t room = ceil_div(rows, isa.rows) * isa.rows * (ceil_div(std::max<int64_t>(k_block, 1), kChunk) * kChunk) * bytes;
+      char* packed_a = static_cast<char*>(a_scratch.get(static_cast<size_t>(room) + 64));
+      for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < row_blocks * col_blocks;) {
+        int64_t row = i / col_blocks * rows, col = i % col_blocks;
+        block(a, packed_b, c, aux, sums, batch, row, std::min(rows, g.m - row), panels * col / col_blocks,
+              panels * (col + 1) / col_blocks, packed_a);
+      }
+    };
+    if (threads == 1) {
+      FlushDenormals flush;
+      if (!g.b_packed) pack();
+      return work();
+    }
+#pragma omp parallel num_threads(threads)
+    {
+      FlushDenormals flush;
+      if (!g.b_packed) {
+        pack();
+#pragma omp barrier
+      }
+      work();
+    }
+  }
+};
+
+}  // namespace
+
+const GemmIsa& gemm_isa() {
+  static const GemmIsa* isa = [] {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+      return __builtin_cpu_supports("avx512bf16") ? gemm_isa_avx512_bf16() : gemm_isa_avx512();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return gemm_isa_avx2();
+#endif
+    return gemm_isa_portable();
+  }();
+  return *isa;
+}
+
+bool gemm_own_supports(const GemmArgs& g) {
+  return is_floating(g.type) && !(g.type == DType::f64 && (g.epilogue != Epilogue::none || g.sink.store)) &&
+         !(g.sink.store && (g.beta != 0 || g.epilogue != Epilogue::none));
+}
+
+void gemm_own(const GemmArgs& g) {
+  int64_t batches = 1;
+  for (int d = 0; d < g.batch_dims; ++d) batches *= g.batch[d];
+  if (g.m == 0 || g.n == 0 || batches == 0) return;
+  // Rows that follow each other over a batch that shares B are just more rows.
+  if (g.batch_dims == 1 && g.b_batch[0] == 0 && !g.sink.store && g.a_batch[0] == g.m * g.a_row && g.c_batch[0] == g.m * g.c_row) {
+    GemmArgs flat = g;
+    flat.batch_dims = 0, flat.m = g.m * g.batch[0];
+    return gemm_own(flat);
+  }
+  Product product{g};
+  double flops = 2.0 * static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
+  bool nested = detail::inside_parallel() || num_threads() == 1;
+  bool by_batch = !nested && batches >= num_threads() && flops < 1e8;
+  auto one = [&](int64_t i, int64_t a, int64_t b, int64_t c, bool threaded) {
+    char *out = g.c ? static_cast<char*>(g.c) + c * static_cast<int64_t>(size_of(g.out_type)) : nullptr;
+    char *aux = g.aux ? static_cast<char*>(g.aux) + c * static_cast<int64_t>(size_of(g.out_type)) : nullptr;
+    product.run(at(g.a, g.type, a), at(g.b, g.type, b), out, aux, i, threaded);
+  };
+  if (!by_batch) {
+    for_each_batch(g, [&](int64_t i, int64_t a, int64_t b, int64_t c) { one(i, a, b, c, !nested && flops > 1e6); });
+    return;
+  }
+  parallel_for(batches, 1, [&](int64_t begin, int64_t end) {
+    for_each_batch(g, [&](int64_t i, int64_t a, int64_t b, int64_t c) {
+      if (i >= begin && i < end) one(i, a, b, c, false);
+    });
+  });
+}
+
+void gemm_small(const GemmArgs& g) {
+  const GemmIsa& isa = gemm_isa();
+  for_each_batch(g, [&](int64_t, int64_t a, int64_t b, int64_t c) {
+    if (g.type == DType::f64)
+      isa.small_f64(static_cast<const double*>(g.a) + a, g.a_row, g.a_col, static_cast<const double*>(g.b) + b, g.b_row, g.b_col,
+                    g.m, g.n, g.k, static_cast<double*>(g.c) + c, g.c_row, g.beta != 0);
+    else
+      isa.small_f32(static_cast<const float*>(g.a) + a, g.a_row, g.a_col, static_cast<const float*>(g.b) + b, g.b_row, g.b_col,
+                    g.m, g.n, g.k, static_cast<float*>(g.c) + c, g.c_row, g.beta != 0);
+    if (!g.bias) return;
+    for (int64_t i = 0; i < g.m; ++i)
+      for (int64_t j = 0; j < g.n; ++j) {
+        if (g.type == DType::f64) static_cast<double*>(g.c)[c + i * g.c_row + j] += static_cast<const double*>(g.bias)[j];
+        else static_cast<float*>(g.c)[c + i * g.c_row + j] += static_cast<const float*>(g.bias)[j];
+      }
+  });
+}
+
+PackLayout pack_layout(DType type, int64_t k, int64_t n, int64_t) {
+  SORUS_CHECK(is_floating(type), TypeError, "pack_b: expected a floating type, got {}", short_name(type));
+  Arithmetic t = arithmetic_of(type);
+  PackLayout l;
+  l.type = t == Arithmetic::f32 ? DType::f32 : type;
+  l.k = k, l.n = n, l.panel = gemm_isa().panel(t), l.group = group_of(t);
+  l.k_padded = ceil_div(k, l.group) * l.group, l.n_padded = ceil_div(n, l.panel) * l.panel;
+  l.source = type;
+  l.bytes = l.k_padded * l.n_padded * static_cast<int64_t>(size_of(l.type));
+  return l;
+}
+
+void pack_b(const PackLayout& l, const void* b, int64_t b_row, int64_t b_col, void* packed) {
+  Arithmetic t = arithmetic_of(l.source);
+  int64_t panel_bytes = l.k_padded / l.group * l.panel * step_bytes(t);
+  parallel_for(l.n_padded / l.panel, 4, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p)
+      gemm_isa().pack_b(t, l.source, at(b, l.source, p * l.panel * b_col), b_row, b_col, std::min(l.panel, l.n - p * l.panel), l.k,
+                        static_cast<char*>(packed) + p * panel_bytes);
+  });
+}
+
+}  // namespace sorus::kernels
