@@ -26,7 +26,8 @@ constexpr int kVectorBytes = 32, kVectors = 2;
 }  // namespace
 
 const GemmIsa* gemm_isa_avx2() {
-  static const GemmIsa isa{"avx2", false, 6, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>};
+  static const GemmIsa isa{"avx2", false, 6, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>,
+                           row_max, row_exp, row_score_gradient, row_store, row_dot};
   return &isa;
 }
 }  // namespace sorus::kernels

@@ -83,12 +83,14 @@ namespace bf16dot {
 
 const GemmIsa* gemm_isa_avx512() {
   using namespace plain512;
-  static const GemmIsa isa{"avx512", false, 12, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>};
+  static const GemmIsa isa{"avx512", false, 12, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>,
+                           row_max, row_exp, row_score_gradient, row_store, row_dot};
   return &isa;
 }
 const GemmIsa* gemm_isa_avx512_bf16() {
   using namespace bf16dot;
-  static const GemmIsa isa{"avx512_bf16", true, 12, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>};
+  static const GemmIsa isa{"avx512_bf16", true, 12, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>,
+                           row_max, row_exp, row_score_gradient, row_store, row_dot};
   return &isa;
 }
 }  // namespace sorus::kernels

@@ -508,3 +508,58 @@ void small(const S* a, int64_t a_row, int64_t a_col, const S* b, int64_t b_row, 
       }
   }
 }
+
+// ---- Rows of attention scores; lengths are multiples of kLanes ----
+
+float row_max(const float* x, int64_t n) {
+  vf m = load<vf>(x);
+  for (int64_t j = kLanes; j < n; j += kLanes) {
+    vf v = load<vf>(x + j);
+    m = v > m ? v : m;
+  }
+  float top = m[0];
+  for (int j = 1; j < kLanes; ++j) top = m[j] > top ? m[j] : top;
+  return top;
+}
+
+/// x = exp(x * scale - shift), zero where that is tiny; returns the sum.
+float row_exp(float* x, int64_t n, float scale, float shift) {
+  vf sum{};
+  for (int64_t j = 0; j < n; j += kLanes) {
+    vf v = load<vf>(x + j) * scale - shift;
+    vf e = exp_vector(v);
+    e = v < -87.0f ? vf{} : e;
+    sum += e;
+    store<vf>(x + j, e);
+  }
+  return sum_lanes<float>(sum);
+}
+
+/// x = p * (x - delta) * scale, the gradient of scores.
+void row_score_gradient(const float* p, float* x, int64_t n, float delta, float scale) {
+  for (int64_t j = 0; j < n; j += kLanes) store<vf>(x + j, load<vf>(p + j) * (load<vf>(x + j) - delta) * scale);
+}
+
+/// f32 to `type` with a factor; reads whole vectors, writes n.
+void row_store(DType type, const float* x, int64_t n, float factor, void* to) {
+  float block[kLanes];
+  const int64_t size = type == DType::f32 ? 4 : 2;
+  for (int64_t j = 0; j < n; j += kLanes) {
+    store<vf>(block, load<vf>(x + j) * factor);
+    store_row(type, block, n - j < kLanes ? n - j : kLanes, kLanes, static_cast<char*>(to) + j * size);
+  }
+}
+
+float row_dot(DType type, const void* x, const void* y, int64_t n) {
+  float s = 0, a[kMaxPanel], b[kMaxPanel];
+  const int64_t size = type == DType::f32 ? 4 : 2;
+  for (int64_t j = 0; j < n; j += kMaxPanel) {
+    int64_t count = n - j < kMaxPanel ? n - j : kMaxPanel;
+    load_row(type, static_cast<const char*>(x) + j * size, count, a, kMaxPanel);
+    load_row(type, static_cast<const char*>(y) + j * size, count, b, kMaxPanel);
+    vf sum{};
+    for (int u = 0; u < kMaxPanel; u += kLanes) sum += load<vf>(a + u) * load<vf>(b + u);
+    s += sum_lanes<float>(sum);
+  }
+  return s;
+}

@@ -54,6 +54,13 @@ struct GemmIsa {
                     int64_t n, int64_t k, float* c, int64_t c_row, bool accumulate);
   void (*small_f64)(const double* a, int64_t a_row, int64_t a_col, const double* b, int64_t b_row, int64_t b_col, int64_t m,
                     int64_t n, int64_t k, double* c, int64_t c_row, bool accumulate);
+
+  // Rows of attention scores, see gemm_body.h.
+  float (*row_max)(const float*, int64_t n);
+  float (*row_exp)(float*, int64_t n, float scale, float shift);
+  void (*row_score_gradient)(const float* p, float* x, int64_t n, float delta, float scale);
+  void (*row_store)(DType, const float*, int64_t n, float factor, void* to);
+  float (*row_dot)(DType, const void*, const void*, int64_t n);
 };
 
 const GemmIsa* gemm_isa_avx512();       ///< null if not compiled in

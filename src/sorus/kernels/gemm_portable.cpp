@@ -17,7 +17,8 @@ constexpr int kVectorBytes = 16, kVectors = 2;
 }  // namespace
 
 const GemmIsa* gemm_isa_portable() {
-  static const GemmIsa isa{"portable", false, 6, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>};
+  static const GemmIsa isa{"portable", false, 6, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>,
+                           row_max, row_exp, row_score_gradient, row_store, row_dot};
   return &isa;
 }
 }  // namespace sorus::kernels
