@@ -45,7 +45,9 @@ void compare(GemmArgs g, Data& c, Data& aux, const char* path, double tolerance)
   for (size_t i = 0; i < count; ++i) {
     auto at = static_cast<int64_t>(i);
     ASSERT_NEAR(c[at], expected[at], tolerance) << "m " << g.m << " n " << g.n << " k " << g.k << " type " << short_name(g.type) << " at " << i;
-    if (g.aux) ASSERT_NEAR(aux[at], expected_aux[at], tolerance);
+    if (g.aux) {
+      ASSERT_NEAR(aux[at], expected_aux[at], tolerance);
+    }
   }
 }
 
