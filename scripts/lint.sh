@@ -37,8 +37,8 @@ check() {  # check NAME COMMAND...
   "${@:2}" || failed+=("$1")
 }
 [ ${#sources[@]} = 0 ] || check clang-format formatted "${sources[@]}"
-check "ruff format" $python -m ruff format --check -q .
-check ruff $python -m ruff check -q .
+check "ruff format" $python -m ruff format --check --output-format concise .
+check ruff $python -m ruff check -q --output-format concise .
 check mypy $python -m mypy
 
 if [ -n "$all" ]; then
