@@ -8,8 +8,8 @@
 namespace sorus::kernels {
 namespace {
 
-enum class Path { plain, tiny, own };
-constexpr const char* kNames[] = {"plain", "tiny", "own"};
+enum class Path { plain, tiny, own, onednn };
+constexpr const char* kNames[] = {"plain", "tiny", "own", "onednn"};
 int forced = -1;
 
 bool can_be_tiny(const GemmArgs& g) {
@@ -28,7 +28,9 @@ Path choose(const GemmArgs& g) {
   if (forced == 0 && !g.b_packed) return Path::plain;
   if (forced == 1 && can_be_tiny(g)) return Path::tiny;
   if (forced == 2 && own) return Path::own;
+  if (forced == 3 && gemm_onednn_supports(g)) return Path::onednn;
   if (tiny) return Path::tiny;
+  if (gemm_onednn_preferred(g.type) && work > 64 * 64 * 64 && gemm_onednn_supports(g)) return Path::onednn;
   return own ? Path::own : Path::plain;
 }
 
@@ -43,8 +45,14 @@ void check(const GemmArgs& g) {
 
 void gemm(const GemmArgs& args) {
   check(args);
+  if (args.b_packed && gemm_onednn_preferred(args.type)) {
+    GemmArgs plain = args;  // see pack_layout
+    plain.b_packed = false, plain.b_row = 1, plain.b_col = args.k;
+    return gemm(plain);
+  }
   Path path = choose(args);
   if (path == Path::tiny) return gemm_small(args);
+  if (path == Path::onednn) return gemm_onednn(args);
   if (path == Path::own) return gemm_own(args);
   SORUS_ASSERT(!args.b_packed);
   gemm_plain(args);
@@ -54,7 +62,7 @@ const char* gemm_path(const GemmArgs& args) { return kNames[static_cast<int>(cho
 
 void force_gemm_path(const char* path) {
   forced = -1;
-  for (int i = 0; i < 3; ++i)
+  for (int i = 0; i < 4; ++i)
     if (std::string_view(kNames[i]) == path) forced = i;
 }
 

@@ -75,14 +75,13 @@ void gemm(const GemmArgs& args);
 /// How `pack_b` lays out B[k, n] on this machine: panels of `panel` columns, in each of them `group` (1, or 2 for bf16
 /// dot products) consecutive k of one column side by side:
 ///   element (k, n) lies at ((n / panel) * k_padded + (k / group) * group) * panel + (n % panel) * group + k % group.
-/// Rows k .. k_padded and columns n .. n_padded hold zeros. `opaque` means that oneDNN chose the layout (AMX).
+/// Rows k .. k_padded and columns n .. n_padded hold zeros. With AMX, `panel` is 1: columns one after another.
 struct PackLayout {
   DType type = DType::f32;
   DType source = DType::f32;  ///< of B before packing; halves without dot products are packed as f32
   int64_t k = 0, n = 0;
   int64_t panel = 1, group = 1;
   int64_t k_padded = 0, n_padded = 0;
-  bool opaque = false;
   int64_t bytes = 0;  ///< of the packed form
   int64_t offset(int64_t row, int64_t col) const {
     return ((col / panel) * k_padded + (row / group) * group) * panel + (col % panel) * group + row % group;

@@ -8,6 +8,12 @@ typedef double vd __attribute__((vector_size(kVectorBytes), aligned(8), may_alia
 typedef int32_t vi __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 typedef uint32_t vu __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 typedef uint16_t vh __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
+#if SORUS_GEMM_ROWS > 6  // tails of 12 rows are a half and a quarter of a vector
+typedef uint32_t vu8 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef uint32_t vu4 __attribute__((vector_size(16), aligned(4), may_alias));
+typedef uint16_t vh8 __attribute__((vector_size(16), aligned(2), may_alias));
+typedef uint16_t vh4 __attribute__((vector_size(8), aligned(2), may_alias));
+#endif
 constexpr int kLanes = kVectorBytes / 4, kLanes64 = kVectorBytes / 8;
 
 SORUS_GEMM_ARITHMETIC
@@ -151,6 +157,17 @@ void convert(DType type, const void* from, int64_t count, float* to) {
       *reinterpret_cast<vf*>(to + i) = halves_to_floats(static_cast<const uint16_t*>(from) + i);
 #endif
   }
+#if SORUS_GEMM_ROWS > 6
+  if (type == DType::f32) {
+    const float* x = static_cast<const float*>(from);
+    for (; i + 8 <= count; i += 8) store<vu8>(to + i, load<vu8>(x + i));
+    for (; i + 4 <= count; i += 4) store<vu4>(to + i, load<vu4>(x + i));
+  } else if (type == DType::bf16) {
+    const uint16_t* x = static_cast<const uint16_t*>(from);
+    for (; i + 8 <= count; i += 8) store<vu8>(to + i, __builtin_convertvector(load<vh8>(x + i), vu8) << 16);
+    for (; i + 4 <= count; i += 4) store<vu4>(to + i, __builtin_convertvector(load<vh4>(x + i), vu4) << 16);
+  }
+#endif
   for (; i < count; ++i) to[i] = element(type, from, i);
 }
 
@@ -159,6 +176,12 @@ void interleave(const uint16_t* x, const uint16_t* y, int64_t count, uint32_t* t
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes)
     *reinterpret_cast<vu*>(to + i) = __builtin_convertvector(load<vh>(x + i), vu) | (__builtin_convertvector(load<vh>(y + i), vu) << 16);
+#if SORUS_GEMM_ROWS > 6
+  for (; i + 8 <= count; i += 8)
+    store<vu8>(to + i, __builtin_convertvector(load<vh8>(x + i), vu8) | (__builtin_convertvector(load<vh8>(y + i), vu8) << 16));
+  for (; i + 4 <= count; i += 4)
+    store<vu4>(to + i, __builtin_convertvector(load<vh4>(x + i), vu4) | (__builtin_convertvector(load<vh4>(y + i), vu4) << 16));
+#endif
   for (; i < count; ++i) to[i] = x[i] | (static_cast<uint32_t>(y[i]) << 16);
 }
 void zero_extend(const uint16_t* x, int64_t count, uint32_t* to) {
@@ -355,7 +378,40 @@ void store_row(DType type, const float* row, int64_t cols, int64_t width, void* 
   __builtin_memcpy(to, half, static_cast<size_t>(cols) * 2);
 }
 
+// Functions, not lambdas: gcc gives a lambda in a template the file's target, not the pragma's.
+inline __attribute__((always_inline)) vf read(const float* p) { return load<vf>(p); }
+inline __attribute__((always_inline)) vf read(const uint16_t* p) { return (vf)(__builtin_convertvector(load<vh>(p), vu) << 16); }
+inline __attribute__((always_inline)) void write(float* p, vf x) { store<vf>(p, x); }
+inline __attribute__((always_inline)) void write(uint16_t* p, vf x) { store<vh>(p, narrow(x)); }
+
+/// Whole vectors of f32 or bf16: nothing passes through memory on the way.
+template <bool Bf16>
+void finish_vectors(const Finish& f, const float* tile, int64_t tile_row, int64_t rows, int64_t cols) {
+  using O = std::conditional_t<Bf16, uint16_t, float>;
+  float bias[kMaxPanel];
+  if (f.bias) load_row(f.bias_type, f.bias, cols, bias, cols);
+  const bool reads_aux = f.epilogue >= Epilogue::gelu_tanh_backward;
+  const float alpha = static_cast<float>(f.alpha), beta = static_cast<float>(f.beta);
+  for (int64_t i = 0; i < rows; ++i) {
+    O *c = reinterpret_cast<O*>(f.c) + i * f.c_row, *aux = f.aux ? reinterpret_cast<O*>(f.aux) + i * f.c_row : nullptr;
+    for (int64_t j = 0; j < cols; j += kLanes) {
+      vf x = load<vf>(tile + i * tile_row + j) * alpha;
+      if (f.beta != 0) x += read(c + j) * beta;
+      if (f.bias) x += load<vf>(bias + j);
+      if (f.epilogue != Epilogue::none) {
+        vf h{};
+        if (reads_aux) h = read(aux + j);
+        else if (aux) write(aux + j, x);
+        x = activate(f.epilogue, x, h);
+      }
+      write(c + j, x);
+    }
+  }
+}
+
 void finish_f32(const Finish& f, const float* tile, int64_t tile_row, int64_t rows, int64_t cols) {
+  if (cols % kLanes == 0 && f.out_type != DType::f16)
+    return f.out_type == DType::bf16 ? finish_vectors<true>(f, tile, tile_row, rows, cols) : finish_vectors<false>(f, tile, tile_row, rows, cols);
   const int64_t width = (cols + kLanes - 1) / kLanes * kLanes, size = f.out_type == DType::f32 ? 4 : 2;
   float bias[kMaxPanel], other[kMaxPanel], row[kMaxPanel];
   if (f.bias) load_row(f.bias_type, f.bias, cols, bias, width);

@@ -10,6 +10,9 @@ namespace sorus::kernels {
 void gemm_plain(const GemmArgs& g);
 bool gemm_own_supports(const GemmArgs& g);
 void gemm_own(const GemmArgs& g);
+bool gemm_onednn_supports(const GemmArgs& g);
+bool gemm_onednn_preferred(DType type);  ///< where oneDNN has instructions that the own kernels lack: AMX
+void gemm_onednn(const GemmArgs& g);
 void gemm_small(const GemmArgs& g);
 
 /// Calls f(index, a_offset, b_offset, c_offset) for every batch, offsets in elements.

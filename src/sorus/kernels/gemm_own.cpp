@@ -49,11 +49,14 @@ struct Product {
       bool first = k0 == 0, last = k0 + count >= steps;
       // A row-major chunk is never short within a tile's rows, so room is counted in whole chunks.
       int64_t tile_room = ceil_div(std::max<int64_t>(count, 1), kChunk) * kChunk * bytes;
-      for (int64_t i = 0; i < rows; i += isa.rows) {
-        int64_t r = std::min<int64_t>(isa.rows, rows - i);
-        isa.pack_a(t, g.type, at(a, g.type, (row + i) * g.a_row + k0 * group * g.a_col), g.a_row, g.a_col, r, numbers,
-                   packed_a + i * tile_room, k_major);
-      }
+      // Columns of a transposed A lie pages apart: a few of them for all tiles, then the next.
+      int64_t part = k_major ? 16 * group : std::max<int64_t>(1, numbers);
+      for (int64_t p = 0; p < numbers; p += part)
+        for (int64_t i = 0; i < rows; i += isa.rows) {
+          int64_t r = std::min<int64_t>(isa.rows, rows - i);
+          isa.pack_a(t, g.type, at(a, g.type, (row + i) * g.a_row + (k0 * group + p) * g.a_col), g.a_row, g.a_col, r,
+                     std::min(part, numbers - p), packed_a + i * tile_room + p / group * r * bytes, k_major);
+        }
       for (int64_t p = p0; p < p1; ++p) {
         int64_t cols = std::min(panel, g.n - p * panel);
         const char* pb = b + (p * steps + k0) * panel * bytes;
@@ -208,6 +211,10 @@ PackLayout pack_layout(DType type, int64_t k, int64_t n, int64_t) {
   SORUS_CHECK(is_floating(type), TypeError, "pack_b: expected a floating type, got {}", short_name(type));
   Arithmetic t = arithmetic_of(type);
   PackLayout l;
+  if (gemm_onednn_preferred(type)) {  // oneDNN is given the columns one after another
+    l.type = l.source = type, l.k = l.k_padded = k, l.n = l.n_padded = n, l.bytes = k * n * static_cast<int64_t>(size_of(type));
+    return l;
+  }
   l.type = t == Arithmetic::f32 ? DType::f32 : type;
   l.k = k, l.n = n, l.panel = gemm_isa().panel(t), l.group = group_of(t);
   l.k_padded = ceil_div(k, l.group) * l.group, l.n_padded = ceil_div(n, l.panel) * l.panel;
@@ -217,6 +224,14 @@ PackLayout pack_layout(DType type, int64_t k, int64_t n, int64_t) {
 }
 
 void pack_b(const PackLayout& l, const void* b, int64_t b_row, int64_t b_col, void* packed) {
+  if (l.panel == 1) {
+    parallel_for(l.n, 16, [&](int64_t begin, int64_t end) {
+      for (int64_t j = begin; j < end; ++j)
+        for (int64_t p = 0; p < l.k; ++p)
+          static_cast<uint16_t*>(packed)[j * l.k + p] = static_cast<const uint16_t*>(b)[p * b_row + j * b_col];
+    });
+    return;
+  }
   Arithmetic t = arithmetic_of(l.source);
   int64_t panel_bytes = l.k_padded / l.group * l.panel * step_bytes(t);
   parallel_for(l.n_padded / l.panel, 4, [&](int64_t begin, int64_t end) {

@@ -1,0 +1,120 @@
+// Products through oneDNN's matmul, for what the own kernels have no instructions for: bf16 on AMX. What matmul cannot
+// store itself (epilogues, sinks) goes through f32 memory and one more pass.
+#include "sorus/base/threads.h"
+#include "sorus/kernels/element.h"
+#include "sorus/kernels/gemm_internal.h"
+#include "sorus/kernels/gemm_isa.h"
+#include "sorus/kernels/onednn.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace sorus::kernels {
+namespace {
+
+using dnnl::memory;
+
+struct MatmulPlan {
+  dnnl::matmul primitive;
+  memory::desc a, b, bias, c, scratchpad;
+};
+
+MatmulPlan make_plan(const GemmArgs& g, DType out, bool bias, bool add) {
+  MatmulPlan plan;
+  plan.a = memory::desc({g.m, g.k}, dnnl_type(g.type), memory::dims{g.a_row, g.a_col});
+  plan.b = memory::desc({g.k, g.n}, dnnl_type(g.type), memory::dims{g.b_row, g.b_col});
+  plan.c = memory::desc({g.m, g.n}, dnnl_type(out), memory::dims{g.c_row, 1});
+  if (bias) plan.bias = memory::desc({1, g.n}, dnnl_type(g.bias_type), memory::dims{g.n, 1});
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  if (add) {
+    dnnl::post_ops sum;
+    sum.append_sum(1.0f);
+    attr.set_post_ops(sum);
+  }
+  dnnl::matmul::desc desc = bias ? dnnl::matmul::desc(plan.a, plan.b, plan.bias, plan.c) : dnnl::matmul::desc(plan.a, plan.b, plan.c);
+  dnnl::matmul::primitive_desc pd(desc, attr, dnnl_engine());
+  plan.primitive = dnnl::matmul(pd);
+  plan.scratchpad = pd.scratchpad_desc();
+  return plan;
+}
+
+void multiply(const GemmArgs& g, DType out, const void* a, const void* b, const void* bias, bool add, void* c) {
+  static PlanCache<MatmulPlan> cache;
+  ProblemKey key;
+  for (int64_t v : {static_cast<int64_t>(g.type), static_cast<int64_t>(out), g.m, g.n, g.k, g.a_row, g.a_col, g.b_row, g.b_col, g.c_row,
+                    static_cast<int64_t>(bias ? static_cast<int>(g.bias_type) : -1), static_cast<int64_t>(add), int64_t{num_threads()}})
+    key.add(v);
+  const MatmulPlan& plan = cache.find(key, [&] { return make_plan(g, out, bias, add); });
+  thread_local Scratch scratchpad;
+  auto mem = [](const memory::desc& d, const void* p) { return memory(d, dnnl_engine(), const_cast<void*>(p)); };
+  std::unordered_map<int, memory> args{{DNNL_ARG_SRC, mem(plan.a, a)}, {DNNL_ARG_WEIGHTS, mem(plan.b, b)}, {DNNL_ARG_DST, mem(plan.c, c)},
+                                       {DNNL_ARG_SCRATCHPAD, mem(plan.scratchpad, scratchpad.get(plan.scratchpad.get_size() + 64))}};
+  if (bias) args.emplace(DNNL_ARG_BIAS, mem(plan.bias, bias));
+  plan.primitive.execute(dnnl_stream(), args);
+}
+
+}  // namespace
+
+bool gemm_onednn_preferred(DType type) {
+#if defined(__x86_64__)
+  static const bool amx = [] {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & (1u << 22)) && (d & (1u << 24));
+  }();
+  return amx && type == DType::bf16;
+#else
+  return type == DType::f64 && false;
+#endif
+}
+
+bool gemm_onednn_supports(const GemmArgs& g) {
+  bool plain_a = g.a_row == 1 || g.a_col == 1, plain_b = g.b_row == 1 || g.b_col == 1;
+  // Fitting strides only: oneDNN takes overlapping or broadcast ones for something else.
+  bool a = g.a_col == 1 ? g.a_row >= g.k : g.a_col >= g.m, b = g.b_col == 1 ? g.b_row >= g.n : g.b_col >= g.k;
+  return (g.type == DType::f32 || (g.type == DType::bf16 && gemm_isa().bf16_dot)) && plain_a && plain_b && a && b && !g.b_packed &&
+         g.m > 0 && g.n > 0 && g.k > 0 && !detail::inside_parallel() && gemm_own_supports(g);
+}
+
+void gemm_onednn(const GemmArgs& g) {
+  bool floats = !g.bias || g.bias_type == DType::f32 || g.bias_type == DType::bf16;
+  bool direct = g.alpha == 1 && (g.beta == 0 || g.beta == 1) && g.epilogue == Epilogue::none && !g.sink.store && floats;
+  int64_t size = static_cast<int64_t>(size_of(g.type)), out_size = static_cast<int64_t>(size_of(g.out_type));
+  for_each_batch(g, [&](int64_t index, int64_t a, int64_t b, int64_t c) {
+    const char *pa = static_cast<const char*>(g.a) + a * size, *pb = static_cast<const char*>(g.b) + b * size;
+    char *pc = g.c ? static_cast<char*>(g.c) + c * out_size : nullptr, *aux = g.aux ? static_cast<char*>(g.aux) + c * out_size : nullptr;
+    if (direct) return multiply(g, g.out_type, pa, pb, g.bias, g.beta == 1, pc);
+    thread_local Scratch scratch;
+    auto* sums = static_cast<float*>(scratch.get(static_cast<size_t>(g.m * g.n) * 4 + 256));
+    GemmArgs dense = g;
+    dense.c_row = g.n;
+    bool bias_first = g.sink.store && g.bias && g.alpha == 1;
+    multiply(dense, DType::f32, pa, pb, bias_first ? g.bias : nullptr, false, sums);
+    parallel_for(g.m, 16, [&](int64_t begin, int64_t end) {
+      for (int64_t col = 0; col < g.n; col += 32) {
+        int64_t cols = std::min<int64_t>(32, g.n - col);
+        float tile[kMaxRows * kMaxPanel] = {};
+        for (int64_t row = begin; row < end; row += 8) {
+          int64_t rows = std::min<int64_t>(8, end - row);
+          for (int64_t i = 0; i < rows; ++i) std::copy_n(sums + (row + i) * g.n + col, cols, tile + i * kMaxPanel);
+          if (g.sink.store) {
+            for (int64_t i = 0; i < rows && g.alpha != 1; ++i)
+              for (int64_t j = 0; j < cols; ++j) {
+                float& x = tile[i * kMaxPanel + j];
+                x = x * static_cast<float>(g.alpha) + (g.bias ? load_float(g.bias_type, g.bias, col + j) : 0.0f);
+              }
+            g.sink.store(g.sink.context, tile, kMaxPanel, index, row, col, rows, cols);
+            continue;
+          }
+          const char* bias = g.bias ? static_cast<const char*>(g.bias) + col * static_cast<int64_t>(size_of(g.bias_type)) : nullptr;
+          int64_t offset = (row * g.c_row + col) * out_size;
+          Finish f{g.out_type, g.alpha, g.beta, bias, g.bias_type, g.epilogue, pc + offset, aux ? aux + offset : nullptr, g.c_row};
+          gemm_isa().finish(f, Arithmetic::f32, tile, kMaxPanel, rows, cols);
+        }
+      }
+    });
+  });
+}
+
+}  // namespace sorus::kernels
