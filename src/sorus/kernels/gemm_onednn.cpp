@@ -77,9 +77,13 @@ bool gemm_onednn_supports(const GemmArgs& g) {
          g.m > 0 && g.n > 0 && g.k > 0 && !detail::inside_parallel() && gemm_own_supports(g);
 }
 
+bool gemm_onednn_direct(const GemmArgs& g) {
+  bool bias = !g.bias || g.bias_type == DType::f32 || (g.bias_type == DType::bf16 && g.type == DType::bf16);
+  return g.alpha == 1 && (g.beta == 0 || g.beta == 1) && g.epilogue == Epilogue::none && !g.sink.store && bias;
+}
+
 void gemm_onednn(const GemmArgs& g) {
-  bool floats = !g.bias || g.bias_type == DType::f32 || g.bias_type == DType::bf16;
-  bool direct = g.alpha == 1 && (g.beta == 0 || g.beta == 1) && g.epilogue == Epilogue::none && !g.sink.store && floats;
+  bool direct = gemm_onednn_direct(g);
   int64_t size = static_cast<int64_t>(size_of(g.type)), out_size = static_cast<int64_t>(size_of(g.out_type));
   for_each_batch(g, [&](int64_t index, int64_t a, int64_t b, int64_t c) {
     const char *pa = static_cast<const char*>(g.a) + a * size, *pb = static_cast<const char*>(g.b) + b * size;

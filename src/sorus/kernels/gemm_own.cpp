@@ -108,10 +108,15 @@ struct Product {
     int64_t row_blocks = ceil_div(g.m, rows);
     int64_t col_blocks = row_blocks >= threads ? 1 : std::min(panels, ceil_div(int64_t{2} * threads, row_blocks));
     std::atomic<int64_t> next_pack{0}, next{0};
+    // A row of a panel is one or two cache lines of a row of B: bands of rows over several panels keep pages open.
+    int64_t wide = g.b_col == 1 ? std::clamp<int64_t>(panels / (2 * threads), 1, 16) : 1;
+    int64_t band = wide > 1 ? 16 * group : std::max<int64_t>(1, g.k);
     auto pack = [&] {
-      for (int64_t p; (p = next_pack.fetch_add(1, std::memory_order_relaxed)) < panels;)
-        isa.pack_b(t, g.type, at(b, g.type, p * panel * g.b_col), g.b_row, g.b_col, std::min(panel, g.n - p * panel), g.k,
-                   packed_b + p * panel_bytes);
+      for (int64_t first; (first = next_pack.fetch_add(wide, std::memory_order_relaxed)) < panels;)
+        for (int64_t k0 = 0; k0 < g.k; k0 += band)
+          for (int64_t p = first; p < std::min(panels, first + wide); ++p)
+            isa.pack_b(t, g.type, at(b, g.type, k0 * g.b_row + p * panel * g.b_col), g.b_row, g.b_col, std::min(panel, g.n - p * panel),
+                       std::min(band, g.k - k0), packed_b + p * panel_bytes + k0 / group * panel * bytes);
     };
     auto work = [&] {
       thread_local Scratch a_scratch;

@@ -93,6 +93,10 @@ TEST(Gemm, OtherTypes) {
   for (DType t : {DType::i64, DType::i32, DType::u8, DType::boolean, DType::c64, DType::c128})
     for (int i = 0; i < 20; ++i) random_case(t, "", {0, 1, 3, 17});
 }
+TEST(Gemm, ChosenPathAgreesWithPlain) {
+  for (DType t : {DType::f32, DType::bf16})
+    for (int i = 0; i < 12; ++i) random_case(t, "", {160, 200, 384}, 256);
+}
 TEST(Gemm, LongSums) {
   for (int i = 0; i < 10; ++i) {
     random_case(DType::f32, "own", {1, 13, 70}, 2100);
