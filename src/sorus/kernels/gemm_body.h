@@ -314,7 +314,7 @@ inline __attribute__((always_inline)) vf exp_vector(vf x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
-  return (vf)((vi)p + exponent);
+  return x == x ? (vf)((vi)p + exponent) : x;  // the sum of bits could turn NaN into a number
 }
 
 /// erf to 1.5e-7 (Abramowitz and Stegun 7.1.26).

@@ -1,5 +1,7 @@
 // Products through oneDNN's matmul, for what the own kernels have no instructions for: bf16 on AMX. What matmul cannot
 // store itself (epilogues, sinks) goes through f32 memory and one more pass.
+#include <dnnl.h>
+
 #include "sorus/base/threads.h"
 #include "sorus/kernels/element.h"
 #include "sorus/kernels/gemm_internal.h"
@@ -41,6 +43,12 @@ MatmulPlan make_plan(const GemmArgs& g, DType out, bool bias, bool add) {
 }
 
 void multiply(const GemmArgs& g, DType out, const void* a, const void* b, const void* bias, bool add, void* c) {
+  // Long or wide products of row-major operands and few rows: matmul reaches 150-170 GFLOP/s, this 200-225.
+  if (g.type == DType::f32 && !bias && g.a_col == 1 && g.b_col == 1 && g.m <= 512 && (g.k >= 2048 || g.n >= 2048)) {
+    dnnl_sgemm('N', 'N', g.m, g.n, g.k, 1.0f, static_cast<const float*>(a), g.a_row, static_cast<const float*>(b), g.b_row,
+               add ? 1.0f : 0.0f, static_cast<float*>(c), g.c_row);
+    return;
+  }
   static PlanCache<MatmulPlan> cache;
   ProblemKey key;
   for (int64_t v : {static_cast<int64_t>(g.type), static_cast<int64_t>(out), g.m, g.n, g.k, g.a_row, g.a_col, g.b_row, g.b_col, g.c_row,

@@ -89,6 +89,15 @@ TEST(Attention, BlocksAgreeWithPlainLoops) {
   }
 }
 
+TEST(Attention, NanStays) {
+  Case c{1, 1, 1, 20, 20, 16, 16, true, 0};
+  auto in = inputs(c, false);
+  in[0][5 * 16] = std::numeric_limits<double>::quiet_NaN();
+  auto o = run<DType::f32>(c, in, nullptr)[0];
+  EXPECT_TRUE(std::isnan(o[5 * 16 + 3]));
+  EXPECT_FALSE(std::isnan(o[4 * 16 + 3]));
+}
+
 TEST(Attention, PlainGradientIsTheDerivative) {
   Case c{1, 2, 1, 4, 5, 3, 2, true, 0};
   auto in = inputs(c, false);
