@@ -1,0 +1,102 @@
+// Convolutions: index notation for everything that is derived, oneDNN for the work.
+#include "sorus/graph/index.h"
+#include "sorus/kernels/conv.h"
+#include "sorus/ops/apply.h"
+
+namespace sorus {
+namespace {
+
+int64_t at(const Attr& list, int i) {
+  const Shape& s = list.ints();
+  return s[s.size() == 1 ? 0 : static_cast<size_t>(i)];
+}
+
+// Shapes without a batch stand for a batch of one.
+kernels::ConvArgs conv_args(DType type, int spatial, Shape x, const Shape& w, Shape y, const Attr& stride,
+                            const Attr& padding, const Attr& dilation, int64_t groups) {
+  auto batched = static_cast<size_t>(spatial) + 2;
+  if (x.size() < batched) x.insert(x.begin(), 1);
+  if (y.size() < batched) y.insert(y.begin(), 1);
+  kernels::ConvArgs a;
+  a.type = type;
+  a.spatial = spatial;
+  a.batch = x[0], a.in_channels = x[1], a.out_channels = w[0], a.groups = groups;
+  for (int i = 0; i < spatial; ++i) {
+    auto d = static_cast<size_t>(i) + 2;
+    a.in[i] = x[d], a.out[i] = y[d], a.kernel[i] = w[d];
+    a.stride[i] = at(stride, i), a.padding[i] = at(padding, i), a.dilation[i] = at(dilation, i);
+  }
+  return a;
+}
+
+// Attributes of conv1d and conv2d: stride, padding, dilation, groups.
+template <int spatial>
+void forward(const Call& c, std::span<Tensor> out) {
+  const Tensor& x = c.input(0);
+  auto a = conv_args(out[0].dtype(), spatial, x.sizes(), c.input(1).sizes(), out[0].sizes(), c.attr(0), c.attr(1),
+                     c.attr(2), c.attr(3).to_int());
+  kernels::conv_forward(a, x.data(), c.input(1).data(), c.has(2) ? c.input(2).data() : nullptr, out[0].data());
+}
+// grad0(grad, weight, .., sizes)
+template <int spatial>
+void to_input(const Call& c, std::span<Tensor> out) {
+  auto a = conv_args(out[0].dtype(), spatial, out[0].sizes(), c.input(1).sizes(), c.input(0).sizes(), c.attr(0),
+                     c.attr(1), c.attr(2), c.attr(3).to_int());
+  kernels::conv_backward_data(a, c.input(0).data(), c.input(1).data(), out[0].data());
+}
+// grad1(grad, input, .., sizes)
+template <int spatial>
+void to_weight(const Call& c, std::span<Tensor> out) {
+  auto a = conv_args(out[0].dtype(), spatial, c.input(1).sizes(), out[0].sizes(), c.input(0).sizes(), c.attr(0),
+                     c.attr(1), c.attr(2), c.attr(3).to_int());
+  kernels::conv_backward_weights(a, c.input(1).data(), c.input(0).data(), out[0].data(), nullptr);
+}
+
+const OpDef& conv1d = op("conv1d(input, weight, bias: Tensor? = none, stride: int[1] = 1, padding: int[1] = 0, dilation: int[1] = 1, groups: int = 1)")
+    .index("y[.., g*O + o, h] = bias[g*O + o] + sum(c, i) input[.., g*C + c, h*stride[0] + i*dilation[0] - padding[0]]"
+           " * weight[g*O + o, c, i] where g < groups, O = size(weight, 0) / groups, C = size(weight, 1)")
+    .kernel(forward<1>).autocast(Autocast::lower)
+    .doc("Convolution over one dimension.");
+[[maybe_unused]] const bool conv1d_gradients = gradient_kernel("conv1d:grad0", to_input<1>) && gradient_kernel("conv1d:grad1", to_weight<1>);
+
+const OpDef& conv2d = op("conv2d(input, weight, bias: Tensor? = none, stride: int[2] = 1, padding: int[2] = 0, dilation: int[2] = 1, groups: int = 1)")
+    .index("y[.., g*O + o, h, v] = bias[g*O + o] + sum(c, i, j)"
+           " input[.., g*C + c, h*stride[0] + i*dilation[0] - padding[0], v*stride[1] + j*dilation[1] - padding[1]]"
+           " * weight[g*O + o, c, i, j] where g < groups, O = size(weight, 0) / groups, C = size(weight, 1)")
+    .kernel(forward<2>).autocast(Autocast::lower)
+    .doc("Convolution over two dimensions.");
+[[maybe_unused]] const bool conv2d_gradients = gradient_kernel("conv2d:grad0", to_input<2>) && gradient_kernel("conv2d:grad1", to_weight<2>);
+
+// The result's index is the sum here, so the bias, which belongs to elements of the result, is added afterwards.
+Tensor with_bias(const Call& c, const OpDef& product, int spatial) {
+  Tensor y = call_one(product, {c.input(0), c.input(1)}, c.attrs);
+  if (!c.has(2)) return y;
+  Shape shape(static_cast<size_t>(spatial) + 1, 1);
+  shape[0] = c.input(2).size(0);
+  return apply("add", {y, apply("reshape", {c.input(2)}, {Attr(shape)})});
+}
+
+const OpDef& transpose1d = op("conv_transpose1d_product(input, weight, stride: int[1] = 1, padding: int[1] = 0, output_padding: int[1] = 0, groups: int = 1, dilation: int[1] = 1)")
+    .index("y[.., g*O + o, h*stride[0] + i*dilation[0] - padding[0] :"
+           " (size(input, -1) - 1)*stride[0] - 2*padding[0] + dilation[0]*(size(weight, 2) - 1) + output_padding[0] + 1]"
+           " = sum(c) input[.., g*C + c, h] * weight[g*C + c, o, i]"
+           " where g < groups, O = size(weight, 1), C = size(weight, 0) / groups")
+    .autocast(Autocast::lower);
+const OpDef& conv_transpose1d = op("conv_transpose1d(input, weight, bias: Tensor? = none, stride: int[1] = 1, padding: int[1] = 0, output_padding: int[1] = 0, groups: int = 1, dilation: int[1] = 1)")
+    .expand([](const Call& c) { return TensorList{with_bias(c, transpose1d, 1)}; })
+    .doc("The transpose of `conv1d`.");
+
+const OpDef& transpose2d = op("conv_transpose2d_product(input, weight, stride: int[2] = 1, padding: int[2] = 0, output_padding: int[2] = 0, groups: int = 1, dilation: int[2] = 1)")
+    .index("y[.., g*O + o, h*stride[0] + i*dilation[0] - padding[0] :"
+           " (size(input, -2) - 1)*stride[0] - 2*padding[0] + dilation[0]*(size(weight, 2) - 1) + output_padding[0] + 1,"
+           " v*stride[1] + j*dilation[1] - padding[1] :"
+           " (size(input, -1) - 1)*stride[1] - 2*padding[1] + dilation[1]*(size(weight, 3) - 1) + output_padding[1] + 1]"
+           " = sum(c) input[.., g*C + c, h, v] * weight[g*C + c, o, i, j]"
+           " where g < groups, O = size(weight, 1), C = size(weight, 0) / groups")
+    .autocast(Autocast::lower);
+const OpDef& conv_transpose2d = op("conv_transpose2d(input, weight, bias: Tensor? = none, stride: int[2] = 1, padding: int[2] = 0, output_padding: int[2] = 0, groups: int = 1, dilation: int[2] = 1)")
+    .expand([](const Call& c) { return TensorList{with_bias(c, transpose2d, 2)}; })
+    .doc("The transpose of `conv2d`.");
+
+}  // namespace
+}  // namespace sorus
