@@ -107,6 +107,7 @@ struct OpDef {
   bool value_shaped = false; ///< the result's shape depends on values: eager only
   std::string doc;
   const OpDef* derived_from = nullptr;  ///< gelu for "gelu:grad0"
+  std::vector<int> base_inputs;         ///< gradients of `each`: the tensors of gelu it reads, after the gradient
 
   const std::string& name() const { return signature.name; }
   bool is_view() const { return static_cast<bool>(view); }
@@ -152,6 +153,9 @@ std::vector<const OpDef*> all_ops();
 /// Makes operators whose name has a colon ("gelu:grad0") when they are first asked for; installed by derive/.
 using Derivation = std::function<std::unique_ptr<OpDef>(const OpDef& base, std::string_view suffix)>;
 void set_derivation(Derivation derivation);
+/// How index notation implies result types; installed by derive/.
+void set_index_types(TypesRule rule);
+const TypesRule& index_types_rule();
 
 /// Result types of a call: the operator's rule, or what its body or index notation implies. Checks the inputs.
 std::vector<TensorType> infer_types(const TypeCall& call);

@@ -69,7 +69,7 @@ int64_t wrap_dim(int64_t dim, int64_t rank, std::string_view what) {
 }
 
 std::optional<Shape> reshape_strides(IntSpan shape, IntSpan strides, IntSpan target) {
-  if (numel(shape) == 0) return contiguous_strides(target);
+  if (shape.empty() || numel(shape) == 0) return contiguous_strides(target);
   Shape out(target.size(), 1);
   // Walk both shapes from the back; every run of old dimensions that lies evenly in memory becomes some new ones.
   int64_t to = static_cast<int64_t>(target.size()) - 1;

@@ -1,0 +1,436 @@
+#include "sorus/autodiff/tape.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <queue>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "sorus/derive/gradient.h"
+#include "sorus/ops.h"
+
+namespace sorus {
+namespace {
+
+std::atomic<uint64_t> next_sequence{1};
+bool anomaly = false;
+
+struct GradNode;
+
+// Hangs on every tensor that takes part in gradients.
+struct GradMeta final : RefCounted {
+  Ref<GradNode> node;  // null for a leaf
+  int output = 0;
+  Tensor grad;
+  std::vector<Hook> hooks;
+};
+
+GradMeta* meta_of(const Tensor& t) { return static_cast<GradMeta*>(t.impl()->autograd.get()); }
+GradMeta& need_meta(const Tensor& t) {
+  if (!t.impl()->autograd) t.impl()->autograd = make_ref<GradMeta>();
+  return *meta_of(t);
+}
+
+// A value kept for the backward pass. Outputs are kept without their link to the node, which would be a cycle.
+struct Saved {
+  Tensor value;
+  uint32_t version = 0;
+  bool is_output = false, kept = false;
+};
+
+struct Edge {
+  Ref<GradNode> node;     // where the gradient goes on,
+  int output = 0;
+  Ref<TensorImpl> leaf;   // or the leaf where it ends
+};
+
+struct GradNode final : RefCounted {
+  const OpDef* op = nullptr;
+  Attrs attrs;
+  std::vector<Saved> inputs, outputs;
+  std::vector<Edge> edges;  // one per input
+  std::vector<std::shared_ptr<std::vector<Hook>>> hooks;
+  std::vector<TensorType> output_types;
+  std::function<TensorList(TensorSpan)> custom;
+  std::string custom_name;
+  uint64_t sequence = next_sequence++;
+  SourceLocation source;
+  bool released = false;
+
+  std::string_view name() const { return op ? std::string_view(op->name()) : std::string_view(custom_name); }
+
+  ~GradNode() override {
+    // Long chains would recurse through the destructors and overflow the stack: take them apart one by one.
+    std::vector<Ref<GradNode>> pending;
+    for (Edge& e : edges) pending.push_back(std::move(e.node));
+    while (!pending.empty()) {
+      Ref<GradNode> n = std::move(pending.back());
+      pending.pop_back();
+      if (n && n->use_count() == 1)
+        for (Edge& e : n->edges)
+          if (e.node) pending.push_back(std::move(e.node));
+    }
+  }
+};
+
+Edge edge_of(const Tensor& t) {
+  if (!t.defined() || !t.requires_grad()) return {};
+  GradMeta& m = need_meta(t);
+  if (m.node) return {m.node, m.output, {}};
+  return {{}, 0, t.ref()};
+}
+
+// A stand-in for a value that the rule does not read: it has a type, and asking for data is an error.
+Tensor type_only(const Tensor& t) { return t.defined() ? Tensor::abstract(t.sizes(), t.dtype()) : Tensor(); }
+
+void link(const Tensor& t, const Ref<GradNode>& node, int output) {
+  auto meta = make_ref<GradMeta>();
+  if (GradMeta* old = meta_of(t)) meta->hooks = std::move(old->hooks);
+  meta->node = node;
+  meta->output = output;
+  t.impl()->autograd = meta;
+  t.impl()->requires_grad = true;
+}
+
+Ref<GradNode> make_node(const OpDef& op, TensorSpan inputs, const Attrs& attrs) {
+  auto node = make_ref<GradNode>();
+  node->op = &op;
+  node->attrs = attrs;
+  if (anomaly) node->source = current_source();
+  for (const Tensor& t : inputs) node->edges.push_back(edge_of(t));
+  return node;
+}
+
+// Bits of the values that the gradients wanted from this call read.
+uint64_t reads_of(const GradNode& node) {
+  const Signature& s = node.op->signature;
+  uint64_t needs = 0;
+  int n = static_cast<int>(node.edges.size());
+  for (int i = 0; i < n; ++i)
+    if (node.edges[static_cast<size_t>(i)].node || node.edges[static_cast<size_t>(i)].leaf)
+      needs |= uint64_t{1} << s.tensor_param_of_slot(i, n);
+  return gradient_reads(*node.op, needs);
+}
+
+void save(GradNode& node, TensorSpan inputs, std::span<Tensor> outputs) {
+  const Signature& s = node.op->signature;
+  uint64_t reads = reads_of(node);
+  int n = static_cast<int>(inputs.size());
+  for (int i = 0; i < n; ++i) {
+    const Tensor& t = inputs[static_cast<size_t>(i)];
+    bool keep = t.defined() && (reads >> s.tensor_param_of_slot(i, n) & 1);
+    node.inputs.push_back({keep ? t : type_only(t), keep ? t.storage()->version() : 0, false, keep});
+  }
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    bool keep = reads >> (32 + i) & 1;
+    node.outputs.push_back({keep ? outputs[i].detach() : type_only(outputs[i]),
+                            keep ? outputs[i].storage()->version() : 0, true, keep});
+    node.output_types.push_back(outputs[i].type());
+  }
+}
+
+void record(const OpDef& op, TensorSpan inputs, const Attrs& attrs, std::span<Tensor> outputs) {
+  Ref<GradNode> node = make_node(op, inputs, attrs);
+  save(*node, inputs, outputs);
+  for (size_t i = 0; i < outputs.size(); ++i)
+    if (is_differentiable(outputs[i].dtype())) link(outputs[i], node, static_cast<int>(i));
+}
+
+void before_write(const OpDef& op, const Tensor& target) {
+  if (!grad_enabled() || !target.requires_grad()) return;
+  GradMeta* m = meta_of(target);
+  SORUS_CHECK(m && m->node, Error,
+              "{}: a leaf that requires gradients cannot be changed in place; do it under no_grad, or on a copy",
+              op.name());
+}
+
+// An in-place write makes the target a result of this call; if it is a view, the tensor it shows gets the written part
+// as a new value of its own history.
+void record_write(const OpDef& op, TensorSpan inputs, const Attrs& attrs, std::span<const Tensor> targets,
+                  TensorSpan) {
+  Ref<GradNode> node = make_node(op, inputs, attrs);
+  TensorList outs(targets.begin(), targets.end());
+  save(*node, inputs, outs);
+  // The old value of a target is gone; a rule that reads it finds a newer version and says so.
+  for (size_t i = 0; i < inputs.size(); ++i)
+    for (const Tensor& t : targets)
+      if (node->inputs[i].kept && inputs[i].storage() == t.storage()) --node->inputs[i].version;
+  for (size_t i = 0; i < targets.size(); ++i) {
+    if (!is_differentiable(targets[i].dtype())) continue;
+    Tensor base(targets[i].impl()->base);
+    bool leaf_base = base.defined() && base.requires_grad() && !meta_of(base)->node;
+    SORUS_CHECK(!leaf_base || !grad_enabled(), Error,
+                "{}: a view of a leaf that requires gradients cannot be changed in place", op.name());
+    if (base.defined() && base.is_contiguous()) {
+      static const OpDef& scatter = find_op("as_strided_scatter");
+      Tensor fresh = targets[i].detach();
+      link(fresh, node, static_cast<int>(i));
+      Geometry g = targets[i].geometry();
+      std::array<Tensor, 2> in{base, fresh};
+      Attrs where{Attr(g.sizes), Attr(g.strides), Attr(g.offset - base.geometry().offset)};
+      Ref<GradNode> whole = make_node(scatter, in, where);
+      std::array<Tensor, 1> out{base};
+      save(*whole, in, out);
+      link(base, whole, 0);
+    }
+    link(targets[i], node, static_cast<int>(i));
+  }
+}
+
+const bool installed = [] {
+  set_tape_hooks({record, before_write, record_write});
+  return true;
+}();
+
+Tensor unpack(const Saved& s, const Ref<GradNode>& node, int output) {
+  if (!s.kept) return s.value;
+  SORUS_CHECK(s.value.storage()->version() == s.version, Error,
+              "backward: a value of shape {} that {} needs for its gradient was changed in place since (version {}, "
+              "expected {}); change a clone instead",
+              to_string(s.value.sizes()), node->name(), s.value.storage()->version(), s.version);
+  if (!s.is_output) return s.value;
+  Tensor t = s.value.detach();
+  auto meta = make_ref<GradMeta>();
+  meta->node = node;
+  meta->output = output;
+  t.impl()->autograd = meta;
+  t.impl()->requires_grad = true;
+  return t;
+}
+
+TensorList apply_node(const Ref<GradNode>& node, TensorSpan grads) {
+  SORUS_CHECK(!node->released, Error,
+              "backward: the graph of {} was already used and its values freed; pass retain_graph=True the first time",
+              node->name());
+  if (node->custom) return node->custom(grads);
+  TensorList inputs, outputs;
+  std::vector<char> needs_storage;
+  for (size_t i = 0; i < node->inputs.size(); ++i) inputs.push_back(unpack(node->inputs[i], node, 0));
+  for (size_t i = 0; i < node->outputs.size(); ++i)
+    outputs.push_back(unpack(node->outputs[i], node, static_cast<int>(i)));
+  for (const Edge& e : node->edges) needs_storage.push_back(e.node || e.leaf);
+  GradCall c{*node->op, node->attrs, inputs, outputs, grads,
+             {reinterpret_cast<const bool*>(needs_storage.data()), needs_storage.size()}};
+  return apply_gradient(c);
+}
+
+void check_anomaly(const Ref<GradNode>& node, TensorSpan grads) {
+  for (const Tensor& g : grads) {
+    if (!g.defined() || !is_floating(g.dtype()) || g.is_abstract()) continue;
+    if (any(isnan(g)).item().to_bool())
+      fail<Error>("anomaly mode: the gradient of {} is NaN; the forward call was made at {}", node->name(),
+                  node->source.to_string());
+  }
+}
+
+// Walks the nodes in the reverse order of their creation, which is a topological order.
+class Engine {
+ public:
+  Engine(bool retain, bool create) : retain_(retain), create_(create) {}
+
+  std::unordered_map<const TensorImpl*, Tensor> captured_leaves;              // gradients asked for by `gradients`
+  std::unordered_map<const GradNode*, std::vector<std::pair<int, Tensor*>>> captured_nodes;
+  bool accumulate = true;
+
+  void seed(const Tensor& root, const Tensor& grad) { send(edge_of(root), grad); }
+
+  void run() {
+    while (!ready_.empty()) {
+      Ref<GradNode> node = ready_.top().node;
+      ready_.pop();
+      auto it = pending_.find(node.get());
+      std::vector<Tensor> grads = std::move(it->second);
+      pending_.erase(it);
+      run_hooks(*node, grads);
+      if (auto c = captured_nodes.find(node.get()); c != captured_nodes.end())
+        for (auto [output, slot] : c->second) *slot = grads[static_cast<size_t>(output)];
+      if (std::none_of(grads.begin(), grads.end(), [](const Tensor& g) { return g.defined(); })) continue;
+      TensorList back = apply_node(node, grads);
+      if (anomaly) check_anomaly(node, back);
+      for (size_t i = 0; i < node->edges.size() && i < back.size(); ++i)
+        if (back[i].defined()) send(node->edges[i], back[i]);
+      if (!retain_) {
+        node->released = true;
+        node->inputs.clear();
+        node->outputs.clear();
+        node->custom = nullptr;
+      }
+    }
+    for (auto& [impl, grad] : leaves_) finish_leaf(Tensor(Ref<TensorImpl>(const_cast<TensorImpl*>(impl))), grad);
+  }
+
+ private:
+  struct Item {
+    Ref<GradNode> node;
+    bool operator<(const Item& o) const { return node->sequence < o.node->sequence; }
+  };
+
+  void add_to(Tensor& sum, const Tensor& g) { sum = sum.defined() ? add(sum, g) : g; }
+
+  void send(const Edge& e, const Tensor& g) {
+    if (e.leaf) {
+      add_to(leaves_[e.leaf.get()], g);
+      keep_alive_.push_back(e.leaf);
+    } else if (e.node) {
+      auto [it, fresh] = pending_.try_emplace(e.node.get());
+      if (fresh) {
+        it->second.resize(std::max<size_t>(e.node->output_types.size(), static_cast<size_t>(e.output) + 1));
+        ready_.push({e.node});
+      }
+      if (it->second.size() <= static_cast<size_t>(e.output)) it->second.resize(static_cast<size_t>(e.output) + 1);
+      add_to(it->second[static_cast<size_t>(e.output)], g);
+    }
+  }
+
+  void run_hooks(GradNode& node, std::vector<Tensor>& grads) {
+    for (size_t i = 0; i < node.hooks.size() && i < grads.size(); ++i)
+      if (node.hooks[i] && grads[i].defined())
+        for (const Hook& h : *node.hooks[i])
+          if (Tensor t = h(grads[i]); t.defined()) grads[i] = t;
+  }
+
+  void finish_leaf(const Tensor& leaf, Tensor grad) {
+    GradMeta& m = need_meta(leaf);
+    for (const Hook& h : m.hooks)
+      if (Tensor t = h(grad); t.defined()) grad = t;
+    if (auto c = captured_leaves.find(leaf.impl()); c != captured_leaves.end()) {
+      c->second = grad;
+      return;
+    }
+    if (!accumulate) return;
+    // What is kept must be the leaf's own: a rule may have handed the same tensor to several inputs, or a broadcast view.
+    if (m.grad.defined()) {
+      m.grad = add(m.grad, grad);
+    } else {
+      bool own = grad.is_contiguous() && !grad.impl()->base && grad.storage()->use_count() == 1 &&
+                 grad.ref()->use_count() <= 2;
+      m.grad = own || create_ ? grad : clone(grad);
+    }
+  }
+
+  bool retain_, create_;
+  std::priority_queue<Item> ready_;
+  std::unordered_map<const GradNode*, std::vector<Tensor>> pending_;
+  std::unordered_map<const TensorImpl*, Tensor> leaves_;
+  std::vector<Ref<TensorImpl>> keep_alive_;
+};
+
+Tensor root_grad(const Tensor& root, const Tensor& grad) {
+  SORUS_CHECK(root.defined() && root.requires_grad(), Error,
+              "backward: the tensor does not depend on anything that requires gradients");
+  if (grad.defined()) {
+    SORUS_CHECK(grad.sizes() == root.sizes(), ValueError, "backward: the gradient has shape {}, the tensor {}",
+                to_string(grad.sizes()), to_string(root.sizes()));
+    return grad;
+  }
+  SORUS_CHECK(root.numel() == 1, Error,
+              "backward: only a tensor of one element needs no gradient to start from, this one has shape {}",
+              to_string(root.sizes()));
+  return ones_like(root);
+}
+
+}  // namespace
+
+void set_requires_grad(const Tensor& t, bool wanted) {
+  SORUS_CHECK(!wanted || is_differentiable(t.dtype()), TypeError,
+              "requires_grad: only floating and complex tensors have gradients, this one is {}", name(t.dtype()));
+  SORUS_CHECK(wanted || is_leaf(t), Error, "requires_grad: only a leaf can stop requiring gradients; use detach()");
+  t.impl()->requires_grad = wanted;
+}
+bool is_leaf(const Tensor& t) {
+  GradMeta* m = meta_of(t);
+  return !m || !m->node;
+}
+Tensor grad_of(const Tensor& t) {
+  GradMeta* m = meta_of(t);
+  return m ? m->grad : Tensor();
+}
+void set_grad(const Tensor& t, const Tensor& grad) {
+  SORUS_CHECK(!grad.defined() || grad.sizes() == t.sizes(), ValueError, "grad: shape {} does not fit the tensor's {}",
+              to_string(grad.sizes()), to_string(t.sizes()));
+  need_meta(t).grad = grad;
+}
+void add_hook(const Tensor& t, Hook hook) {
+  SORUS_CHECK(t.requires_grad(), Error, "register_hook: the tensor does not require gradients");
+  GradMeta& m = need_meta(t);
+  if (!m.node) {
+    m.hooks.push_back(std::move(hook));
+    return;
+  }
+  auto& hooks = m.node->hooks;
+  if (hooks.size() <= static_cast<size_t>(m.output)) hooks.resize(static_cast<size_t>(m.output) + 1);
+  auto& list = hooks[static_cast<size_t>(m.output)];
+  if (!list) list = std::make_shared<std::vector<Hook>>();
+  list->push_back(std::move(hook));
+}
+std::string producer_name(const Tensor& t) {
+  GradMeta* m = meta_of(t);
+  return m && m->node ? std::string(m->node->name()) : "";
+}
+
+void backward(const Tensor& root, const Tensor& grad, bool retain_graph, bool create_graph) {
+  Tensor seed = root_grad(root, grad);
+  GradMode mode(create_graph);
+  Engine engine(retain_graph || create_graph, create_graph);
+  engine.seed(root, seed);
+  engine.run();
+}
+
+TensorList gradients(TensorSpan outputs, TensorSpan inputs, TensorSpan grad_outputs, bool retain_graph,
+                     bool create_graph, bool allow_unused) {
+  TensorList found(inputs.size());
+  Engine engine(retain_graph || create_graph, create_graph);
+  engine.accumulate = false;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    SORUS_CHECK(inputs[i].requires_grad(), Error, "grad: input {} does not require gradients", i);
+    GradMeta& m = need_meta(inputs[i]);
+    if (m.node)
+      engine.captured_nodes[m.node.get()].emplace_back(m.output, &found[i]);
+    else
+      engine.captured_leaves.emplace(inputs[i].impl(), Tensor());
+  }
+  {
+    GradMode mode(create_graph);
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      if (!outputs[i].requires_grad()) continue;
+      engine.seed(outputs[i], root_grad(outputs[i], i < grad_outputs.size() ? grad_outputs[i] : Tensor()));
+    }
+    engine.run();
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (auto it = engine.captured_leaves.find(inputs[i].impl()); it != engine.captured_leaves.end())
+      found[i] = it->second;
+    SORUS_CHECK(found[i].defined() || allow_unused, Error,
+                "grad: input {} was not used in the computation of the outputs; pass allow_unused=True to get None", i);
+  }
+  return found;
+}
+
+TensorList custom_function(TensorSpan inputs, const std::function<TensorList()>& forward,
+                           std::function<TensorList(TensorSpan)> back, std::string name) {
+  bool wanted = grad_enabled() &&
+                std::any_of(inputs.begin(), inputs.end(), [](const Tensor& t) { return t.defined() && t.requires_grad(); });
+  TensorList out;
+  {
+    GradMode off(false);
+    out = forward();
+  }
+  if (!wanted) return out;
+  auto node = make_ref<GradNode>();
+  node->custom = std::move(back);
+  node->custom_name = std::move(name);
+  for (const Tensor& t : inputs) node->edges.push_back(edge_of(t));
+  for (size_t i = 0; i < out.size(); ++i) {
+    node->output_types.push_back(out[i].type());
+    for (const Tensor& in : inputs)
+      if (in.is(out[i])) out[i] = out[i].detach();
+    if (is_differentiable(out[i].dtype())) link(out[i], node, static_cast<int>(i));
+  }
+  return out;
+}
+
+void set_anomaly_mode(bool on) { anomaly = on; }
+bool anomaly_mode() { return anomaly; }
+
+}  // namespace sorus

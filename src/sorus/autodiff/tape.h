@@ -1,0 +1,45 @@
+// The tape: reverse-mode gradients of whatever was executed.
+//
+// Every call whose inputs require gradients leaves a GradNode: the operator, its attributes, and those values its
+// gradient rule reads. `backward` walks the nodes from the result to the leaves. Gradient rules are written with the
+// public operators, so they run in eager mode, are recorded by a tracer, and (with create_graph) can be differentiated
+// again; there is no second set of rules for any of these.
+//
+//   Tensor loss = mean(square(x - y));
+//   backward(loss);                        // x.grad is now grad_of(x)
+//   TensorList g = gradients(outputs, inputs);    // or without touching any .grad
+#pragma once
+
+#include <functional>
+
+#include "sorus/graph/call.h"
+
+namespace sorus {
+
+using Hook = std::function<Tensor(const Tensor& grad)>;
+
+void set_requires_grad(const Tensor& t, bool wanted);
+bool is_leaf(const Tensor& t);
+/// The accumulated gradient of a leaf; undefined if there is none.
+Tensor grad_of(const Tensor& t);
+void set_grad(const Tensor& t, const Tensor& grad);
+/// Called with the gradient of `t` when it is complete; what it returns (if defined) replaces it.
+void add_hook(const Tensor& t, Hook hook);
+/// The operator that made `t`: "mul", or "" for a leaf.
+std::string producer_name(const Tensor& t);
+
+/// Adds the gradients of `root` to the leaves' `.grad`. `grad` may be left out for a single element.
+void backward(const Tensor& root, const Tensor& grad = {}, bool retain_graph = false, bool create_graph = false);
+/// Gradients of the weighted sum of `outputs` with respect to `inputs`; undefined where there is none.
+TensorList gradients(TensorSpan outputs, TensorSpan inputs, TensorSpan grad_outputs = {}, bool retain_graph = false,
+                     bool create_graph = false, bool allow_unused = true);
+
+/// A function with a gradient of its own: `backward` gets the gradients of the outputs and returns those of `inputs`.
+TensorList custom_function(TensorSpan inputs, const std::function<TensorList()>& forward,
+                           std::function<TensorList(TensorSpan grads)> backward, std::string name = "custom");
+
+/// Stops with the first operator whose gradient has a NaN, naming the line that made the forward value.
+void set_anomaly_mode(bool on);
+bool anomaly_mode();
+
+}  // namespace sorus

@@ -1,0 +1,156 @@
+#include "sorus/emit/eager_kernels.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "sorus/base/error.h"
+#include "sorus/graph/scalar_ops.h"
+
+namespace sorus {
+namespace {
+constexpr int64_t kBlock = 256;
+
+// One operation on a block; registers hold kBlock values each.
+struct Step {
+  const ScalarNode* node;
+  int target;
+  std::array<int, 3> inputs{-1, -1, -1};
+};
+}  // namespace
+
+struct EachKernel::Program {
+  ScalarFunction function;
+  DType compute;
+  std::vector<Step> steps;
+  std::vector<int> results;
+  int registers = 0;
+};
+
+namespace {
+
+template <class T>
+auto evaluator(const ScalarOp& op) {
+  if constexpr (std::is_same_v<T, int64_t>) return op.integer;
+  else if constexpr (std::is_same_v<T, double>) return op.real;
+  else return op.complex;
+}
+
+template <class T>
+void operate(const ScalarOp& op, T* out, const T* a, const T* b, const T* c, int64_t n) {
+  // The operations that are one instruction are loops of their own; the others cost far more than a call.
+  std::string_view name = op.name;
+  auto loop = [&](auto f) {
+    for (int64_t i = 0; i < n; ++i) out[i] = f(i);
+  };
+  if constexpr (!std::is_same_v<T, int64_t>) {
+    if (name == "add") return loop([&](int64_t i) { return a[i] + b[i]; });
+    if (name == "sub") return loop([&](int64_t i) { return a[i] - b[i]; });
+    if (name == "mul") return loop([&](int64_t i) { return a[i] * b[i]; });
+    if (name == "div") return loop([&](int64_t i) { return a[i] / b[i]; });
+    if (name == "neg") return loop([&](int64_t i) { return -a[i]; });
+    if (name == "select") return loop([&](int64_t i) { return a[i] != T(0) ? b[i] : c[i]; });
+  }
+  auto f = evaluator<T>(op);
+  SORUS_CHECK(f != nullptr, TypeError, "the operation '{}' does not exist for numbers of this kind", name);
+  for (int64_t i = 0; i < n; ++i) {
+    T v[3] = {a[i], b ? b[i] : T(0), c ? c[i] : T(0)};
+    out[i] = f(v);
+  }
+}
+
+// T: the type of the registers, S: that of the memory.
+template <class T, class S>
+void execute(const EachKernel::Program& p, int64_t total, void* const* out, const void* const* in, const void* params,
+             int64_t position) {
+  thread_local std::vector<T> memory;
+  memory.resize(static_cast<size_t>(p.registers) * kBlock);
+  auto reg = [&](int r) { return r < 0 ? nullptr : memory.data() + static_cast<int64_t>(r) * kBlock; };
+  using Kind = ScalarNode::Kind;
+  for (int64_t at = 0; at < total; at += kBlock) {
+    int64_t n = std::min(kBlock, total - at);
+    for (const Step& s : p.steps) {
+      T* to = reg(s.target);
+      const ScalarNode& node = *s.node;
+      switch (node.kind) {
+        case Kind::real:
+          std::fill_n(to, n, static_cast<T>(node.real));
+          break;
+        case Kind::integer:
+        case Kind::boolean:
+          std::fill_n(to, n, static_cast<T>(static_cast<double>(node.integer)));
+          if constexpr (std::is_same_v<T, int64_t>) std::fill_n(to, n, node.integer);
+          break;
+        case Kind::argument: {
+          const S* from = static_cast<const S*>(in[node.index]) + at;
+          for (int64_t i = 0; i < n; ++i) to[i] = static_cast<T>(from[i]);
+          break;
+        }
+        case Kind::parameter:
+          std::fill_n(to, n, static_cast<T>(static_cast<const S*>(params)[node.index]));
+          break;
+        case Kind::position:
+          for (int64_t i = 0; i < n; ++i) to[i] = static_cast<T>(static_cast<double>(position + at + i));
+          break;
+        case Kind::call:
+          operate<T>(*node.op, to, reg(s.inputs[0]), reg(s.inputs[1]), reg(s.inputs[2]), n);
+      }
+    }
+    for (size_t r = 0; r < p.results.size(); ++r) {
+      const T* from = reg(p.results[r]);
+      if (p.function.results[r]->is_boolean) {
+        auto* to = static_cast<uint8_t*>(out[r]) + at;
+        for (int64_t i = 0; i < n; ++i) to[i] = from[i] != T(0);
+      } else {
+        S* to = static_cast<S*>(out[r]) + at;
+        for (int64_t i = 0; i < n; ++i) to[i] = static_cast<S>(from[i]);
+      }
+    }
+  }
+}
+
+std::unique_ptr<EachKernel::Program> build(const ScalarFunction& f, DType compute) {
+  auto p = std::make_unique<EachKernel::Program>();
+  p->function = specialize(f, compute);
+  p->compute = compute;
+  std::unordered_map<const ScalarNode*, int> registers;
+  for (const ScalarNode* node : topological_order(p->function.results)) {
+    Step s{node, p->registers++, {-1, -1, -1}};
+    for (size_t i = 0; i < node->inputs.size(); ++i) s.inputs[i] = registers.at(node->inputs[i].get());
+    registers[node] = s.target;
+    p->steps.push_back(s);
+  }
+  for (const Expr& r : p->function.results) p->results.push_back(registers.at(r.get()));
+  return p;
+}
+
+}  // namespace
+
+void EachKernel::operator()(int64_t n, void* const* out, const void* const* in, const void* params,
+                            int64_t position) const {
+  switch (program_->compute) {
+    case DType::f32:
+      return execute<double, float>(*program_, n, out, in, params, position);
+    case DType::f64:
+      return execute<double, double>(*program_, n, out, in, params, position);
+    case DType::i64:
+      return execute<int64_t, int64_t>(*program_, n, out, in, params, position);
+    default:
+      return execute<std::complex<double>, std::complex<double>>(*program_, n, out, in, params, position);
+  }
+}
+
+EachKernel find_each_kernel(const ScalarFunction& f, DType compute) {
+  static std::mutex mutex;
+  static std::map<std::pair<const ScalarFunction*, DType>, std::unique_ptr<EachKernel::Program>> programs;
+  std::lock_guard lock(mutex);
+  auto& p = programs[{&f, compute}];
+  if (!p) p = build(f, compute);
+  return EachKernel(p.get());
+}
+
+}  // namespace sorus

@@ -1,0 +1,117 @@
+#include "sorus/graph/call.h"
+
+#include <array>
+
+namespace sorus {
+namespace {
+
+Interpreter* eager = nullptr;
+thread_local Interpreter* scoped = nullptr;
+thread_local bool recording = true;
+thread_local std::optional<DType> autocast;
+TapeHooks tape;
+
+bool any_requires_grad(TensorSpan inputs) {
+  for (const Tensor& t : inputs)
+    if (t.defined() && t.requires_grad()) return true;
+  return false;
+}
+
+// Autocast changes what an operator sees of floating inputs; integers and double stay as they are.
+TensorList casted(const OpDef& op, TensorSpan inputs, DType lower) {
+  static const OpDef& to = find_op("to");
+  DType wanted = op.autocast == Autocast::lower ? lower : DType::f32;
+  TensorList out(inputs.begin(), inputs.end());
+  for (Tensor& t : out)
+    if (t.defined() && is_floating(t.dtype()) && t.dtype() != DType::f64 && t.dtype() != wanted && !t.impl()->weak)
+      t = call_one(to, {t}, {Attr(wanted)});
+  return out;
+}
+
+}  // namespace
+
+TensorList call(const OpDef& op, TensorSpan inputs, const Attrs& attrs) {
+  TensorList cast;
+  if (autocast && op.autocast != Autocast::none) [[unlikely]] {
+    cast = casted(op, inputs, *autocast);
+    inputs = cast;
+  }
+  if (op.expand) return op.expand(Call{op, inputs, attrs});
+  Interpreter& interpreter = current_interpreter();
+  bool record = recording && op.differentiable && any_requires_grad(inputs);
+  if (op.body && !interpreter.takes_whole(op, inputs, attrs, record)) return op.body(Call{op, inputs, attrs});
+  TensorList out;
+  interpreter.run(op, inputs, attrs, out);
+  if (record && tape.record) tape.record(op, inputs, attrs, out);
+  return out;
+}
+
+Tensor call_one(const OpDef& op, TensorSpan inputs, const Attrs& attrs) { return std::move(call(op, inputs, attrs)[0]); }
+
+void call_into(const OpDef& op, TensorSpan inputs, const Attrs& attrs, TensorSpan targets) {
+  static const OpDef& copy = find_op("copy");
+  for (const Tensor& t : targets) {
+    SORUS_CHECK(t.storage()->writable(), Error, "{}: cannot write into read-only memory", op.name());
+    if (tape.before_write) tape.before_write(op, t);
+  }
+  bool record = recording && op.differentiable &&
+                (any_requires_grad(inputs) || any_requires_grad(targets));
+  // What can be written in place is one call; composites, conversions and broadcasts go through `copy`.
+  bool direct = !op.expand && !op.is_view() && !op.body && !autocast;
+  TensorList results;
+  if (direct && (op.each || op.kernel)) {
+    std::vector<TensorType> types;
+    std::vector<const TensorType*> pointers;
+    types.reserve(inputs.size());
+    for (const Tensor& t : inputs) {
+      types.push_back(t.defined() ? t.type() : TensorType{});
+      pointers.push_back(t.defined() ? &types.back() : nullptr);
+    }
+    auto outputs = infer_types(TypeCall{op, pointers, attrs});
+    direct = outputs.size() == targets.size();
+    for (size_t i = 0; direct && i < outputs.size(); ++i)
+      direct = outputs[i].shape == targets[i].sizes() && outputs[i].dtype == targets[i].dtype();
+  } else {
+    direct = false;
+  }
+  if (direct) {
+    TensorList old;
+    if (record)
+      for (const Tensor& t : targets) old.push_back(t.detach());
+    TensorList out(targets.begin(), targets.end());
+    current_interpreter().run(op, inputs, attrs, out);
+    for (const Tensor& t : targets) t.storage()->bump_version();
+    if (record && tape.record_write) tape.record_write(op, inputs, attrs, targets, old);
+    return;
+  }
+  if (&op == &copy) fail<ValueError>("copy_: cannot write a {} into a {}", inputs[1].type().to_string(),
+                                     targets[0].type().to_string());
+  results = call(op, inputs, attrs);
+  for (size_t i = 0; i < targets.size(); ++i) {
+    SORUS_CHECK(broadcast_shapes(results[i].sizes(), targets[i].sizes(), op.name()) == targets[i].sizes(), ValueError,
+                "{}: the result of shape {} does not fit in place into a tensor of shape {}", op.name(),
+                to_string(results[i].sizes()), to_string(targets[i].sizes()));
+    call_into(copy, std::array{targets[i], results[i]}, {}, std::array{targets[i]});
+  }
+}
+
+Interpreter& current_interpreter() {
+  if (scoped) return *scoped;
+  SORUS_ASSERT(eager != nullptr);
+  return *eager;
+}
+void set_eager_interpreter(Interpreter* interpreter) { eager = interpreter; }
+InterpreterScope::InterpreterScope(Interpreter* interpreter) : previous_(scoped) { scoped = interpreter; }
+InterpreterScope::~InterpreterScope() { scoped = previous_; }
+bool is_tracing() { return scoped != nullptr && scoped != eager; }
+
+bool grad_enabled() { return recording; }
+GradMode::GradMode(bool enabled) : previous_(recording) { recording = enabled; }
+GradMode::~GradMode() { recording = previous_; }
+
+std::optional<DType> autocast_dtype() { return autocast; }
+void set_autocast_dtype(std::optional<DType> dtype) { autocast = dtype; }
+
+void set_tape_hooks(const TapeHooks& hooks) { tape = hooks; }
+
+}  // namespace sorus

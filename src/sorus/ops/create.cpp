@@ -1,0 +1,204 @@
+// Operators that make tensors from nothing, copy them, and change their type.
+#include <cmath>
+#include <cstring>
+
+#include "sorus/ops.h"
+#include "sorus/tensor/copy.h"
+
+namespace sorus {
+namespace {
+
+TypesRule shape_and_dtype(int shape_at, int dtype_at) {
+  return [=](const TypeCall& c) -> std::vector<TensorType> {
+    const Attr& t = c.attr(dtype_at);
+    return {{t.is_none() ? default_dtype() : t.dtype(), c.attr(shape_at).ints(), false}};
+  };
+}
+
+const bool creation = [] {
+  op("full(size: int[], fill_value: scalar, *, dtype: dtype? = none)")
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        return {{c.attr(2).is_none() ? c.attr(1).scalar().dtype() : c.attr(2).dtype(), c.attr(0).ints(), false}};
+      })
+      .kernel([](const Call& c, std::span<Tensor> out) {
+        copy_elements(out[0], Tensor::scalar(c.attr(1).scalar(), out[0].dtype()));
+      })
+      .not_differentiable();
+  op("zeros(size: int[], *, dtype: dtype? = none)").expand([](const Call& c) -> TensorList {
+    return {full(c.attr(0).ints(), 0.0, c.attr(1).is_none() ? default_dtype() : c.attr(1).dtype())};
+  });
+  op("ones(size: int[], *, dtype: dtype? = none)").expand([](const Call& c) -> TensorList {
+    return {full(c.attr(0).ints(), 1.0, c.attr(1).is_none() ? default_dtype() : c.attr(1).dtype())};
+  });
+  op("empty(size: int[], *, dtype: dtype? = none)")
+      .types(shape_and_dtype(0, 1))
+      .kernel([](const Call&, std::span<Tensor>) {})
+      .not_differentiable();
+  op("full_like(input: mask, fill_value: scalar, *, dtype: dtype? = none)").expand([](const Call& c) -> TensorList {
+    return {full(c.input(0).sizes(), c.attr(0).scalar(), c.attr(1).is_none() ? c.input(0).dtype() : c.attr(1).dtype())};
+  });
+  op("zeros_like(input: mask, *, dtype: dtype? = none)").expand([](const Call& c) -> TensorList {
+    return {full(c.input(0).sizes(), 0.0, c.attr(0).is_none() ? c.input(0).dtype() : c.attr(0).dtype())};
+  });
+  op("ones_like(input: mask, *, dtype: dtype? = none)").expand([](const Call& c) -> TensorList {
+    return {full(c.input(0).sizes(), 1.0, c.attr(0).is_none() ? c.input(0).dtype() : c.attr(0).dtype())};
+  });
+  op("arange(start: scalar, end: scalar, step: scalar = 1, *, dtype: dtype? = none)")
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        const Scalar &a = c.attr(0).scalar(), &b = c.attr(1).scalar(), &s = c.attr(2).scalar();
+        SORUS_CHECK(s.to_double() != 0, ValueError, "arange: the step must not be 0");
+        bool integers = std::max({a.kind(), b.kind(), s.kind()}) <= Scalar::Kind::integer;
+        double n = std::ceil((b.to_double() - a.to_double()) / s.to_double());
+        SORUS_CHECK(n >= 0, ValueError, "arange: from {} to {} there is no step of {}", a.to_double(), b.to_double(),
+                    s.to_double());
+        DType t = !c.attr(3).is_none() ? c.attr(3).dtype() : integers ? DType::i64 : default_dtype();
+        return {{t, Shape{static_cast<int64_t>(n)}, false}};
+      })
+      .kernel([](const Call& c, std::span<Tensor> out) {
+        Scalar a = c.attr(0).scalar(), s = c.attr(2).scalar();
+        bool integers = is_integral(out[0].dtype());
+        Tensor wide = Tensor::empty(out[0].sizes(), integers ? DType::i64 : DType::f64);
+        for (int64_t i = 0; i < wide.numel(); ++i) {
+          if (integers && s.kind() <= Scalar::Kind::integer && a.kind() <= Scalar::Kind::integer)
+            wide.data<int64_t>()[i] = a.to_int() + i * s.to_int();
+          else if (integers)
+            wide.data<int64_t>()[i] = static_cast<int64_t>(a.to_double() + static_cast<double>(i) * s.to_double());
+          else
+            wide.data<double>()[i] = a.to_double() + static_cast<double>(i) * s.to_double();
+        }
+        copy_elements(out[0], wide);
+      })
+      .not_differentiable();
+  return true;
+}();
+
+const bool copies = [] {
+  op("clone(input)")
+      .types([](const TypeCall& c) -> std::vector<TensorType> { return {{c.input(0).dtype, c.input(0).shape, false}}; })
+      .kernel([](const Call& c, std::span<Tensor> out) { copy_elements(out[0], c.input(0)); }, true)
+      .gradient([](const GradCall& c) -> TensorList { return {c.grad()}; })
+      .axes("input[a..] -> output[a..]");
+  op("cast(input, dtype: dtype)")
+      .types([](const TypeCall& c) -> std::vector<TensorType> { return {{c.attr(0).dtype(), c.input(0).shape, false}}; })
+      .kernel([](const Call& c, std::span<Tensor> out) { copy_elements(out[0], c.input(0)); }, true)
+      .gradient([](const GradCall& c) -> TensorList {
+        if (!is_differentiable(c.grad().dtype())) return {Tensor()};
+        return {cast(c.grad(), c.input(0).dtype())};
+      })
+      .axes("input[a..] -> output[a..]");
+  op("to(input, dtype: dtype)").expand([](const Call& c) -> TensorList {
+    return {c.input(0).dtype() == c.attr(0).dtype() ? c.input(0) : cast(c.input(0), c.attr(0).dtype())};
+  });
+  op("contiguous(input)").expand([](const Call& c) -> TensorList {
+    return {c.input(0).is_contiguous() ? c.input(0) : clone(c.input(0))};
+  });
+  // What `copy_` writes: the source in the target's shape and type.
+  op("copy(input: mask, src: mask)")
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        SORUS_CHECK(broadcast_shapes(c.input(0).shape, c.input(1).shape, "copy_") == c.input(0).shape, ValueError,
+                    "copy_: a tensor of shape {} does not fit into one of shape {}", to_string(c.input(1).shape),
+                    to_string(c.input(0).shape));
+        return {{c.input(0).dtype, c.input(0).shape, false}};
+      })
+      .kernel([](const Call& c, std::span<Tensor> out) { copy_elements(out[0], c.input(1)); }, true)
+      .gradient([](const GradCall& c) -> TensorList {
+        Tensor g = sum_to_size(c.grad(), c.input(1).sizes());
+        return {c.needs[0] ? zeros_like(c.grad()) : Tensor(), cast(g, c.input(1).dtype())};
+      })
+      .axes("input[a..], src[a..] -> output[a..]");
+  op("cat(tensors: Tensor[], dim: int = 0)")
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        SORUS_CHECK(!c.inputs.empty(), ValueError, "cat: expected at least one tensor");
+        Shape shape = c.input(0).shape;
+        int64_t d = wrap_dim(c.attr(0).to_int(), static_cast<int64_t>(shape.size()), "cat");
+        SORUS_CHECK(!shape.empty(), ValueError, "cat: tensors without dimensions cannot be joined");
+        for (size_t i = 1; i < c.inputs.size(); ++i) {
+          const Shape& s = c.inputs[i]->shape;
+          bool fits = s.size() == shape.size();
+          for (size_t k = 0; fits && k < s.size(); ++k) fits = static_cast<int64_t>(k) == d || s[k] == shape[k];
+          SORUS_CHECK(fits, ValueError, "cat: tensor {} has shape {}, which does not fit {} outside of dimension {}", i,
+                      to_string(s), to_string(c.input(0).shape), d);
+          shape[d] += s[d];
+        }
+        return {{promoted_type(c), shape, false}};
+      })
+      .kernel(
+          [](const Call& c, std::span<Tensor> out) {
+            int64_t d = wrap_dim(c.attr(0).to_int(), out[0].dim(), "cat"), at = 0;
+            for (const Tensor& t : c.inputs) {
+              Geometry g = out[0].geometry();
+              g.offset += at * g.strides[d];
+              g.sizes[d] = t.sizes()[d];
+              copy_elements(out[0].with_geometry(g), t);
+              at += t.sizes()[d];
+            }
+          },
+          true)
+      .gradient([](const GradCall& c) -> TensorList {
+        int64_t d = wrap_dim(c.attrs[0].to_int(), c.grad().dim(), "cat"), at = 0;
+        TensorList out;
+        for (const Tensor& t : c.inputs) {
+          int64_t n = t.sizes()[d];
+          out.push_back(to(slice(c.grad(), d, at, at + n), t.dtype()));
+          at += n;
+        }
+        return out;
+      });
+  op("stack(tensors: Tensor[], dim: int = 0)").expand([](const Call& c) -> TensorList {
+    SORUS_CHECK(!c.inputs.empty(), ValueError, "stack: expected at least one tensor");
+    TensorList parts;
+    for (const Tensor& t : c.inputs) {
+      SORUS_CHECK(t.sizes() == c.input(0).sizes(), ValueError, "stack: shapes {} and {} differ",
+                  to_string(t.sizes()), to_string(c.input(0).sizes()));
+      parts.push_back(unsqueeze(t, c.attr(0).to_int()));
+    }
+    return {cat(parts, wrap_dim(c.attr(0).to_int(), c.input(0).dim() + 1, "stack"))};
+  });
+  // Places what a slice, a view or an in-place write touched into zeros or into the old value.
+  op("slice_backward(grad, size: int[], dim: int, start: int, step: int)")
+      .types([](const TypeCall& c) -> std::vector<TensorType> { return {{c.input(0).dtype, c.attr(0).ints(), false}}; })
+      .kernel(
+          [](const Call& c, std::span<Tensor> out) {
+            std::memset(out[0].data(), 0, out[0].nbytes());
+            int64_t d = c.attr(1).to_int();
+            Geometry g = out[0].geometry();
+            g.offset += c.attr(2).to_int() * g.strides[d];
+            g.strides[d] *= c.attr(3).to_int();
+            g.sizes[d] = c.input(0).sizes()[d];
+            copy_elements(out[0].with_geometry(g), c.input(0));
+          },
+          true)
+      .gradient([](const GradCall& c) -> TensorList {
+        int64_t d = c.attrs[1].to_int(), start = c.attrs[2].to_int(), step = c.attrs[3].to_int();
+        return {slice(c.grad(), d, start, start + (c.input(0).sizes()[d] - 1) * step + 1, step)};
+      });
+  op("as_strided_scatter(input, src, size: int[], stride: int[], storage_offset: int = 0)")
+      .types([](const TypeCall& c) -> std::vector<TensorType> { return {{c.input(0).dtype, c.input(0).shape, false}}; })
+      .kernel([](const Call& c, std::span<Tensor> out) {
+        copy_elements(out[0], c.input(0));
+        copy_elements(out[0].view_checked({c.attr(0).ints(), c.attr(1).ints(), c.attr(2).to_int()}, "as_strided_scatter"),
+                      c.input(1));
+      })
+      .gradient([](const GradCall& c) -> TensorList {
+        const Shape &size = c.attrs[0].ints(), &stride = c.attrs[1].ints();
+        int64_t offset = c.attrs[2].to_int();
+        Tensor g = contiguous(c.grad());
+        return {as_strided_scatter(g, zeros(size, g.dtype()), size, stride, offset),
+                as_strided(g, size, stride, offset)};
+      });
+  op("as_strided_backward(grad, input_size: int[], size: int[], stride: int[], storage_offset: int = 0)")
+      .types([](const TypeCall& c) -> std::vector<TensorType> { return {{c.input(0).dtype, c.attr(0).ints(), false}}; })
+      .kernel([](const Call& c, std::span<Tensor> out) {
+        // Elements may be shown several times: gradients add up.
+        std::memset(out[0].data(), 0, out[0].nbytes());
+        add_elements(out[0].view_checked({c.attr(1).ints(), c.attr(2).ints(), c.attr(3).to_int()}, "as_strided"),
+                     c.input(0));
+      })
+      .gradient([](const GradCall& c) -> TensorList {
+        return {as_strided(contiguous(c.grad()), c.attrs[1].ints(), c.attrs[2].ints(), c.attrs[3].to_int())};
+      });
+  return true;
+}();
+
+}  // namespace
+}  // namespace sorus

@@ -1,0 +1,374 @@
+// Operators of neural networks that are composites (a body of smaller operators that keeps its name), or that look
+// elements up. Attention has a kernel of its own.
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include "sorus/kernels/attention.h"
+#include "sorus/kernels/scatter.h"
+#include "sorus/ops.h"
+#include "sorus/tensor/copy.h"
+
+namespace sorus {
+namespace {
+
+TypesRule like_input = [](const TypeCall& c) -> std::vector<TensorType> {
+  return {{c.input(0).dtype, c.input(0).shape, false}};
+};
+
+// Half types take their means and sums in f32, and leave as they came.
+Tensor widened(const Tensor& x) { return is_half(x.dtype()) ? to(x, DType::f32) : x; }
+Shape last_dim(const Call& c) { return Shape{wrap_dim(c.attr("dim").to_int(), c.input(0).dim(), c.op.name())}; }
+
+TensorList softmax_body(const Call& c) {
+  Tensor x = c.attr(1).is_none() ? c.input(0) : to(c.input(0), c.attr(1).dtype());
+  Shape d = last_dim(c);
+  Tensor w = widened(x), e = exp(w - amax(w, d, true));
+  return {to(e / sum(e, d, true), x.dtype())};
+}
+
+TensorList log_softmax_body(const Call& c) {
+  Tensor x = c.attr(1).is_none() ? c.input(0) : to(c.input(0), c.attr(1).dtype());
+  Shape d = last_dim(c);
+  Tensor w = widened(x), shifted = w - amax(w, d, true);
+  return {to(shifted - log(sum(exp(shifted), d, true)), x.dtype())};
+}
+
+TypesRule softmax_types = [](const TypeCall& c) -> std::vector<TensorType> {
+  wrap_dim(c.attr(0).to_int(), static_cast<int64_t>(c.input(0).shape.size()), c.op.name());
+  return {{c.attr(1).is_none() ? c.input(0).dtype : c.attr(1).dtype(), c.input(0).shape, false}};
+};
+
+Shape trailing(int64_t rank, const Shape& normalized) {
+  Shape dims;
+  for (int64_t i = rank - static_cast<int64_t>(normalized.size()); i < rank; ++i) dims.push_back(i);
+  return dims;
+}
+
+void check_normalized(const TypeCall& c) {
+  const Shape &n = c.attr(0).ints(), &s = c.input(0).shape;
+  bool fits = n.size() <= s.size() && !n.empty();
+  for (size_t i = 0; fits && i < n.size(); ++i) fits = n[i] == s[s.size() - n.size() + i];
+  SORUS_CHECK(fits, ValueError, "{}: the input {} does not end in normalized_shape {}", c.op.name(), to_string(s),
+              to_string(n));
+}
+
+TensorList layer_norm_body(const Call& c) {
+  Tensor x = widened(c.input(0));
+  Shape d = trailing(x.dim(), c.attr(0).ints());
+  Tensor centred = x - mean(x, d, true);
+  Tensor y = centred * rsqrt(mean(square(centred), d, true) + c.attr(1).to_double());
+  if (c.has(1)) y = y * c.input(1);
+  if (c.has(2)) y = y + c.input(2);
+  return {to(y, c.input(0).dtype())};
+}
+
+TensorList rms_norm_body(const Call& c) {
+  Tensor x = widened(c.input(0));
+  double eps = c.attr(1).is_none() ? (x.dtype() == DType::f64 ? 2.220446049250313e-16 : 1.1920928955078125e-07)
+                                   : c.attr(1).to_double();
+  Tensor y = x * rsqrt(mean(square(x), trailing(x.dim(), c.attr(0).ints()), true) + eps);
+  if (c.has(1)) y = y * c.input(1);
+  return {to(y, c.input(0).dtype())};
+}
+
+const bool norms = [] {
+  op("softmax(input, dim: int, dtype: dtype? = none)").types(softmax_types).body(softmax_body).autocast(Autocast::full)
+      .axes("input[a.., d!] -> output[a.., d!]")
+      .doc("exp(x) / sum(exp(x)) along `dim`, computed from x - max(x).");
+  op("log_softmax(input, dim: int, dtype: dtype? = none)").types(softmax_types).body(log_softmax_body)
+      .autocast(Autocast::full);
+  op("layer_norm(input, normalized_shape: int[], weight: Tensor? = none, bias: Tensor? = none, eps: float = 1e-05)")
+      .types([](const TypeCall& c) {
+        check_normalized(c);
+        return like_input(c);
+      })
+      .body(layer_norm_body)
+      .doc("(x - mean) / sqrt(var + eps) * weight + bias over the last dimensions (Ba, Kiros, Hinton 2016).");
+  op("rms_norm(input, normalized_shape: int[], weight: Tensor? = none, eps: float? = none)")
+      .types([](const TypeCall& c) {
+        check_normalized(c);
+        return like_input(c);
+      })
+      .body(rms_norm_body)
+      .doc("x / sqrt(mean(x^2) + eps) * weight over the last dimensions (Zhang, Sennrich 2019).");
+  op("sum_to_size(input, size: int[])").expand([](const Call& c) -> TensorList {
+    const Shape &from = c.input(0).sizes(), &target = c.attr(0).ints();
+    if (from == target) return {c.input(0)};
+    SORUS_CHECK(broadcast_shapes(from, target, "sum_to_size") == from, ValueError,
+                "sum_to_size: {} is not what {} broadcasts to", to_string(from), to_string(target));
+    Shape dims;
+    int64_t lead = static_cast<int64_t>(from.size() - target.size());
+    for (int64_t i = 0; i < static_cast<int64_t>(from.size()); ++i)
+      if (i < lead || (target[i - lead] == 1 && from[i] != 1)) dims.push_back(i);
+    return {reshape(dims.empty() ? c.input(0) : sum(c.input(0), dims, true), target)};
+  });
+  return true;
+}();
+
+const bool lookups = [] {
+  op("embedding(input: mask, weight, padding_idx: int? = none)")
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        SORUS_CHECK(c.input(1).shape.size() == 2, ValueError, "embedding: the weight must be a matrix, not {}",
+                    to_string(c.input(1).shape));
+        SORUS_CHECK(c.input(0).dtype == DType::i64 || c.input(0).dtype == DType::i32, TypeError,
+                    "embedding: indices must be int64 or int32, not {}", name(c.input(0).dtype));
+        Shape s = c.input(0).shape;
+        s.push_back(c.input(1).shape[1]);
+        return {{c.input(1).dtype, s, false}};
+      })
+      .kernel([](const Call& c, std::span<Tensor> out) {
+        const Tensor &i = c.input(0), &w = c.input(1);
+        kernels::embedding(w.dtype(), w.data(), w.sizes()[0], w.sizes()[1], w.sizes()[1], i.data(), i.dtype(),
+                           i.numel(), out[0].data(), w.sizes()[1]);
+      })
+      .gradient(
+          [](const GradCall& c) -> TensorList {
+            const Shape& s = c.input(1).sizes();
+            return {Tensor(), embedding_backward(c.grad(), c.input(0), s[0],
+                                                 c.attrs[0].is_none() ? std::nullopt
+                                                                      : std::optional(c.attrs[0].to_int()))};
+          },
+          "input")
+      .axes("input[a..], weight[v!, d] -> output[a.., d]");
+  op("embedding_backward(grad, indices: mask, num_weights: int, padding_idx: int? = none)")
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        return {{c.input(0).dtype, Shape{c.attr(0).to_int(), c.input(0).shape.back()}, false}};
+      })
+      .kernel([](const Call& c, std::span<Tensor> out) {
+        std::memset(out[0].data(), 0, out[0].nbytes());
+        const Tensor &g = c.input(0), &i = c.input(1);
+        int64_t width = out[0].sizes()[1];
+        kernels::embedding_backward(g.dtype(), out[0].dtype(), out[0].data(), out[0].sizes()[0], width, width, i.data(),
+                                    i.dtype(), i.numel(), g.data(), width,
+                                    c.attr(1).is_none() ? -1 : c.attr(1).to_int());
+      })
+      .gradient(
+          [](const GradCall& c) -> TensorList { return {embedding(c.input(1), c.grad()), Tensor()}; }, "indices");
+  op("gather(input, dim: int, index: mask)")
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        SORUS_CHECK(c.input(0).shape.size() == c.input(1).shape.size(), ValueError,
+                    "gather: input {} and index {} must have as many dimensions", to_string(c.input(0).shape),
+                    to_string(c.input(1).shape));
+        return {{c.input(0).dtype, c.input(1).shape, false}};
+      })
+      .kernel([](const Call& c, std::span<Tensor> out) {
+        const Tensor &x = c.input(0), &i = c.input(1);
+        int64_t d = wrap_dim(c.attr(0).to_int(), x.dim(), "gather");
+        kernels::IndexTensor index{i.data(), i.dtype(), i.strides()};
+        kernels::gather(x.dtype(), i.sizes(), static_cast<int>(d), x.data(), x.strides(), x.sizes()[d], index,
+                        out[0].data(), out[0].strides());
+      })
+      .gradient(
+          [](const GradCall& c) -> TensorList {
+            const Tensor& x = c.input(0);
+            return {scatter_add(zeros(x.sizes(), x.dtype()), c.attrs[0].to_int(), c.input(1), c.grad()), Tensor()};
+          },
+          "index");
+  op("scatter_add(input, dim: int, index: mask, src)")
+      .types(like_input)
+      .kernel([](const Call& c, std::span<Tensor> out) {
+        copy_elements(out[0], c.input(0));
+        const Tensor &i = c.input(1), &s = c.input(2);
+        int64_t d = wrap_dim(c.attr(0).to_int(), out[0].dim(), "scatter_add");
+        kernels::IndexTensor index{i.data(), i.dtype(), i.strides()};
+        kernels::scatter(kernels::ScatterMode::add, s.dtype(), i.sizes(), static_cast<int>(d), out[0].data(),
+                         out[0].strides(), out[0].sizes()[d], index, s.data(), s.strides());
+      })
+      .gradient(
+          [](const GradCall& c) -> TensorList {
+            return {c.grad(), Tensor(), gather(c.grad(), c.attrs[0].to_int(), c.input(1))};
+          },
+          "index");
+  return true;
+}();
+
+Tensor reduced(const Tensor& x, const std::string& reduction, std::string_view who) {
+  if (reduction == "none") return x;
+  SORUS_CHECK(reduction == "mean" || reduction == "sum", ValueError,
+              "{}: reduction must be 'mean', 'sum' or 'none', not '{}'", who, reduction);
+  return reduction == "mean" ? mean(x) : sum(x);
+}
+
+const bool losses = [] {
+  // Classes in dimension 1 (0 if there is only one); targets are class indices.
+  op("cross_entropy(input, target: mask, weight: Tensor? = none, ignore_index: int = -100, "
+     "reduction: str = 'mean', label_smoothing: float = 0.0)")
+      .expand([](const Call& c) -> TensorList {
+        const Tensor &x = c.input(0), &t = c.input(1);
+        int64_t d = x.dim() == 1 ? 0 : 1;
+        const std::string& reduction = c.attr(1).string();
+        Tensor logp = log_softmax(x, d);
+        if (is_floating(t.dtype())) {
+          Tensor loss = neg(sum(logp * t, Shape{d}));
+          return {reduction == "mean" ? mean(loss) : reduced(loss, reduction, "cross_entropy")};
+        }
+        SORUS_CHECK(t.dtype() == DType::i64, TypeError, "cross_entropy: class indices must be int64, not {}",
+                    name(t.dtype()));
+        Shape expected = x.sizes();
+        expected.erase(expected.begin() + d);
+        SORUS_CHECK(t.sizes() == expected, ValueError, "cross_entropy: for logits {} the target must be {}, not {}",
+                    to_string(x.sizes()), to_string(expected), to_string(t.sizes()));
+        double smoothing = c.attr(2).to_double();
+        Tensor counted = ne(t, Tensor::weak_scalar(c.attr(0).scalar()));
+        Tensor index = where(counted, t, Tensor::weak_scalar(0));
+        Tensor w = c.has(2) ? embedding(index, unsqueeze(c.input(2), 1)) : Tensor();
+        Tensor factor = to(counted, logp.dtype());
+        if (w.defined()) factor = factor * reshape(w, t.sizes());
+        Tensor picked = squeeze(gather(logp, d, unsqueeze(index, d)), Shape{d});
+        Tensor loss = neg(picked) * factor;
+        if (smoothing > 0) {
+          Tensor spread = neg(mean(logp, Shape{d})) * to(counted, logp.dtype());
+          loss = loss * (1 - smoothing) + spread * smoothing;
+        }
+        if (reduction != "mean") return {reduced(loss, reduction, "cross_entropy")};
+        return {sum(loss) / sum(factor)};
+      });
+  op("nll_loss(input, target: mask, weight: Tensor? = none, ignore_index: int = -100, reduction: str = 'mean')")
+      .expand([](const Call& c) -> TensorList {
+        const Tensor &x = c.input(0), &t = c.input(1);
+        int64_t d = x.dim() == 1 ? 0 : 1;
+        Tensor counted = ne(t, Tensor::weak_scalar(c.attr(0).scalar()));
+        Tensor index = where(counted, t, Tensor::weak_scalar(0));
+        Tensor factor = to(counted, x.dtype());
+        if (c.has(2)) factor = factor * reshape(embedding(index, unsqueeze(c.input(2), 1)), t.sizes());
+        Tensor loss = neg(squeeze(gather(x, d, unsqueeze(index, d)), Shape{d})) * factor;
+        if (c.attr(1).string() != "mean") return {reduced(loss, c.attr(1).string(), "nll_loss")};
+        return {sum(loss) / sum(factor)};
+      });
+  op("mse_loss(input, target, reduction: str = 'mean')").expand([](const Call& c) -> TensorList {
+    return {reduced(square(c.input(0) - c.input(1)), c.attr(0).string(), "mse_loss")};
+  });
+  op("l1_loss(input, target, reduction: str = 'mean')").expand([](const Call& c) -> TensorList {
+    return {reduced(abs(c.input(0) - c.input(1)), c.attr(0).string(), "l1_loss")};
+  });
+  return true;
+}();
+
+// ---- attention -------------------------------------------------------------------------------------------------------
+
+kernels::AttentionStrides strides_of(const Tensor& t) { return {t.strides()[0], t.strides()[1], t.strides()[2]}; }
+
+kernels::AttentionArgs attention_args(const Tensor& q, const Tensor& k, const Tensor& v, double scale, bool causal) {
+  kernels::AttentionArgs a;
+  a.type = q.dtype();
+  a.batch = q.sizes()[0], a.heads = q.sizes()[1], a.kv_heads = k.sizes()[1];
+  a.q_len = q.sizes()[2], a.kv_len = k.sizes()[2], a.head_dim = q.sizes()[3], a.value_dim = v.sizes()[3];
+  a.q = q.data(), a.k = k.data(), a.v = v.data();
+  a.q_stride = strides_of(q), a.k_stride = strides_of(k), a.v_stride = strides_of(v);
+  a.scale = scale;
+  a.causal = causal;
+  return a;
+}
+
+// The kernel wants the last dimension side by side; nothing else.
+Tensor rows(const Tensor& t) {
+  if (t.strides().back() == 1 || t.sizes().back() <= 1) return t;
+  Tensor copy = Tensor::empty(t.sizes(), t.dtype());
+  copy_elements(copy, t);
+  return copy;
+}
+
+DType lse_type(DType t) { return t == DType::f64 ? DType::f64 : DType::f32; }
+
+const bool attention = [] {
+  op("flash_attention(query, key, value, is_causal: bool, scale: float) -> output, lse")
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        const Shape &q = c.input(0).shape, &k = c.input(1).shape, &v = c.input(2).shape;
+        SORUS_CHECK(q.size() == 4 && k.size() == 4 && v.size() == 4 && q[3] == k[3] && k[2] == v[2] && k[1] == v[1] &&
+                        k[1] > 0 && q[1] % k[1] == 0 && q[0] == k[0] && k[0] == v[0],
+                    ValueError, "scaled_dot_product_attention: query {}, key {} and value {} do not fit together",
+                    to_string(q), to_string(k), to_string(v));
+        return {{c.input(0).dtype, Shape{q[0], q[1], q[2], v[3]}, false},
+                {lse_type(c.input(0).dtype), Shape{q[0], q[1], q[2]}, false}};
+      })
+      .kernel(
+          [](const Call& c, std::span<Tensor> out) {
+            Tensor q = rows(c.input(0)), k = rows(c.input(1)), v = rows(c.input(2));
+            auto a = attention_args(q, k, v, c.attr(1).to_double(), c.attr(0).to_bool());
+            a.o = out[0].data();
+            a.o_stride = strides_of(out[0]);
+            a.lse = out[1].data();
+            kernels::attention_forward(a);
+          },
+          true)
+      .gradient(
+          [](const GradCall& c) -> TensorList {
+            auto g = flash_attention_backward(c.grad(), c.input(0), c.input(1), c.input(2), c.output(0), c.output(1),
+                                              c.attrs[0].to_bool(), c.attrs[1].to_double());
+            return {g[0], g[1], g[2]};
+          },
+          "query key value output lse")
+      .autocast(Autocast::lower);
+  op("flash_attention_backward(grad, query, key, value, output, lse, is_causal: bool, scale: float) "
+     "-> grad_query, grad_key, grad_value")
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        return {{c.input(1).dtype, c.input(1).shape, false},
+                {c.input(1).dtype, c.input(2).shape, false},
+                {c.input(1).dtype, c.input(3).shape, false}};
+      })
+      .kernel(
+          [](const Call& c, std::span<Tensor> out) {
+            Tensor g = rows(c.input(0)), q = rows(c.input(1)), k = rows(c.input(2)), v = rows(c.input(3)),
+                   o = rows(c.input(4));
+            auto a = attention_args(q, k, v, c.attr(1).to_double(), c.attr(0).to_bool());
+            a.o = o.data();
+            a.o_stride = strides_of(o);
+            a.lse = c.input(5).data();
+            kernels::AttentionGradArgs grads;
+            grads.grad_o = g.data();
+            grads.grad_o_stride = strides_of(g);
+            grads.grad_q = out[0].data(), grads.grad_k = out[1].data(), grads.grad_v = out[2].data();
+            grads.grad_q_stride = strides_of(out[0]), grads.grad_k_stride = strides_of(out[1]),
+            grads.grad_v_stride = strides_of(out[2]);
+            kernels::attention_backward(a, grads);
+          },
+          true)
+      .not_differentiable();
+  op("scaled_dot_product_attention(query, key, value, attn_mask: Tensor? = none, dropout_p: float = 0.0, "
+     "is_causal: bool = false, *, scale: float? = none, enable_gqa: bool = false)")
+      .expand([](const Call& c) -> TensorList {
+        const Tensor &q = c.input(0), &k = c.input(1), &v = c.input(2);
+        double scale = c.attr(2).is_none() ? 1 / std::sqrt(static_cast<double>(q.size(-1))) : c.attr(2).to_double();
+        bool causal = c.attr(1).to_bool();
+        SORUS_CHECK(!(causal && c.has(3)), ValueError,
+                    "scaled_dot_product_attention: is_causal and attn_mask exclude each other");
+        SORUS_CHECK(c.attr(0).to_double() == 0, NotImplementedError,
+                    "scaled_dot_product_attention: dropout_p other than 0 is not there yet");
+        bool whole = !c.has(3) && q.dim() == 4 && q.sizes()[0] == k.sizes()[0];
+        if (whole) return {flash_attention(q, k, v, causal, scale)[0]};
+        Tensor scores = matmul(q, transpose(k, -2, -1)) * scale;
+        if (c.has(3)) {
+          const Tensor& m = c.input(3);
+          scores = m.dtype() == DType::boolean
+                       ? where(m, scores, Tensor::weak_scalar(-std::numeric_limits<double>::infinity()))
+                       : scores + m;
+        } else if (causal) {
+          Tensor i = unsqueeze(arange(int64_t{0}, scores.size(-2)), 1), j = arange(int64_t{0}, scores.size(-1));
+          scores = where(le(j, i), scores, Tensor::weak_scalar(-std::numeric_limits<double>::infinity()));
+        }
+        return {matmul(softmax(scores, -1), v)};
+      });
+  return true;
+}();
+
+// ---- optimizer updates -------------------------------------------------------------------------------------------------
+
+const bool updates = [] {
+  // One pass over memory (Loshchilov, Hutter 2019). `lr` and the bias corrections are tensors, so that a compiled step
+  // does not depend on their values.
+  op("adamw(param, grad, exp_avg, exp_avg_sq, lr, correction1, correction2, beta1: float, beta2: float, eps: float, "
+     "weight_decay: float) -> param, exp_avg, exp_avg_sq")
+      .each("m = exp_avg + (1 - beta1) * (grad - exp_avg); v = beta2 * exp_avg_sq + (1 - beta2) * grad * grad;"
+            "param * (1 - lr * weight_decay) - lr / correction1 * m / (sqrt(v / correction2) + eps), m, v")
+      .not_differentiable();
+  op("sgd(param, grad, momentum_buffer, lr, momentum: float, dampening: float, weight_decay: float, nesterov: bool) "
+     "-> param, momentum_buffer")
+      .each("d = grad + weight_decay * param; b = momentum * momentum_buffer + (1 - dampening) * d;"
+            "param - lr * (nesterov ? d + momentum * b : b), b")
+      .not_differentiable();
+  return true;
+}();
+
+}  // namespace
+}  // namespace sorus

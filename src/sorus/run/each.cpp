@@ -1,0 +1,155 @@
+#include "sorus/run/each.h"
+
+#include <array>
+#include <cstring>
+
+#include "sorus/base/threads.h"
+#include "sorus/emit/eager_kernels.h"
+#include "sorus/tensor/copy.h"
+
+namespace sorus {
+namespace {
+
+constexpr int kMaxOperands = 12;
+constexpr int64_t kBlock = 1024;
+constexpr int64_t kGrain = 16384;
+
+
+// Attributes as an array of the compute type.
+size_t pack_params(const Call& call, DType compute, std::byte* out) {
+  size_t n = 0, size = size_of(compute);
+  for (const Attr& a : call.attrs) {
+    SORUS_ASSERT(n < 8);
+    std::byte* to = out + n++ * size;
+    std::memset(to, 0, size);
+    if (!a.is_scalar()) continue;
+    switch (compute) {
+      case DType::f32: {
+        float v = static_cast<float>(a.to_double());
+        std::memcpy(to, &v, size);
+        break;
+      }
+      case DType::f64: {
+        double v = a.to_double();
+        std::memcpy(to, &v, size);
+        break;
+      }
+      case DType::i64: {
+        int64_t v = a.to_int();
+        std::memcpy(to, &v, size);
+        break;
+      }
+      default: {
+        std::complex<double> v = a.scalar().to_complex();
+        std::memcpy(to, &v, size);
+      }
+    }
+  }
+  return n;
+}
+
+struct Operand {
+  std::byte* base;
+  DType type;
+  bool direct;      // contiguous in the inner dimension and already of the kernel's type
+  int64_t stride;   // inner, in elements
+  int64_t element;  // bytes
+};
+
+}  // namespace
+
+void run_each(const Call& call, std::span<Tensor> out) {
+  const ScalarFunction& f = *call.op.each;
+  int64_t total = out[0].numel();
+  if (total == 0) return;
+  size_t inputs = call.inputs.size(), outputs = out.size(), operands = inputs + outputs;
+  SORUS_ASSERT(operands <= kMaxOperands);
+
+  // The type in which the body is computed: where the inputs meet, or that of the result (sqrt of integers).
+  DType meet = DType::boolean;
+  std::array<TensorType, kMaxOperands> types;
+  std::array<const TensorType*, kMaxOperands> pointers{};
+  bool same = true;
+  for (size_t i = 0; i < inputs; ++i) same &= call.inputs[i].dtype() == out[0].dtype() && !call.inputs[i].impl()->weak;
+  if (same) {
+    meet = out[0].dtype();
+  } else {
+    for (size_t i = 0; i < inputs; ++i) {
+      types[i] = call.inputs[i].type();
+      pointers[i] = &types[i];
+    }
+    meet = promoted_type(TypeCall{call.op, {pointers.data(), inputs}, call.attrs});
+    if (!f.results[0]->is_boolean && is_differentiable(out[0].dtype()) && !is_differentiable(meet)) meet = out[0].dtype();
+  }
+  DType compute = compute_type(meet);
+  const EachKernel kernel = find_each_kernel(f, compute);
+  alignas(16) std::byte params[8 * 16];
+  pack_params(call, compute, params);
+
+  std::array<Operand, kMaxOperands> ops;
+  bool flat = true;
+  for (size_t i = 0; i < operands; ++i) {
+    const Tensor& t = i < outputs ? out[i] : call.inputs[i - outputs];
+    DType native = i < outputs && f.results[i]->is_boolean ? DType::boolean : compute;
+    ops[i] = {static_cast<std::byte*>(t.data()), t.dtype(), t.dtype() == native, 1,
+              static_cast<int64_t>(size_of(t.dtype()))};
+    flat &= ops[i].direct && t.is_contiguous() && t.sizes() == out[0].sizes();
+  }
+  if (flat) {
+    parallel_for(total, kGrain, [&](int64_t b, int64_t e) {
+      std::array<void*, kMaxOperands> o;
+      std::array<const void*, kMaxOperands> in;
+      for (size_t i = 0; i < outputs; ++i) o[i] = ops[i].base + b * ops[i].element;
+      for (size_t i = 0; i < inputs; ++i) in[i] = ops[outputs + i].base + b * ops[outputs + i].element;
+      kernel(e - b, o.data(), in.data(), params, b);
+    });
+    return;
+  }
+
+  std::vector<Shape> strides;
+  for (const Tensor& t : out) strides.push_back(t.strides());
+  for (const Tensor& t : call.inputs) strides.push_back(broadcast_strides(t.sizes(), t.strides(), out[0].sizes()));
+  LoopPlan plan = plan_loop(out[0].sizes(), strides);
+  int64_t inner = plan.inner();
+  for (size_t i = 0; i < operands; ++i) {
+    ops[i].stride = plan.strides[i].back();
+    ops[i].direct &= ops[i].stride == 1;
+  }
+  // Work is cut into blocks of a row; a row index and a block index make one counter, so that few long rows and many
+  // short ones are both shared out evenly.
+  int64_t blocks = (inner + kBlock - 1) / kBlock;
+  parallel_for(plan.rows() * blocks, std::max<int64_t>(1, kGrain / std::min(inner, kBlock)), [&](int64_t b, int64_t e) {
+    std::vector<std::byte> scratch(operands * static_cast<size_t>(kBlock) * 16);
+    std::array<int64_t, kMaxOperands> offsets;
+    std::array<void*, kMaxOperands> o;
+    std::array<const void*, kMaxOperands> in;
+    std::array<const std::byte*, kMaxOperands> filled{};  // a broadcast element is spread once, not per block
+    for (int64_t i = b; i < e; ++i) {
+      int64_t row = i / blocks, start = i % blocks * kBlock, n = std::min(kBlock, inner - start);
+      row_offsets(plan, row, {offsets.data(), operands});
+      for (size_t k = 0; k < operands; ++k) {
+        std::byte* p = ops[k].base + (offsets[k] + start * ops[k].stride) * ops[k].element;
+        std::byte* buffer = scratch.data() + k * static_cast<size_t>(kBlock) * 16;
+        if (k < outputs) {
+          o[k] = ops[k].direct ? p : buffer;
+        } else if (ops[k].direct) {
+          in[k - outputs] = p;
+        } else {
+          in[k - outputs] = buffer;
+          if (ops[k].stride == 0 && filled[k] == p) continue;
+          convert_strided(compute, buffer, 1, ops[k].type, p, ops[k].stride, ops[k].stride == 0 ? kBlock : n);
+          filled[k] = ops[k].stride == 0 ? p : nullptr;
+        }
+      }
+      kernel(n, o.data(), in.data(), params, row * inner + start);
+      for (size_t k = 0; k < outputs; ++k) {
+        if (ops[k].direct) continue;
+        DType native = f.results[k]->is_boolean ? DType::boolean : compute;
+        convert_strided(ops[k].type, ops[k].base + (offsets[k] + start * ops[k].stride) * ops[k].element, ops[k].stride,
+                        native, o[k], 1, n);
+      }
+    }
+  });
+}
+
+}  // namespace sorus
