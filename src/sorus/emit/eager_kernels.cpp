@@ -130,8 +130,8 @@ std::unique_ptr<EachKernel::Program> build(const ScalarFunction& f, DType comput
 
 }  // namespace
 
-void EachKernel::operator()(int64_t n, void* const* out, const void* const* in, const void* params,
-                            int64_t position) const {
+void EachKernel::interpret(int64_t n, void* const* out, const void* const* in, const void* params,
+                           int64_t position) const {
   switch (program_->compute) {
     case DType::f32:
       return execute<double, float>(*program_, n, out, in, params, position);
@@ -144,13 +144,87 @@ void EachKernel::operator()(int64_t n, void* const* out, const void* const* in, 
   }
 }
 
+namespace {
+
+struct Entry {
+  uint64_t hash;
+  int compute;
+  EachFunction kernel;
+};
+
+}  // namespace
+
+// Weak: the generator itself is linked without kernels, and machines other than x86-64 have only one variant.
+#define SORUS_SHARDS(variant)                                                                                        \
+  SORUS_SHARD(0, variant) SORUS_SHARD(1, variant) SORUS_SHARD(2, variant) SORUS_SHARD(3, variant) SORUS_SHARD(4, variant) \
+  SORUS_SHARD(5, variant) SORUS_SHARD(6, variant) SORUS_SHARD(7, variant)
+#define SORUS_SHARD(i, variant) extern "C" __attribute__((weak)) const Entry sorus_kernels_##i##_##variant[];
+SORUS_SHARDS(baseline) SORUS_SHARDS(avx2) SORUS_SHARDS(avx512)
+#undef SORUS_SHARD
+#define SORUS_SHARD(i, variant) sorus_kernels_##i##_##variant,
+
+namespace {
+
+struct Variant {
+  const char* name;
+  std::array<const Entry*, 8> shards;
+};
+
+const Variant& best_variant() {
+  static const Variant variant = [] {
+    Variant baseline{"baseline", {SORUS_SHARDS(baseline)}};
+#if defined(__x86_64__)
+    Variant avx512{"avx512", {SORUS_SHARDS(avx512)}}, avx2{"avx2", {SORUS_SHARDS(avx2)}};
+    __builtin_cpu_init();
+    if (avx512.shards[0] && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+      return avx512;
+    if (avx2.shards[0] && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("bmi2"))
+      return avx2;
+#endif
+    return baseline;
+  }();
+  return variant;
+}
+
+EachFunction find_printed(uint64_t hash, DType compute) {
+  static const auto table = [] {
+    std::map<std::pair<uint64_t, int>, EachFunction> made;
+    for (const Entry* shard : best_variant().shards)
+      for (const Entry* e = shard; e && e->kernel; ++e) made.emplace(std::pair{e->hash, e->compute}, e->kernel);
+    return made;
+  }();
+  auto it = table.find({hash, static_cast<int>(compute)});
+  return it == table.end() ? nullptr : it->second;
+}
+
+}  // namespace
+
+const char* kernel_variant() { return best_variant().name; }
+
 EachKernel find_each_kernel(const ScalarFunction& f, DType compute) {
+  // Looked up for every eager operator: a small table by address, one per thread.
+  struct Slot {
+    const ScalarFunction* function = nullptr;
+    DType compute = DType::f32;
+    EachFunction kernel = nullptr;
+    const EachKernel::Program* program = nullptr;
+  };
+  thread_local std::array<Slot, 256> slots;
+  Slot& slot = slots[(reinterpret_cast<uintptr_t>(&f) / sizeof(void*) * 4 + static_cast<size_t>(compute)) % slots.size()];
+  if (slot.function == &f && slot.compute == compute) return EachKernel(slot.kernel, slot.program);
   static std::mutex mutex;
-  static std::map<std::pair<const ScalarFunction*, DType>, std::unique_ptr<EachKernel::Program>> programs;
+  static std::map<std::pair<const ScalarFunction*, DType>, std::pair<EachFunction, std::unique_ptr<EachKernel::Program>>>
+      found;
   std::lock_guard lock(mutex);
-  auto& p = programs[{&f, compute}];
-  if (!p) p = build(f, compute);
-  return EachKernel(p.get());
+  auto [it, fresh] = found.try_emplace({&f, compute});
+  if (fresh) {
+    it->second.first = find_printed(f.hash(), compute);
+    if (!it->second.first) it->second.second = build(f, compute);
+  }
+  slot = {&f, compute, it->second.first, it->second.second.get()};
+  return EachKernel(slot.kernel, slot.program);
 }
 
 }  // namespace sorus
