@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <random>
 
 #include "io/temporary_folder.h"
@@ -16,6 +15,7 @@ namespace sorus::data {
 namespace {
 
 using test::error_of;
+using test::put;
 using test::TemporaryFolder;
 using Ids = std::vector<int32_t>;
 
@@ -109,7 +109,7 @@ std::string small_file(const std::string& merges, const std::string& extra = "")
 TEST(Bpe, ReadsMergesAsStringsAndAsPairs) {
   TemporaryFolder folder;
   for (std::string merges : {R"(["a b"])", R"([["a","b"]])"}) {
-    write_file(folder / "t", small_file(merges));
+    put(folder / "t", small_file(merges));
     auto t = load_tokenizer(folder / "t");
     EXPECT_EQ(t->encode("abba<e>a"), (Ids{3, 2, 1, 0, 4, 3, 0}));  // reference, with add_prefix_space
     EXPECT_EQ(error_of<ValueError>([&] { t->encode("abc"); }).find("encode: byte 0x63"), 0u);
@@ -134,7 +134,7 @@ TEST(Bpe, HostileFiles) {
       {R"({"pre_tokenizer":{"type":"ByteLevel"},"model":{"vocab":{"€":0},"merges":[]}})", "stands for no byte"},
   };
   for (auto& [content, expected] : cases) {
-    write_file(folder / "t", content);
+    put(folder / "t", content);
     std::string message = error_of<FileError>([&] { load_tokenizer(folder / "t"); });
     EXPECT_TRUE(message.starts_with((folder / "t").string())) << message;
     EXPECT_NE(message.find(expected), std::string::npos) << message << "\nexpected: " << expected;
@@ -155,7 +155,7 @@ TEST(Fuzz, TokenizerJson) {
         s.erase(at, 1 + random() % 6);
       }
     }
-    std::ofstream(folder / "t", std::ios::binary) << s;
+    put(folder / "t", s);
     try {
       load_tokenizer(folder / "t")->encode("ab");
     } catch (const FileError&) {
