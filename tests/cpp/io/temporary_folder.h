@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "sorus/base/error.h"
@@ -26,6 +27,11 @@ class TemporaryFolder {
  private:
   std::filesystem::path path_;
 };
+
+/// Writes a file without waiting for the disk.
+inline void put(const std::filesystem::path& path, std::string_view content) {
+  std::ofstream(path, std::ios::binary) << content;
+}
 
 /// The message of the `E` that `f` throws, or "".
 template <class E, class F>

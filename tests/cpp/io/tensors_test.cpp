@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <fstream>
 #include <random>
 
 #include "io/temporary_folder.h"
@@ -14,6 +13,7 @@ namespace sorus::io {
 namespace {
 
 using test::error_of;
+using test::put;
 using test::TemporaryFolder;
 
 Tensor counting(IntSpan shape, DType dtype) {
@@ -110,16 +110,16 @@ TEST(Safetensors, HostileHeaders) {
       {R"({"a":)" + std::string(1000, '['), 0, "nested deeper"},
   };
   for (auto& c : cases) {
-    write_file(folder / "x", with_header(c.header, c.data));
+    put(folder / "x", with_header(c.header, c.data));
     std::string message = error_of<FileError>([&] { load_safetensors(folder / "x"); });
     EXPECT_TRUE(message.starts_with((folder / "x").string())) << c.header << "\n" << message;
     EXPECT_NE(message.find(c.message), std::string::npos) << c.header << "\n" << message;
   }
-  write_file(folder / "x", std::string(8, '\xFF'));
+  put(folder / "x", std::string(8, '\xFF'));
   EXPECT_NE(error_of<FileError>([&] { load_safetensors(folder / "x"); }).find("claims a header"), std::string::npos);
-  write_file(folder / "x", with_header(std::string(100, ' '), 0).substr(0, 50));
+  put(folder / "x", with_header(std::string(100, ' '), 0).substr(0, 50));
   EXPECT_NE(error_of<FileError>([&] { load_safetensors(folder / "x"); }).find("cut short"), std::string::npos);
-  write_file(folder / "x", with_header(R"({"a":{"dtype":"U16","shape":[2],"data_offsets":[0,4]}})", 4));
+  put(folder / "x", with_header(R"({"a":{"dtype":"U16","shape":[2],"data_offsets":[0,4]}})", 4));
   EXPECT_NE(error_of<FileError>([&] { load_safetensors(folder / "x"); }).find("U16 are not supported"),
             std::string::npos);
 }
@@ -149,8 +149,7 @@ TEST(Npy, OrdersAndVersions) {
   TemporaryFolder folder;
   std::string big_endian("\0\1\0\2\0\3\0\4\0\5\0\6", 12);
   for (int version : {1, 2, 3}) {
-    write_file(folder / "x",
-               npy("{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }\n", big_endian, version));
+    put(folder / "x", npy("{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }\n", big_endian, version));
     Tensor t = load_npy(folder / "x");
     EXPECT_EQ(t.type(), (TensorType{DType::i16, Shape{2, 3}}));
     EXPECT_EQ(t.strides(), (Shape{1, 2}));
@@ -176,7 +175,7 @@ TEST(Npy, HostileHeaders) {
       {npy("{'descr': '<f4", ""), "expected a string"},
   };
   for (auto& [content, expected] : cases) {
-    write_file(folder / "x", content);
+    put(folder / "x", content);
     std::string message = error_of<FileError>([&] { load_npy(folder / "x"); });
     EXPECT_TRUE(message.starts_with((folder / "x").string())) << message;
     EXPECT_NE(message.find(expected), std::string::npos) << message << "\nexpected: " << expected;
@@ -213,7 +212,7 @@ void mutate(const std::string& valid, Load load, int rounds) {
           s[at] = static_cast<char>(s[at] ^ (1 << below(8)));
       }
     }
-    std::ofstream(folder / "x", std::ios::binary) << s;
+    put(folder / "x", s);
     try {
       load(folder / "x");
       ++loaded;
