@@ -31,8 +31,8 @@ Tensor matmul_any(Tensor a, Tensor b) {
   if (row) a = apply("unsqueeze", {a}, {Attr(0)});
   if (column) b = apply("unsqueeze", {b}, {Attr(1)});
   Tensor y = call_one(matmul_batched, {a, b});
-  if (column) y = apply("squeeze.dim", {y}, {Attr(-1)});
-  if (row) y = apply("squeeze.dim", {y}, {Attr(column ? -1 : -2)});
+  if (column) y = apply("squeeze", {y}, {Attr(Shape{-1})});
+  if (row) y = apply("squeeze", {y}, {Attr(Shape{column ? -1 : -2})});
   return y;
 }
 

@@ -175,8 +175,8 @@ TensorList with_indices(const Call& c, const OpDef& arg) {
   Tensor i = call_one(arg, {x}, {c.attr(0), Attr(true)});
   Tensor v = apply("gather", {x, i}, {c.attr(0)});
   if (!c.attr(1).to_bool()) {
-    v = apply("squeeze.dim", {v}, {c.attr(0)});
-    i = apply("squeeze.dim", {i}, {c.attr(0)});
+    v = apply("squeeze", {v}, {Attr(Shape{c.attr(0).to_int()})});
+    i = apply("squeeze", {i}, {Attr(Shape{c.attr(0).to_int()})});
   }
   return {v, i};
 }
@@ -282,7 +282,7 @@ const OpDef& logsumexp = op("logsumexp(input, dim: int[], keepdim: bool = false)
       bool keep = c.attr(1).to_bool();
       if (x.numel() == 0) return TensorList{apply("log", {call_one(sum, {apply("exp", {x})}, {dim, Attr(keep), Attr()})})};
       // Shifting by the maximum changes nothing but the range, so no gradient goes through it.
-      Tensor top = call_one(amax, {is_complex(x.dtype()) ? apply("real", {x}) : x}, {dim, Attr(true)}).detach();
+      Tensor top = call_one(amax, {is_complex(x.dtype()) ? apply("real_part", {x}) : x}, {dim, Attr(true)}).detach();
       top = apply("where", {apply("isfinite", {top}), top, number(0)});
       Tensor s = apply("log", {call_one(sum, {apply("exp", {apply("sub", {x, top})})}, {dim, Attr(keep), Attr()})});
       if (!keep) top = apply("reshape", {top}, {Attr(s.sizes())});

@@ -1,0 +1,349 @@
+#include "sorus/derive/sharding.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "sorus/derive/loop_nest.h"
+#include "sorus/graph/call.h"
+
+namespace sorus {
+namespace {
+
+using Kind = ShardFactor::Kind;
+
+std::vector<std::vector<int>> unknown(std::span<const TensorType* const> types) {
+  std::vector<std::vector<int>> out;
+  for (const TensorType* t : types) out.emplace_back(t ? t->shape.size() : 0, -1);
+  return out;
+}
+
+ShardingRule of_each(const TypeCall& call, const std::vector<TensorType>& results) {
+  ShardingRule r;
+  const Shape& shape = results[0].shape;
+  for (size_t d = 0; d < shape.size(); ++d) r.factors.push_back({fmt::format("d{}", d), shape[d], Kind::kept});
+  r.inputs = unknown(call.inputs);
+  for (size_t i = 0; i < call.inputs.size(); ++i)
+    for (size_t d = 0; d < r.inputs[i].size(); ++d) {
+      size_t to = shape.size() - r.inputs[i].size() + d;
+      if (call.inputs[i]->shape[d] == shape[to]) r.inputs[i][d] = static_cast<int>(to);
+    }
+  for (const TensorType& t : results) {
+    auto& dims = r.outputs.emplace_back();
+    for (size_t d = 0; d < t.shape.size(); ++d) dims.push_back(static_cast<int>(d));
+  }
+  return r;
+}
+
+ShardingRule of_index(const TypeCall& call) {
+  LoopNest nest = bind_index(call);
+  ShardingRule r;
+  for (size_t a = 0; a < nest.axes.size(); ++a) {
+    Kind kind = Kind::kept;
+    if (nest.is_reduced(static_cast<int>(a))) {
+      switch (nest.reduction) {
+        case Reduction::sum: kind = Kind::sum; break;
+        case Reduction::prod: kind = Kind::prod; break;
+        case Reduction::max: case Reduction::any: kind = Kind::max; break;
+        case Reduction::min: case Reduction::all: kind = Kind::min; break;
+        case Reduction::none: kind = Kind::whole;
+      }
+      if (nest.initial) kind = Kind::whole;  // every shard would add it
+    }
+    r.factors.push_back({nest.axes[a].name, nest.axes[a].extent, kind});
+  }
+  // An axis inside of a sum cannot be split by splitting that dimension; without data in it, that is a halo.
+  auto place = [&](const LoopOperand& o, std::vector<int>& dims) {
+    for (const AffineIndex& d : o.dims) {
+      int axis = d.plain_axis();
+      bool plain = axis >= 0 && nest.axes[static_cast<size_t>(axis)].extent == d.size;
+      dims.push_back(plain ? axis : -1);
+      if (plain) continue;
+      bool used = d.data >= 0;
+      for (size_t a = 0; a < d.coefficients.size(); ++a)
+        if (d.coefficients[a] != 0) {
+          used = true;
+          ShardFactor& f = r.factors[a];
+          bool window = f.kind == Kind::kept && o.slot >= 0 && d.data < 0;
+          if (f.kind != Kind::whole) f.kind = window ? Kind::halo : Kind::whole;
+        }
+      if (used) {
+        dims.back() = static_cast<int>(r.factors.size());
+        r.factors.push_back({fmt::format("w{}", r.factors.size()), d.size, Kind::whole});
+      }
+    }
+  };
+  r.inputs = unknown(call.inputs);
+  for (const LoopOperand& o : nest.inputs) {
+    if (o.slot < 0 || static_cast<size_t>(o.slot) >= call.inputs.size() || !call.inputs[o.slot]) continue;
+    auto& dims = r.inputs[static_cast<size_t>(o.slot)];
+    dims.clear();
+    place(o, dims);
+  }
+  place(nest.output, r.outputs.emplace_back());
+  // Attributes that state sizes would have to be split as well: derived operators carry their result's shape.
+  return r;
+}
+
+// "input[b.., d!], w[d!] -> output[b.., d!]+k"
+class Axes {
+ public:
+  Axes(const TypeCall& call, const std::vector<TensorType>& results) : call_(call), results_(results) {}
+
+  ShardingRule parse() {
+    std::string_view text = call_.op.axes_text;
+    size_t arrow = text.find("->");
+    SORUS_CHECK(arrow != std::string_view::npos, ValueError, "axes of {}: expected inputs -> outputs in '{}'",
+                call_.op.name(), text);
+    r_.inputs = unknown(call_.inputs);
+    for (const TensorType& t : results_) r_.outputs.emplace_back(t.shape.size(), -1);
+    side(text.substr(0, arrow), false);
+    side(text.substr(arrow + 2), true);
+    for (ShardFactor& f : r_.factors) {
+      auto index = static_cast<int>(&f - r_.factors.data());
+      bool kept = false;
+      for (const auto& o : r_.outputs) kept |= std::find(o.begin(), o.end(), index) != o.end();
+      if (whole_[f.name]) f.kind = Kind::whole;
+      else if (partial_[f.name]) f.kind = Kind::sum;
+      else f.kind = kept ? Kind::kept : Kind::whole;
+    }
+    return std::move(r_);
+  }
+
+ private:
+  void side(std::string_view s, bool outputs) {
+    for (size_t at = 0; (at = s.find('[', at)) != std::string_view::npos;) {
+      size_t begin = at;
+      while (begin > 0 && s[begin - 1] != ' ' && s[begin - 1] != ',') --begin;
+      std::string_view name = s.substr(begin, at - begin);
+      size_t close = s.find(']', at);
+      std::string_view dims = s.substr(at + 1, close - at - 1);
+      at = close + 1;
+      while (at < s.size() && s[at] == '+') {
+        size_t end = std::min(s.find_first_of(" ,+", at + 1), s.size());
+        partial_[std::string(s.substr(at + 1, end - at - 1))] = true;
+        at = end;
+      }
+      const auto& names = call_.op.signature.outputs;
+      size_t slot = outputs ? static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin())
+                            : static_cast<size_t>(call_.op.signature.tensor_index(name));
+      if (outputs && slot < results_.size()) fill(dims, results_[slot].shape, r_.outputs[slot]);
+      if (!outputs && slot < call_.inputs.size() && call_.inputs[slot])
+        fill(dims, call_.inputs[slot]->shape, r_.inputs[slot]);
+    }
+  }
+  void fill(std::string_view text, const Shape& shape, std::vector<int>& out) {
+    std::vector<std::string> names;
+    for (size_t i = 0; i < text.size();) {
+      size_t j = std::min(text.find(',', i), text.size());
+      std::string n(text.substr(i, j - i));
+      std::erase(n, ' ');
+      if (!n.empty()) names.push_back(n);
+      i = j + 1;
+    }
+    out.clear();
+    for (const std::string& n : names) {
+      size_t dots = n.find("..");
+      size_t count = dots == std::string::npos ? 1 : shape.size() - (names.size() - 1);
+      std::string stem = n.substr(0, std::min(dots, n.find('!')));
+      for (size_t i = 0; i < count && out.size() < shape.size(); ++i) {
+        std::string name = dots == std::string::npos ? stem : fmt::format("{}{}", stem, count - i);
+        if (n.back() == '!') whole_[name] = true;
+        out.push_back(factor(name, shape[out.size()]));
+      }
+    }
+    out.resize(shape.size(), -1);
+  }
+  int factor(const std::string& name, int64_t size) {
+    for (size_t i = 0; i < r_.factors.size(); ++i)
+      if (r_.factors[i].name == name) return static_cast<int>(i);
+    r_.factors.push_back({name, size, Kind::whole});
+    return static_cast<int>(r_.factors.size()) - 1;
+  }
+
+  const TypeCall& call_;
+  const std::vector<TensorType>& results_;
+  ShardingRule r_;
+  std::map<std::string, bool> whole_, partial_;
+};
+
+// ---- the checker --------------------------------------------------------------------------------------------------------
+
+Tensor part_of(const Tensor& t, int dim, int part, int parts) {
+  if (dim < 0) return t;
+  int64_t n = t.size(dim) / parts;
+  Geometry g = t.geometry();
+  g.offset += part * n * g.strides[static_cast<size_t>(dim)];
+  g.sizes[static_cast<size_t>(dim)] = n;
+  return t.with_geometry(g);
+}
+
+double element(const Tensor& t, const Shape& index) {
+  Geometry g = t.geometry();
+  for (size_t d = 0; d < index.size(); ++d) g.offset += index[d] * g.strides[d];
+  g.sizes.clear();
+  g.strides.clear();
+  return t.with_geometry(g).item().to_double();
+}
+
+// Whether shards recombined along `dim` (or, for -1, by `kind`) are the whole.
+bool agrees(const Tensor& whole, const TensorList& shards, int dim, Kind kind) {
+  Shape index(whole.sizes().size(), 0);
+  for (const Tensor& s : shards) {
+    Shape expected = whole.sizes();
+    if (dim >= 0) {
+      if (expected[static_cast<size_t>(dim)] % static_cast<int64_t>(shards.size()) != 0) return false;
+      expected[static_cast<size_t>(dim)] /= static_cast<int64_t>(shards.size());
+    }
+    if (!(s.sizes() == expected)) return false;
+  }
+  for (int64_t i = 0; i < whole.numel(); ++i) {
+    int64_t rest = i;
+    for (size_t d = index.size(); d-- > 0;) {
+      index[d] = rest % whole.sizes()[d];
+      rest /= whole.sizes()[d];
+    }
+    double value = 0;
+    if (dim >= 0) {
+      int64_t n = shards[0].sizes()[static_cast<size_t>(dim)];
+      Shape inside = index;
+      inside[static_cast<size_t>(dim)] %= n;
+      value = element(shards[static_cast<size_t>(index[static_cast<size_t>(dim)] / n)], inside);
+    } else {
+      for (size_t s = 0; s < shards.size(); ++s) {
+        double v = element(shards[s], index);
+        if (s == 0) value = v;
+        else if (kind == Kind::sum) value += v;
+        else if (kind == Kind::prod) value *= v;
+        else value = kind == Kind::max ? std::max(value, v) : std::min(value, v);
+      }
+    }
+    double w = element(whole, index);
+    bool same = value == w || (value != value && w != w) ||
+                std::abs(value - w) <= 1e-4 * std::max({1.0, std::abs(w), std::abs(value)});
+    if (!same) return false;
+  }
+  return true;
+}
+
+constexpr Kind kPartials[] = {Kind::sum, Kind::prod, Kind::max, Kind::min};
+constexpr const char* kNames[] = {"kept", "sum", "prod", "max", "min", "whole", "halo"};
+
+}  // namespace
+
+std::string ShardingRule::to_string() const {
+  auto side = [&](const std::vector<std::vector<int>>& tensors) {
+    std::string s = "(";
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      s += i ? ", [" : "[";
+      for (size_t d = 0; d < tensors[i].size(); ++d) {
+        int f = tensors[i][d];
+        s += (d ? ", " : "") + (f < 0 ? std::string("1") : factors[static_cast<size_t>(f)].name);
+      }
+      s += "]";
+    }
+    return s + ")";
+  };
+  std::string s = side(inputs) + " -> " + side(outputs);
+  for (const ShardFactor& f : factors)
+    if (f.kind != Kind::kept) s += fmt::format("; {} {}", kNames[static_cast<size_t>(f.kind)], f.name);
+  return s;
+}
+
+ShardingRule sharding_rule(const TypeCall& call) {
+  std::vector<TensorType> results = infer_types(call);
+  if (!call.op.axes_text.empty()) return Axes(call, results).parse();
+  if (call.op.each) return of_each(call, results);
+  if (call.op.index) return of_index(call);
+  // Nothing is known, so nothing may be split.
+  ShardingRule r;
+  auto whole = [&](const Shape& shape) {
+    std::vector<int> dims;
+    for (int64_t n : shape) {
+      dims.push_back(static_cast<int>(r.factors.size()));
+      r.factors.push_back({fmt::format("w{}", r.factors.size()), n, Kind::whole});
+    }
+    return dims;
+  };
+  for (const TensorType* t : call.inputs) r.inputs.push_back(t ? whole(t->shape) : std::vector<int>());
+  for (const TensorType& t : results) r.outputs.push_back(whole(t.shape));
+  return r;
+}
+
+std::vector<std::string> check_sharding(const OpDef& op, TensorSpan inputs, const Attrs& attrs, int parts) {
+  std::vector<std::string> problems;
+  std::vector<TensorType> types(inputs.size());
+  std::vector<const TensorType*> pointers(inputs.size(), nullptr);
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i].defined()) {
+      types[i] = inputs[i].type();
+      pointers[i] = &types[i];
+    }
+  GradMode off(false);
+  ShardingRule rule = sharding_rule(TypeCall{op, pointers, attrs});
+  TensorList whole = call(op, inputs, attrs);
+
+  // One choice per input: a dimension to split, or -1.
+  std::vector<int> choice(inputs.size(), -1);
+  auto next = [&] {
+    for (size_t i = 0; i < choice.size(); ++i) {
+      int rank = inputs[i].defined() ? static_cast<int>(inputs[i].dim()) : 0;
+      while (++choice[i] < rank)
+        if (inputs[i].size(choice[i]) % parts == 0 && inputs[i].size(choice[i]) > 0) return true;
+      choice[i] = -1;
+    }
+    return false;
+  };
+  while (next()) {
+    // The factor this placement splits, if it is one of the rule's.
+    int factor = -2;
+    for (size_t i = 0; i < choice.size(); ++i)
+      if (choice[i] >= 0) {
+        int f = rule.inputs[i][static_cast<size_t>(choice[i])];
+        factor = factor == -2 || factor == f ? f : -1;
+      }
+    bool allowed = factor >= 0 && rule.factors[static_cast<size_t>(factor)].can_split();
+    for (size_t i = 0; allowed && i < choice.size(); ++i)
+      for (size_t d = 0; d < rule.inputs[i].size(); ++d)
+        if (rule.inputs[i][d] == factor && choice[i] != static_cast<int>(d)) allowed = false;
+
+    std::vector<TensorList> shards(whole.size());
+    bool ran = true;
+    for (int p = 0; p < parts && ran; ++p) {
+      TensorList in;
+      for (size_t i = 0; i < inputs.size(); ++i) in.push_back(part_of(inputs[i], choice[i], p, parts));
+      try {
+        TensorList out = call(op, in, attrs);
+        for (size_t o = 0; o < out.size(); ++o) shards[o].push_back(out[o]);
+      } catch (const Error&) {
+        ran = false;
+      }
+    }
+    std::string where = fmt::format("{} {} split at", op.name(), rule.to_string());
+    for (int c : choice) where += fmt::format(" {}", c);
+    if (!ran) {
+      if (allowed) problems.push_back("wrong: " + where + ": the shards cannot be computed");
+      continue;
+    }
+    for (size_t o = 0; o < whole.size(); ++o) {
+      int dim = -1;
+      if (factor >= 0)
+        for (size_t d = 0; d < rule.outputs[o].size(); ++d)
+          if (rule.outputs[o][d] == factor) dim = static_cast<int>(d);
+      if (allowed) {
+        Kind kind = rule.factors[static_cast<size_t>(factor)].kind;
+        if (!agrees(whole[o], shards[o], dim, kind)) problems.push_back("wrong: " + where);
+        continue;
+      }
+      for (int d = 0; d < static_cast<int>(whole[o].dim()); ++d)
+        if (whole[o].size(d) > 1 && agrees(whole[o], shards[o], d, Kind::kept))
+          problems.push_back(fmt::format("missing: {}: result {} split at {}", where, o, d));
+      for (Kind k : kPartials)
+        if (whole[o].numel() > 0 && agrees(whole[o], shards[o], -1, k))
+          problems.push_back(fmt::format("missing: {}: result {} is a partial {}", where, o, kNames[static_cast<size_t>(k)]));
+    }
+  }
+  return problems;
+}
+
+}  // namespace sorus
