@@ -26,7 +26,8 @@ struct TracedGraph {
   /// Graph inputs: first the explicit ones, then the captured tensors in this order.
   std::vector<Tensor> captures;
   int explicit_inputs = 0;
-  /// Graph outputs: first the explicit ones, then the new values of captures_[write_targets[i]].
+  /// Graph outputs: first the explicit ones, then the new values of the graph inputs `write_targets[i]`, which are to be
+  /// written back into their tensors.
   int explicit_outputs = 0;
   std::vector<int> write_targets;
 };
