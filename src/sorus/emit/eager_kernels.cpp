@@ -204,26 +204,29 @@ EachFunction find_printed(uint64_t hash, DType compute) {
 const char* kernel_variant() { return best_variant().name; }
 
 EachKernel find_each_kernel(const ScalarFunction& f, DType compute) {
-  // Looked up for every eager operator: a small table by address, one per thread.
+  // Looked up for every eager operator: a small table, one per thread. Results are interned, so comparing them is
+  // comparing addresses; the map's key keeps them alive, so an address never comes to mean another body.
+  using Key = std::pair<std::vector<Expr>, DType>;
   struct Slot {
-    const ScalarFunction* function = nullptr;
-    DType compute = DType::f32;
+    const Key* key = nullptr;
     EachFunction kernel = nullptr;
     const EachKernel::Program* program = nullptr;
   };
   thread_local std::array<Slot, 256> slots;
-  Slot& slot = slots[(reinterpret_cast<uintptr_t>(&f) / sizeof(void*) * 4 + static_cast<size_t>(compute)) % slots.size()];
-  if (slot.function == &f && slot.compute == compute) return EachKernel(slot.kernel, slot.program);
+  size_t place = f.results[0]->hash * 4 + static_cast<size_t>(compute);
+  Slot& slot = slots[place % slots.size()];
+  if (slot.key && slot.key->second == compute && slot.key->first == f.results) {
+    return EachKernel(slot.kernel, slot.program);
+  }
   static std::mutex mutex;
-  static std::map<std::pair<const ScalarFunction*, DType>, std::pair<EachFunction, std::unique_ptr<EachKernel::Program>>>
-      found;
+  static std::map<Key, std::pair<EachFunction, std::unique_ptr<EachKernel::Program>>> found;
   std::lock_guard lock(mutex);
-  auto [it, fresh] = found.try_emplace({&f, compute});
+  auto [it, fresh] = found.try_emplace({f.results, compute});
   if (fresh) {
     it->second.first = find_printed(f.hash(), compute);
     if (!it->second.first) it->second.second = build(f, compute);
   }
-  slot = {&f, compute, it->second.first, it->second.second.get()};
+  slot = {&it->first, it->second.first, it->second.second.get()};
   return EachKernel(slot.kernel, slot.program);
 }
 

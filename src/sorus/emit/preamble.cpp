@@ -148,7 +148,7 @@ SORUS_INLINE int64_t sorus_abs_i64(int64_t x) { return x < 0 ? (int64_t)(0 - (ui
 #define SORUS_REAL(T, t)                                                                                       \
   SORUS_INLINE T sorus_min_##t(T a, T b) { return (a < b) | (a != a) ? a : b; }                                \
   SORUS_INLINE T sorus_max_##t(T a, T b) { return (a > b) | (a != a) ? a : b; }                                \
-  SORUS_INLINE T sorus_sign_##t(T x) { return x != x ? x : (T)((x > 0) - (x < 0)); }                           \
+  SORUS_INLINE T sorus_sign_##t(T x) { return (T)((x > 0) - (x < 0)); }                                        \
   SORUS_INLINE int sorus_isnan_##t(T x) { return x != x; }                                                     \
   SORUS_INLINE int sorus_isinf_##t(T x) { return (x == (T)INFINITY) | (x == -(T)INFINITY); }                   \
   SORUS_INLINE int sorus_isfinite_##t(T x) { return x - x == 0; }                                              \

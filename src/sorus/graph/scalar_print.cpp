@@ -17,7 +17,9 @@ constexpr int kUnary = 11;
 std::string number(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
-  return fmt::format("{}", value);  // The shortest text that reads back to the same number.
+  std::string text = fmt::format("{}", value);  // The shortest that reads back to the same number.
+  // Beyond 2^53 whole numbers are reals too, and must not read back as integers.
+  return text.find_first_of(".e") == text.npos ? text + ".0" : text;
 }
 
 class Printer {

@@ -81,7 +81,8 @@ double inverse_erf(double x) {
   }
   double y = p * x;
   for (int i = 0; i < 3; ++i) {
-    double error = std::fabs(x) < 0.5 ? std::erf(y) - x : std::copysign(1 - std::fabs(x) - std::erfc(std::fabs(y)), x);
+    double tail = 1 - std::fabs(x) - std::erfc(std::fabs(y));
+    double error = std::fabs(x) < 0.5 ? std::erf(y) - x : x < 0 ? -tail : tail;
     double u = error / (2 / std::sqrt(kPi) * std::exp(-y * y));
     y -= u / (1 + y * u);
   }
