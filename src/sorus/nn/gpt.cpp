@@ -1,0 +1,79 @@
+#include "sorus/nn/gpt.h"
+
+#include <cmath>
+
+#include "sorus/nn/random.h"
+#include "sorus/ops.h"
+
+namespace sorus::nn {
+namespace {
+
+class Mlp : public Module {
+ public:
+  explicit Mlp(const GPTConfig& c) {
+    fc_ = add("c_fc", std::make_shared<Linear>(c.n_embd, 4 * c.n_embd, c.bias));
+    proj_ = add("c_proj", std::make_shared<Linear>(4 * c.n_embd, c.n_embd, c.bias));
+    dropout_ = add("dropout", std::make_shared<Dropout>(c.dropout));
+  }
+  Tensor forward(const Tensor& x) override {
+    return dropout_->forward(proj_->forward(gelu(fc_->forward(x), "tanh")));
+  }
+
+ private:
+  std::shared_ptr<Linear> fc_, proj_;
+  std::shared_ptr<Dropout> dropout_;
+};
+
+}  // namespace
+
+Block::Block(const GPTConfig& c) {
+  ln_1_ = add("ln_1", std::make_shared<LayerNorm>(Shape{c.n_embd}, 1e-5, c.bias));
+  attn_ = add("attn", std::make_shared<CausalSelfAttention>(c.n_embd, c.n_head, c.dropout, c.bias));
+  ln_2_ = add("ln_2", std::make_shared<LayerNorm>(Shape{c.n_embd}, 1e-5, c.bias));
+  mlp_ = add("mlp", std::make_shared<Mlp>(c));
+}
+
+Tensor Block::forward(const Tensor& input) {
+  Tensor x = input + attn_->forward(ln_1_->forward(input));
+  return x + mlp_->forward(ln_2_->forward(x));
+}
+
+GPT::GPT(const GPTConfig& config) : config_(config) {
+  const GPTConfig& c = config_;
+  SORUS_CHECK(c.vocab_size > 0 && c.block_size > 0 && c.n_layer >= 0 && c.n_embd > 0, ValueError,
+              "GPT: sizes must be positive: vocab_size {}, block_size {}, n_layer {}, n_embd {}", c.vocab_size,
+              c.block_size, c.n_layer, c.n_embd);
+  wte_ = add("wte", std::make_shared<Embedding>(c.vocab_size, c.n_embd));
+  wpe_ = add("wpe", std::make_shared<Embedding>(c.block_size, c.n_embd));
+  drop_ = add("drop", std::make_shared<Dropout>(c.dropout));
+  auto h = add("h", std::make_shared<Sequential>());
+  for (int64_t i = 0; i < c.n_layer; ++i) {
+    blocks_.push_back(std::make_shared<Block>(c));
+    h->append(blocks_.back());
+  }
+  ln_f_ = add("ln_f", std::make_shared<LayerNorm>(Shape{c.n_embd}, 1e-5, c.bias));
+
+  // GPT-2's initialisation: what is added to the residual stream starts smaller, the deeper the model.
+  double residual = 0.02 / std::sqrt(2.0 * static_cast<double>(std::max<int64_t>(c.n_layer, 1)));
+  GradMode off(false);
+  for (auto& [name, t] : named_parameters()) {
+    if (t.dim() == 2) normal_(t, 0, name.ends_with("c_proj.weight") ? residual : 0.02);
+    else if (name.ends_with("bias")) uniform_(t, 0, 0);
+  }
+}
+
+Tensor GPT::forward(const Tensor& ids) {
+  SORUS_CHECK(ids.dim() == 2, ValueError, "GPT: expected ids [batch, time], found {}", to_string(ids.sizes()));
+  SORUS_CHECK(ids.size(1) <= config_.block_size, ValueError, "GPT: {} tokens are more than block_size {}", ids.size(1),
+              config_.block_size);
+  Tensor x = drop_->forward(wte_->forward(ids) + slice(wpe_->weight, 0, 0, ids.size(1)));
+  for (auto& block : blocks_) x = block->forward(x);
+  return linear(ln_f_->forward(x), wte_->weight);
+}
+
+Tensor GPT::loss(const Tensor& ids, const Tensor& targets) {
+  Tensor logits = forward(ids);
+  return cross_entropy(reshape(logits, Shape{-1, logits.size(-1)}), reshape(targets, Shape{-1}));
+}
+
+}  // namespace sorus::nn

@@ -1,0 +1,44 @@
+// GPT-2 (Radford et al. 2019): pre-norm transformer, learned positions, head tied to the token embedding.
+//
+//   nn::GPT model({.vocab_size = 65, .block_size = 64, .n_layer = 4, .n_head = 4, .n_embd = 128});
+//   Tensor loss = model.loss(ids, targets);       // both [batch, time], int64
+#pragma once
+
+#include "sorus/nn/layers.h"
+
+namespace sorus::nn {
+
+struct GPTConfig {
+  int64_t vocab_size = 50257, block_size = 1024, n_layer = 12, n_head = 12, n_embd = 768;
+  double dropout = 0;
+  bool bias = true;
+};
+
+class Block : public Module {
+ public:
+  explicit Block(const GPTConfig& config);
+  Tensor forward(const Tensor& input) override;
+
+ private:
+  std::shared_ptr<LayerNorm> ln_1_, ln_2_;
+  std::shared_ptr<CausalSelfAttention> attn_;
+  std::shared_ptr<Module> mlp_;
+};
+
+class GPT : public Module {
+ public:
+  explicit GPT(const GPTConfig& config);
+  const GPTConfig& config() const { return config_; }
+  /// [batch, time] token ids to [batch, time, vocab_size] logits.
+  Tensor forward(const Tensor& ids) override;
+  Tensor loss(const Tensor& ids, const Tensor& targets);
+
+ private:
+  GPTConfig config_;
+  std::shared_ptr<Embedding> wte_, wpe_;
+  std::shared_ptr<Dropout> drop_;
+  std::vector<std::shared_ptr<Block>> blocks_;
+  std::shared_ptr<LayerNorm> ln_f_;
+};
+
+}  // namespace sorus::nn
