@@ -14,6 +14,27 @@ constexpr std::string_view kText = R"C(
 SORUS_INLINE float sorus_bits_to_f32(uint32_t u) { float f; memcpy(&f, &u, 4); return f; }
 SORUS_INLINE uint32_t sorus_f32_to_bits(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
 
+SORUS_INLINE float sorus_bf16_to_f32(uint16_t h) { return sorus_bits_to_f32((uint32_t)h << 16); }
+SORUS_INLINE uint16_t sorus_f32_to_bf16(float f) {
+  uint32_t u = sorus_f32_to_bits(f);
+  uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  return (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
+}
+SORUS_INLINE float sorus_f16_to_f32(uint16_t h) {
+  uint32_t sign = (uint32_t)(h & 0x8000u) << 16, rest = h & 0x7fffu;
+  float normal = sorus_bits_to_f32(((rest << 13) + 0x38000000u) | sign);
+  float tiny = sorus_bits_to_f32(sorus_f32_to_bits((float)(int32_t)rest * 0x1p-24f) | sign);
+  float special = sorus_bits_to_f32(sign | 0x7f800000u | ((rest & 0x3ffu) << 13));
+  return rest >= 0x7c00u ? special : rest < 0x400u ? tiny : normal;
+}
+SORUS_INLINE uint16_t sorus_f32_to_f16(float f) {
+  uint32_t u = sorus_f32_to_bits(f), sign = (u >> 16) & 0x8000u, m = u & 0x7fffffffu;
+  uint32_t tiny = sorus_f32_to_bits(sorus_bits_to_f32(m) + 0.5f) - 0x3f000000u;
+  uint32_t normal = (m - 0x38000000u + 0xfffu + ((m >> 13) & 1u)) >> 13;
+  uint32_t h = m > 0x7f800000u ? 0x7e00u : m >= 0x477ff000u ? 0x7c00u : m < 0x38800000u ? tiny : normal;
+  return (uint16_t)(sign | h);
+}
+
 SORUS_INLINE float sorus_exp_f32(float x) {
   float c = x > 89.0f ? 89.0f : x;
   c = c < -104.0f ? -104.0f : c;
