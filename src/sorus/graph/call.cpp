@@ -106,6 +106,7 @@ InterpreterScope::~InterpreterScope() { scoped = previous_; }
 bool is_tracing() { return scoped != nullptr && scoped != eager; }
 
 bool grad_enabled() { return recording; }
+void set_grad_enabled(bool enabled) { recording = enabled; }
 GradMode::GradMode(bool enabled) : previous_(recording) { recording = enabled; }
 GradMode::~GradMode() { recording = previous_; }
 

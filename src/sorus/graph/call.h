@@ -50,6 +50,7 @@ bool is_tracing();
 
 /// Gradient recording on this thread (on at first).
 bool grad_enabled();
+void set_grad_enabled(bool enabled);
 class GradMode {
  public:
   explicit GradMode(bool enabled);
