@@ -172,8 +172,9 @@ class Printer {
         if (d.stride == 0) continue;
         index += fmt::format("{}(r / {} % {}) * INT64_C({})", index.empty() ? "" : " + ", below, d.size, d.stride);
       }
-      if (index.empty()) index = "0";
+        if (index.empty()) index = "0";
     }
+    if (in.offset) index = fmt::format("INT64_C({}) + {}", in.offset, index);
     for (auto& [text, variable] : row_offsets_)
       if (text == index) return variable;
     row_offsets_.emplace_back(index, fmt::format("o{}", row_offsets_.size()));

@@ -40,6 +40,7 @@ struct FusedInput {
   enum class Kind : uint8_t { value, buffer, constant } kind = Kind::value;
   int index = 0;       ///< of the value or the buffer
   RowAccess access;    ///< of a buffer
+  int64_t offset = 0;  ///< of a buffer, in elements
   Scalar constant;
 };
 

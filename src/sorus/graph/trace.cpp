@@ -26,6 +26,7 @@ struct Tracer::State {
   std::unordered_map<const TensorImpl*, Shown> shown;
   std::vector<Tensor> captures;
   std::vector<Tensor> outputs;
+  std::function<bool(const OpDef&)> keep;
   int explicit_inputs = 0;
 };
 
@@ -145,7 +146,16 @@ void Tracer::run(const OpDef& op, TensorSpan inputs, const Attrs& attrs, TensorL
   for (size_t i = 0; i < node->outputs.size(); ++i) out.push_back(tensor_of({node, static_cast<int>(i)}));
 }
 
+void Tracer::set_keep(std::function<bool(const OpDef&)> keep) { state_->keep = std::move(keep); }
+
+Tensor Tracer::constant(const Scalar& value, DType dtype, bool weak) {
+  Tensor t = tensor_of(state_->graph.add_constant(value, dtype, weak));
+  t.impl()->weak = weak;
+  return t;
+}
+
 bool Tracer::takes_whole(const OpDef& op, TensorSpan, const Attrs&, bool recording) {
+  if (state_->keep) return state_->keep(op);
   // A composite keeps its name as long as its gradient need not look inside.
   return !recording || op.gradient;
 }

@@ -41,7 +41,10 @@ class Tracer final : public Interpreter {
   Tensor input(const TensorType& type, std::string label = "");
   /// Makes an existing tensor stand for the next explicit input (arguments of a compiled function).
   void bind_input(const Tensor& tensor, std::string label = "");
+  Tensor constant(const Scalar& value, DType dtype, bool weak);
   void output(const Tensor& tensor);
+  /// Which composites stay whole; by default all whose gradient does not look inside.
+  void set_keep(std::function<bool(const OpDef&)> keep);
   /// The value a tensor stands for now (captures it if it is new).
   Value value_of(const Tensor& tensor);
   Tensor tensor_of(Value value);

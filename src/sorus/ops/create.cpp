@@ -17,6 +17,7 @@ TypesRule shape_and_dtype(int shape_at, int dtype_at) {
 
 const bool creation = [] {
   op("full(size: int[], fill_value: scalar, *, dtype: dtype? = none)")
+      .each("fill_value")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
         return {{c.attr(2).is_none() ? c.attr(1).scalar().dtype() : c.attr(2).dtype(), c.attr(0).ints(), false}};
       })
@@ -74,11 +75,13 @@ const bool creation = [] {
 
 const bool copies = [] {
   op("clone(input)")
+      .each("input")
       .types([](const TypeCall& c) -> std::vector<TensorType> { return {{c.input(0).dtype, c.input(0).shape, false}}; })
       .kernel([](const Call& c, std::span<Tensor> out) { copy_elements(out[0], c.input(0)); }, true)
       .gradient([](const GradCall& c) -> TensorList { return {c.grad()}; })
       .axes("input[a..] -> output[a..]");
   op("cast(input, dtype: dtype)")
+      .each("input")
       .types([](const TypeCall& c) -> std::vector<TensorType> { return {{c.attr(0).dtype(), c.input(0).shape, false}}; })
       .kernel([](const Call& c, std::span<Tensor> out) { copy_elements(out[0], c.input(0)); }, true)
       .gradient([](const GradCall& c) -> TensorList {

@@ -1,0 +1,433 @@
+#include "sorus/run/fuse.h"
+
+#include <algorithm>
+#include <set>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "sorus/derive/loop_nest.h"
+#include "sorus/emit/c_scalar.h"
+
+namespace sorus {
+namespace {
+
+constexpr size_t kMaxMembers = 48;
+constexpr int64_t kWantedColumns = 2048;
+
+const ScalarFunction& identity_body() {
+  static const ScalarFunction f = parse_scalar("x", {"x"});
+  return f;
+}
+
+// ---- how operands lie ----------------------------------------------------------------------------------------------
+
+struct Dims {
+  Shape sizes, strides;
+};
+
+// Strides of an operand over the shape `o` it is broadcast to, split so that the last dimensions make up `columns`.
+std::optional<RowAccess> access_rows(const Geometry& g, const Shape& o, int64_t columns) {
+  Shape strides = broadcast_strides(g.sizes, g.strides, o);
+  RowAccess out;
+  int64_t left = columns;
+  bool first = true;
+  size_t d = o.size();
+  Dims rows;
+  while (d-- > 0) {
+    int64_t size = o[d], stride = strides[d];
+    if (size == 1) continue;
+    if (left > 1) {
+      int64_t take = size;
+      if (size > left) {
+        if (size % left != 0) return std::nullopt;
+        take = left;
+      } else if (left % size != 0) {
+        return std::nullopt;
+      }
+      // All of the columns must be walked with one stride.
+      if (first) {
+        out.inner = stride;
+        first = false;
+      } else if (stride != out.inner * (columns / left)) {
+        return std::nullopt;
+      }
+      left /= take;
+      if (take == size) continue;
+      size /= take;
+      stride *= take;
+    }
+    rows.sizes.push_back(size);
+    rows.strides.push_back(stride);
+  }
+  if (left > 1) return std::nullopt;
+  // Outermost first, runs merged.
+  for (size_t i = rows.sizes.size(); i-- > 0;) {
+    if (!out.rows.empty() && out.rows.back().stride == rows.strides[i] * rows.sizes[i]) {
+      out.rows.back().size *= rows.sizes[i];
+      out.rows.back().stride = rows.strides[i];
+    } else {
+      out.rows.push_back({rows.sizes[i], rows.strides[i]});
+    }
+  }
+  return out;
+}
+
+bool is_linear(const Geometry& g, const Shape& o) {
+  if (g.offset != 0) return false;
+  Shape strides = broadcast_strides(g.sizes, g.strides, o);
+  return is_contiguous(o, strides) && numel(g.sizes) == numel(o);
+}
+
+// ---- what a node is to a loop --------------------------------------------------------------------------------------
+
+struct Role {
+  enum class Kind : uint8_t { none, each, reduce } kind = Kind::none;
+  const ScalarFunction* body = nullptr;
+  Attrs params;
+  DType compute = DType::f32;
+  Shape points;                       ///< the shape that is walked
+  Reduction reduction = Reduction::none;
+  int64_t columns = 0;                ///< reduce: of a row; 0 if all is reduced to one element
+  bool over_rows = false;             ///< reduce: the leading dimensions are reduced
+};
+
+std::optional<Scalar> constant_of(const Value& v) {
+  if (v.node->is_constant()) return v.node->constant.scalar();
+  const Node& n = *v.node;
+  if (!n.op || !n.op->each || !n.op->each->args.empty()) return std::nullopt;
+  const Expr& e = n.op->each->results[static_cast<size_t>(v.index)];
+  if (e->kind != ScalarNode::Kind::parameter) return std::nullopt;
+  const Attr& a = n.attrs[static_cast<size_t>(n.op->signature.attr_index(n.op->each->params[static_cast<size_t>(e->index)]))];
+  return a.is_scalar() ? std::optional(a.scalar()) : std::nullopt;
+}
+
+Role role_of(const Node& node) {
+  Role r;
+  if (!node.op || numel(node.outputs[0].shape) == 0 || node.op->random) return r;
+  const OpDef& op = *node.op;
+  if (op.each && !op.each->args.empty()) {
+    auto types = node.input_types();
+    for (auto* t : types)
+      if (!t) return r;
+    DType meet = op.types ? types[0]->dtype : promoted_type(TypeCall{op, types, node.attrs});
+    if (!op.types && is_differentiable(node.outputs[0].dtype) && !is_differentiable(meet)) meet = node.outputs[0].dtype;
+    r.compute = compute_type(meet);
+    if (is_complex(r.compute) || is_complex(node.outputs[0].dtype) || !printable(*op.each, r.compute)) return r;
+    r.kind = Role::Kind::each;
+    r.body = op.each.get();
+    r.params = node.attrs;
+    r.points = node.outputs[0].shape;
+    return r;
+  }
+  if (!op.index || node.inputs.size() != 1 || numel(node.inputs[0].type().shape) == 0) return r;
+  auto types = node.input_types();
+  LoopNest nest = bind_index(TypeCall{op, types, node.attrs});
+  if (nest.reduction == Reduction::none || nest.inputs.size() != 1 || nest.initial || !nest.is_gather()) return r;
+  const Shape& shape = types[0]->shape;
+  std::vector<bool> reduced;
+  for (size_t d = 0; d < nest.inputs[0].dims.size(); ++d) {
+    int axis = nest.inputs[0].dims[d].plain_axis();
+    if (axis < 0 || nest.axes[static_cast<size_t>(axis)].extent != shape[d]) return r;
+    if (shape[d] != 1) reduced.push_back(nest.is_reduced(axis));
+  }
+  auto changes = std::adjacent_find(reduced.begin(), reduced.end(), std::not_equal_to<>());
+  if (changes != reduced.end() && std::adjacent_find(changes + 1, reduced.end(), std::not_equal_to<>()) != reduced.end())
+    return r;  // neither leading nor trailing dimensions
+  DType compute = compute_type(is_differentiable(node.outputs[0].dtype) ? node.outputs[0].dtype : types[0]->dtype);
+  if (is_complex(compute) || is_complex(types[0]->dtype) || !printable(nest.body, compute)) return r;
+  r.kind = Role::Kind::reduce;
+  r.compute = compute;
+  r.points = shape;
+  r.reduction = nest.reduction;
+  int64_t kept = numel(node.outputs[0].shape);
+  r.over_rows = !reduced.empty() && reduced.front();
+  r.columns = kept == 1 ? 0 : r.over_rows ? kept : numel(shape) / kept;
+  if (std::none_of(reduced.begin(), reduced.end(), [](bool b) { return b; })) return Role{};
+  // The body belongs to the nest; the operator's own lives as long as the operator.
+  r.body = &op.index->body;
+  if (r.body->args.size() != 1 || !r.body->params.empty()) return Role{};
+  return r;
+}
+
+// ---- groups ------------------------------------------------------------------------------------------------------------
+
+struct Group {
+  int64_t points = 0;
+  int64_t columns = 0;  ///< 0: not fixed yet
+  std::vector<const Node*> members;
+  std::unordered_map<const Node*, Domain> domains;
+  std::set<int> inputs;  ///< units it reads from
+};
+
+class Fuser {
+ public:
+  explicit Fuser(const Graph& graph) : graph_(graph) {}
+
+  std::vector<Unit> run() {
+    for (const auto& node : graph_.nodes()) place(*node);
+    for (const Value& v : graph_.outputs()) use(*resolve_memory(v));
+    for (const auto& node : graph_.nodes())
+      if (unit_of_.contains(node.get()))
+        for (const Operand& o : operands_[node.get()])
+          if (o.source && unit_of_[o.source.node] != unit_of_[node.get()]) use(o);
+    std::vector<Unit> out;
+    for (int u : ordered()) out.push_back(finished(u));
+    return out;
+  }
+
+ private:
+  void use(const Operand& o) { used_.insert(o.source); }
+
+  // The value in memory behind `v`; views that cannot be expressed were made units when they were placed.
+  std::optional<Operand> resolve_memory(const Value& v) const {
+    if (copied_.contains(v.node) || !v.node->op || !v.node->op->is_view())
+      return Operand{v, {v.type().shape, contiguous_strides(v.type().shape), 0}};
+    std::optional<Operand> in = resolve_memory(v.node->inputs[0]);
+    auto types = v.node->input_types();
+    auto shown = v.node->op->view(TypeCall{*v.node->op, types, v.node->attrs}, in->view);
+    if (!shown) return std::nullopt;
+    return Operand{in->source, *shown};
+  }
+
+  void place(const Node& node) {
+    if (!node.op) return;
+    if (constant_of({const_cast<Node*>(&node), 0})) return;
+    if (node.op->is_view()) {
+      if (resolve_memory({const_cast<Node*>(&node), 0})) return;
+      // No strides can show it: its input is copied in order, and the copy has the new shape.
+      copied_.insert(&node);
+      operands_[&node] = {*resolve_memory(node.inputs[0])};
+      Role r;
+      r.kind = Role::Kind::each;
+      r.body = &identity_body();
+      r.compute = compute_type(node.outputs[0].dtype);
+      r.points = node.inputs[0].type().shape;
+      if (is_complex(r.compute) || numel(r.points) == 0) r.kind = Role::Kind::none;
+      assign(node, r);
+      return;
+    }
+    std::vector<Operand> operands;
+    for (const Value& v : node.inputs) operands.push_back(v ? *resolve_memory(v) : Operand{});
+    operands_[&node] = std::move(operands);
+    assign(node, role_of(node));
+  }
+
+  void assign(const Node& node, Role role) {
+    if (role.kind == Role::Kind::none) {
+      unit_of_[&node] = new_unit(&node);
+      return;
+    }
+    roles_[&node] = role;
+    std::set<int, std::greater<>> candidates;
+    for (const Operand& o : operands_[&node])
+      if (o.source && unit_of_.contains(o.source.node)) candidates.insert(unit_of_[o.source.node]);
+    for (int u : candidates)
+      if (!kernels_[static_cast<size_t>(u)] && join(node, role, u)) return;
+    int u = new_unit(nullptr);
+    groups_[static_cast<size_t>(u)].points = numel(role.points);
+    bool joined = join(node, role, u);
+    SORUS_ASSERT(joined);
+  }
+
+  int new_unit(const Node* kernel) {
+    groups_.emplace_back();
+    kernels_.push_back(kernel);
+    int u = static_cast<int>(groups_.size()) - 1;
+    if (kernel)
+      for (const Operand& o : operands_[kernel])
+        if (o.source && unit_of_.contains(o.source.node)) groups_.back().inputs.insert(unit_of_[o.source.node]);
+    return u;
+  }
+
+  bool depends(int unit, int on) const {
+    std::vector<int> pending{unit};
+    std::unordered_set<int> seen;
+    while (!pending.empty()) {
+      int u = pending.back();
+      pending.pop_back();
+      if (u == on) return true;
+      for (int next : groups_[static_cast<size_t>(u)].inputs)
+        if (seen.insert(next).second) pending.push_back(next);
+    }
+    return false;
+  }
+
+  // Whether all reads of the group's members are possible with rows of `columns`.
+  bool expressible(const Group& g, int64_t columns) const {
+    if (g.points % columns != 0) return false;
+    for (const Node* m : g.members) {
+      if (g.domains.at(m) == Domain::row) continue;
+      for (const Operand& o : operands_.at(m))
+        if (!g.domains.contains(o.source.node) && !constant_of(o.source) &&
+            !access_rows(o.view, roles_.at(m).points, columns))
+          return false;
+    }
+    return true;
+  }
+
+  bool join(const Node& node, const Role& role, int u) {
+    Group& g = groups_[static_cast<size_t>(u)];
+    if (g.members.size() >= kMaxMembers) return false;
+    int64_t n = numel(role.points), columns = g.columns;
+    Domain domain = Domain::full;
+    if (role.kind == Role::Kind::each && n != g.points) {
+      if (!columns || columns == 1 || n * columns != g.points) return false;
+      domain = Domain::row;
+    } else if (n != g.points) {
+      return false;
+    }
+    if (role.kind == Role::Kind::reduce) {
+      domain = role.columns == 0 ? Domain::total : role.over_rows ? Domain::column : Domain::row;
+      if (role.columns) {
+        if (columns && columns != role.columns) return false;
+        if (!columns && !expressible(g, role.columns)) return false;
+        columns = role.columns;
+      }
+    }
+    bool row_only = domain == Domain::row && role.kind == Role::Kind::each;
+    for (const Operand& o : operands_[&node]) {
+      if (constant_of(o.source)) continue;
+      auto it = g.domains.find(o.source.node);
+      if (it == g.domains.end()) {
+        int64_t c = row_only ? 1 : columns ? columns : 1;
+        if (!access_rows(o.view, role.points, c)) return false;
+        if (unit_of_.contains(o.source.node) && depends(unit_of_[o.source.node], u)) return false;
+        continue;
+      }
+      // Results of sums over rows are there only at the end; the others must be read where they were computed.
+      if (it->second == Domain::column || it->second == Domain::total) return false;
+      if (it->second == Domain::full && (row_only || !is_linear(o.view, role.points))) return false;
+      if (it->second == Domain::row) {
+        auto a = access_rows(o.view, role.points, row_only ? 1 : columns);
+        if (!a || o.view.offset != 0 || a->inner != 0) {
+          if (!(row_only && is_linear(o.view, role.points))) return false;
+        } else if (!row_only && !(a->rows.size() == 1 && a->rows[0].stride == 1) && g.points != columns) {
+          return false;
+        }
+      }
+    }
+    g.columns = columns;
+    g.members.push_back(&node);
+    g.domains[&node] = domain;
+    for (const Operand& o : operands_[&node])
+      if (o.source && unit_of_.contains(o.source.node) && unit_of_[o.source.node] != u)
+        g.inputs.insert(unit_of_[o.source.node]);
+    unit_of_[&node] = u;
+    return true;
+  }
+
+  std::vector<int> ordered() const {
+    std::vector<int> order;
+    std::vector<char> state(groups_.size(), 0);
+    auto visit = [&](auto& self, int u) -> void {
+      if (state[static_cast<size_t>(u)]) return;
+      state[static_cast<size_t>(u)] = 1;
+      for (int in : groups_[static_cast<size_t>(u)].inputs) self(self, in);
+      order.push_back(u);
+    };
+    for (size_t u = 0; u < groups_.size(); ++u) visit(visit, static_cast<int>(u));
+    return order;
+  }
+
+  // Rows as long as the reads allow, for loops that nothing has fixed.
+  int64_t chosen_columns(const Group& g) const {
+    if (g.columns) return g.columns;
+    int64_t best = 1;
+    std::set<int64_t> tried;
+    for (const Node* m : g.members) {
+      const Shape& s = roles_.at(m).points;
+      int64_t product = 1;
+      for (size_t d = s.size(); d-- > 0;) {
+        product *= s[d];
+        if (product > best && (best < 64 || product <= kWantedColumns) && tried.insert(product).second &&
+            expressible(g, product))
+          best = product;
+      }
+    }
+    // A long contiguous run is cut into pieces, so that there are rows to share out.
+    if (best < kWantedColumns || g.points > best) {
+      for (int64_t c = std::min(g.points, kWantedColumns); c > best; --c)
+        if (g.points % c == 0 && expressible(g, c)) return c;
+    }
+    if (best > 2 * kWantedColumns)
+      for (int64_t c = kWantedColumns; c >= 256; --c)
+        if (best % c == 0 && expressible(g, c)) return c;
+    return best;
+  }
+
+  Unit finished(int u) {
+    Unit unit;
+    const Group& g = groups_[static_cast<size_t>(u)];
+    if ((unit.node = kernels_[static_cast<size_t>(u)])) {
+      unit.operands = operands_[unit.node];
+      return unit;
+    }
+    FusedLoop& loop = unit.loop;
+    loop.columns = chosen_columns(g);
+    loop.rows = g.points / loop.columns;
+    unit.members = g.members;
+    std::unordered_map<Value, int> buffers, values;
+    auto buffer_of = [&](const Value& v, bool written) {
+      auto [it, fresh] = buffers.try_emplace(v, static_cast<int>(unit.buffers.size()));
+      if (fresh) {
+        unit.buffers.push_back(v);
+        unit.written.push_back(written);
+        loop.buffers.push_back(v.type().dtype);
+      }
+      return it->second;
+    };
+    for (const Node* m : g.members) {
+      const Role& role = roles_.at(m);
+      Domain domain = g.domains.at(m);
+      bool row_only = domain == Domain::row && role.kind == Role::Kind::each;
+      std::vector<FusedInput> inputs;
+      for (const Operand& o : operands_.at(m)) {
+        FusedInput in;
+        if (auto c = constant_of(o.source)) {
+          in.kind = FusedInput::Kind::constant;
+          in.constant = *c;
+        } else if (auto it = values.find(o.source); it != values.end()) {
+          in.index = it->second;
+        } else {
+          in.kind = FusedInput::Kind::buffer;
+          in.index = buffer_of(o.source, false);
+          in.access = *access_rows(o.view, role.points, row_only ? 1 : loop.columns);
+          if (row_only) in.access.inner = 0;
+          in.offset = o.view.offset;
+        }
+        inputs.push_back(std::move(in));
+      }
+      for (size_t r = 0; r < m->outputs.size(); ++r) {
+        FusedValue v;
+        v.domain = domain;
+        v.compute = role.compute;
+        v.body = role.body;
+        v.result = static_cast<int>(r);
+        v.params = role.params;
+        v.inputs = inputs;
+        v.reduction = role.reduction;
+        v.type = m->outputs[r].dtype;
+        Value value{const_cast<Node*>(m), static_cast<int>(r)};
+        if (used_.contains(value)) v.output = buffer_of(value, true);
+        values[value] = static_cast<int>(loop.values.size());
+        loop.values.push_back(std::move(v));
+      }
+    }
+    return unit;
+  }
+
+  const Graph& graph_;
+  std::vector<Group> groups_;
+  std::vector<const Node*> kernels_;
+  std::unordered_map<const Node*, std::vector<Operand>> operands_;
+  std::unordered_map<const Node*, Role> roles_;
+  std::unordered_map<const Node*, int> unit_of_;
+  std::unordered_set<const Node*> copied_;
+  std::unordered_set<Value> used_;
+};
+
+}  // namespace
+
+std::vector<Unit> fuse(const Graph& graph) { return Fuser(graph).run(); }
+
+}  // namespace sorus

@@ -1,0 +1,30 @@
+// Fusion: cuts a graph into units, each a fused loop (several elementwise operators and reductions in one pass over
+// memory) or a single call of a kernel, in an order in which they can run.
+//
+// Views are no units: they change how a unit reads. Whether operators fit into one loop is decided by where their
+// elements lie (emit/fused_loop.h), never by their names.
+#pragma once
+
+#include "sorus/emit/fused_loop.h"
+#include "sorus/graph/graph.h"
+
+namespace sorus {
+
+/// A value in memory and the view of it that is read.
+struct Operand {
+  Value source;  ///< not a view
+  Geometry view;
+};
+
+struct Unit {
+  const Node* node = nullptr;        ///< a kernel call; null for a loop
+  std::vector<Operand> operands;     ///< of the node, in order of its inputs (source null where none is given)
+  FusedLoop loop;
+  std::vector<const Node*> members;  ///< of a loop
+  std::vector<Value> buffers;        ///< of a loop: the value behind each buffer
+  std::vector<bool> written;         ///< of a loop: whether the buffer is a result
+};
+
+std::vector<Unit> fuse(const Graph& graph);
+
+}  // namespace sorus

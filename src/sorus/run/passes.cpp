@@ -1,0 +1,137 @@
+#include "sorus/run/passes.h"
+
+#include <unordered_set>
+
+#include "sorus/graph/trace.h"
+
+namespace sorus {
+namespace {
+
+// Copies the inputs of `from`, in order, so that callers can go on feeding the new graph as the old.
+std::unordered_map<Value, Value> copy_inputs(const Graph& from, Graph& to) {
+  std::unordered_map<Value, Value> map;
+  for (Node* in : from.inputs()) map[{in, 0}] = to.add_input(in->outputs[0], in->label);
+  return map;
+}
+
+// A view that shows its input unchanged, whatever the operator is called.
+bool changes_nothing(const Node& node) {
+  if (!node.op || node.outputs.size() != 1 || node.inputs.empty() || !node.inputs[0]) return false;
+  const TensorType &in = node.inputs[0].type(), &out = node.outputs[0];
+  if (in.dtype != out.dtype || in.shape != out.shape || in.weak) return false;
+  if (!node.op->is_view()) return false;
+  Geometry g{in.shape, contiguous_strides(in.shape), 0};
+  auto types = node.input_types();
+  auto shown = node.op->view(TypeCall{*node.op, types, node.attrs}, g);
+  if (!shown || shown->offset != 0) return false;
+  for (size_t d = 0; d < g.sizes.size(); ++d)
+    if (g.sizes[d] != 1 && shown->strides[d] != g.strides[d]) return false;
+  return true;
+}
+
+// A view that shows the same elements in the same order: only the shape is another.
+bool is_reshape(const Node& node) {
+  if (!node.op || !node.op->is_view() || !node.inputs[0]) return false;
+  const TensorType& in = node.inputs[0].type();
+  if (numel(in.shape) != numel(node.outputs[0].shape)) return false;
+  Geometry g{in.shape, contiguous_strides(in.shape), 0};
+  auto types = node.input_types();
+  auto shown = node.op->view(TypeCall{*node.op, types, node.attrs}, g);
+  return shown && shown->offset == 0 && is_contiguous(shown->sizes, shown->strides);
+}
+
+std::string key_of(const Node& node, const std::vector<Value>& inputs) {
+  std::string key = node.op ? node.op->name() : "constant " + node.constant.to_string() + node.outputs[0].to_string() +
+                                                    (node.outputs[0].weak ? "w" : "");
+  for (const Value& v : inputs) key += v ? fmt::format(",{}.{}", v.node->id, v.index) : ",none";
+  for (const Attr& a : node.attrs) key += ";" + a.to_string();
+  return key;
+}
+
+}  // namespace
+
+Graph expand_composites(const Graph& graph, const std::function<bool(const OpDef&)>& keep) {
+  Tracer tracer(graph.name());
+  tracer.set_keep(keep);
+  std::unordered_map<Value, Tensor> values;
+  for (Node* in : graph.inputs()) values[{in, 0}] = tracer.input(in->outputs[0], in->label);
+  InterpreterScope scope(&tracer);
+  GradMode off(false);
+  for (const auto& node : graph.nodes()) {
+    if (node->is_input()) continue;
+    if (node->is_constant()) {
+      const TensorType& t = node->outputs[0];
+      values[{node.get(), 0}] = tracer.constant(node->constant.scalar(), t.dtype, t.weak);
+      continue;
+    }
+    TensorList args;
+    for (const Value& v : node->inputs) args.push_back(v ? values.at(v) : Tensor());
+    SourceScope source(node->source);
+    TensorList out = call(*node->op, args, node->attrs);
+    for (size_t i = 0; i < out.size(); ++i) values[{node.get(), static_cast<int>(i)}] = out[i];
+  }
+  for (const Value& v : graph.outputs()) tracer.output(values.at(v));
+  return tracer.finish().graph;
+}
+
+Graph simplify_graph(const Graph& graph) {
+  std::unordered_set<const Node*> live;
+  std::vector<const Node*> pending;
+  for (const Value& v : graph.outputs()) pending.push_back(v.node);
+  while (!pending.empty()) {
+    const Node* n = pending.back();
+    pending.pop_back();
+    if (!live.insert(n).second) continue;
+    for (const Value& v : n->inputs)
+      if (v) pending.push_back(v.node);
+  }
+  Graph out(graph.name());
+  std::unordered_map<Value, Value> map = copy_inputs(graph, out);
+  std::unordered_map<std::string, Node*> seen;
+  static const OpDef& reshape = find_op("reshape");
+  for (const auto& node : graph.nodes()) {
+    if (node->is_input() || !live.contains(node.get())) continue;
+    std::vector<Value> inputs;
+    for (const Value& v : node->inputs) inputs.push_back(v ? map.at(v) : Value{});
+    if (changes_nothing(*node)) {
+      map[{node.get(), 0}] = inputs[0];
+      continue;
+    }
+    const OpDef* op = node->op;
+    Attrs attrs = node->attrs;
+    if (is_reshape(*node)) {  // one way to say it, and only the last of several counts
+      op = &reshape;
+      attrs = {Attr(node->outputs[0].shape)};
+      while (inputs[0].node->op == &reshape) inputs[0] = inputs[0].node->inputs[0];
+      if (inputs[0].type().shape == node->outputs[0].shape) {
+        map[{node.get(), 0}] = inputs[0];
+        continue;
+      }
+    }
+    Node probe;
+    probe.op = op;
+    probe.attrs = attrs;
+    probe.constant = node->constant;
+    probe.outputs = node->outputs;
+    std::string key = key_of(probe, inputs);
+    bool shared = !op || !op->random;
+    auto it = seen.find(key);
+    Node* made = nullptr;
+    if (shared && it != seen.end()) {
+      made = it->second;
+    } else if (node->is_constant()) {
+      const TensorType& t = node->outputs[0];
+      made = out.add_constant(node->constant.scalar(), t.dtype, t.weak).node;
+    } else {
+      made = out.add(*op, inputs, attrs, node->source);
+    }
+    seen.emplace(std::move(key), made);
+    for (size_t i = 0; i < node->outputs.size(); ++i) map[{node.get(), static_cast<int>(i)}] = {made, static_cast<int>(i)};
+  }
+  std::vector<Value> outputs;
+  for (const Value& v : graph.outputs()) outputs.push_back(map.at(v));
+  out.set_outputs(std::move(outputs));
+  return out;
+}
+
+}  // namespace sorus

@@ -1,0 +1,15 @@
+// Passes over graphs, each from a graph to an equal, better one.
+#pragma once
+
+#include "sorus/graph/graph.h"
+
+namespace sorus {
+
+/// Replaces composites by their bodies, except those that `keep` wants whole.
+Graph expand_composites(const Graph& graph, const std::function<bool(const OpDef&)>& keep);
+
+/// Merges equal calls, drops what nothing reads, removes calls that change nothing (a reshape to the same shape, two
+/// reshapes in a row, a cast to the same type).
+Graph simplify_graph(const Graph& graph);
+
+}  // namespace sorus
