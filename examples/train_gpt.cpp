@@ -1,9 +1,11 @@
 // Trains a small GPT on the text files of a folder and writes with it, in plain C++.
 //
 //   train_gpt FOLDER [--minutes 2] [--steps N] [--layers 4] [--heads 4] [--width 128] [--context 64] [--batch 12]
+//             [--seed 1337] [--out out/demo] [--resume out/demo/checkpoint.safetensors]
 //
-// The whole of it is here: reading text, the byte-pair tokenizer, the model (Radford et al. 2019, pre-norm, tied head),
-// backward, AdamW, sampling. Ctrl-C stops training, keeps the model and still writes the sample.
+// A checkpoint (model, optimizer, random state) is written at each validation and at the end, in place of the one
+// before it only when it is complete; Ctrl-C stops training, writes it and still shows the sample. With --steps, a run
+// that was stopped and resumed gives the same numbers, to the bit, as one that was not.
 #include <fmt/color.h>
 
 #include <algorithm>
@@ -11,10 +13,8 @@
 #include <chrono>
 #include <cmath>
 #include <csignal>
-#include <cstring>
 #include <filesystem>
 #include <map>
-#include <random>
 
 #include "sorus/autodiff/tape.h"
 #include "sorus/base/files.h"
@@ -23,7 +23,10 @@
 #include "sorus/emit/eager_kernels.h"
 #include "sorus/io/safetensors.h"
 #include "sorus/kernels/measure.h"
+#include "sorus/nn/gpt.h"
+#include "sorus/nn/random.h"
 #include "sorus/ops.h"
+#include "sorus/optim/optimizer.h"
 
 using namespace sorus;
 namespace fs = std::filesystem;
@@ -33,16 +36,16 @@ namespace {
 volatile std::sig_atomic_t stopped = 0;
 
 struct Options {
-  std::string folder, out = "out/demo";
+  std::string folder, out = "out/demo", resume;
   double minutes = 2, lr = 1e-3;
-  int64_t steps = 0, layers = 4, heads = 4, width = 128, context = 64, batch = 12, vocabulary = 1024;
+  int64_t steps = 0, layers = 4, heads = 4, width = 128, context = 64, batch = 12, vocabulary = 1024, seed = 1337;
 };
 
 Options parse(int argc, char** argv) {
   Options o;
   std::map<std::string, int64_t*> integers{{"--steps", &o.steps},   {"--layers", &o.layers}, {"--heads", &o.heads},
                                            {"--width", &o.width},   {"--context", &o.context}, {"--batch", &o.batch},
-                                           {"--vocabulary", &o.vocabulary}};
+                                           {"--vocabulary", &o.vocabulary}, {"--seed", &o.seed}};
   for (int i = 1; i < argc; ++i) {
     std::string a = argv[i];
     if (!a.starts_with("--")) {
@@ -54,9 +57,10 @@ Options parse(int argc, char** argv) {
     if (a == "--minutes") o.minutes = std::stod(value);
     else if (a == "--lr") o.lr = std::stod(value);
     else if (a == "--out") o.out = value;
+    else if (a == "--resume") o.resume = value;
     else if (integers.contains(a)) *integers[a] = std::stoll(value);
     else fail<ValueError>("unknown option {}; known are --minutes --lr --out --steps --layers --heads --width --context "
-                          "--batch --vocabulary", a);
+                          "--batch --vocabulary --seed --resume", a);
   }
   SORUS_CHECK(!o.folder.empty(), ValueError, "usage: train_gpt FOLDER [--minutes 2] [--steps N] ...");
   SORUS_CHECK(o.width % o.heads == 0, ValueError, "--width {} is not a multiple of --heads {}", o.width, o.heads);
@@ -84,113 +88,13 @@ std::vector<std::string> read_texts(const std::string& folder) {
   return texts;
 }
 
-std::mt19937_64 rng(1337);
-
-Tensor normal(Shape sizes, double deviation) {
-  std::normal_distribution<float> draw(0, static_cast<float>(deviation));
-  std::vector<float> v(static_cast<size_t>(numel(sizes)));
-  for (float& f : v) f = draw(rng);
-  return Tensor::of(v, sizes);
-}
-
-struct Gpt {
-  Options o;
-  std::map<std::string, Tensor> parameters;
-
-  Gpt(const Options& options, int64_t vocabulary) : o(options) {
-    auto add = [&](std::string name, Tensor t) {
-      set_requires_grad(t, true);
-      parameters.emplace(std::move(name), t);
-    };
-    int64_t d = o.width;
-    double residual = 0.02 / std::sqrt(2.0 * static_cast<double>(o.layers));
-    add("wte", normal({vocabulary, d}, 0.02));
-    add("wpe", normal({o.context, d}, 0.02));
-    for (int64_t i = 0; i < o.layers; ++i) {
-      std::string h = fmt::format("h.{}.", i);
-      for (const char* norm : {"ln_1", "ln_2"}) {
-        add(h + norm + ".weight", ones(Shape{d}));
-        add(h + norm + ".bias", zeros(Shape{d}));
-      }
-      add(h + "qkv.weight", normal({3 * d, d}, 0.02));
-      add(h + "qkv.bias", zeros(Shape{3 * d}));
-      add(h + "proj.weight", normal({d, d}, residual));
-      add(h + "proj.bias", zeros(Shape{d}));
-      add(h + "fc.weight", normal({4 * d, d}, 0.02));
-      add(h + "fc.bias", zeros(Shape{4 * d}));
-      add(h + "out.weight", normal({d, 4 * d}, residual));
-      add(h + "out.bias", zeros(Shape{d}));
-    }
-    add("ln_f.weight", ones(Shape{d}));
-    add("ln_f.bias", zeros(Shape{d}));
-  }
-
-  const Tensor& p(const std::string& name) const { return parameters.at(name); }
-  Tensor affine(const Tensor& x, const std::string& name) const {
-    return linear(x, p(name + ".weight"), p(name + ".bias"));
-  }
-  Tensor norm(const Tensor& x, const std::string& name) const {
-    return layer_norm(x, Shape{o.width}, p(name + ".weight"), p(name + ".bias"));
-  }
-
-  // [batch, time] token ids to [batch, time, vocabulary] logits
-  Tensor operator()(const Tensor& ids) const {
-    int64_t b = ids.size(0), t = ids.size(1), d = o.width;
-    Tensor x = embedding(ids, p("wte")) + slice(p("wpe"), 0, 0, t);
-    for (int64_t i = 0; i < o.layers; ++i) {
-      std::string h = fmt::format("h.{}.", i);
-      Tensor qkv = reshape(affine(norm(x, h + "ln_1"), h + "qkv"), Shape{b, t, 3, o.heads, d / o.heads});
-      auto part = [&](int64_t k) { return transpose(select(qkv, 2, k), 1, 2); };
-      Tensor y = scaled_dot_product_attention(part(0), part(1), part(2), {}, 0.0, true);
-      x = x + affine(reshape(transpose(y, 1, 2), Shape{b, t, d}), h + "proj");
-      x = x + affine(gelu(affine(norm(x, h + "ln_2"), h + "fc"), "tanh"), h + "out");
-    }
-    return linear(norm(x, "ln_f"), p("wte"));
-  }
-
-  Tensor loss(const Tensor& x, const Tensor& y) const {
-    Tensor logits = (*this)(x);
-    return cross_entropy(reshape(logits, Shape{-1, logits.size(-1)}), reshape(y, Shape{-1}));
-  }
-};
-
-class AdamW {
- public:
-  explicit AdamW(const std::map<std::string, Tensor>& parameters) {
-    for (auto& [name, t] : parameters)
-      slots_.push_back({t, zeros_like(t), zeros_like(t), t.dim() >= 2 ? 0.1 : 0.0});
-  }
-  void step(double lr) {
-    GradMode off(false);
-    ++steps_;
-    auto number = [](double v) { return Tensor::scalar(v, DType::f32); };
-    Tensor rate = number(lr), c1 = number(1 - std::pow(0.9, steps_)), c2 = number(1 - std::pow(0.95, steps_));
-    static const OpDef& adamw = find_op("adamw");
-    for (Slot& s : slots_) {
-      Tensor g = grad_of(s.p);
-      if (!g.defined()) continue;
-      call_into(adamw, std::array{s.p.detach(), g, s.m, s.v, rate, c1, c2}, {0.9, 0.95, 1e-8, s.decay},
-                std::array{s.p.detach(), s.m, s.v});
-      set_grad(s.p, {});
-    }
-  }
-
- private:
-  struct Slot {
-    Tensor p, m, v;
-    double decay;
-  };
-  std::vector<Slot> slots_;
-  int steps_ = 0;
-};
-
 struct Corpus {
   std::vector<int32_t> ids;
   // Random windows, and the same shifted by one: what is to be predicted.
-  std::array<Tensor, 2> batch(int64_t n, int64_t length) const {
+  std::array<Tensor, 2> batch(int64_t n, int64_t length, nn::Generator& generator) const {
     Tensor x = Tensor::empty({n, length}, DType::i64), y = Tensor::empty({n, length}, DType::i64);
     for (int64_t i = 0; i < n; ++i) {
-      size_t at = rng() % (ids.size() - static_cast<size_t>(length) - 1);
+      size_t at = static_cast<size_t>(generator.next_bits()) % (ids.size() - static_cast<size_t>(length) - 1);
       for (int64_t k = 0; k < length; ++k) {
         x.data<int64_t>()[i * length + k] = ids[at + static_cast<size_t>(k)];
         y.data<int64_t>()[i * length + k] = ids[at + static_cast<size_t>(k) + 1];
@@ -200,29 +104,55 @@ struct Corpus {
   }
 };
 
-double validation_loss(const Gpt& model, const Corpus& corpus) {
+// Always the same windows.
+double validation_loss(nn::GPT& model, const Corpus& corpus, int64_t batch) {
   GradMode off(false);
+  nn::Generator generator(1);
   double total = 0;
   for (int i = 0; i < 8; ++i) {
-    auto [x, y] = corpus.batch(model.o.batch, model.o.context);
+    auto [x, y] = corpus.batch(batch, model.config().block_size, generator);
     total += model.loss(x, y).item().to_double() / 8;
   }
   return total;
 }
 
-std::string write(const Gpt& model, const data::Tokenizer& tokenizer, const std::string& prompt, int count) {
+std::string write(nn::GPT& model, const data::Tokenizer& tokenizer, const std::string& prompt, int count) {
   GradMode off(false);
+  nn::Generator generator(2);
   std::vector<int32_t> ids = tokenizer.encode(prompt);
   for (int i = 0; i < count; ++i) {
-    size_t n = std::min<size_t>(ids.size(), static_cast<size_t>(model.o.context));
+    size_t n = std::min<size_t>(ids.size(), static_cast<size_t>(model.config().block_size));
     std::vector<int64_t> window(ids.end() - static_cast<ptrdiff_t>(n), ids.end());
     Tensor logits = select(select(model(Tensor::of(window, Shape{1, static_cast<int64_t>(n)})), 0, 0), 0, -1);
     Tensor p = softmax(logits / 0.8, -1);
     const float* f = p.data<float>();
-    std::discrete_distribution<int32_t> draw(f, f + p.numel());
-    ids.push_back(draw(rng));
+    double left = nn::rand(Shape{1}, DType::f32, generator).item().to_double();
+    int32_t id = 0;
+    while (id + 1 < p.numel() && (left -= static_cast<double>(f[id])) >= 0) ++id;
+    ids.push_back(id);
   }
   return tokenizer.decode(ids);
+}
+
+// "model.wte.weight", "optimizer.steps", "generator": all that training needs to go on.
+io::TensorMap checkpoint(const nn::GPT& model, const optim::Optimizer& optimizer, const nn::Generator& generator) {
+  io::TensorMap all{{"generator", generator.state()}};
+  for (auto& [name, t] : model.state_dict()) all.emplace("model." + name, t);
+  for (auto& [name, t] : optimizer.state_dict()) all.emplace("optimizer." + name, t);
+  return all;
+}
+
+void resume(const std::string& path, nn::GPT& model, optim::Optimizer& optimizer, nn::Generator& generator) {
+  std::map<std::string, Tensor> weights, state;
+  io::TensorMap all = io::load_safetensors(path);
+  SORUS_CHECK(all.contains("generator"), FileError, "{}: not a checkpoint of train_gpt: 'generator' is missing", path);
+  for (auto& [name, t] : all) {
+    if (name.starts_with("model.")) weights.emplace(name.substr(6), t);
+    if (name.starts_with("optimizer.")) state.emplace(name.substr(10), t);
+  }
+  model.load_state_dict(weights);
+  optimizer.load_state_dict(state);
+  generator.set_state(all.at("generator"));
 }
 
 int run(const Options& o) {
@@ -232,38 +162,54 @@ int run(const Options& o) {
   std::vector<std::string> texts = read_texts(o.folder);
   std::string train_text, val_text;
   for (size_t i = 0; i < texts.size(); ++i) (i % 20 == 19 || (texts.size() < 20 && i == 0) ? val_text : train_text) += texts[i];
-  std::string_view sample = train_text;
-  auto tokenizer = data::BpeTokenizer::train(std::array{sample.substr(0, 8 << 20)}, {.vocab_size = o.vocabulary, .special_tokens = {}});
+  // Numbers of tokens must mean the same as when the checkpoint was written.
+  std::string_view sample = std::string_view(train_text).substr(0, 8 << 20);
+  std::shared_ptr<data::Tokenizer> tokenizer;
+  if (o.resume.empty()) tokenizer = data::BpeTokenizer::train(std::array{sample}, {.vocab_size = o.vocabulary, .special_tokens = {}});
+  else tokenizer = data::load_tokenizer(fs::path(o.resume).replace_filename("tokenizer.json"));
   Corpus train{tokenizer->encode(train_text)}, val{tokenizer->encode(val_text)};
   SORUS_CHECK(static_cast<int64_t>(std::min(train.ids.size(), val.ids.size())) > o.context + 1, ValueError,
               "{}: too little text for a context of {} tokens", o.folder, o.context);
   fmt::print("{} files, {} tokens to train on, {} to validate ({:.1f} s)\n", texts.size(), train.ids.size(),
              val.ids.size(), seconds_since(start));
 
-  Gpt model(o, tokenizer->vocab_size());
-  int64_t count = 0;
-  for (auto& [name, t] : model.parameters) count += t.numel();
+  nn::manual_seed(o.seed);
+  nn::GPT model({.vocab_size = tokenizer->vocab_size(), .block_size = o.context, .n_layer = o.layers, .n_head = o.heads,
+                 .n_embd = o.width});
+  int64_t count = model.num_parameters();
   fmt::print("GPT of {:.2f} million parameters; {}, {} threads, {} kernels, float32, eager\n",
              static_cast<double>(count) / 1e6, kernels::cpu_name(), num_threads(), kernel_variant());
-  AdamW optimizer(model.parameters);
+  TensorList matrices, vectors;
+  for (const Tensor& t : model.parameters()) (t.dim() >= 2 ? matrices : vectors).push_back(t);
+  optim::AdamW optimizer({{.parameters = matrices, .weight_decay = 0.1}, {.parameters = vectors}},
+                         {.lr = o.lr, .beta2 = 0.95});
+  nn::Generator generator(o.seed);
+  if (!o.resume.empty()) resume(o.resume, model, optimizer, generator);
   std::signal(SIGINT, [](int) { stopped = 1; });
   fs::create_directories(o.out);
+  tokenizer->save(o.out + "/tokenizer.json");
   std::string csv = "step,loss,val_loss,tokens_per_s\n";
+  std::string kept = o.out + "/checkpoint.safetensors";
   start = Clock::now();
-  double limit = o.minutes * 60, shown = -1, val_loss = validation_loss(model, val);
-  int64_t step = 0;
+  double limit = o.minutes * 60, shown = -1, val_loss = validation_loss(model, val, o.batch);
+  int64_t first = optimizer.steps(), step = first;
   for (; !stopped && (o.steps ? step < o.steps : seconds_since(start) < limit); ++step) {
     double done = o.steps ? static_cast<double>(step) / static_cast<double>(o.steps) : seconds_since(start) / limit;
     double lr = o.lr * std::min(1.0, static_cast<double>(step + 1) / 50) * (0.55 + 0.45 * std::cos(3.14159265 * done));
-    auto [x, y] = train.batch(o.batch, o.context);
+    auto [x, y] = train.batch(o.batch, o.context, generator);
     Tensor loss = model.loss(x, y);
     backward(loss);
-    optimizer.step(lr);
+    optimizer.set_lr(lr);
+    optimizer.step();
+    optimizer.zero_grad();
     double spent = seconds_since(start), value = loss.item().to_double();
     SORUS_CHECK(std::isfinite(value), Error, "the loss became {} at step {}; try a smaller --lr", value, step);
-    double rate = static_cast<double>((step + 1) * o.batch * o.context) / spent;
+    double rate = static_cast<double>((step + 1 - first) * o.batch * o.context) / spent;
     bool measure = step % 200 == 199;
-    if (measure) val_loss = validation_loss(model, val);
+    if (measure) {
+      val_loss = validation_loss(model, val, o.batch);
+      io::save_safetensors(kept, checkpoint(model, optimizer, generator));
+    }
     csv += fmt::format("{},{:.5f},{},{:.0f}\n", step, value, measure ? fmt::format("{:.5f}", val_loss) : "", rate);
     if (spent - shown < 0.2) continue;
     shown = spent;
@@ -273,18 +219,16 @@ int run(const Options& o) {
                value, val_loss, rate, left, static_cast<double>(memory_stats().peak_in_use) / 1e6);
     std::fflush(stdout);
   }
-  double spent = seconds_since(start), rate = static_cast<double>(step * o.batch * o.context) / spent;
-  val_loss = validation_loss(model, val);
+  double spent = seconds_since(start), rate = static_cast<double>((step - first) * o.batch * o.context) / spent;
+  io::save_safetensors(kept, checkpoint(model, optimizer, generator));
+  val_loss = validation_loss(model, val, o.batch);
   double flops = 6.0 * static_cast<double>(count) + 12.0 * static_cast<double>(o.layers * o.width * o.context);
   double gemm = kernels::measure_gemm_gflops(DType::f32);
   fmt::print("\n{} steps, {:.0f} tokens/s, validation loss {:.3f}; {:.0f} GFLOP/s, {:.0f}% of this machine's own GEMM ({:.0f})\n",
              step, rate, val_loss, rate * flops / 1e9, 100 * rate * flops / 1e9 / gemm, gemm);
-  std::map<std::string, Tensor> weights;
-  for (auto& [name, t] : model.parameters) weights.emplace(name, t.detach());
-  io::save_safetensors(o.out + "/model.safetensors", weights);
-  tokenizer->save(o.out + "/tokenizer.json");
+  io::save_safetensors(o.out + "/model.safetensors", model.state_dict());
   write_file(o.out + "/loss.csv", csv);
-  fmt::print("model, tokenizer and losses are in {}\n\n{}\n", o.out, write(model, *tokenizer, "def ", 200));
+  fmt::print("checkpoint, model, tokenizer and losses are in {}\n\n{}\n", o.out, write(model, *tokenizer, "def ", 200));
   return 0;
 }
 
