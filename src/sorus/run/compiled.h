@@ -1,0 +1,44 @@
+// CompiledGraph: a graph made ready to run many times.
+//
+//   CompiledGraph step(trace(f, inputs));
+//   TensorList out = step.run(inputs);
+//
+// The graph is simplified and cut into fused loops and kernel calls (fuse.h); the loops are printed as C and built
+// (native_code.h); all temporaries get a place in one arena (memory_plan.h); new values of captured tensors are computed
+// straight into their memory where nothing reads the old ones later. What is left to do in a step is to go down a list.
+#pragma once
+
+#include <memory>
+
+#include "sorus/graph/trace.h"
+
+namespace sorus {
+
+struct CompileReport {
+  int loops = 0, kernels = 0, copies = 0;  ///< units; `copies` are written back at the end
+  int distinct_loops = 0;
+  int64_t arena_bytes = 0, arena_lower_bound = 0;
+  bool from_cache = false;
+  std::string without_compiler;            ///< why loops are not compiled, if they are not
+  double seconds = 0;
+};
+
+class CompiledGraph {
+ public:
+  explicit CompiledGraph(TracedGraph traced);
+  ~CompiledGraph();
+  CompiledGraph(CompiledGraph&&) noexcept;
+
+  /// Explicit outputs; fresh tensors. Captured tensors are updated.
+  TensorList run(TensorSpan inputs);
+  const Graph& graph() const;  ///< after all passes
+  const CompileReport& report() const;
+  /// The C text of the loops.
+  const std::string& source() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sorus
