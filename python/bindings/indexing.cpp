@@ -16,7 +16,12 @@ struct Selection {
 
 std::optional<int64_t> whole_number(nb::handle o) {
   if (PyBool_Check(o.ptr()) || is_tensor(o.ptr()) || !PyIndex_Check(o.ptr())) return std::nullopt;
-  long long v = PyLong_AsLongLong(nb::steal(PyNumber_Index(o.ptr())).ptr());
+  nb::object index = nb::steal(PyNumber_Index(o.ptr()));
+  if (!index.is_valid()) {  // arrays look like integers until they are asked
+    PyErr_Clear();
+    return std::nullopt;
+  }
+  long long v = PyLong_AsLongLong(index.ptr());
   if (v == -1 && PyErr_Occurred()) nb::raise_python_error();
   return v;
 }
@@ -116,6 +121,16 @@ Selection resolve(const Tensor& t, nb::handle index) {
   return s;
 }
 
+std::pair<Shape, TensorList> given_indices(const Selection& s) {
+  std::pair<Shape, TensorList> out;
+  for (size_t d = 0; d < s.indices.size(); ++d) {
+    if (!s.indices[d].defined()) continue;
+    out.first.push_back(static_cast<int64_t>(d));
+    out.second.push_back(s.indices[d]);
+  }
+  return out;
+}
+
 }  // namespace
 
 nb::object get_item(nb::handle self, nb::handle index) {
@@ -123,9 +138,10 @@ nb::object get_item(nb::handle self, nb::handle index) {
   Selection s = resolve(t, index);
   if (s.advanced) {
     static const OpDef& gather = find_op("index");
+    auto [dims, indices] = given_indices(s);
     TensorList inputs{s.view};
-    inputs.insert(inputs.end(), s.indices.begin(), s.indices.end());
-    return wrap(call_one(gather, inputs));
+    inputs.insert(inputs.end(), indices.begin(), indices.end());
+    return wrap(call_one(gather, inputs, {Attr(dims)}));
   }
   if (s.view.is(t)) {  // x[:] and x[...] are other tensors on the same memory
     static const OpDef& reshape = find_op("reshape");
@@ -146,9 +162,11 @@ void set_item(nb::handle self, nb::handle index, nb::handle value) {
     return;
   }
   static const OpDef& put = find_op("index_put");
-  TensorList inputs{s.view, v};
-  inputs.insert(inputs.end(), s.indices.begin(), s.indices.end());
-  call_into(put, inputs, {Attr(false)}, std::array{s.view});
+  auto [dims, indices] = given_indices(s);
+  TensorList inputs{s.view};
+  inputs.insert(inputs.end(), indices.begin(), indices.end());
+  inputs.push_back(v);
+  call_into(put, inputs, {Attr(dims), Attr(false)}, std::array{s.view});
 }
 
 }  // namespace sorus::python

@@ -161,6 +161,12 @@ void bind_properties(nb::class_<Tensor>& c) {
       .def_prop_ro("mT", &move_last_two);
 }
 
+template <class Value>
+nb::object fill(nb::handle self, Value value) {
+  set_item(self, nb::handle(Py_Ellipsis), nb::cast(value));
+  return nb::borrow(self);
+}
+
 void bind_conversions(nb::class_<Tensor>& c) {
   c.def("item", [](const Tensor& t) { return wrap_scalar(t.item()); })
       .def("tolist", &to_list)
@@ -189,6 +195,8 @@ void bind_conversions(nb::class_<Tensor>& c) {
                     "only integer tensors of a single element can be an index");
         return t.item().to_int();
       })
+      .def("zero_", [](nb::handle self) { return fill(self, 0.0); })
+      .def("fill_", [](nb::handle self, nb::handle value) { return fill(self, value); }, nb::arg("value"))
       .def("__hash__", [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.impl()) >> 4; })
       .def("__getitem__", &get_item, nb::arg("index").none())
       .def("__setitem__", &set_item, nb::arg("index").none(), nb::arg("value"))

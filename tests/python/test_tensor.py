@@ -88,6 +88,44 @@ def test_basic_indexing() -> None:
     assert y.tolist() == [[1, 0, 0], [2, 2, 3], [1, 0, 0]]
 
 
+def test_indexing_by_arrays() -> None:
+    a = np.arange(24).reshape(2, 3, 4)
+    x = sorus.from_numpy(a)
+    rows, columns = [0, 1, 1], [3, 0, -1]
+    mask = a % 3 == 0
+    for index in ((slice(None), [0, 2]), (rows, slice(None), columns), (slice(None), rows, columns), (rows,), mask,
+                  (0, mask[0]), (np.array([[0, 1], [1, 0]]), 1), (..., [0]), (None, rows)):
+        assert x[index].tolist() == a[index].tolist(), index
+    assert x[sorus.from_numpy(mask)].tolist() == a[mask].tolist()
+    with pytest.raises(IndexError, match="out of range"):
+        x[[5]]
+    y, b = sorus.zeros(3, 4), np.zeros((3, 4))
+    for index, value in ((([0, 2], [1, 3]), 5.0), ((slice(None), [0]), 2.0), (b == 0, -1.0)):
+        y[index] = value
+        b[index] = value
+    assert y.tolist() == b.tolist()
+
+
+def test_gradients_of_indexing() -> None:
+    x = sorus.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    (x[[0, 0, 2]] * sorus.tensor([1.0, 10.0, 100.0])).sum().backward()
+    assert x.grad.tolist() == [11, 0, 100]
+    x.grad = None
+    y = x * 1
+    y[[1]] = 7.0
+    (y * y).sum().backward()
+    assert x.grad.tolist() == [2, 0, 6]
+
+
+def test_random_numbers_repeat() -> None:
+    sorus.manual_seed(3)
+    a = sorus.randn(2, 3)
+    sorus.manual_seed(3)
+    assert sorus.randn((2, 3)).tolist() == a.tolist() and sorus.randn(2, 3).tolist() != a.tolist()
+    drawn = sorus.randint(2, 5, (1000,))
+    assert drawn.dtype == sorus.int64 and set(drawn.tolist()) == {2, 3, 4}
+
+
 def test_gradients() -> None:
     x = sorus.tensor([1.0, 2.0], requires_grad=True)
     (x * x).sum().backward()

@@ -70,6 +70,12 @@ const bool creation = [] {
         copy_elements(out[0], wide);
       })
       .not_differentiable();
+  op("arange.end(end: scalar, *, dtype: dtype? = none)").expand([](const Call& c) -> TensorList {
+    const Scalar& end = c.attr(0).scalar();
+    bool integers = end.kind() <= Scalar::Kind::integer;
+    DType t = !c.attr(1).is_none() ? c.attr(1).dtype() : integers ? DType::i64 : default_dtype();
+    return {arange(Scalar(int64_t{0}), end, Scalar(int64_t{1}), t)};
+  });
   return true;
 }();
 
