@@ -12,7 +12,11 @@ Tensor Module::forward(const Tensor&) { fail<NotImplementedError>("Module: forwa
 void Module::register_tensor(const std::string& name, const Tensor& t, bool is_parameter) {
   SORUS_CHECK(!name.empty() && name.find('.') == std::string::npos, KeyError,
               "Module: '{}' cannot name a tensor (empty, or with a dot)", name);
-  for (const Slot& s : tensors_) SORUS_CHECK(s.name != name, KeyError, "Module: '{}' is registered already", name);
+  for (Slot& s : tensors_) {
+    if (s.name != name) continue;
+    s = {name, t, is_parameter};
+    return;
+  }
   tensors_.push_back({name, t, is_parameter});
 }
 
@@ -31,7 +35,11 @@ void Module::register_module(const std::string& name, std::shared_ptr<Module> ch
   SORUS_CHECK(child != nullptr, ValueError, "Module: '{}' is not a module", name);
   SORUS_CHECK(!name.empty() && name.find('.') == std::string::npos, KeyError,
               "Module: '{}' cannot name a module (empty, or with a dot)", name);
-  for (auto& [n, c] : children_) SORUS_CHECK(n != name, KeyError, "Module: '{}' is registered already", name);
+  for (auto& [n, c] : children_) {
+    if (n != name) continue;
+    c = std::move(child);
+    return;
+  }
   children_.emplace_back(name, std::move(child));
 }
 

@@ -29,6 +29,7 @@ class Module {
   virtual Tensor forward(const Tensor& input);
   Tensor operator()(const Tensor& input) { return forward(input); }
 
+  /// Registering a name again replaces what it meant.
   /// A tensor that is trained. An undefined one keeps its name free (a layer without bias).
   Tensor register_parameter(const std::string& name, const Tensor& t);
   Tensor register_buffer(const std::string& name, const Tensor& t);
