@@ -101,7 +101,10 @@ class Printer {
     }
     text += "  for (int64_t r = row_begin; r < row_end; ++r) {\n";
     for (auto& [access, variable] : row_offsets_) text += fmt::format("    const int64_t {} = {};\n", variable, access);
-    for (int stage = 0; stage <= stages_; ++stage) text += row_values(stage) + row_loop(stage);
+    for (int stage = 0; stage <= stages_; ++stage) {
+      text += row_values(stage);  // names the values that the loop reads
+      text += row_loop(stage);
+    }
     text += "  }\n  (void)scratch;\n}\n";
     if (loop_.has_partial_sums()) text += finish();
     return text;
@@ -194,6 +197,10 @@ class Printer {
     if (in.kind == FusedInput::Kind::buffer) return element(in, compute);
     const FusedValue& from = loop_.values[static_cast<size_t>(in.index)];
     std::string name = names_[static_cast<size_t>(in.index)];
+    // What the program sees as an integer has no fraction, whatever it was computed in.
+    if (is_integral(from.type) && is_floating(from.compute)) name = fmt::format("((int64_t){})", name);
+    if (from.type == DType::boolean && !from.boolean()) name = fmt::format("({} != 0)", name);
+    if (is_integral(from.type) && is_floating(from.compute)) return fmt::format("({}){}", c_type(compute), name);
     return from.compute == compute && !from.boolean() ? name : fmt::format("({})({})", c_type(compute), name);
   }
 

@@ -14,6 +14,7 @@
 // Operands in memory are read with strides, so views cost nothing.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -47,7 +48,7 @@ struct FusedInput {
 struct FusedValue {
   Domain domain = Domain::full;
   DType compute = DType::f32;
-  const ScalarFunction* body = nullptr;  ///< arguments: `inputs`
+  std::shared_ptr<const ScalarFunction> body;  ///< arguments: `inputs`
   int result = 0;                        ///< which of the body's results
   Attrs params;
   std::vector<FusedInput> inputs;

@@ -14,8 +14,8 @@ namespace {
 constexpr size_t kMaxMembers = 48;
 constexpr int64_t kWantedColumns = 2048;
 
-const ScalarFunction& identity_body() {
-  static const ScalarFunction f = parse_scalar("x", {"x"});
+std::shared_ptr<const ScalarFunction> identity_body() {
+  static const auto f = std::make_shared<const ScalarFunction>(parse_scalar("x", {"x"}));
   return f;
 }
 
@@ -82,7 +82,7 @@ bool is_linear(const Geometry& g, const Shape& o) {
 
 struct Role {
   enum class Kind : uint8_t { none, each, reduce } kind = Kind::none;
-  const ScalarFunction* body = nullptr;
+  std::shared_ptr<const ScalarFunction> body;
   Attrs params;
   DType compute = DType::f32;
   Shape points;                       ///< the shape that is walked
@@ -114,7 +114,7 @@ Role role_of(const Node& node) {
     r.compute = compute_type(meet);
     if (is_complex(r.compute) || is_complex(node.outputs[0].dtype) || !printable(*op.each, r.compute)) return r;
     r.kind = Role::Kind::each;
-    r.body = op.each.get();
+    r.body = op.each;
     r.params = node.attrs;
     r.points = node.outputs[0].shape;
     return r;
@@ -143,9 +143,9 @@ Role role_of(const Node& node) {
   r.over_rows = !reduced.empty() && reduced.front();
   r.columns = kept == 1 ? 0 : r.over_rows ? kept : numel(shape) / kept;
   if (std::none_of(reduced.begin(), reduced.end(), [](bool b) { return b; })) return Role{};
-  // The body belongs to the nest; the operator's own lives as long as the operator.
-  r.body = &op.index->body;
-  if (r.body->args.size() != 1 || !r.body->params.empty()) return Role{};
+  for (size_t p = 0; p < nest.body.params.size(); ++p)
+    if (depends_on_parameter(nest.body.results[0], static_cast<int>(p))) return Role{};
+  r.body = std::make_shared<const ScalarFunction>(std::move(nest.body));
   return r;
 }
 
@@ -199,7 +199,7 @@ class Fuser {
       operands_[&node] = {*resolve_memory(node.inputs[0])};
       Role r;
       r.kind = Role::Kind::each;
-      r.body = &identity_body();
+      r.body = identity_body();
       r.compute = compute_type(node.outputs[0].dtype);
       r.points = node.inputs[0].type().shape;
       if (is_complex(r.compute) || numel(r.points) == 0) r.kind = Role::Kind::none;

@@ -1,0 +1,134 @@
+// Compiled graphs against eager execution: fusion, views, reductions in both directions, updates in place.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "sorus/autodiff/tape.h"
+#include "sorus/ops.h"
+#include "sorus/run/compiled.h"
+#include "sorus/run/execute.h"
+#include "sorus/run/memory_plan.h"
+
+namespace sorus {
+namespace {
+
+std::vector<double> values(const Tensor& t) {
+  Tensor c = contiguous(to(t, DType::f64));
+  return {c.data<double>(), c.data<double>() + c.numel()};
+}
+Tensor waves(Shape shape, double phase = 0) {
+  std::vector<float> v(static_cast<size_t>(numel(shape)));
+  for (size_t i = 0; i < v.size(); ++i) v[i] = static_cast<float>(std::sin(0.37 * static_cast<double>(i) + phase));
+  return Tensor::of(v, shape);
+}
+void expect_near(const Tensor& a, const Tensor& b, double tolerance = 2e-5) {
+  ASSERT_EQ(a.sizes(), b.sizes());
+  ASSERT_EQ(a.dtype(), b.dtype());
+  auto x = values(a), y = values(b);
+  for (size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(x[i], y[i], tolerance * (1 + std::fabs(y[i]))) << "element " << i;
+}
+using Function = std::function<TensorList(TensorSpan)>;
+CompileReport expect_same(const Function& f, TensorSpan inputs, double tolerance = 2e-5) {
+  TensorList eager = f(inputs);
+  CompiledGraph compiled(trace(f, inputs));
+  EXPECT_EQ(compiled.report().without_compiler, "");
+  for (int round = 0; round < 2; ++round) {
+    TensorList out = compiled.run(inputs);
+    EXPECT_EQ(out.size(), eager.size());
+    for (size_t i = 0; i < out.size(); ++i) expect_near(out[i], eager[i], tolerance);
+  }
+  return compiled.report();
+}
+
+TEST(Compiled, ElementwiseIsOneLoop) {
+  auto r = expect_same([](TensorSpan in) -> TensorList { return {gelu(in[0] * 2.0 + in[1], "tanh") - in[1]}; },
+                       std::array{waves({5, 7}), waves({7}, 1)});
+  EXPECT_EQ(r.loops, 1);
+  EXPECT_EQ(r.kernels, 0);
+  EXPECT_EQ(r.arena_bytes, 0);
+}
+
+TEST(Compiled, LayerNormIsOneLoop) {
+  auto r = expect_same(
+      [](TensorSpan in) -> TensorList { return {layer_norm(in[0] + in[1], Shape{33}, in[2], in[2])}; },
+      std::array{waves({6, 10, 33}), waves({6, 10, 33}, 2), waves({33}, 1)});
+  EXPECT_EQ(r.loops, 1);
+  EXPECT_EQ(r.kernels, 0);
+}
+
+TEST(Compiled, SoftmaxReadsTransposed) {
+  auto r = expect_same([](TensorSpan in) -> TensorList { return {softmax(transpose(in[0], 0, 1), 1)}; },
+                       std::array{waves({40, 9})});
+  EXPECT_EQ(r.loops, 1);
+}
+
+TEST(Compiled, SumsOverRowsColumnsAndAll) {
+  expect_same(
+      [](TensorSpan in) -> TensorList {
+        Tensor y = in[0] * in[0];
+        return {sum(y, Shape{0}), sum(y, Shape{1}), sum(y), amax(in[0], Shape{1}), y};
+      },
+      std::array{waves({300, 70})});
+}
+
+TEST(Compiled, ViewsSlicesAndBroadcast) {
+  expect_same(
+      [](TensorSpan in) -> TensorList {
+        Tensor x = in[0];
+        Tensor a = reshape(permute(x, Shape{1, 0, 2}), Shape{4, 30});
+        Tensor b = slice(x, 2, 1, 4) + 1.0;
+        return {a * 2.0, b, expand(select(x, 2, 0), Shape{2, 5, 4}), cat(std::array{a, a + 1.0}, 0)};
+      },
+      std::array{waves({5, 4, 6})});
+}
+
+TEST(Compiled, HalvesAndIntegers) {
+  expect_same(
+      [](TensorSpan in) -> TensorList {
+        Tensor h = to(in[0], DType::bf16);
+        return {h * h, to(in[0] * 10.0, DType::i64) + 3.0, gt(in[0], Tensor::weak_scalar(0.0)), to(in[0], DType::f16)};
+      },
+      std::array{waves({9, 31})}, 0.01);
+}
+
+TEST(Compiled, TrainingStepOfAnMlp) {
+  Tensor w1 = waves({16, 8}), b1 = waves({16}, 1), w2 = waves({4, 16}, 2);
+  std::vector<Tensor> parameters{w1, b1, w2};
+  for (Tensor& p : parameters) set_requires_grad(p, true);
+  Function step = [&](TensorSpan in) -> TensorList {
+    Tensor h = gelu(linear(in[0], w1, b1));
+    Tensor loss = cross_entropy(linear(layer_norm(h, Shape{16}), w2), in[1]);
+    TensorList g = gradients(std::array{loss}, parameters);
+    GradMode off(false);
+    for (size_t i = 0; i < g.size(); ++i) {
+      Tensor p = parameters[i].detach();
+      call_into(find_op("sub"), std::array{p, g[i]}, {Attr(0.1)}, std::array{p});
+    }
+    return {loss};
+  };
+  Tensor x = waves({12, 8}, 3), y = Tensor::of(std::vector<int64_t>{0, 1, 2, 3, 0, 1, 2, 3, 3, 2, 1, 0}, Shape{12});
+  std::vector<Tensor> start;
+  for (Tensor& p : parameters) start.push_back(clone(p.detach()));
+  TensorList losses;
+  for (int i = 0; i < 4; ++i) losses.push_back(step(std::array{x, y})[0].detach());
+  std::vector<Tensor> after;
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    after.push_back(clone(parameters[i].detach()));
+    Tensor p = parameters[i].detach();
+    call_into(find_op("copy"), std::array{p, start[i]}, {}, std::array{p});
+  }
+  CompiledGraph compiled(trace(step, std::array{x, y}));
+  EXPECT_EQ(compiled.report().copies, 0) << "updates should be written in place";
+  for (int i = 0; i < 4; ++i) expect_near(compiled.run(std::array{x, y})[0], losses[static_cast<size_t>(i)], 1e-4);
+  for (size_t i = 0; i < parameters.size(); ++i) expect_near(parameters[i].detach(), after[i], 1e-4);
+}
+
+TEST(MemoryPlan, ReusesWhatIsNotAliveTogether) {
+  MemoryPlan p = plan_memory({{1000, 0, 1}, {1000, 1, 2}, {1000, 2, 3}, {500, 3, 4}});
+  EXPECT_EQ(p.lower_bound, 2048);
+  EXPECT_EQ(p.bytes, 2048);
+  EXPECT_NE(p.offsets[0], p.offsets[1]);
+}
+
+}  // namespace
+}  // namespace sorus
