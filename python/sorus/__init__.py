@@ -38,6 +38,7 @@ from ._core import (  # noqa: F401
     uint8,
 )
 from ._python import device  # noqa: F401
+from ._compile import compile  # noqa: F401, A004
 from .autograd import (  # noqa: F401
     autocast,
     enable_grad,

@@ -15,6 +15,7 @@ namespace {
 
 std::atomic<uint64_t> next_sequence{1};
 bool anomaly = false;
+thread_local GradLog* grad_log = nullptr;
 
 struct GradNode;
 
@@ -232,6 +233,7 @@ class Engine {
   std::unordered_map<const TensorImpl*, Tensor> captured_leaves;              // gradients asked for by `gradients`
   std::unordered_map<const GradNode*, std::vector<std::pair<int, Tensor*>>> captured_nodes;
   bool accumulate = true;
+  bool stop_at_captured = false;
 
   void seed(const Tensor& root, const Tensor& grad) { send(edge_of(root), grad); }
 
@@ -245,6 +247,7 @@ class Engine {
       run_hooks(*node, grads);
       if (auto c = captured_nodes.find(node.get()); c != captured_nodes.end())
         for (auto [output, slot] : c->second) *slot = grads[static_cast<size_t>(output)];
+      if (stop_at_captured && captured_nodes.contains(node.get())) continue;
       if (std::none_of(grads.begin(), grads.end(), [](const Tensor& g) { return g.defined(); })) continue;
       TensorList back = apply_node(node, grads);
       if (anomaly) check_anomaly(node, back);
@@ -257,7 +260,7 @@ class Engine {
         node->custom = nullptr;
       }
     }
-    for (auto& [impl, grad] : leaves_) finish_leaf(Tensor(Ref<TensorImpl>(const_cast<TensorImpl*>(impl))), grad);
+    for (const Ref<TensorImpl>& leaf : leaf_order_) finish_leaf(Tensor(leaf), leaves_.at(leaf.get()));
   }
 
  private:
@@ -270,8 +273,9 @@ class Engine {
 
   void send(const Edge& e, const Tensor& g) {
     if (e.leaf) {
-      add_to(leaves_[e.leaf.get()], g);
-      keep_alive_.push_back(e.leaf);
+      Tensor& sum = leaves_[e.leaf.get()];
+      if (!sum.defined()) leaf_order_.push_back(e.leaf);
+      add_to(sum, g);
     } else if (e.node) {
       auto [it, fresh] = pending_.try_emplace(e.node.get());
       if (fresh) {
@@ -299,9 +303,12 @@ class Engine {
       return;
     }
     if (!accumulate) return;
+    if (grad_log) grad_log->touch(leaf, m.grad, true);
     // What is kept must be the leaf's own: a rule may have handed the same tensor to several inputs, or a broadcast view.
     if (m.grad.defined()) {
-      m.grad = add(m.grad, grad);
+      static const OpDef& add_op = find_op("add");
+      if (create_ || m.grad.requires_grad()) m.grad = add(m.grad, grad);
+      else call_into(add_op, std::array{m.grad, grad}, add_op.signature.default_attrs(), std::array{m.grad});
     } else {
       bool own = grad.is_contiguous() && !grad.impl()->base && grad.storage()->use_count() == 1 &&
                  grad.ref()->use_count() <= 2;
@@ -313,7 +320,7 @@ class Engine {
   std::priority_queue<Item> ready_;
   std::unordered_map<const GradNode*, std::vector<Tensor>> pending_;
   std::unordered_map<const TensorImpl*, Tensor> leaves_;
-  std::vector<Ref<TensorImpl>> keep_alive_;
+  std::vector<Ref<TensorImpl>> leaf_order_;  // recorded graphs must not depend on addresses
 };
 
 Tensor root_grad(const Tensor& root, const Tensor& grad) {
@@ -344,12 +351,37 @@ bool is_leaf(const Tensor& t) {
 }
 Tensor grad_of(const Tensor& t) {
   GradMeta* m = meta_of(t);
+  if (grad_log) grad_log->touch(t, m ? m->grad : Tensor(), true);
   return m ? m->grad : Tensor();
 }
+bool has_history(const Tensor& t) {
+  GradMeta* m = t.defined() ? meta_of(t) : nullptr;
+  if (!m || !m->node) return false;
+  std::vector<const GradNode*> pending{m->node.get()};
+  std::unordered_set<const GradNode*> seen;
+  while (!pending.empty()) {
+    const GradNode* n = pending.back();
+    pending.pop_back();
+    if (!seen.insert(n).second) continue;
+    if (n->released) return false;
+    for (const Edge& e : n->edges)
+      if (e.node) pending.push_back(e.node.get());
+  }
+  return true;
+}
+
+GradLog::GradLog() : previous_(grad_log) { grad_log = this; }
+GradLog::~GradLog() { grad_log = previous_; }
+void GradLog::touch(const Tensor& leaf, const Tensor& before, bool read) {
+  if (known_.insert(leaf.impl()).second) entries_.push_back({leaf, before, read});
+}
+
 void set_grad(const Tensor& t, const Tensor& grad) {
   SORUS_CHECK(!grad.defined() || grad.sizes() == t.sizes(), ValueError, "grad: shape {} does not fit the tensor's {}",
               to_string(grad.sizes()), to_string(t.sizes()));
-  need_meta(t).grad = grad;
+  GradMeta& m = need_meta(t);
+  if (grad_log) grad_log->touch(t, m.grad, false);
+  m.grad = grad;
 }
 void add_hook(const Tensor& t, Hook hook) {
   SORUS_CHECK(t.requires_grad(), Error, "register_hook: the tensor does not require gradients");
@@ -377,11 +409,13 @@ void backward(const Tensor& root, const Tensor& grad, bool retain_graph, bool cr
   engine.run();
 }
 
-TensorList gradients(TensorSpan outputs, TensorSpan inputs, TensorSpan grad_outputs, bool retain_graph,
-                     bool create_graph, bool allow_unused) {
+namespace {
+TensorList gradients_of(TensorSpan outputs, TensorSpan inputs, TensorSpan grad_outputs, bool retain_graph,
+                        bool create_graph, bool allow_unused, bool stop_at_inputs) {
   TensorList found(inputs.size());
   Engine engine(retain_graph || create_graph, create_graph);
   engine.accumulate = false;
+  engine.stop_at_captured = stop_at_inputs;
   for (size_t i = 0; i < inputs.size(); ++i) {
     SORUS_CHECK(inputs[i].requires_grad(), Error, "grad: input {} does not require gradients", i);
     GradMeta& m = need_meta(inputs[i]);
@@ -405,6 +439,15 @@ TensorList gradients(TensorSpan outputs, TensorSpan inputs, TensorSpan grad_outp
                 "grad: input {} was not used in the computation of the outputs; pass allow_unused=True to get None", i);
   }
   return found;
+}
+}  // namespace
+
+TensorList gradients(TensorSpan outputs, TensorSpan inputs, TensorSpan grad_outputs, bool retain_graph,
+                     bool create_graph, bool allow_unused) {
+  return gradients_of(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, false);
+}
+TensorList gradients_up_to(TensorSpan outputs, TensorSpan inputs, TensorSpan grad_outputs) {
+  return gradients_of(outputs, inputs, grad_outputs, false, false, true, true);
 }
 
 TensorList custom_function(TensorSpan inputs, const std::function<TensorList()>& forward,

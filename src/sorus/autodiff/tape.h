@@ -11,6 +11,7 @@
 #pragma once
 
 #include <functional>
+#include <unordered_set>
 
 #include "sorus/graph/call.h"
 
@@ -23,6 +24,8 @@ bool is_leaf(const Tensor& t);
 /// The accumulated gradient of a leaf; undefined if there is none.
 Tensor grad_of(const Tensor& t);
 void set_grad(const Tensor& t, const Tensor& grad);
+/// Whether gradients can flow through `t` to what it was made from: it has a history of which nothing was freed.
+bool has_history(const Tensor& t);
 /// Called with the gradient of `t` when it is complete; what it returns (if defined) replaces it.
 void add_hook(const Tensor& t, Hook hook);
 /// The operator that made `t`: "mul", or "" for a leaf.
@@ -33,6 +36,29 @@ void backward(const Tensor& root, const Tensor& grad = {}, bool retain_graph = f
 /// Gradients of the weighted sum of `outputs` with respect to `inputs`; undefined where there is none.
 TensorList gradients(TensorSpan outputs, TensorSpan inputs, TensorSpan grad_outputs = {}, bool retain_graph = false,
                      bool create_graph = false, bool allow_unused = true);
+/// The same, but nothing is walked that lies behind an input: the inputs are where the graph ends.
+TensorList gradients_up_to(TensorSpan outputs, TensorSpan inputs, TensorSpan grad_outputs);
+
+/// While one is alive on this thread: what happens to the leaves' `.grad`. A recorder of whole training steps needs to
+/// know it, since `.grad` is state of the program that no operator shows.
+class GradLog {
+ public:
+  struct Entry {
+    Tensor leaf, before;  ///< `before`: its .grad when it was first touched
+    bool read;            ///< whether that was looked at before it was replaced
+  };
+  GradLog();
+  ~GradLog();
+  GradLog(const GradLog&) = delete;
+  GradLog& operator=(const GradLog&) = delete;
+  const std::vector<Entry>& entries() const { return entries_; }
+  void touch(const Tensor& leaf, const Tensor& before, bool read);
+
+ private:
+  std::vector<Entry> entries_;
+  std::unordered_set<const TensorImpl*> known_;
+  GradLog* previous_;
+};
 
 /// A function with a gradient of its own: `backward` gets the gradients of the outputs and returns those of `inputs`.
 TensorList custom_function(TensorSpan inputs, const std::function<TensorList()>& forward,

@@ -247,7 +247,8 @@ class Printer {
   }
 
   std::string row_loop(int stage) {
-    std::string before, inside, after, clauses;
+    // Stores come last: a result may lie where an operand of another one was.
+    std::string before, inside, stores, after, clauses;
     std::set<size_t> done;
     bool any = false;
     for (size_t i = 0; i < loop_.values.size(); ++i) {
@@ -263,7 +264,7 @@ class Printer {
       if (v.domain == Domain::full) {
         if (kept_[i]) inside += fmt::format("      s{}[c] = {};\n", i, value);
         if (v.output >= 0)
-          inside += fmt::format("      b{}[r * C + c] = {};\n", v.output,
+          stores += fmt::format("      b{}[r * C + c] = {};\n", v.output,
                                 stored(loop_.buffers[static_cast<size_t>(v.output)], v.compute, v.boolean(), value));
         continue;
       }
@@ -297,7 +298,7 @@ class Printer {
     if (!any) return "";
     // Buffers are the same memory or apart: no element depends on another.
     std::string pragma = clauses.empty() ? "#pragma GCC ivdep\n" : "#pragma omp simd" + clauses + "\n";
-    return before + pragma + "    for (int64_t c = 0; c < C; ++c) {\n" + inside + "    }\n" + after;
+    return before + pragma + "    for (int64_t c = 0; c < C; ++c) {\n" + inside + stores + "    }\n" + after;
   }
 
   std::string finish() {

@@ -1,6 +1,7 @@
 #include "sorus/graph/trace.h"
 
 #include <algorithm>
+#include <unordered_set>
 
 namespace sorus {
 
@@ -25,6 +26,8 @@ struct Tracer::State {
   std::unordered_map<const Storage*, Memory> memories;
   std::unordered_map<const TensorImpl*, Shown> shown;
   std::vector<Tensor> captures;
+  std::vector<Tensor> differentiable;
+  std::unordered_set<const TensorImpl*> known_differentiable;
   std::vector<Tensor> outputs;
   std::function<bool(const OpDef&)> keep;
   int explicit_inputs = 0;
@@ -51,6 +54,18 @@ void Tracer::bind_input(const Tensor& t, std::string label) {
   state_->memories.emplace(t.storage().get(), m);
   state_->shown[t.impl()] = {t, v, 0};
 }
+
+Tensor Tracer::late_input(const TensorType& type, std::string label) {
+  Tensor t = Tensor::abstract(type.shape, type.dtype);
+  int position = state_->explicit_inputs + static_cast<int>(state_->captures.size());
+  Value v = state_->graph.add_input(t.type(), std::move(label));
+  state_->captures.push_back(t);
+  state_->memories.emplace(t.storage().get(), Memory{t, t.geometry(), t.dtype(), v, 0, position, false});
+  state_->shown[t.impl()] = {t, v, 0};
+  return t;
+}
+
+const std::vector<Tensor>& Tracer::differentiable() const { return state_->differentiable; }
 
 void Tracer::output(const Tensor& tensor) { state_->outputs.push_back(tensor); }
 
@@ -81,6 +96,9 @@ Value Tracer::value_of(const Tensor& t) {
     return v;
   }
   Memory& m = memory_of(t);
+  if (t.requires_grad() && !t.is_abstract() && !state_->shown.contains(t.impl()) &&
+      state_->known_differentiable.insert(t.impl()).second)
+    state_->differentiable.push_back(t);
   if (auto it = state_->shown.find(t.impl()); it != state_->shown.end() && it->second.version == m.version)
     return it->second.value;
   SORUS_CHECK(t.dtype() == m.dtype, NotImplementedError,

@@ -41,6 +41,10 @@ class Tracer final : public Interpreter {
   Tensor input(const TensorType& type, std::string label = "");
   /// Makes an existing tensor stand for the next explicit input (arguments of a compiled function).
   void bind_input(const Tensor& tensor, std::string label = "");
+  /// An input that turns up while recording; it comes after the captures that are there already, as one of them.
+  Tensor late_input(const TensorType& type, std::string label = "");
+  /// Real tensors that were used and through which gradients can flow on, as the program knows them.
+  const std::vector<Tensor>& differentiable() const;
   Tensor constant(const Scalar& value, DType dtype, bool weak);
   void output(const Tensor& tensor);
   /// Which composites stay whole; by default all whose gradient does not look inside.

@@ -1,26 +1,50 @@
 #include "sorus/nn/random.h"
 
+#include <algorithm>
+#include <array>
+
 #include "sorus/graph/scalar_reference.h"
 #include "sorus/ops.h"
 #include "sorus/tensor/copy.h"
 
 namespace sorus::nn {
 
-Tensor Generator::state() const { return Tensor::of(std::vector<int64_t>{seed_, draws_}, Shape{2}); }
+Generator::Generator(int64_t seed) : state_(Tensor::of(std::vector<int64_t>{seed, 0}, Shape{2})) {}
+
+void Generator::manual_seed(int64_t seed) {
+  state_.data<int64_t>()[0] = seed;
+  state_.data<int64_t>()[1] = 0;
+}
+
+Tensor Generator::state() const {
+  const int64_t* s = state_.data<int64_t>();
+  return Tensor::of(std::vector<int64_t>{s[0], s[1]}, Shape{2});
+}
 
 void Generator::set_state(const Tensor& state) {
   SORUS_CHECK(state.dtype() == DType::i64 && state.sizes() == Shape{2} && state.is_contiguous(), ValueError,
               "Generator.set_state: expected int64[2] (seed, draws), not {}", state.type().to_string());
-  seed_ = state.data<int64_t>()[0], draws_ = state.data<int64_t>()[1];
+  std::copy_n(state.data<int64_t>(), 2, state_.data<int64_t>());
 }
 
 Tensor Generator::next_key() {
+  if (is_tracing()) {
+    static const Tensor one_draw = Tensor::of(std::vector<int64_t>{0, 1}, Shape{2});
+    static const OpDef& add = find_op("add");
+    GradMode off(false);
+    Tensor key = clone(state_);
+    call_into(add, std::array{state_, one_draw}, add.signature.default_attrs(), std::array{state_});
+    return key;
+  }
   Tensor key = state();
-  ++draws_;
+  ++state_.data<int64_t>()[1];
   return key;
 }
 
-int64_t Generator::next_bits() { return scalar_reference::random_bits(seed_, draws_++, 0); }
+int64_t Generator::next_bits() {
+  int64_t* s = state_.data<int64_t>();
+  return scalar_reference::random_bits(s[0], s[1]++, 0);
+}
 
 Generator& default_generator() {
   static Generator generator;

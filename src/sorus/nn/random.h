@@ -11,15 +11,16 @@ namespace sorus::nn {
 
 class Generator {
  public:
-  explicit Generator(int64_t seed = 0) : seed_(seed) {}
-  void manual_seed(int64_t seed) { seed_ = seed, draws_ = 0; }
-  Tensor state() const;
+  explicit Generator(int64_t seed = 0);
+  void manual_seed(int64_t seed);
+  Tensor state() const;  ///< a copy
   void set_state(const Tensor& state);
-  Tensor next_key();  ///< The key of one draw; each call gives another.
+  /// The key of one draw; each call gives another. A recorded function draws anew in each run.
+  Tensor next_key();
   int64_t next_bits();  ///< 63 random bits.
 
  private:
-  int64_t seed_, draws_ = 0;
+  Tensor state_;  ///< (seed, draws): memory, so that a recording can capture and advance it
 };
 
 Generator& default_generator();

@@ -155,6 +155,7 @@ struct CompiledGraph::Impl {
   static bool reads_elementwise(const Unit& u, const Value& in) {
     if (u.node) return false;
     for (const FusedValue& v : u.loop.values) {
+      if (v.domain == Domain::row) return false;  // the row is walked again when it is known
       for (const FusedInput& i : v.inputs) {
         if (i.kind != FusedInput::Kind::buffer || !(u.buffers[static_cast<size_t>(i.index)] == in)) continue;
         bool whole = i.offset == 0 && (u.loop.columns == 1 || i.access.inner == 1) && i.access.rows.size() <= 1 &&

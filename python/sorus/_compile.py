@@ -1,0 +1,156 @@
+"""sorus.compile: a function, a module or a whole training step as one compiled graph."""
+
+from __future__ import annotations
+
+import functools
+import types
+from typing import Any
+
+from . import _core
+
+_SCALARS = (int, float, bool, str, bytes, complex, type(None), _core.dtype)
+_OWN = ("sorus", "numpy", "builtins", "math")
+
+
+def _is_constant(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return len(value) < 1000 and all(_is_constant(v) for v in value)
+    if isinstance(value, dict):
+        return len(value) < 1000 and all(_is_constant(v) for v in value.values())
+    return isinstance(value, _SCALARS)
+
+
+class _Guards:
+    """The Python values that a function can read: closures, globals, and attributes of objects it reaches by name."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[Any, Any, Any]] = []
+        self.modules: list[Any] = []
+        self._seen: set[int] = set()
+
+    def function(self, f: Any) -> None:
+        if isinstance(f, functools.partial):
+            self.function(f.func)
+            return
+        if isinstance(f, types.MethodType):
+            self.value(f.__self__)
+            f = f.__func__
+        if not isinstance(f, types.FunctionType) or id(f) in self._seen:
+            return
+        self._seen.add(id(f))
+        if (f.__module__ or "").split(".")[0] in _OWN:
+            return
+        names = set()
+        pending = [f.__code__]
+        while pending:
+            code = pending.pop()
+            names.update(code.co_names)
+            pending.extend(c for c in code.co_consts if isinstance(c, types.CodeType))
+        for name in sorted(names):
+            if name in f.__globals__:
+                self.entry(f.__globals__, name, f.__globals__[name])
+        for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+            try:
+                self.entry(cell, name, cell.cell_contents)
+            except ValueError:  # not assigned yet
+                continue
+
+    def entry(self, holder: Any, name: str, value: Any) -> None:
+        if _is_constant(value):
+            # Lists and dictionaries may change in place: compare with what they hold now.
+            kept = type(value)(value) if isinstance(value, (list, dict)) else value
+            self.found.append((holder, name, kept))
+        elif isinstance(value, types.FunctionType):
+            self.found.append((holder, name, value))
+            self.function(value)
+        else:
+            self.value(value)
+
+    def value(self, value: Any) -> None:
+        if id(value) in self._seen or isinstance(value, (types.ModuleType, type, _core.Tensor)):
+            return
+        self._seen.add(id(value))
+        if isinstance(value, _core._nn.Module):
+            self.modules.append(value)
+            for _, child in value.named_children():
+                self.value(child)
+        if (type(value).__module__ or "").split(".")[0] in _OWN and not isinstance(value, _core._nn.Module):
+            return
+        attributes = getattr(value, "__dict__", None)
+        if type(attributes) is dict:
+            for name, v in attributes.items():
+                if _is_constant(v) and not name.startswith("__"):
+                    self.entry(attributes, name, v)
+                elif isinstance(v, _core._nn.Module):
+                    self.value(v)
+        self.function(getattr(type(value), "forward", None) or getattr(type(value), "__call__", None))
+
+
+def _find_guards(f: Any) -> tuple[list, list]:
+    guards = _Guards()
+    guards.function(f)
+    return guards.found, guards.modules
+
+
+class CompiledFunction:
+    """What `sorus.compile` returns: call it like the function.
+
+    It records the function when it is called with arguments of new types or constants, or when a Python value that it
+    reads (a global, a closure, an attribute of a module) has changed, and runs the compiled graph otherwise.
+    """
+
+    def __init__(self, f: Any) -> None:
+        self._compiled = _core._Compiled(f, _find_guards, getattr(f, "__qualname__", type(f).__name__))
+        functools.update_wrapper(self, f, updated=())
+        self.__call__ = self._compiled.__call__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._compiled(*args, **kwargs)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def recordings(self) -> list:
+        """One for each signature seen so far; the newest is last."""
+        return self._compiled.recordings()
+
+    def _newest(self) -> Any:
+        found = self.recordings()
+        if not found:
+            raise RuntimeError("compile: call the function first: it is recorded with its first arguments")
+        return found[-1]
+
+    def graph(self, backward: bool = False) -> str:
+        """The optimised graph of the newest recording, with the source line of every node."""
+        return self._newest().graph(backward)
+
+    def source(self, backward: bool = False) -> str:
+        """The C text of its fused loops."""
+        return self._newest().source(backward)
+
+    def report(self, backward: bool = False) -> dict:
+        """Counts of loops and kernels, bytes of the arena, seconds it took to compile."""
+        return self._newest().report(backward)
+
+
+def compile(model: Any = None) -> Any:  # noqa: A001 - PyTorch's name
+    """Compiles a function, a module, or a whole training step (forward, `backward()`, `step()`).
+
+    Also a decorator. The first call with arguments of new shapes, types or constants records what the function does
+    and compiles it; later calls run the compiled graph. Tensors that the function reads or writes beside its arguments
+    (parameters, buffers, optimizer and generator state, `.grad`) are part of the recording and updated in place. Python
+    code runs only while recording: a branch on the value of a tensor is an error that names the line, other side
+    effects (print, append) happen once per recording.
+
+    Raises:
+        RuntimeError: the function needs the value of a tensor while it is recorded.
+    """
+    if model is None:
+        return compile
+    if isinstance(model, _core._nn.Module):
+        from .nn._compiled import CompiledModule
+
+        return CompiledModule(model)
+    if not callable(model):
+        raise TypeError(f"compile: expected a function or a module, found {type(model).__name__}")
+    return CompiledFunction(model)
