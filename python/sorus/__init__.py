@@ -39,6 +39,7 @@ from ._core import (  # noqa: F401
 )
 from ._python import device  # noqa: F401
 from ._compile import compile  # noqa: F401, A004
+from ._profile import profile  # noqa: F401
 from .autograd import (  # noqa: F401
     autocast,
     enable_grad,

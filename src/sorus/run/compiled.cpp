@@ -9,7 +9,9 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "sorus/base/profile.h"
 #include "sorus/base/threads.h"
+#include "sorus/derive/cost.h"
 #include "sorus/emit/preamble.h"
 #include "sorus/run/execute.h"
 #include "sorus/run/fuse.h"
@@ -416,7 +418,9 @@ struct CompiledGraph::Impl {
       // Tiny storages are only aligned to a word; loops ask for 64 bytes.
       if (scratch.nbytes() < 4096) scratch = Tensor::empty({4096}, DType::u8);
     }
-    for (Step& s : steps) {
+    for (size_t at = 0; at < steps.size(); ++at) {
+      Step& s = steps[at];
+      ProfileSpan span(s.loop ? "loop" : "kernel", [&](ProfileEvent& e) { describe(units[at], e); });
       if (s.loop) {
         run_loop(s, packed, outputs);
         continue;
@@ -443,6 +447,28 @@ struct CompiledGraph::Impl {
     }
     for (int t : traced.write_targets) packed[static_cast<size_t>(t)].storage()->bump_version();
     return outputs;
+  }
+
+  static void describe(const Unit& unit, ProfileEvent& e) {
+    if (unit.node) {
+      auto types = unit.node->input_types();
+      e.name = unit.node->op->name();
+      for (const TensorType* t : types) e.detail += (e.detail.empty() ? "" : ", ") + (t ? t->to_string() : "none");
+      e.source = unit.node->source;
+      Cost c = cost_of(TypeCall{*unit.node->op, types, unit.node->attrs});
+      e.flops = c.flops, e.bytes = c.bytes;
+      return;
+    }
+    for (const Node* n : unit.members) {
+      if (e.name.size() > 160) {
+        e.name += "+...";
+        break;
+      }
+      e.name += (e.name.empty() ? "" : "+") + n->op->name();
+    }
+    e.detail = fmt::format("{} rows of {}", unit.loop.rows, unit.loop.columns);
+    e.source = unit.members.back()->source;
+    e.flops = unit.loop.flops(), e.bytes = unit.loop.bytes();
   }
 
   void write_back(const TensorList& inputs, const TensorList& outputs) {

@@ -1,7 +1,9 @@
 // The eager interpreter: operators run as they are called.
 #include <array>
 
+#include "sorus/base/profile.h"
 #include "sorus/base/threads.h"
+#include "sorus/derive/cost.h"
 #include "sorus/derive/index_loops.h"
 #include "sorus/graph/call.h"
 #include "sorus/run/each.h"
@@ -25,6 +27,7 @@ class Eager final : public Interpreter {
       allocate(call, out);
     }
     FlushDenormals flush;
+    ProfileSpan span("eager", [&](ProfileEvent& e) { describe(call, e); });
     if (op.kernel) {
       if (op.kernel_takes_strides || all_contiguous(inputs)) return op.kernel(call, out);
       TensorList packed = contiguous(inputs);
@@ -87,6 +90,22 @@ class Eager final : public Interpreter {
     }
     for (const TensorType& t : infer_types(TypeCall{call.op, {pointers, n}, call.attrs}))
       out.push_back(Tensor::empty(t.shape, t.dtype));
+  }
+
+  static void describe(const Call& call, ProfileEvent& e) {
+    e.name = call.op.name();
+    std::vector<TensorType> types;
+    std::vector<const TensorType*> pointers;
+    types.reserve(call.inputs.size());
+    for (const Tensor& t : call.inputs) {
+      types.push_back(t.defined() ? t.type() : TensorType{});
+      pointers.push_back(t.defined() ? &types.back() : nullptr);
+      e.detail += (e.detail.empty() ? "" : ", ") + (t.defined() ? types.back().to_string() : "none");
+    }
+    e.source = current_source();
+    if (call.op.value_shaped) return;
+    Cost c = cost_of(TypeCall{call.op, pointers, call.attrs});
+    e.flops = c.flops, e.bytes = c.bytes;
   }
 
   static void view(const Call& call, TensorList& out) {
