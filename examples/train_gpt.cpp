@@ -181,7 +181,7 @@ int run(const Options& o) {
              static_cast<double>(count) / 1e6, kernels::cpu_name(), num_threads(), kernel_variant());
   TensorList matrices, vectors;
   for (const Tensor& t : model.parameters()) (t.dim() >= 2 ? matrices : vectors).push_back(t);
-  optim::AdamW optimizer({{.parameters = matrices, .weight_decay = 0.1}, {.parameters = vectors}},
+  optim::AdamW optimizer({{.parameters = matrices, .weight_decay = 0.1}, {.parameters = vectors, .weight_decay = 0}},
                          {.lr = o.lr, .beta2 = 0.95});
   nn::Generator generator(o.seed);
   if (!o.resume.empty()) resume(o.resume, model, optimizer, generator);

@@ -1,4 +1,4 @@
-// Layers, optimizers and random numbers: the C++ classes themselves. sorus/nn/__init__.py adds what only Python has
+// Layers: the C++ classes themselves. sorus/nn/__init__.py adds what only Python has
 // (attributes that register themselves, __call__ with any arguments).
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
@@ -10,7 +10,6 @@
 
 #include "bind.h"
 #include "sorus/nn/gpt.h"
-#include "sorus/optim/optimizer.h"
 
 namespace sorus::python {
 namespace {
@@ -34,23 +33,6 @@ Shape shape_from(const nb::object& o) {
   Shape s;
   for (nb::handle h : o) s.push_back(nb::cast<int64_t>(h));
   return s;
-}
-
-std::vector<optim::Group> groups_from(const nb::object& params, double weight_decay) {
-  std::vector<optim::Group> groups;
-  TensorList loose;
-  for (nb::handle h : params) {
-    if (is_tensor(h.ptr())) {
-      loose.push_back(tensor_in(h.ptr()));
-      continue;
-    }
-    nb::dict d = nb::cast<nb::dict>(h);
-    optim::Group g{{}, d.contains("weight_decay") ? nb::cast<double>(d["weight_decay"]) : weight_decay};
-    for (nb::handle p : d["params"]) g.parameters.push_back(tensor_in(p.ptr()));
-    groups.push_back(std::move(g));
-  }
-  if (!loose.empty()) groups.push_back({std::move(loose), weight_decay});
-  return groups;
 }
 
 const Part modules{20, [](nb::module_& root) {
@@ -106,33 +88,6 @@ const Part modules{20, [](nb::module_& root) {
            nb::arg("n_embd") = 768, nb::arg("dropout") = 0.0, nb::arg("bias") = true)
       .def("forward", [](nn::GPT& self, const Tensor& ids) { return self.forward(ids); })
       .def("loss", &nn::GPT::loss, nb::arg("ids"), nb::arg("targets"));
-}};
-
-const Part optimizers{20, [](nb::module_& root) {
-  nb::module_ m = root.def_submodule("_optim");
-  nb::class_<optim::Optimizer>(m, "Optimizer")
-      .def("step", &optim::Optimizer::step)
-      .def("zero_grad", [](optim::Optimizer& o, bool) { o.zero_grad(); }, nb::arg("set_to_none") = true)
-      .def_prop_rw("lr", &optim::Optimizer::lr, &optim::Optimizer::set_lr)
-      .def("state_dict", &optim::Optimizer::state_dict)
-      .def("load_state_dict", &optim::Optimizer::load_state_dict, nb::arg("state_dict"));
-  nb::class_<optim::AdamW, optim::Optimizer>(m, "AdamW")
-      .def("__init__", [](optim::AdamW* self, const nb::object& params, double lr, std::pair<double, double> betas,
-                          double eps, double weight_decay) {
-        new (self) optim::AdamW(groups_from(params, weight_decay), {lr, betas.first, betas.second, eps});
-      }, nb::arg("params"), nb::arg("lr") = 1e-3, nb::arg("betas") = std::pair(0.9, 0.999), nb::arg("eps") = 1e-8,
-           nb::arg("weight_decay") = 1e-2);
-  nb::class_<optim::SGD, optim::Optimizer>(m, "SGD")
-      .def("__init__", [](optim::SGD* self, const nb::object& params, double lr, double momentum, double dampening,
-                          double weight_decay, bool nesterov) {
-        new (self) optim::SGD(groups_from(params, weight_decay), {lr, momentum, dampening, nesterov});
-      }, nb::arg("params"), nb::arg("lr") = 1e-3, nb::arg("momentum") = 0.0, nb::arg("dampening") = 0.0,
-           nb::arg("weight_decay") = 0.0, nb::arg("nesterov") = false);
-  m.def("clip_grad_norm_", [](const nb::object& params, double max_norm) {
-    return optim::clip_grad_norm(unwrap_list(params, "clip_grad_norm_"), max_norm);
-  }, nb::arg("parameters"), nb::arg("max_norm"));
-  m.def("warmup_cosine", &optim::warmup_cosine, nb::arg("step"), nb::arg("warmup"), nb::arg("total"), nb::arg("peak"),
-        nb::arg("floor") = 0.1);
 }};
 
 }  // namespace

@@ -2,7 +2,7 @@
 
 from .._core import Tensor
 from .._core._nn import CausalSelfAttention, Dropout, Embedding, LayerNorm, Linear, Module
-from . import functional
+from . import functional, utils
 from .parameter import Parameter
 
 

@@ -1,3 +1,6 @@
-"""Optimizers. They are C++ classes (sorus::optim); parameter groups may differ in weight_decay."""
+"""Optimizers. Their algorithms are C++ classes (sorus::optim)."""
 
-from .._core._optim import SGD, AdamW, Optimizer, clip_grad_norm_, warmup_cosine
+from .algorithms import SGD, Adam, AdamW
+from .optimizer import Optimizer
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]

@@ -352,23 +352,5 @@ const bool attention = [] {
   return true;
 }();
 
-// ---- optimizer updates -------------------------------------------------------------------------------------------------
-
-const bool updates = [] {
-  // One pass over memory (Loshchilov, Hutter 2019). `lr` and the bias corrections are tensors, so that a compiled step
-  // does not depend on their values.
-  op("adamw(param, grad, exp_avg, exp_avg_sq, lr, correction1, correction2, beta1: float, beta2: float, eps: float, "
-     "weight_decay: float) -> param, exp_avg, exp_avg_sq")
-      .each("m = exp_avg + (1 - beta1) * (grad - exp_avg); v = beta2 * exp_avg_sq + (1 - beta2) * grad * grad;"
-            "param * (1 - lr * weight_decay) - lr / correction1 * m / (sqrt(v / correction2) + eps), m, v")
-      .not_differentiable();
-  op("sgd(param, grad, momentum_buffer, lr, momentum: float, dampening: float, weight_decay: float, nesterov: bool) "
-     "-> param, momentum_buffer")
-      .each("d = grad + weight_decay * param; b = momentum * momentum_buffer + (1 - dampening) * d;"
-            "param - lr * (nesterov ? d + momentum * b : b), b")
-      .not_differentiable();
-  return true;
-}();
-
 }  // namespace
 }  // namespace sorus

@@ -1,8 +1,7 @@
 #include "sorus/optim/optimizer.h"
 
+#include <algorithm>
 #include <array>
-#include <cmath>
-#include <numbers>
 
 #include "sorus/autodiff/tape.h"
 #include "sorus/ops.h"
@@ -11,109 +10,223 @@
 namespace sorus::optim {
 namespace {
 
-Tensor number(double v) { return Tensor::scalar(v, DType::f32); }
+Tensor number(double v) { return Tensor::scalar(v, DType::f64); }
+void write(const Tensor& t, double v) {
+  *t.data<double>() = v;
+  t.storage()->bump_version();
+}
 
 }  // namespace
 
-Optimizer::Optimizer(std::vector<Group> groups, double lr) : lr_(lr) {
-  SORUS_CHECK(lr >= 0, ValueError, "optimizer: the learning rate must not be negative, found {}", lr);
-  for (Group& g : groups) {
-    for (const Tensor& p : g.parameters) {
-      for (const Slot& s : slots_)
-        SORUS_CHECK(!s.parameter.is(p), ValueError, "optimizer: a parameter {} is given twice", p.type().to_string());
-      slots_.push_back({p, g.weight_decay, {}});
-    }
-  }
-  SORUS_CHECK(!slots_.empty(), ValueError, "optimizer: there are no parameters");
+Optimizer::Optimizer(std::vector<Group> groups, Settings defaults) : defaults_(std::move(defaults)) {
+  SORUS_CHECK(!groups.empty(), ValueError, "optimizer: there are no parameters");
 }
 
-void Optimizer::make_state() {
-  for (Slot& s : slots_)
-    for (size_t i = 0; i < state_names().size(); ++i) s.state.push_back(zeros_like(s.parameter.detach()));
+void Optimizer::add_groups(const std::vector<Group>& groups) {
+  for (auto& [name, value] : defaults_) check_setting(name, value);
+  for (const Group& g : groups) add_group(g);
+  SORUS_CHECK(std::any_of(groups_.begin(), groups_.end(), [](const OwnGroup& g) { return !g.slots.empty(); }),
+              ValueError, "optimizer: there are no parameters");
+}
+
+void Optimizer::add_group(const Group& group) {
+  OwnGroup own;
+  own.settings = defaults_;
+  Settings given = group.settings;
+  if (group.lr) given["lr"] = *group.lr;
+  if (group.weight_decay) given["weight_decay"] = *group.weight_decay;
+  for (auto& [name, value] : given) {
+    SORUS_CHECK(defaults_.contains(name), KeyError, "optimizer: there is no setting '{}'", name);
+    check_setting(name, value);
+    own.settings[name] = value;
+  }
+  own.lr = number(own.settings.at("lr"));
+  own.weight_decay = number(own.settings.at("weight_decay"));
+  own.clocks.push_back({Tensor::zeros(Shape{}, DType::i64), {}, nullptr});
+  for (const Tensor& p : group.parameters) {
+    SORUS_CHECK(p.defined() && is_floating(p.dtype()), TypeError,
+                "optimizer: a parameter must be a floating-point tensor, not {}",
+                p.defined() ? p.type().to_string() : "None");
+    SORUS_CHECK(is_leaf(p), ValueError, "optimizer: cannot train {}, which is the result of '{}' and not a leaf",
+                p.type().to_string(), producer_name(p));
+    auto twice = [&](const Slot& s) { return s.parameter.is(p); };
+    bool seen = std::any_of(own.slots.begin(), own.slots.end(), twice);
+    for (const OwnGroup& g : groups_) seen |= std::any_of(g.slots.begin(), g.slots.end(), twice);
+    SORUS_CHECK(!seen, ValueError, "optimizer: a parameter {} is given twice", p.type().to_string());
+    if (p.dtype() == DType::f64) own.scalar_type = DType::f64;
+    own.slots.push_back({p, {}, 0});
+  }
+  make_state(own);
+  groups_.push_back(std::move(own));
+}
+
+const Optimizer::OwnGroup& Optimizer::at(size_t group) const {
+  SORUS_CHECK(group < groups_.size(), IndexError, "optimizer: group {} of {}", group, groups_.size());
+  return groups_[group];
+}
+
+TensorList Optimizer::parameters(size_t group) const {
+  TensorList out;
+  for (const Slot& s : at(group).slots) out.push_back(s.parameter);
+  return out;
+}
+
+void Optimizer::make_state(OwnGroup& group) {
+  size_t wanted = state_names(group).size();
+  for (Slot& s : group.slots)
+    while (s.state.size() < wanted) s.state.push_back(Tensor::zeros(s.parameter.sizes(), s.parameter.dtype()));
+}
+
+void Optimizer::check_setting(const std::string& name, double value) const {
+  SORUS_CHECK(defaults_.contains(name), KeyError, "optimizer: there is no setting '{}'", name);
+  SORUS_CHECK((name != "lr" && name != "weight_decay") || value >= 0, ValueError,
+              "optimizer: {} must not be negative, found {}", name, value);
+}
+
+void Optimizer::set(size_t group, const std::string& name, double value) {
+  at(group);
+  check_setting(name, value);
+  SORUS_CHECK(!is_tracing(), Error,
+              "optimizer: '{}' cannot be set while a step is being recorded; set it before or after the compiled step",
+              name);
+  OwnGroup& g = groups_[group];
+  if (g.settings[name] == value) return;
+  g.settings[name] = value;
+  if (name == "lr") return write(g.lr, value);
+  if (name == "weight_decay") write(g.weight_decay, value);
+  else ++constants_version_;
+  make_state(g);
+}
+
+void Optimizer::set_lr(double lr) {
+  for (size_t i = 0; i < groups_.size(); ++i) set(i, "lr", lr);
+}
+
+int64_t Optimizer::steps() const {
+  int64_t most = 0;
+  for (const OwnGroup& g : groups_)
+    for (const Clock& c : g.clocks) most = std::max(most, *c.step.data<int64_t>());
+  return most;
+}
+
+// Where some parameters of a clock have a gradient and others do not, the former go on with a clock of their own.
+void Optimizer::split_clocks(OwnGroup& group) {
+  if (!counts_steps(group)) return;
+  size_t n = group.clocks.size();
+  std::vector<std::pair<bool, bool>> seen(n);
+  std::vector<bool> moving;
+  for (const Slot& s : group.slots) {
+    bool moves = grad_of(s.parameter).defined();
+    moving.push_back(moves);
+    (moves ? seen[s.clock].first : seen[s.clock].second) = true;
+  }
+  for (size_t c = 0; c < n; ++c) {
+    if (!seen[c].first || !seen[c].second) continue;
+    const Clock& old = group.clocks[c];
+    SORUS_CHECK(!is_tracing() || old.advanced_by != &current_interpreter(), NotImplementedError,
+                "optimizer: parameters lost their gradients between two steps of one recorded function");
+    Clock fresh{Tensor::zeros(Shape{}, DType::i64), {}, nullptr};
+    *fresh.step.data<int64_t>() = *old.step.data<int64_t>();
+    for (size_t i = 0; i < group.slots.size(); ++i)
+      if (group.slots[i].clock == c && moving[i]) group.slots[i].clock = group.clocks.size();
+    group.clocks.push_back(std::move(fresh));
+  }
 }
 
 void Optimizer::step() {
+  static const OpDef& add = find_op("add");
   GradMode off(false);
-  ++steps_;
-  begin_step();
-  Tensor rate = number(lr_);
-  for (Slot& s : slots_)
-    if (Tensor g = grad_of(s.parameter); g.defined()) update(s, g, rate);
+  for (OwnGroup& g : groups_) {
+    split_clocks(g);
+    bool counts = counts_steps(g);
+    for (size_t c = 0; c < g.clocks.size(); ++c) {
+      Clock& clock = g.clocks[c];
+      bool moves = std::any_of(g.slots.begin(), g.slots.end(), [&](const Slot& s) {
+        return s.clock == c && grad_of(s.parameter).defined();
+      });
+      if (!moves) continue;
+      if (counts) call_into(add, std::array{clock.step, Tensor::weak_scalar(1)}, {Attr(1)}, std::array{clock.step});
+      clock.advanced_by = &current_interpreter();
+      clock.scalars = prepare(g, clock.step);
+      for (Slot& s : g.slots) {
+        if (s.clock != c) continue;
+        Tensor grad = grad_of(s.parameter);
+        if (!grad.defined()) continue;
+        update(g, s, g.settings.at("maximize") != 0 ? neg(grad) : grad, clock.scalars);
+      }
+      clock.scalars.clear();
+    }
+  }
 }
 
 void Optimizer::zero_grad() {
-  for (Slot& s : slots_) set_grad(s.parameter, {});
+  for (OwnGroup& g : groups_)
+    for (Slot& s : g.slots) set_grad(s.parameter, {});
 }
 
 State Optimizer::state_dict() const {
-  State out{{"steps", Tensor::of(std::vector<int64_t>{steps_}, Shape{1})}};
-  std::vector<const char*> names = state_names();
-  for (size_t i = 0; i < slots_.size(); ++i)
-    for (size_t k = 0; k < names.size(); ++k) out.emplace(fmt::format("{}.{}", names[k], i), slots_[i].state[k]);
+  State out;
+  size_t index = 0;
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    const OwnGroup& group = groups_[g];
+    for (auto& [name, value] : group.settings) out.emplace(fmt::format("param_groups.{}.{}", g, name), number(value));
+    auto names = state_names(group);
+    for (const Slot& s : group.slots) {
+      if (counts_steps(group)) {
+        const Tensor& step = group.clocks[s.clock].step;
+        out.emplace(fmt::format("state.{}.step", index), Tensor::scalar(*step.data<int64_t>(), DType::i64));
+      }
+      for (size_t k = 0; k < names.size(); ++k) out.emplace(fmt::format("state.{}.{}", index, names[k]), s.state[k]);
+      ++index;
+    }
+  }
   return out;
 }
 
 void Optimizer::load_state_dict(const State& state) {
+  // Settings first: they decide which state there is.
+  for (auto& [name, t] : state) {
+    SORUS_CHECK(t.defined(), TypeError, "optimizer: '{}' is not a tensor", name);
+    if (!name.starts_with("param_groups.")) continue;
+    size_t dot = name.find('.', 13);
+    size_t group = dot == std::string::npos ? groups_.size() : std::stoul("0" + name.substr(13, dot - 13));
+    SORUS_CHECK(group < groups_.size(), ValueError, "optimizer: the state has '{}', but there are {} groups", name,
+                groups_.size());
+    set(group, name.substr(dot + 1), t.item().to_double());
+  }
   State own = state_dict();
-  SORUS_CHECK(state.size() == own.size(), ValueError, "optimizer: expected a state of {} tensors, found {}", own.size(),
-              state.size());
+  std::string wrong;
   for (auto& [name, t] : own) {
     auto found = state.find(name);
-    SORUS_CHECK(found != state.end(), KeyError, "optimizer: the state lacks '{}'", name);
-    SORUS_CHECK(found->second.type() == t.type(), ValueError, "optimizer: {}: expected {}, found {}", name,
-                t.type().to_string(), found->second.type().to_string());
+    if (found == state.end()) wrong += fmt::format("\n  missing: {} {}", name, t.type().to_string());
+    else if (found->second.sizes() != t.sizes())
+      wrong += fmt::format("\n  {}: expected {}, found {}", name, t.type().to_string(), found->second.type().to_string());
   }
-  for (auto& [name, t] : own) copy_elements(t, state.at(name));
-  steps_ = own.at("steps").data<int64_t>()[0];
-}
-
-AdamW::AdamW(std::vector<Group> groups, AdamWOptions options)
-    : Optimizer(std::move(groups), options.lr), options_(options) {
-  make_state();
-}
-
-void AdamW::begin_step() {
-  double n = static_cast<double>(steps_);
-  correction1_ = number(1 - std::pow(options_.beta1, n));
-  correction2_ = number(1 - std::pow(options_.beta2, n));
-}
-
-void AdamW::update(Slot& s, const Tensor& grad, const Tensor& lr) {
-  static const OpDef& adamw = find_op("adamw");
-  Tensor p = s.parameter.detach();
-  call_into(adamw, std::array{p, grad, s.state[0], s.state[1], lr, correction1_, correction2_},
-            {options_.beta1, options_.beta2, options_.eps, s.weight_decay}, std::array{p, s.state[0], s.state[1]});
-}
-
-SGD::SGD(std::vector<Group> groups, SGDOptions options) : Optimizer(std::move(groups), options.lr), options_(options) {
-  make_state();
-}
-
-void SGD::update(Slot& s, const Tensor& grad, const Tensor& lr) {
-  static const OpDef& sgd = find_op("sgd");
-  Tensor p = s.parameter.detach();
-  // As PyTorch's: the first gradient enters the buffer undamped.
-  double dampening = steps_ == 1 ? 0 : options_.dampening;
-  call_into(sgd, std::array{p, grad, s.state[0], lr},
-            {options_.momentum, dampening, s.weight_decay, options_.nesterov}, std::array{p, s.state[0]});
-}
-
-double clip_grad_norm(TensorSpan parameters, double max_norm) {
-  GradMode off(false);
-  double total = 0;
-  for (const Tensor& p : parameters)
-    if (Tensor g = grad_of(p); g.defined()) total += sum(square(to(g, DType::f32))).item().to_double();
-  double norm = std::sqrt(total), factor = max_norm / (norm + 1e-6);
-  if (factor < 1)
-    for (const Tensor& p : parameters)
-      if (Tensor g = grad_of(p); g.defined()) set_grad(p, g * factor);
-  return norm;
-}
-
-double warmup_cosine(int64_t step, int64_t warmup, int64_t total, double peak, double floor) {
-  if (step < warmup) return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
-  double done = total > warmup ? std::min(1.0, static_cast<double>(step - warmup) / static_cast<double>(total - warmup)) : 1.0;
-  return peak * (floor + (1 - floor) * 0.5 * (1 + std::cos(std::numbers::pi * done)));
+  for (auto& [name, t] : state)
+    if (!own.contains(name)) wrong += fmt::format("\n  unexpected: {} {}", name, t.type().to_string());
+  SORUS_CHECK(wrong.empty(), ValueError, "optimizer: the state does not fit:{}", wrong);
+  size_t index = 0;
+  for (OwnGroup& group : groups_) {
+    auto names = state_names(group);
+    std::map<int64_t, size_t> clock_of;
+    std::vector<Clock> clocks;
+    for (Slot& s : group.slots) {
+      int64_t step = counts_steps(group) ? state.at(fmt::format("state.{}.step", index)).item().to_int() : 0;
+      auto [it, is_new] = clock_of.emplace(step, clocks.size());
+      if (is_new) {
+        // A recorded step holds the first counter; it stays the same tensor.
+        Tensor counter = clocks.empty() ? group.clocks[0].step : Tensor::zeros(Shape{}, DType::i64);
+        *counter.data<int64_t>() = step;
+        counter.storage()->bump_version();
+        clocks.push_back({counter, {}, nullptr});
+      }
+      s.clock = it->second;
+      for (size_t k = 0; k < names.size(); ++k)
+        copy_elements(s.state[k], state.at(fmt::format("state.{}.{}", index, names[k])));
+      ++index;
+    }
+    if (!clocks.empty()) group.clocks = std::move(clocks);
+  }
 }
 
 }  // namespace sorus::optim

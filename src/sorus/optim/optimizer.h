@@ -2,95 +2,153 @@
 //
 //   optim::AdamW optimizer({{.parameters = matrices, .weight_decay = 0.1}, {.parameters = rest}}, {.lr = 3e-4});
 //   backward(loss);
-//   optim::clip_grad_norm(model.parameters(), 1.0);
+//   nn::clip_grad_norm(model.parameters(), 1.0);
 //   optimizer.step();
 //   optimizer.zero_grad();
 //
-// A step is one operator (`adamw`, `sgd`), one pass over memory. The learning rate is a tensor, so that a compiled step
-// does not depend on its value. The state (moments, number of steps) is what a checkpoint needs to go on to the bit.
+// A step calls registered operators and nothing else: one per parameter, one pass over memory, and a handful on 0-d
+// tensors (the counter of steps, the bias corrections). The learning rate and the weight decay are tensors as well, so
+// a step that was traced once goes on with whatever `set` writes into them; other settings are constants of a trace.
+// State (moments, counters) is made when a parameter is added, never in the middle of a step.
 #pragma once
 
 #include <map>
+#include <memory>
+#include <optional>
 
-#include "sorus/tensor/tensor.h"
+#include "sorus/graph/call.h"
 
 namespace sorus::optim {
 
 using State = std::map<std::string, Tensor>;
+/// "lr", "weight_decay", ... by PyTorch's names; pairs are split ("beta1", "beta2"), booleans are 0 and 1.
+using Settings = std::map<std::string, double>;
 
-/// Parameters that share a weight decay.
+/// Parameters with settings of their own; what is left out is the optimizer's.
 struct Group {
   TensorList parameters;
-  double weight_decay = 0;
+  std::optional<double> weight_decay = {};
+  std::optional<double> lr = {};
+  Settings settings = {};
 };
 
 class Optimizer {
  public:
-  Optimizer(std::vector<Group> groups, double lr);
+  Optimizer(std::vector<Group> groups, Settings defaults);
   virtual ~Optimizer() = default;
-  void step();
-  void zero_grad();
-  double lr() const { return lr_; }
-  void set_lr(double lr) { lr_ = lr; }
-  int64_t steps() const { return steps_; }
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
 
-  /// "exp_avg.3" is a moment of the fourth parameter; "steps" the number of steps.
+  /// Parameters without a gradient are left alone, their counter of steps too.
+  virtual void step();
+  void zero_grad();
+
+  void add_group(const Group& group);
+  size_t num_groups() const { return groups_.size(); }
+  TensorList parameters(size_t group) const;
+  const Settings& defaults() const { return defaults_; }
+  const Settings& settings(size_t group) const { return at(group).settings; }
+  /// KeyError for a name that this optimizer does not have, ValueError for a value that makes no sense.
+  void set(size_t group, const std::string& name, double value);
+  /// Rises when a setting is written that a recorded step holds as a constant (all but lr and weight_decay).
+  int64_t constants_version() const { return constants_version_; }
+
+  double lr() const { return at(0).settings.at("lr"); }
+  void set_lr(double lr);  ///< of all groups
+  /// How many steps were taken.
+  int64_t steps() const;
+
+  /// "state.3.exp_avg": a moment of the fourth parameter; "state.3.step" its counter; "param_groups.0.lr": a setting.
   State state_dict() const;
-  /// Copies; names and shapes must be those of this optimizer.
+  /// Copies, settings included; names and shapes must be those of this optimizer.
   void load_state_dict(const State& state);
 
  protected:
   struct Slot {
     Tensor parameter;
-    double weight_decay;
-    std::vector<Tensor> state;
+    TensorList state;
+    size_t clock = 0;
   };
-  virtual std::vector<const char*> state_names() const = 0;
-  virtual void update(Slot& slot, const Tensor& grad, const Tensor& lr) = 0;
-  virtual void begin_step() {}
-  void make_state();
-  std::vector<Slot> slots_;
-  double lr_;
-  int64_t steps_ = 0;
+  /// Parameters that have taken the same number of steps share a counter, and what follows from it.
+  struct Clock {
+    Tensor step;            // i64
+    TensorList scalars;     // of the current step: what prepare() made
+    const Interpreter* advanced_by = nullptr;
+  };
+  struct OwnGroup {
+    std::vector<Slot> slots;
+    std::vector<Clock> clocks;
+    Settings settings;
+    Tensor lr, weight_decay;  // f64
+    DType scalar_type = DType::f32;
+    double setting(const char* name) const { return settings.at(name); }
+  };
+
+  virtual std::vector<const char*> state_names(const OwnGroup& group) const = 0;
+  virtual bool counts_steps(const OwnGroup& group) const = 0;
+  /// The 0-d tensors that updates of one step share; `step` is the number of this step, from 1.
+  virtual TensorList prepare(const OwnGroup& group, const Tensor& step) = 0;
+  virtual void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) = 0;
+  virtual void check_setting(const std::string& name, double value) const;
+  /// Called at the end of a constructor, when the virtual functions above are there.
+  void add_groups(const std::vector<Group>& groups);
+
+  std::vector<OwnGroup> groups_;
+
+ private:
+  const OwnGroup& at(size_t group) const;
+  void make_state(OwnGroup& group);
+  void split_clocks(OwnGroup& group);
+  Settings defaults_;
+  int64_t constants_version_ = 0;
+};
+
+struct AdamOptions {
+  double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  bool amsgrad = false, maximize = false;
+};
+/// Kingma, Ba 2015; the weight decay is added to the gradient.
+class Adam : public Optimizer {
+ public:
+  explicit Adam(const std::vector<Group>& groups, const AdamOptions& options = {}) : Adam(groups, options, false) {}
+
+ protected:
+  Adam(const std::vector<Group>& groups, const AdamOptions& options, bool decoupled);
+  std::vector<const char*> state_names(const OwnGroup& group) const override;
+  bool counts_steps(const OwnGroup&) const override { return true; }
+  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
+  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
+  void check_setting(const std::string& name, double value) const override;
+
+ private:
+  bool decoupled_;
 };
 
 struct AdamWOptions {
-  double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+  double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 1e-2;
+  bool amsgrad = false, maximize = false;
 };
-class AdamW : public Optimizer {
+/// Loshchilov, Hutter 2019: the weight decay shrinks the parameter itself.
+class AdamW : public Adam {
  public:
-  explicit AdamW(std::vector<Group> groups, AdamWOptions options = {});
-
- protected:
-  std::vector<const char*> state_names() const override { return {"exp_avg", "exp_avg_sq"}; }
-  void begin_step() override;
-  void update(Slot& slot, const Tensor& grad, const Tensor& lr) override;
-
- private:
-  AdamWOptions options_;
-  Tensor correction1_, correction2_;
+  explicit AdamW(const std::vector<Group>& groups, const AdamWOptions& o = {})
+      : Adam(groups, {o.lr, o.beta1, o.beta2, o.eps, o.weight_decay, o.amsgrad, o.maximize}, true) {}
 };
 
 struct SGDOptions {
-  double lr = 1e-3, momentum = 0, dampening = 0;
-  bool nesterov = false;
+  double lr = 1e-3, momentum = 0, dampening = 0, weight_decay = 0;
+  bool nesterov = false, maximize = false;
 };
 class SGD : public Optimizer {
  public:
-  explicit SGD(std::vector<Group> groups, SGDOptions options = {});
+  explicit SGD(const std::vector<Group>& groups, const SGDOptions& options = {});
 
  protected:
-  std::vector<const char*> state_names() const override { return {"momentum_buffer"}; }
-  void update(Slot& slot, const Tensor& grad, const Tensor& lr) override;
-
- private:
-  SGDOptions options_;
+  std::vector<const char*> state_names(const OwnGroup& group) const override;
+  bool counts_steps(const OwnGroup& group) const override;
+  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
+  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
+  void check_setting(const std::string& name, double value) const override;
 };
-
-/// Scales all gradients together so that their norm is at most `max_norm`; returns the norm before.
-double clip_grad_norm(TensorSpan parameters, double max_norm);
-
-/// Rises linearly for `warmup` steps, then falls by half a cosine from `peak` to `peak * floor` at step `total`.
-double warmup_cosine(int64_t step, int64_t warmup, int64_t total, double peak, double floor = 0.1);
 
 }  // namespace sorus::optim

@@ -10,7 +10,7 @@
 namespace sorus {
 namespace {
 
-constexpr int kMaxOperands = 12;
+constexpr int kMaxOperands = 16;
 constexpr int64_t kBlock = 1024;
 constexpr int64_t kGrain = 16384;
 

@@ -1,0 +1,82 @@
+"""Training of a few parameters by each optimizer; see peers.py."""
+
+
+def train(torch, make, steps=6, dtype="float32", skip=None):
+    """Parameters of several shapes; gradients that differ from step to step."""
+    dtype = getattr(torch, dtype)
+    shapes = [(3, 4), (5,), (), (2, 3, 70)]
+    params = []
+    for k, shape in enumerate(shapes):
+        n = 1
+        for s in shape:
+            n *= s
+        p = torch.sin(torch.arange(n, dtype=dtype) + k).reshape(shape)
+        params.append(p.clone().requires_grad_(True))
+    optimizer = make(params)
+    seen = []
+    for step in range(steps):
+        for k, p in enumerate(params):
+            if skip is not None and k == skip and step % 2 == 0:
+                p.grad = None
+                continue
+            p.grad = (torch.cos(p.detach() * 3 + step) * 0.1 * (k + 1)).clone()
+        optimizer.step()
+        seen.append([p.detach().clone() for p in params])
+    state = optimizer.state_dict()
+    return {"parameters": seen, "state": {i: {n: v for n, v in s.items() if v is not None} for i, s in state["state"].items()}}
+
+
+def groups(params, **other):
+    return [{"params": params[:2], **other}, {"params": params[2:]}]
+
+
+def case_sgd(torch):
+    return train(torch, lambda p: torch.optim.SGD(p, lr=0.1))
+
+
+def case_sgd_decay(torch):
+    return train(torch, lambda p: torch.optim.SGD(groups(p, weight_decay=0.3, lr=0.05), lr=0.1, weight_decay=0.1))
+
+
+def case_sgd_momentum(torch):
+    return train(torch, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01))
+
+
+def case_sgd_dampening(torch):
+    return train(torch, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, dampening=0.5))
+
+
+def case_sgd_nesterov(torch):
+    return train(torch, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.8, nesterov=True, maximize=True))
+
+
+def case_adam(torch):
+    return train(torch, lambda p: torch.optim.Adam(p, lr=0.01))
+
+
+def case_adam_decay(torch):
+    return train(torch, lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=0.2, betas=(0.8, 0.95), eps=1e-6))
+
+
+def case_adam_double(torch):
+    return train(torch, lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=0.2), dtype="float64")
+
+
+def case_adam_amsgrad(torch):
+    return train(torch, lambda p: torch.optim.Adam(p, lr=0.05, amsgrad=True), steps=12)
+
+
+def case_adamw(torch):
+    return train(torch, lambda p: torch.optim.AdamW(p, lr=0.01))
+
+
+def case_adamw_groups(torch):
+    return train(torch, lambda p: torch.optim.AdamW(groups(p, weight_decay=0.5, betas=(0.5, 0.9)), lr=0.02, maximize=True))
+
+
+def case_adamw_missing_gradients(torch):
+    return train(torch, lambda p: torch.optim.AdamW(p, lr=0.02), skip=1)
+
+
+def case_adamw_amsgrad(torch):
+    return train(torch, lambda p: torch.optim.AdamW(p, lr=0.05, amsgrad=True, weight_decay=0.1), steps=12)
