@@ -47,6 +47,7 @@ from .autograd import (  # noqa: F401
     no_grad,
     set_grad_enabled,
 )
+from .serialization import load, save  # noqa: F401
 
 __version__ = "0.1.0"
 

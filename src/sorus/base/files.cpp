@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "sorus/base/error.h"
@@ -150,6 +151,13 @@ void write_file(const fs::path& path, std::string_view content) {
   AtomicWriter out(path);
   out.write(content);
   out.commit();
+}
+
+fs::path cache_folder() {
+  if (const char* dir = std::getenv("SORUS_CACHE"); dir && *dir) return dir;
+  if (const char* dir = std::getenv("XDG_CACHE_HOME"); dir && *dir) return fs::path(dir) / "sorus";
+  const char* home = std::getenv("HOME");
+  return fs::path(home && *home ? home : "/tmp") / ".cache" / "sorus";
 }
 
 }  // namespace sorus

@@ -72,4 +72,8 @@ class AtomicWriter {
 /// `AtomicWriter` for a content at hand.
 void write_file(const std::filesystem::path& path, std::string_view content);
 
+/// Where what can be made again is kept: $SORUS_CACHE, else $XDG_CACHE_HOME/sorus, else ~/.cache/sorus. It need not
+/// exist yet.
+std::filesystem::path cache_folder();
+
 }  // namespace sorus

@@ -30,13 +30,6 @@ std::string compiler() {
   return cc && *cc ? cc : "cc";
 }
 
-fs::path cache_folder() {
-  if (const char* dir = std::getenv("SORUS_CACHE"); dir && *dir) return dir;
-  if (const char* dir = std::getenv("XDG_CACHE_HOME"); dir && *dir) return fs::path(dir) / "sorus";
-  const char* home = std::getenv("HOME");
-  return fs::path(home && *home ? home : "/tmp") / ".cache" / "sorus";
-}
-
 uint64_t fnv(std::string_view text, uint64_t h = 1469598103934665603u) {
   for (unsigned char c : text) h = (h ^ c) * 1099511628211u;
   return h;

@@ -6,6 +6,7 @@
 
 #include "io/temporary_folder.h"
 #include "sorus/data/dataset.h"
+#include "sorus/data/text.h"
 
 namespace sorus::data {
 namespace {
@@ -86,6 +87,25 @@ TEST(Corpus, TokensAreEncodedOnce) {
   EXPECT_EQ(TextDataset(tokens, 3).size(), 2);
   for (auto& entry : fs::directory_iterator(folder / "cache")) put(entry.path(), "broken");
   EXPECT_THROW(encode_files(bytes, corpus.train, folder / "cache", 0), FileError);
+}
+
+TEST(Text, TokenizerAndTokensAreMadeOnce) {
+  TemporaryFolder folder;
+  fill(folder.path() / "text", 20);
+  TextOptions options{.vocab_size = 262, .cache_folder = folder / "cache"};
+  TextData text = load_text({folder / "text"}, options);
+  EXPECT_EQ(text.tokenizer->vocab_size(), 262);
+  EXPECT_EQ(*text.tokenizer->token_id("<|endoftext|>"), text.train.data<int32_t>()[text.train.numel() - 1]);
+  auto entries = [&] { return std::distance(fs::directory_iterator(folder / "cache"), fs::directory_iterator()); };
+  EXPECT_EQ(entries(), 3);  // the tokenizer, the tokens of both parts
+  EXPECT_EQ(load_text({folder / "text"}, options).train.numel(), text.train.numel());
+  EXPECT_EQ(entries(), 3);
+  options.tokenizer = std::make_shared<ByteTokenizer>();
+  int64_t bytes = 0;
+  for (auto& f : text.corpus.train) bytes += static_cast<int64_t>(f.text().size());
+  EXPECT_EQ(load_text({folder / "text"}, options).train.numel(), bytes);
+  options.corpus.validation = 0;
+  EXPECT_FALSE(load_text({folder / "text"}, options).validation.defined());
 }
 
 }  // namespace

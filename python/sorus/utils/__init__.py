@@ -1,0 +1,1 @@
+"""Helpers beside models: sorus.utils.data."""
