@@ -101,7 +101,8 @@ const bool activations = [] {
   op("silu(input)").each("input * sigmoid(input)");
   op("gelu_erf(input)").each("0.5 * input * (1 + erf(input * 0.7071067811865476))");
   op("gelu_tanh(input)")
-      .each("0.5 * input * (1 + tanh(0.7978845608028654 * (input + 0.044715 * input * input * input)))");
+      // x / 2 (1 + tanh(u)) is x sigmoid(2 u), which costs one exponential.
+      .each("input * sigmoid(1.5957691216057308 * input * (1 + 0.044715 * input * input))");
   op("softplus(input, beta: float = 1.0, threshold: float = 20.0)")
       .each("input * beta > threshold ? input : log1p(exp(input * beta)) / beta");
   op("logsigmoid(input)").each("min(input, 0) - log1p(exp(-abs(input)))");

@@ -20,17 +20,23 @@ TypesRule like_input = [](const TypeCall& c) -> std::vector<TensorType> {
 Tensor widened(const Tensor& x) { return is_half(x.dtype()) ? to(x, DType::f32) : x; }
 Shape last_dim(const Call& c) { return Shape{wrap_dim(c.attr("dim").to_int(), c.input(0).dim(), c.op.name())}; }
 
+// What keeps exp from overflowing. The result does not depend on it, so no gradient goes through it.
+Tensor row_maximum(const Tensor& x, const Shape& d) {
+  GradMode off(false);
+  return amax(x, d, true);
+}
+
 TensorList softmax_body(const Call& c) {
   Tensor x = c.attr(1).is_none() ? c.input(0) : to(c.input(0), c.attr(1).dtype());
   Shape d = last_dim(c);
-  Tensor w = widened(x), e = exp(w - amax(w, d, true));
+  Tensor w = widened(x), e = exp(w - row_maximum(w, d));
   return {to(e / sum(e, d, true), x.dtype())};
 }
 
 TensorList log_softmax_body(const Call& c) {
   Tensor x = c.attr(1).is_none() ? c.input(0) : to(c.input(0), c.attr(1).dtype());
   Shape d = last_dim(c);
-  Tensor w = widened(x), shifted = w - amax(w, d, true);
+  Tensor w = widened(x), shifted = w - row_maximum(w, d);
   return {to(shifted - log(sum(exp(shifted), d, true)), x.dtype())};
 }
 

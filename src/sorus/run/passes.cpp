@@ -2,6 +2,7 @@
 
 #include <unordered_set>
 
+#include "sorus/graph/scalar.h"
 #include "sorus/graph/trace.h"
 
 namespace sorus {
@@ -12,6 +13,37 @@ std::unordered_map<Value, Value> copy_inputs(const Graph& from, Graph& to) {
   std::unordered_map<Value, Value> map;
   for (Node* in : from.inputs()) map[{in, 0}] = to.add_input(in->outputs[0], in->label);
   return map;
+}
+
+std::optional<Expr> constant_expression(const Attr& a) {
+  if (!a.is_scalar()) return std::nullopt;
+  const Scalar& s = a.scalar();
+  switch (s.kind()) {
+    case Scalar::Kind::boolean: return constant(s.to_bool());
+    case Scalar::Kind::integer: return constant(s.to_int());
+    case Scalar::Kind::real: return constant(s.to_double());
+    default: return std::nullopt;
+  }
+}
+
+// The input that an elementwise operator hands on unchanged (clone, a cast to the same type, a product with 1), or -1.
+// In a graph values never change, so a copy is as good as the original.
+int hands_on(const Node& node) {
+  if (!node.op || !node.op->each || node.outputs.size() != 1 || node.op->random) return -1;
+  const ScalarFunction& body = *node.op->each;
+  std::vector<Expr> params;
+  for (const std::string& name : body.params) {
+    int at = node.op->signature.attr_index(name);
+    std::optional<Expr> e = constant_expression(node.attrs[static_cast<size_t>(at)]);
+    if (!e) return -1;
+    params.push_back(*e);
+  }
+  Expr result = simplify(substitute(body.results[0], {}, params));
+  if (result->kind != ScalarNode::Kind::argument) return -1;
+  const Value& in = node.inputs[static_cast<size_t>(result->index)];
+  if (!in || in.type().weak || in.type().dtype != node.outputs[0].dtype || in.type().shape != node.outputs[0].shape)
+    return -1;
+  return result->index;
 }
 
 // A view that shows its input unchanged, whatever the operator is called.
@@ -95,6 +127,10 @@ Graph simplify_graph(const Graph& graph) {
     for (const Value& v : node->inputs) inputs.push_back(v ? map.at(v) : Value{});
     if (changes_nothing(*node)) {
       map[{node.get(), 0}] = inputs[0];
+      continue;
+    }
+    if (int same = hands_on(*node); same >= 0) {
+      map[{node.get(), 0}] = inputs[static_cast<size_t>(same)];
       continue;
     }
     const OpDef* op = node->op;
