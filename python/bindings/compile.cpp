@@ -239,6 +239,13 @@ const Part part{30, [](nb::module_& m) {
            nb::arg("backward") = false)
       .def("report", [](const Recording& r, bool backward) { return report_of(pick(r, backward)); },
            nb::arg("backward") = false)
+      .def("peak", [](const Recording& r, bool backward) {
+        nb::list out;
+        for (const PeakValue& v : pick(r, backward).peak())
+          out.append(nb::make_tuple(v.name, v.type.to_string(), v.bytes,
+                                    v.source.known() ? nb::cast(v.source.to_string()) : nb::none()));
+        return out;
+      }, nb::arg("backward") = false)
       .def_prop_ro("has_backward", [](const Recording& r) { return r.backward() != nullptr; });
   nb::class_<Compiled>(m, "_Compiled")
       .def(nb::init<nb::object, nb::object, std::string>())

@@ -133,6 +133,29 @@ class CompiledFunction:
         return self._newest().report(backward)
 
 
+    def memory(self, backward: bool = False, limit: int = 20) -> str:
+        """The arena that all temporaries share, and which of them are alive where it is fullest, by source line."""
+        return memory_table(self._newest(), backward, limit)
+
+
+def memory_table(recording: Any, backward: bool, limit: int) -> str:
+    report = recording.report(backward)
+    held = sum(size for _, _, size, _ in recording.peak(backward))
+    lines = [f"arena {report['arena_bytes'] / 2**20:.1f} MiB for temporaries; alive at its peak {held / 2**20:.1f} MiB:"]
+    groups: dict[tuple, list] = {}
+    for name, kind, size, line in recording.peak(backward):
+        group = groups.setdefault((name, kind, line), [0, 0])
+        group[0] += 1
+        group[1] += size
+    rows = sorted(groups.items(), key=lambda item: -item[1][1])
+    for (name, kind, line), (count, size) in rows[:limit]:
+        lines.append(f"{size / 2**20:9.2f} MiB  {count:4d} x {name} {kind}" + (f"  {line}" if line else ""))
+    if len(rows) > limit:
+        rest = sum(size for _, (_, size) in rows[limit:])
+        lines.append(f"{rest / 2**20:9.2f} MiB  ({len(rows) - limit} more)")
+    return "\n".join(lines)
+
+
 def compile(model: Any = None) -> Any:  # noqa: A001 - PyTorch's name
     """Compiles a function, a module, or a whole training step (forward, `backward()`, `step()`).
 

@@ -58,13 +58,26 @@ Tensor rand(const Shape& size, DType dtype, Generator& generator) {
 Tensor randn(const Shape& size, DType dtype, Generator& generator) {
   return randn_from(generator.next_key(), size, dtype);
 }
-void normal_(const Tensor& t, double mean, double deviation, Generator& generator) {
+namespace {
+
+// t = draw * factor + shift, in t's own memory.
+void fill(const char* draw, const Tensor& t, double factor, double shift, Generator& generator) {
   GradMode off(false);
-  copy_elements(t, randn(t.sizes(), t.dtype(), generator) * deviation + mean);
+  auto into = [&](const char* op, std::initializer_list<Tensor> inputs, Attrs attrs) {
+    call_into(find_op(op), TensorSpan(inputs.begin(), inputs.size()), attrs, std::array{t});
+  };
+  into(draw, {generator.next_key()}, {Attr(t.sizes()), Attr(t.dtype())});
+  if (factor != 1) into("mul", {t, Tensor::weak_scalar(factor)}, {});
+  if (shift != 0) into("add", {t, Tensor::weak_scalar(shift)}, find_op("add").signature.default_attrs());
+}
+
+}  // namespace
+
+void normal_(const Tensor& t, double mean, double deviation, Generator& generator) {
+  fill("randn_from", t.detach(), deviation, mean, generator);
 }
 void uniform_(const Tensor& t, double low, double high, Generator& generator) {
-  GradMode off(false);
-  copy_elements(t, rand(t.sizes(), t.dtype(), generator) * (high - low) + low);
+  fill("rand_from", t.detach(), high - low, low, generator);
 }
 
 }  // namespace sorus::nn

@@ -18,6 +18,7 @@
 #include "sorus/run/memory_plan.h"
 #include "sorus/run/native_code.h"
 #include "sorus/run/passes.h"
+#include "sorus/run/schedule.h"
 #include "sorus/tensor/copy.h"
 
 namespace sorus {
@@ -57,6 +58,7 @@ struct Copy {
   std::optional<Scalar> constant;
 };
 
+int64_t bytes_of(const TensorType& t) { return numel(t.shape) * static_cast<int64_t>(size_of(t.dtype)); }
 bool linear(const Geometry& g) { return g.offset == 0 && is_contiguous(g.sizes, g.strides); }
 
 void say_once(const std::string& why) {
@@ -83,12 +85,14 @@ struct CompiledGraph::Impl {
   int64_t scratch_bytes = 0;
   int scratch_threads = 0;
   CompileReport report;
+  std::vector<PeakValue> peak;
 
   explicit Impl(TracedGraph t) : traced(std::move(t)) {
     auto start = std::chrono::steady_clock::now();
     Graph g = expand_composites(simplify_graph(traced.graph), [](const OpDef& op) { return static_cast<bool>(op.kernel); });
     graph = simplify_graph(g);
     units = fuse(graph);
+    reorder();
     build_code();
     if (code) {
       place_values();
@@ -166,6 +170,50 @@ struct CompiledGraph::Impl {
       }
     }
     return true;
+  }
+
+  void reorder() {
+    std::unordered_map<Value, int> numbers;
+    std::vector<int64_t> bytes;
+    auto number = [&](const Value& v) {
+      auto [it, fresh] = numbers.try_emplace(v, static_cast<int>(bytes.size()));
+      if (fresh) bytes.push_back(v.node->is_input() ? 0 : bytes_of(v.type()));
+      return it->second;
+    };
+    std::vector<ScheduleUnit> plan(units.size());
+    std::unordered_map<Value, size_t> made_by;
+    for (size_t u = 0; u < units.size(); ++u) {
+      const Unit& unit = units[u];
+      if (unit.node) {
+        for (size_t i = 0; i < unit.node->outputs.size(); ++i) {
+          Value v{const_cast<Node*>(unit.node), static_cast<int>(i)};
+          plan[u].makes.push_back(number(v));
+          made_by[v] = u;
+        }
+        for (const Operand& o : unit.operands)
+          if (o.source) plan[u].reads.push_back(number(o.source));
+      } else {
+        for (size_t b = 0; b < unit.buffers.size(); ++b) {
+          (unit.written[b] ? plan[u].makes : plan[u].reads).push_back(number(unit.buffers[b]));
+          if (unit.written[b]) made_by[unit.buffers[b]] = u;
+        }
+      }
+      std::sort(plan[u].reads.begin(), plan[u].reads.end());
+      plan[u].reads.erase(std::unique(plan[u].reads.begin(), plan[u].reads.end()), plan[u].reads.end());
+    }
+    // New values of captured tensors are computed into their memory, results into memory of the caller.
+    for (int i = 0; i < static_cast<int>(graph.outputs().size()); ++i) {
+      Operand o = resolved(graph.outputs()[static_cast<size_t>(i)]);
+      auto made = made_by.find(o.source);
+      if (made == made_by.end()) continue;
+      bytes[static_cast<size_t>(number(o.source))] = 0;
+      if (i < traced.explicit_outputs) continue;
+      Node* target = graph.inputs()[static_cast<size_t>(traced.write_targets[static_cast<size_t>(i - traced.explicit_outputs)])];
+      plan[made->second].overwrites.push_back(number({target, 0}));
+    }
+    std::vector<Unit> ordered;
+    for (int u : schedule(plan, bytes)) ordered.push_back(std::move(units[static_cast<size_t>(u)]));
+    units = std::move(ordered);
   }
 
   void place_values() {
@@ -262,15 +310,38 @@ struct CompiledGraph::Impl {
       int s = slot(v);
       if (slots[static_cast<size_t>(s)].kind != Slot::Kind::arena) continue;
       auto read = last_read.find(v);
-      int64_t bytes = numel(v.type().shape) * static_cast<int64_t>(size_of(v.type().dtype));
+      int64_t bytes = bytes_of(v.type());
       lives.push_back({std::max<int64_t>(bytes, 1), made, read == last_read.end() ? made : std::max(made, read->second)});
       temporary.push_back(s);
     }
     MemoryPlan plan = plan_memory(lives);
     for (size_t i = 0; i < temporary.size(); ++i) slots[static_cast<size_t>(temporary[i])].offset = plan.offsets[i];
+    find_peak(lives, temporary, made_by);
     report.arena_bytes = plan.bytes;
     report.arena_lower_bound = plan.lower_bound;
+    if (plan.bytes > (int64_t{64} << 20)) empty_cache();  // what eager code left is not needed beside the arena
     arena = Tensor::empty({plan.bytes}, DType::u8);
+  }
+
+  void find_peak(const std::vector<Lifetime>& lives, const std::vector<int>& temporary,
+                 const std::unordered_map<Value, int>& made_by) {
+    std::vector<int64_t> change(units.size() + 1, 0);
+    for (const Lifetime& l : lives) {
+      change[static_cast<size_t>(l.first)] += l.bytes;
+      if (static_cast<size_t>(l.last) + 1 < change.size()) change[static_cast<size_t>(l.last) + 1] -= l.bytes;
+    }
+    int64_t alive = 0, most = 0;
+    int at = 0;
+    for (size_t i = 0; i < change.size(); ++i)
+      if ((alive += change[i]) > most) most = alive, at = static_cast<int>(i);
+    std::unordered_map<int, Value> values;
+    for (const auto& [v, made] : made_by) values[slot(v)] = v;
+    for (size_t i = 0; i < lives.size(); ++i) {
+      if (lives[i].first > at || lives[i].last < at) continue;
+      const Value& v = values.at(temporary[i]);
+      peak.push_back({v.node->op->name(), v.type(), lives[i].bytes, v.node->source});
+    }
+    std::stable_sort(peak.begin(), peak.end(), [](const PeakValue& a, const PeakValue& b) { return a.bytes > b.bytes; });
   }
 
   // ---- steps -------------------------------------------------------------------------------------------------------
@@ -322,7 +393,7 @@ struct CompiledGraph::Impl {
     const Slot& s = slots[static_cast<size_t>(index)];
     if (s.kind == Slot::Kind::arena) {
       auto* data = static_cast<char*>(arena.data()) + s.offset;
-      int64_t bytes = numel(s.type.shape) * static_cast<int64_t>(size_of(s.type.dtype));
+      int64_t bytes = bytes_of(s.type);
       return Tensor::from_storage(Storage::wrap(data, static_cast<size_t>(bytes), {}), view, s.type.dtype);
     }
     const Tensor& whole = s.kind == Slot::Kind::input ? inputs[static_cast<size_t>(s.index)] : outputs[static_cast<size_t>(s.index)];
@@ -501,6 +572,7 @@ CompiledGraph::CompiledGraph(CompiledGraph&&) noexcept = default;
 TensorList CompiledGraph::run(TensorSpan inputs) { return impl_->run(inputs); }
 const Graph& CompiledGraph::graph() const { return impl_->graph; }
 const CompileReport& CompiledGraph::report() const { return impl_->report; }
+const std::vector<PeakValue>& CompiledGraph::peak() const { return impl_->peak; }
 const std::string& CompiledGraph::source() const { return impl_->source; }
 
 }  // namespace sorus

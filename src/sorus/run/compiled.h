@@ -23,6 +23,14 @@ struct CompileReport {
   double seconds = 0;
 };
 
+/// A temporary that is alive at the moment when most memory is in use.
+struct PeakValue {
+  std::string name;  ///< the operator that makes it
+  TensorType type;
+  int64_t bytes = 0;
+  SourceLocation source;
+};
+
 class CompiledGraph {
  public:
   explicit CompiledGraph(TracedGraph traced);
@@ -33,6 +41,8 @@ class CompiledGraph {
   TensorList run(TensorSpan inputs);
   const Graph& graph() const;  ///< after all passes
   const CompileReport& report() const;
+  /// What holds the arena's peak, largest first.
+  const std::vector<PeakValue>& peak() const;
   /// The C text of the loops.
   const std::string& source() const;
 

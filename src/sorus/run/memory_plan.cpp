@@ -1,19 +1,18 @@
 #include "sorus/run/memory_plan.h"
 
 #include <algorithm>
+#include <array>
+#include <functional>
 #include <numeric>
 
 namespace sorus {
 namespace {
 int64_t aligned(int64_t n) { return (n + 63) / 64 * 64; }
-}  // namespace
 
-MemoryPlan plan_memory(const std::vector<Lifetime>& buffers) {
+// First fit in the given order.
+MemoryPlan place(const std::vector<Lifetime>& buffers, const std::vector<size_t>& order) {
   MemoryPlan plan;
   plan.offsets.assign(buffers.size(), 0);
-  std::vector<size_t> order(buffers.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return buffers[a].bytes > buffers[b].bytes; });
   std::vector<size_t> placed;  // by offset
   for (size_t i : order) {
     int64_t need = aligned(buffers[i].bytes), at = 0;
@@ -28,6 +27,28 @@ MemoryPlan plan_memory(const std::vector<Lifetime>& buffers) {
     placed.insert(std::upper_bound(placed.begin(), placed.end(), at,
                                    [&](int64_t offset, size_t k) { return offset < plan.offsets[k]; }),
                   i);
+  }
+  return plan;
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const std::vector<Lifetime>& buffers) {
+  std::vector<size_t> order(buffers.size());
+  std::iota(order.begin(), order.end(), 0);
+  auto length = [&](size_t i) { return static_cast<double>(buffers[i].last - buffers[i].first + 1); };
+  auto bytes = [&](size_t i) { return static_cast<double>(buffers[i].bytes); };
+  // No one order is best for all programs, and trying another costs a millisecond.
+  const std::array<std::function<bool(size_t, size_t)>, 4> orders{
+      [&](size_t a, size_t b) { return bytes(a) > bytes(b); },
+      [&](size_t a, size_t b) { return bytes(a) * length(a) > bytes(b) * length(b); },
+      [&](size_t a, size_t b) { return length(a) > length(b); },
+      [&](size_t a, size_t b) { return buffers[a].first < buffers[b].first; }};
+  MemoryPlan plan;
+  for (const auto& before : orders) {
+    std::stable_sort(order.begin(), order.end(), before);
+    MemoryPlan next = place(buffers, order);
+    if (plan.offsets.empty() || next.bytes < plan.bytes) plan = std::move(next);
   }
   int steps = 0;
   for (const Lifetime& b : buffers) steps = std::max(steps, b.last + 1);

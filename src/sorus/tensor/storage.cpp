@@ -54,12 +54,20 @@ struct Arena {
         return block;
       }
     }
+    // What does not recur should not be kept beside what does: a miss while much lies unused gives it back.
+    if (size >= kHugePage && cached > std::max<size_t>(size_t{128} << 20, now / 8)) empty();
     bool huge = size >= 2 * kHugePage;
-    void* block = std::aligned_alloc(huge ? kHugePage : kAlignment,
-                                     huge ? (size + kHugePage - 1) / kHugePage * kHugePage : size);
+    auto ask = [&] {
+      return std::aligned_alloc(huge ? kHugePage : kAlignment,
+                                huge ? (size + kHugePage - 1) / kHugePage * kHugePage : size);
+    };
+    void* block = ask();
+    if (!block) {
+      empty();
+      block = ask();
+    }
     if (!block) {
       in_use.fetch_sub(size);
-      empty();
       fail<Error>("out of memory: {} bytes asked for, {} in use", n, in_use.load());
     }
     if (huge) madvise(block, size, MADV_HUGEPAGE);

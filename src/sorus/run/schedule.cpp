@@ -1,0 +1,85 @@
+#include "sorus/run/schedule.h"
+
+#include <algorithm>
+#include <optional>
+
+namespace sorus {
+
+std::vector<int> schedule(const std::vector<ScheduleUnit>& units, const std::vector<int64_t>& sizes) {
+  // Scalars and the like do not count, so that what computes them never holds up what frees much.
+  constexpr int64_t kSmall = 1024;
+  std::vector<int64_t> bytes = sizes;
+  for (int64_t& b : bytes)
+    if (b <= kSmall) b = 0;
+  size_t n = units.size();
+  std::vector<int> maker(bytes.size(), -1), readers_left(bytes.size(), 0), waits(n, 0), order;
+  std::vector<std::vector<int>> readers(bytes.size()), overwriters(bytes.size());
+  std::vector<char> done(n, 0);
+  for (size_t u = 0; u < n; ++u)
+    for (int v : units[u].makes) maker[static_cast<size_t>(v)] = static_cast<int>(u);
+  for (size_t u = 0; u < n; ++u) {
+    for (int v : units[u].reads) {
+      readers[static_cast<size_t>(v)].push_back(static_cast<int>(u));
+      ++readers_left[static_cast<size_t>(v)];
+      waits[u] += maker[static_cast<size_t>(v)] >= 0;
+    }
+    for (int v : units[u].overwrites) overwriters[static_cast<size_t>(v)].push_back(static_cast<int>(u));
+  }
+
+  // Bytes alive after it that were not before; nothing if it should wait for others that read what it overwrites.
+  auto change = [&](int u) -> std::optional<int64_t> {
+    const ScheduleUnit& unit = units[static_cast<size_t>(u)];
+    int64_t sum = 0;
+    for (int v : unit.makes) sum += bytes[static_cast<size_t>(v)];
+    for (int v : unit.reads)
+      if (readers_left[static_cast<size_t>(v)] == 1 && maker[static_cast<size_t>(v)] >= 0) sum -= bytes[static_cast<size_t>(v)];
+    for (int v : unit.overwrites) {
+      bool own = std::find(unit.reads.begin(), unit.reads.end(), v) != unit.reads.end();
+      if (readers_left[static_cast<size_t>(v)] > (own ? 1 : 0)) return std::nullopt;
+    }
+    return sum;
+  };
+
+  std::vector<int> soon;
+  auto run = [&](int u) {
+    done[static_cast<size_t>(u)] = 1;
+    order.push_back(u);
+    const ScheduleUnit& unit = units[static_cast<size_t>(u)];
+    for (int v : unit.makes)
+      for (int r : readers[static_cast<size_t>(v)]) {
+        --waits[static_cast<size_t>(r)];
+        soon.push_back(r);
+      }
+    for (int v : unit.reads) {
+      int left = --readers_left[static_cast<size_t>(v)];
+      if (left == 1)
+        for (int r : readers[static_cast<size_t>(v)]) soon.push_back(r);
+      if (left <= 1)
+        for (int w : overwriters[static_cast<size_t>(v)]) soon.push_back(w);
+    }
+  };
+
+  for (size_t u = 0; u < n; ++u)
+    if (waits[u] == 0) soon.push_back(static_cast<int>(u));
+  for (size_t next = 0; next < n; ++next) {
+    if (!done[next]) run(static_cast<int>(next));
+    for (;;) {
+      int best = -1;
+      int64_t least = 0;
+      size_t kept = 0;
+      for (int u : soon) {
+        if (done[static_cast<size_t>(u)] || waits[static_cast<size_t>(u)] > 0) continue;
+        std::optional<int64_t> c = change(u);
+        if (!c || *c > 0) continue;
+        soon[kept++] = u;
+        if (best < 0 || *c < least || (*c == least && u < best)) best = u, least = *c;
+      }
+      soon.resize(kept);
+      if (best < 0) break;
+      run(best);
+    }
+  }
+  return order;
+}
+
+}  // namespace sorus
