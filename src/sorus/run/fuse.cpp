@@ -1,6 +1,7 @@
 #include "sorus/run/fuse.h"
 
 #include <algorithm>
+#include <limits>
 #include <set>
 #include <unordered_map>
 #include <unordered_set>
@@ -13,6 +14,7 @@ namespace {
 
 constexpr size_t kMaxMembers = 48;
 constexpr int64_t kWantedColumns = 2048;
+constexpr double kBorrowedFlops = 12;
 
 std::shared_ptr<const ScalarFunction> identity_body() {
   static const auto f = std::make_shared<const ScalarFunction>(parse_scalar("x", {"x"}));
@@ -165,11 +167,14 @@ class Fuser {
 
   std::vector<Unit> run() {
     for (const auto& node : graph_.nodes()) place(*node);
+    borrow();
     for (const Value& v : graph_.outputs()) use(*resolve_memory(v));
-    for (const auto& node : graph_.nodes())
-      if (unit_of_.contains(node.get()))
-        for (const Operand& o : operands_[node.get()])
-          if (o.source && unit_of_[o.source.node] != unit_of_[node.get()]) use(o);
+    for (size_t u = 0; u < groups_.size(); ++u) {
+      if (kernels_[u])
+        for (const Operand& o : operands_[kernels_[u]]) use_if(o, nullptr);
+      for (const Node* m : groups_[u].members)
+        for (const Operand& o : operands_[m]) use_if(o, &groups_[u]);
+    }
     std::vector<Unit> out;
     for (int u : ordered()) out.push_back(finished(u));
     return out;
@@ -177,6 +182,10 @@ class Fuser {
 
  private:
   void use(const Operand& o) { used_.insert(o.source); }
+  // What a unit does not make itself it reads from memory.
+  void use_if(const Operand& o, const Group* reader) {
+    if (o.source && (!reader || !reader->domains.contains(o.source.node))) use(o);
+  }
 
   // The value in memory behind `v`; views that cannot be expressed were made units when they were placed.
   std::optional<Operand> resolve_memory(const Value& v) const {
@@ -316,6 +325,99 @@ class Fuser {
     return true;
   }
 
+  // ---- computing again instead of storing ----
+  //
+  // A value that is cheap to make from what is in memory anyway is made again by every loop that reads it, and never
+  // stored: a layer norm keeps its input and a mean and deviation a row, not what it computed from them.
+
+  struct Read {
+    const Node* reader;
+    const Operand* operand;
+  };
+
+  void borrow() {
+    std::unordered_map<const Node*, std::vector<Read>> reads;
+    for (const auto& node : graph_.nodes()) {
+      if (!unit_of_.contains(node.get())) continue;
+      for (const Operand& o : operands_[node.get()]) {
+        if (!o.source) continue;
+        last_read_[o.source] = std::max(last_read_[o.source], node->id);
+        if (unit_of_.contains(o.source.node) && unit_of_[o.source.node] != unit_of_[node.get()])
+          reads[o.source.node].push_back({node.get(), &o});
+      }
+    }
+    for (const Value& v : graph_.outputs()) last_read_[resolve_memory(v)->source] = std::numeric_limits<int>::max();
+    for (const auto& node : graph_.nodes()) {
+      auto found = reads.find(node.get());
+      if (found == reads.end()) continue;
+      bool all = node->outputs.size() == 1 && roles_.contains(node.get()) &&
+                 last_read_[{node.get(), 0}] != std::numeric_limits<int>::max();
+      for (const Read& r : found->second) all = all && can_borrow(*node, r);
+      if (!all) {
+        stored_.insert(node.get());
+        continue;
+      }
+      for (const Read& r : found->second) {
+        std::vector<const Node*> chain;
+        double flops_left = kBorrowedFlops;
+        collect(*node, groups_[static_cast<size_t>(unit_of_[r.reader])], r.reader->id, chain, flops_left);
+        take(chain, unit_of_[r.reader]);
+      }
+    }
+  }
+
+  bool can_borrow(const Node& node, const Read& r) {
+    int u = unit_of_[r.reader];
+    if (kernels_[static_cast<size_t>(u)]) return false;
+    const Group& g = groups_[static_cast<size_t>(u)];
+    if (numel(node.outputs[0].shape) != g.points || !is_linear(r.operand->view, roles_[r.reader].points)) return false;
+    if (g.domains.at(r.reader) == Domain::row && roles_[r.reader].kind == Role::Kind::each) return false;
+    std::vector<const Node*> chain;
+    double flops_left = kBorrowedFlops;
+    return collect(node, g, r.reader->id, chain, flops_left) && g.members.size() + chain.size() <= kMaxMembers;
+  }
+
+  // Nodes to compute, inputs first, so that `g` has the value of `node`; false if that is not worth it.
+  bool collect(const Node& node, const Group& g, int when, std::vector<const Node*>& chain, double& flops_left) {
+    if (g.domains.contains(&node) || std::find(chain.begin(), chain.end(), &node) != chain.end()) return true;
+    auto role = roles_.find(&node);
+    if (role == roles_.end() || role->second.kind != Role::Kind::each || node.outputs.size() != 1 ||
+        copied_.contains(&node) || numel(role->second.points) != g.points)
+      return false;
+    if ((flops_left -= flops(*role->second.body)) < 0) return false;
+    int64_t columns = g.columns ? g.columns : 1;
+    for (const Operand& o : operands_[&node]) {
+      if (constant_of(o.source)) continue;
+      bool small = numel(o.source.type().shape) * 16 <= g.points;
+      bool stays = small || (last_read_[o.source] >= when && in_memory(o.source));
+      if (stays && access_rows(o.view, role->second.points, columns)) continue;
+      if (!is_linear(o.view, role->second.points) || !collect(*o.source.node, g, when, chain, flops_left)) return false;
+    }
+    chain.push_back(&node);
+    return true;
+  }
+
+  // Inputs and what kernels make are in memory whatever the loops do; others if some reader cannot do without.
+  bool in_memory(const Value& v) const {
+    auto u = unit_of_.find(v.node);
+    if (u == unit_of_.end()) return v.node->is_input();
+    return kernels_[static_cast<size_t>(u->second)] != nullptr || stored_.contains(v.node);
+  }
+
+  void take(const std::vector<const Node*>& chain, int u) {
+    Group& g = groups_[static_cast<size_t>(u)];
+    for (const Node* n : chain) {
+      if (g.domains.contains(n)) continue;
+      g.members.push_back(n);
+      g.domains[n] = Domain::full;
+      for (const Operand& o : operands_[n])
+        if (o.source && unit_of_.contains(o.source.node) && unit_of_[o.source.node] != u)
+          g.inputs.insert(unit_of_[o.source.node]);
+    }
+    // Users come after what they use.
+    std::stable_sort(g.members.begin(), g.members.end(), [](const Node* a, const Node* b) { return a->id < b->id; });
+  }
+
   std::vector<int> ordered() const {
     std::vector<int> order;
     std::vector<char> state(groups_.size(), 0);
@@ -408,7 +510,8 @@ class Fuser {
         v.reduction = role.reduction;
         v.type = m->outputs[r].dtype;
         Value value{const_cast<Node*>(m), static_cast<int>(r)};
-        if (used_.contains(value)) v.output = buffer_of(value, true);
+        bool own = unit_of_.at(m) == u;  // not one that another loop makes as well
+        if (own && used_.contains(value)) v.output = buffer_of(value, true);
         values[value] = static_cast<int>(loop.values.size());
         loop.values.push_back(std::move(v));
       }
@@ -424,6 +527,8 @@ class Fuser {
   std::unordered_map<const Node*, int> unit_of_;
   std::unordered_set<const Node*> copied_;
   std::unordered_set<Value> used_;
+  std::unordered_set<const Node*> stored_;    // read by other loops from memory
+  std::unordered_map<Value, int> last_read_;  // id of the last node that reads it
 };
 
 }  // namespace
