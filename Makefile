@@ -20,8 +20,10 @@ build: setup  ## build everything: .venv/bin/sorus, and a .venv/bin/python that 
 	@[ $(BUILD)/build.ninja -nt .venv/bin/sorus ] || cmake -S . -B $(BUILD) -G Ninja -DCMAKE_BUILD_TYPE=$(BUILD_TYPE)
 	@cmake --build $(BUILD)
 
-demo: build  ## train a small GPT on real text for two minutes, then write with it (ARGS: more options of train_gpt)
-	@$(BUILD)/train_gpt "$$($(PYTHON_ENV)/python -c 'import sysconfig; print(sysconfig.get_paths()["stdlib"])')" $(ARGS)
+demo: build  ## train a small GPT on real text for two minutes, then write with it (ARGS: more options of sorus train gpt)
+	@$(PYTHON_ENV)/sorus train gpt $(ARGS)
+	@echo
+	@$(PYTHON_ENV)/sorus generate --prompt "class " --tokens 120
 
 test: build  ## run all tests, C++ and Python; ends with the counts (ARGS: -k and other options of pytest)
 	@$(PYTHON_ENV)/python scripts/run_tests.py --build $(BUILD) $(ARGS)

@@ -1,0 +1,62 @@
+"""Folders of training runs.
+
+    out/gpt-nano-1/run.json                  the options it was started with
+                   tokenizer.json
+                   loss.csv, loss.png
+                   checkpoints/step-000001200.safetensors
+                   model/                    the trained model as a GPT-2 folder, at the end
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import CommandError
+
+DEFAULT_ROOT = Path("out")
+
+
+def new_folder(preset: str) -> Path:
+    """out/gpt-<preset>-<n> with the next number that is free."""
+    taken = [int(p.name.rpartition("-")[2]) for p in DEFAULT_ROOT.glob(f"gpt-{preset}-*")
+             if p.name.rpartition("-")[2].isdigit()]  # fmt: skip
+    return DEFAULT_ROOT / f"gpt-{preset}-{max(taken, default=0) + 1}"
+
+
+def newest_run() -> Path:
+    """The run below out/ whose newest checkpoint is the latest written."""
+    found = [(p.stat().st_mtime, p) for p in DEFAULT_ROOT.glob("*/checkpoints/step-*.safetensors")]
+    if not found:
+        raise CommandError(f"no run below {DEFAULT_ROOT}/; say where it is, or train one: sorus train gpt")
+    return max(found)[1].parent.parent
+
+
+def newest_checkpoint(run: Path) -> Path:
+    """The newest whole checkpoint of a run; says so if newer ones are damaged."""
+    from rich.console import Console
+
+    from sorus.serialization import CheckpointFolder
+
+    folder = CheckpointFolder(run / "checkpoints")
+    path = folder.latest()
+    for problem in folder.problems:
+        Console(stderr=True).print(f"[yellow]a damaged checkpoint is passed over: {problem}", highlight=False)
+    if path is None:
+        raise CommandError(f"{run}: no checkpoint in {run / 'checkpoints'}")
+    return path
+
+
+def find_checkpoint(given: str | None) -> Path:
+    """The checkpoint that a path means: a file, a run's folder, or (without a path) the newest run."""
+    if not given:
+        return newest_checkpoint(newest_run())
+    path = Path(given)
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise CommandError(f"{path}: no such file or folder")
+    return newest_checkpoint(path.parent if path.name == "checkpoints" else path)
+
+
+def run_of(checkpoint: Path) -> Path:
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent

@@ -1,0 +1,208 @@
+"""A training run of a GPT: model, optimizer, data, schedule, and its state as one value.
+
+The numbers of a run are a function of its options, its seed and the text. What a checkpoint holds is all that the next
+step depends on, so a run that was killed and resumed gives the same losses, to the bit, as one that was not. A run of
+--minutes decides by the clock when its learning rate begins to fall, and keeps that decision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import sorus
+from sorus.models import GPT
+from sorus.utils.data import DataLoader, Subset, TextDataset
+
+DECAY_SHARE = 0.3  # the learning rate falls in the last part of a run
+FLOOR = 0.05  # what is left of it at the end
+
+
+@dataclass
+class Schedule:
+    """The learning rate: rises for `warmup` steps, stays, and falls over the steps from `decay_from` to `total`."""
+
+    peak: float
+    warmup: int
+    total: int = 0  # 0: not known yet
+    decay_from: int = 0
+
+    def lr(self, step: int) -> float:
+        rate = self.peak * min(1.0, (step + 1) / max(1, self.warmup))
+        if self.total and step >= self.decay_from:
+            done = (step - self.decay_from) / max(1, self.total - self.decay_from)
+            rate *= FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        return rate
+
+    def end_at(self, total: int) -> None:
+        self.total, self.decay_from = total, round(total * (1 - DECAY_SHARE))
+
+    def end_after(self, step: int, spent: float, limit: float) -> None:
+        """With a limit of seconds: once the time for it has come, fixes how many steps are left."""
+        if not self.total and spent >= limit * (1 - DECAY_SHARE):
+            left = step * (limit - spent) / spent if step else 1
+            self.total, self.decay_from = step + max(1, round(left)), step
+
+
+@dataclass
+class Settings:
+    """What the numbers of a run depend on, beside the text."""
+
+    n_layer: int
+    n_head: int
+    n_embd: int
+    context: int
+    batch: int
+    vocab: int
+    lr: float
+    warmup: int
+    grad_accum: int = 1
+    dropout: float = 0.0
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    dtype: str = "float32"
+    mode: str = "compiled"
+    seed: int = 1337
+    val_batches: int = 16
+    data: list[str] = field(default_factory=list)
+
+
+class Training:
+    def __init__(self, settings: Settings, train_tokens, val_tokens, vocab_size: int) -> None:
+        s = self.settings = settings
+        sorus.manual_seed(s.seed)
+        self.model = GPT(vocab_size, s.context, s.n_layer, s.n_head, s.n_embd, s.dropout)
+        matrices = [p for p in self.model.parameters() if p.dim() >= 2]
+        vectors = [p for p in self.model.parameters() if p.dim() < 2]
+        self.optimizer = sorus.optim.AdamW(
+            [{"params": matrices, "weight_decay": s.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+            lr=s.lr, betas=(0.9, 0.95),
+        )  # fmt: skip
+        self.schedule = Schedule(s.lr, s.warmup)
+        self.loader = DataLoader(TextDataset(train_tokens, s.context), s.batch, shuffle=True, drop_last=True,
+                                 seed=s.seed)
+        if len(self.loader) == 0:
+            raise ValueError(f"the training text has {train_tokens.shape[0]} tokens, too few for one batch of "
+                             f"{s.batch} x {s.context}; give more --data, or a smaller --batch or --context")
+        self.val_loader = self._validation(val_tokens)
+        self.text = {"tokens": int(train_tokens.shape[0]),
+                     "hash": hashlib.blake2b(memoryview(train_tokens.numpy()), digest_size=8).hexdigest()}
+        self.step = 0
+        self.seconds = 0.0  # of the clock, since the start; the command counts them
+        self._batches = self._endless()
+        self._make_functions()
+
+    def _validation(self, tokens) -> DataLoader | None:
+        """Always the same windows, spread over the text."""
+        s = self.settings
+        if tokens is None or tokens.shape[0] <= s.context:
+            return None
+        windows = TextDataset(tokens, s.context)
+        count = min(len(windows), s.val_batches * s.batch)
+        chosen = Subset(windows, [i * len(windows) // count for i in range(count)])
+        return DataLoader(chosen, s.batch, drop_last=count >= s.batch)
+
+    def _make_functions(self) -> None:
+        s, model, optimizer = self.settings, self.model, self.optimizer
+        parameters = model.parameters()
+        share = 1.0 / s.grad_accum
+
+        def forward(x, y):
+            if s.dtype == "bfloat16":
+                with sorus.autocast("cpu", dtype=sorus.bfloat16):
+                    return model.loss(x, y)
+            return model.loss(x, y)
+
+        def accumulate(x, y):
+            loss = forward(x, y) * share
+            loss.backward()
+            return loss.detach()
+
+        def update():
+            if s.clip > 0:
+                sorus.nn.utils.clip_grad_norm_(parameters, s.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+
+        def whole(x, y):
+            loss = forward(x, y)
+            loss.backward()
+            update()
+            return loss.detach()
+
+        def evaluate(x, y):
+            with sorus.no_grad():
+                return forward(x, y)
+
+        wrap = sorus.compile if s.mode == "compiled" else lambda f: f
+        self._whole, self._accumulate, self._update, self._evaluate = map(wrap, (whole, accumulate, update, evaluate))
+
+    def _endless(self) -> Iterator:
+        while True:
+            yield from self.loader
+
+    def train_step(self) -> float:
+        """One step of the optimizer; the mean loss of its tokens before it."""
+        rate = self.schedule.lr(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        if self.settings.grad_accum == 1:
+            loss = self._whole(*next(self._batches)).item()
+        else:
+            loss = 0.0
+            for _ in range(self.settings.grad_accum):
+                loss += self._accumulate(*next(self._batches)).item()
+            self._update()
+        self.step += 1
+        return loss
+
+    def validate(self) -> float | None:
+        """The mean loss of the validation windows; nothing without validation text."""
+        if self.val_loader is None:
+            return None
+        self.model.eval()
+        losses = [self._evaluate(x, y).item() for x, y in self.val_loader]
+        return sum(losses) / len(losses)
+
+    @property
+    def tokens_per_step(self) -> int:
+        s = self.settings
+        return s.batch * s.context * s.grad_accum
+
+    def flops_per_token(self) -> float:
+        """Products and sums of forward and backward: 6 a weight of a matrix, and attention's, of which a causal model
+        needs half."""
+        s = self.settings
+        weights = self.model.num_parameters() - s.context * s.n_embd  # positions are added, not multiplied
+        return 6.0 * weights + 6.0 * s.n_layer * s.n_embd * s.context
+
+    def state(self) -> dict:
+        return {
+            "kind": "gpt",
+            "step": self.step,
+            "seconds": self.seconds,
+            "settings": vars(self.settings),
+            "config": self.model.config,
+            "schedule": vars(self.schedule),
+            "loader": self.loader.state_dict(),
+            "text": self.text,
+            "generator": sorus.get_rng_state(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load(self, state: dict) -> None:
+        if state["text"] != self.text:
+            raise ValueError(f"the training text is not that of the checkpoint: it had {state['text']['tokens']} tokens "
+                             f"(hash {state['text']['hash']}), now there are {self.text['tokens']} "
+                             f"({self.text['hash']}); give the same --data")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.loader.load_state_dict(state["loader"])
+        self._batches = self._endless()
+        sorus.set_rng_state(state["generator"])
+        self.schedule = Schedule(**state["schedule"])
+        self.step, self.seconds = state["step"], state["seconds"]

@@ -1,0 +1,198 @@
+"""sorus train gpt: what it prints and writes, kills and resumes, mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sorus
+from sorus.cli.report import Csv
+from sorus.cli.training import Schedule
+
+SMALL = ["--layers", "1", "--heads", "2", "--width", "16", "--context", "16", "--batch", "4", "--vocab", "300",
+         "--warmup", "5", "--val-every", "10"]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with some text in it, where commands run."""
+    text = tmp_path / "text"
+    text.mkdir()
+    for i in range(8):
+        (text / f"{i}.txt").write_text("".join(f"line {j} of {i}: {j * j % (i + 7)} is a number\n" for j in range(80)))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SORUS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    return tmp_path
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "sorus.cli", *arguments]
+
+
+def train(*arguments: str, fails: bool = False) -> subprocess.CompletedProcess:
+    done = subprocess.run(command("train", "gpt", *arguments), capture_output=True, text=True)
+    assert (done.returncode != 0) == fails, f"{done.stdout}\n{done.stderr}"
+    return done
+
+
+def lines(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def losses(run: Path) -> list[tuple]:
+    """What of the CSV does not depend on the clock."""
+    return [tuple(line.split(",")[:4]) for line in (run / "loss.csv").read_text().splitlines()[1:]]
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    state = sorus.load(max((run / "checkpoints").iterdir()))
+    return {name: t.numpy().tobytes() for name, t in state["model"].items()}
+
+
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+def test_a_killed_run_goes_on_with_the_same_numbers(folder: Path, mode: str) -> None:
+    options = [*SMALL, "--data", "text", "--mode", mode, "--steps", "40", "--dropout", "0.1", "--json"]
+    whole = lines(train(*options, "--out", "a").stdout)
+    assert [entry["step"] for entry in whole] == [*range(1, 41), 40]
+    assert [entry["step"] for entry in whole[:-1] if "val_loss" in entry] == [10, 20, 30, 40]
+    assert all(entry["tokens_per_s"] > 0 for entry in whole)
+    assert whole[39]["loss"] < whole[0]["loss"]
+
+    with subprocess.Popen(command("train", "gpt", *options, "--out", "b", "--checkpoint-every", "6"),
+                          stdout=subprocess.PIPE, text=True) as process:  # fmt: skip
+        for line in process.stdout:
+            if json.loads(line)["step"] == 20:
+                process.send_signal(signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL
+    resumed = lines(train("--resume", "b", "--json").stdout)
+    assert 1 < resumed[0]["step"] <= 25 and resumed[-1]["step"] == 40
+
+    assert losses(Path("b")) == losses(Path("a"))
+    assert weights(Path("b")) == weights(Path("a"))
+    by_step = {entry["step"]: entry["loss"] for entry in whole}
+    assert all(by_step[entry["step"]] == entry["loss"] for entry in resumed)
+
+
+def test_accumulated_batches_are_one_step(folder: Path) -> None:
+    common = [*SMALL, "--data", "text", "--mode", "eager", "--steps", "6", "--json"]
+    one = lines(train(*common, "--batch", "8", "--out", "a").stdout)
+    two = lines(train(*common, "--batch", "4", "--grad-accum", "2", "--out", "b").stdout)
+    assert [e["loss"] for e in two[:6]] == pytest.approx([e["loss"] for e in one[:6]], abs=1e-4)
+
+
+def test_ctrl_c_saves_and_ends_the_run(folder: Path) -> None:
+    with subprocess.Popen(command("train", "gpt", *SMALL, "--data", "text", "--minutes", "5", "--json", "--mode", "eager",
+                                  "--out", "a"), stdout=subprocess.PIPE, text=True) as process:  # fmt: skip
+        output = []
+        for line in process.stdout:
+            output.append(json.loads(line))
+            if len(output) == 7:
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
+    last = output[-1]
+    assert not last["finished"] and last["step"] >= 7
+    assert sorus.load(last["checkpoint"])["step"] == last["step"]
+    for name in ("loss.csv", "loss.png", "tokenizer.json", "run.json", "model/model.safetensors"):
+        assert (Path("a") / name).stat().st_size > 0
+
+
+def test_what_people_see(folder: Path) -> None:
+    text = train(*SMALL, "--data", "text", "--steps", "20", "--mode", "eager", "--dtype", "bfloat16").stdout
+    for part in ("out/gpt-nano-1", "tokens/s", "validation", "1 layers", "bfloat16, eager",
+                 "GFLOP/s", "a sample", "loss.png", "sorus generate"):  # fmt: skip
+        assert part in text
+    done = subprocess.run(command("generate", "--prompt", "line 1", "--tokens", "20", "--seed", "3"),
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("line 1")
+    again = [json.loads(subprocess.run(command("generate", where, "--prompt", "line 1", "--tokens", "20", "--seed", "3",
+                                               "--json"), capture_output=True, text=True).stdout)
+             for where in ("out/gpt-nano-1", "out/gpt-nano-1/checkpoints", "out/gpt-nano-1/model")]  # fmt: skip
+    assert {a["text"] for a in again} == {done.stdout.removesuffix("\n")}
+    train(*SMALL, "--data", "text", "--steps", "1", "--mode", "eager")
+    assert Path("out/gpt-nano-2").is_dir()
+
+
+def test_mistakes(folder: Path) -> None:
+    def error(*arguments: str) -> str:
+        return train(*arguments, fails=True).stderr
+
+    assert "no such file or folder" in error("--resume", "nothing")
+    assert "no run below out/" in error("--resume")
+    assert "not both" in error("--steps", "3", "--minutes", "1")
+    assert "not a multiple of --heads 3" in error("--heads", "3")
+    assert "none.txt: no such file or folder" in error("--data", "none.txt")
+    assert "too few for" in error(*SMALL[:-4], "--data", "text", "--batch", "100000", "--steps", "1")
+    assert "less than 1" in error("--steps", "0")
+
+    train(*SMALL, "--data", "text", "--steps", "4", "--mode", "eager", "--out", "a", "--json")
+    assert "there is a run already" in error(*SMALL, "--data", "text", "--out", "a")
+    assert "--layers is 2, but the checkpoint was trained with 1" in error("--resume", "a", "--layers", "2")
+    (folder / "text" / "new.txt").write_text("more text " * 50)
+    assert "the training text is not that of the checkpoint" in error("--resume", "a", "--steps", "8")
+    sorus.save({"kind": "other"}, "x.safetensors")
+    assert "not a checkpoint of" in error("--resume", "x.safetensors")
+    newest = max(Path("a/checkpoints").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-3])
+    assert "passed over" in error("--resume", "a")
+    (folder / "text" / "new.txt").unlink()
+    assert "the loss became" in error(*SMALL, "--data", "text", "--steps", "30", "--lr", "1e30", "--mode", "eager",
+                                      "--warmup", "0")  # fmt: skip
+
+
+def test_a_full_disk_ends_a_run_and_keeps_its_checkpoint(folder: Path) -> None:
+    limited = ("import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+               "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY));"
+               "from sorus.cli import main; sys.exit(main(sys.argv[1:]))")  # fmt: skip
+    train(*SMALL, "--data", "text", "--steps", "4", "--mode", "eager", "--out", "a", "--json")
+    kept = {p.name: p.read_bytes() for p in Path("a/checkpoints").iterdir()}
+    done = subprocess.run([sys.executable, "-c", limited, "30000", "train", "gpt", "--resume", "a", "--steps", "8"],
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 1
+    assert "cannot write" in done.stderr and "step-000000008" in done.stderr
+    assert {p.name: p.read_bytes() for p in Path("a/checkpoints").iterdir()} == kept
+
+
+def test_schedule() -> None:
+    s = Schedule(peak=1.0, warmup=10)
+    assert s.lr(0) == pytest.approx(0.1) and s.lr(500) == 1.0
+    s.end_at(100)
+    assert s.lr(69) == 1.0 and s.lr(99) < 0.1 and s.lr(10**6) == pytest.approx(0.05)
+    t = Schedule(peak=1.0, warmup=10)
+    t.end_after(step=60, spent=69.0, limit=100.0)
+    assert t.total == 0
+    t.end_after(step=70, spent=70.0, limit=100.0)
+    assert (t.decay_from, t.total) == (70, 100)
+    t.end_after(step=90, spent=95.0, limit=100.0)
+    assert t.total == 100  # decided once
+
+
+def test_csv_drops_what_a_checkpoint_does_not_have(tmp_path: Path) -> None:
+    csv = Csv(tmp_path / "x.csv", 0)
+    for step in range(1, 5):
+        csv.add(step, 1.5, 2.5 if step == 2 else None, 0.1, 100.0, 1.0)
+    csv.close()
+    with (tmp_path / "x.csv").open("a") as f:
+        f.write("5,1.5,")  # torn by a kill
+    csv = Csv(tmp_path / "x.csv", 3)
+    assert [row["step"] for row in csv.rows()] == [1, 2, 3]
+    assert csv.rows()[1]["val_loss"] == 2.5
+    Csv(tmp_path / "x.csv", 0).close()
+    assert (tmp_path / "x.csv").read_text().count("\n") == 1
+
+
+def test_help_and_info() -> None:
+    for arguments in (["--help"], ["train", "gpt", "--help"], ["generate", "--help"], ["info", "--help"]):
+        done = subprocess.run(command(*arguments), capture_output=True, text=True)
+        assert done.returncode == 0
+        assert len(arguments) == 1 or "examples:" in done.stdout
+    done = subprocess.run(command("info", "--json"), capture_output=True, text=True)
+    found = json.loads(done.stdout)
+    assert found["threads"] >= 1 and found["gemm_float32_gflops"] > 0 and found["memory_gb_per_s"] > 0
+    assert os.path.basename(found["cache"])
