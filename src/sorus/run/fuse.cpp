@@ -91,6 +91,11 @@ struct Role {
   Reduction reduction = Reduction::none;
   int64_t columns = 0;                ///< reduce: of a row; 0 if all is reduced to one element
   bool over_rows = false;             ///< reduce: the leading dimensions are reduced
+  std::shared_ptr<const ScalarFunction> after;  ///< reduce: of the arguments and the result, for each row
+  /// With index notation: the input behind each argument of the body, and for each of its dimensions the dimension of
+  /// `points` it runs along (-1: it has one element).
+  std::vector<int> slots;
+  std::vector<std::vector<int>> dims;
 };
 
 std::optional<Scalar> constant_of(const Value& v) {
@@ -101,6 +106,108 @@ std::optional<Scalar> constant_of(const Value& v) {
   if (e->kind != ScalarNode::Kind::parameter) return std::nullopt;
   const Attr& a = n.attrs[static_cast<size_t>(n.op->signature.attr_index(n.op->each->params[static_cast<size_t>(e->index)]))];
   return a.is_scalar() ? std::optional(a.scalar()) : std::nullopt;
+}
+
+// An operator with index notation whose loops are as good as a kernel: reductions, and products that use every element of
+// their largest operand once (a matrix times a vector, outer products), which memory bounds.
+Role index_role(const Node& node) {
+  constexpr int64_t kFewPoints = 1024;
+  auto types = node.input_types();
+  for (const TensorType* t : types)
+    if (t && numel(t->shape) == 0) return {};
+  LoopNest nest = bind_index(TypeCall{*node.op, types, node.attrs});
+  if (!nest.is_gather() || nest.inputs.empty()) return {};
+  std::vector<int> kept, reduced;  // axes of more than one point
+  int64_t points = 1, largest = numel(node.outputs[0].shape);
+  for (size_t a = 0; a < nest.axes.size(); ++a) {
+    points *= nest.axes[a].extent;
+    if (nest.axes[a].extent != 1 && nest.is_reduced(static_cast<int>(a))) reduced.push_back(static_cast<int>(a));
+  }
+  for (const AffineIndex& d : nest.output.dims) {
+    int axis = d.plain_axis();
+    if (d.size == 1) continue;
+    if (axis < 0 || nest.axes[static_cast<size_t>(axis)].extent != d.size) return {};
+    kept.push_back(axis);
+  }
+  Role r;
+  std::vector<const TensorType*> used;
+  for (const LoopOperand& in : nest.inputs) {
+    if (in.only_index || in.slot < 0) return {};
+    const TensorType* t = types[static_cast<size_t>(in.slot)];
+    for (const AffineIndex& d : in.dims) {
+      int axis = d.plain_axis();
+      if (d.size != 1 && (axis < 0 || nest.axes[static_cast<size_t>(axis)].extent != d.size)) return {};
+      if (d.size == 1 && (d.data >= 0 || d.guarded)) return {};
+    }
+    largest = std::max(largest, numel(t->shape));
+    used.push_back(t);
+  }
+  if (points > largest && points > kFewPoints) return {};
+  r.compute = compute_type(is_differentiable(node.outputs[0].dtype) ? node.outputs[0].dtype : used[0]->dtype);
+  for (const TensorType* t : used)
+    if (is_complex(t->dtype)) return {};
+  if (is_complex(r.compute) || !printable(nest.body, r.compute)) return {};
+  for (const auto* body : {&nest.body, nest.initial ? &*nest.initial : nullptr})
+    for (size_t p = 0; body && p < body->params.size(); ++p)
+      if (depends_on_parameter(body->results[0], static_cast<int>(p))) return {};
+
+  // Which of the two orders walks the largest operand along its memory?
+  auto order = [&](bool rows_reduced) {
+    std::vector<int> axes = rows_reduced ? reduced : kept;
+    const std::vector<int>& last = rows_reduced ? kept : reduced;
+    axes.insert(axes.end(), last.begin(), last.end());
+    return axes;
+  };
+  auto strides_over = [&](const std::vector<int>& axes, const LoopOperand& in, const Shape& strides) {
+    Shape out(axes.size(), 0);
+    for (size_t d = 0; d < in.dims.size(); ++d)
+      for (size_t a = 0; a < axes.size(); ++a)
+        if (in.dims[d].size != 1 && in.dims[d].plain_axis() == axes[a]) out[a] += strides[d];
+    return out;
+  };
+  std::vector<int> axes = order(false);
+  if (!reduced.empty() && !kept.empty()) {
+    size_t big = 0;
+    for (size_t i = 0; i < used.size(); ++i)
+      if (numel(used[i]->shape) > numel(used[big]->shape)) big = i;
+    Shape contiguous = contiguous_strides(used[big]->shape);
+    auto inner = [&](const std::vector<int>& a) { return strides_over(a, nest.inputs[big], contiguous).back(); };
+    bool leading = inner(axes) != 1 && inner(order(true)) == 1;
+    if (leading && nest.initial) return {};
+    r.over_rows = leading;
+    if (leading) axes = order(true);
+  }
+  for (int a : axes) r.points.push_back(nest.axes[static_cast<size_t>(a)].extent);
+  for (const LoopOperand& in : nest.inputs) {
+    r.slots.push_back(in.slot);
+    std::vector<int> dims;
+    for (const AffineIndex& d : in.dims) {
+      int at = -1;
+      for (size_t a = 0; a < axes.size(); ++a)
+        if (d.size != 1 && d.plain_axis() == axes[a]) at = static_cast<int>(a);
+      dims.push_back(at);
+    }
+    r.dims.push_back(std::move(dims));
+  }
+  if (reduced.empty()) {
+    r.kind = Role::Kind::each;
+    if (nest.initial) nest.body.results[0] = call("add", {nest.initial->results[0], nest.body.results[0]});
+  } else {
+    r.kind = Role::Kind::reduce;
+    r.reduction = nest.reduction;
+    int64_t results = numel(node.outputs[0].shape);
+    r.columns = results == 1 ? 0 : r.over_rows ? results : points / results;
+    if (nest.initial) {
+      if (results == 1) return {};
+      // sum + initial, for each row: the sum is one argument more.
+      ScalarFunction whole = nest.body;
+      whole.args.push_back("sum");
+      whole.results = {call("add", {nest.initial->results[0], argument(static_cast<int>(nest.body.args.size()))})};
+      r.after = std::make_shared<const ScalarFunction>(std::move(whole));
+    }
+  }
+  r.body = std::make_shared<const ScalarFunction>(std::move(nest.body));
+  return r;
 }
 
 Role role_of(const Node& node) {
@@ -121,33 +228,7 @@ Role role_of(const Node& node) {
     r.points = node.outputs[0].shape;
     return r;
   }
-  if (!op.index || node.inputs.size() != 1 || numel(node.inputs[0].type().shape) == 0) return r;
-  auto types = node.input_types();
-  LoopNest nest = bind_index(TypeCall{op, types, node.attrs});
-  if (nest.reduction == Reduction::none || nest.inputs.size() != 1 || nest.initial || !nest.is_gather()) return r;
-  const Shape& shape = types[0]->shape;
-  std::vector<bool> reduced;
-  for (size_t d = 0; d < nest.inputs[0].dims.size(); ++d) {
-    int axis = nest.inputs[0].dims[d].plain_axis();
-    if (axis < 0 || nest.axes[static_cast<size_t>(axis)].extent != shape[d]) return r;
-    if (shape[d] != 1) reduced.push_back(nest.is_reduced(axis));
-  }
-  auto changes = std::adjacent_find(reduced.begin(), reduced.end(), std::not_equal_to<>());
-  if (changes != reduced.end() && std::adjacent_find(changes + 1, reduced.end(), std::not_equal_to<>()) != reduced.end())
-    return r;  // neither leading nor trailing dimensions
-  DType compute = compute_type(is_differentiable(node.outputs[0].dtype) ? node.outputs[0].dtype : types[0]->dtype);
-  if (is_complex(compute) || is_complex(types[0]->dtype) || !printable(nest.body, compute)) return r;
-  r.kind = Role::Kind::reduce;
-  r.compute = compute;
-  r.points = shape;
-  r.reduction = nest.reduction;
-  int64_t kept = numel(node.outputs[0].shape);
-  r.over_rows = !reduced.empty() && reduced.front();
-  r.columns = kept == 1 ? 0 : r.over_rows ? kept : numel(shape) / kept;
-  if (std::none_of(reduced.begin(), reduced.end(), [](bool b) { return b; })) return Role{};
-  for (size_t p = 0; p < nest.body.params.size(); ++p)
-    if (depends_on_parameter(nest.body.results[0], static_cast<int>(p))) return Role{};
-  r.body = std::make_shared<const ScalarFunction>(std::move(nest.body));
+  if (op.index) return index_role(node);
   return r;
 }
 
@@ -217,8 +298,30 @@ class Fuser {
     }
     std::vector<Operand> operands;
     for (const Value& v : node.inputs) operands.push_back(v ? *resolve_memory(v) : Operand{});
+    Role role = role_of(node);
+    if (role.kind != Role::Kind::none && !role.slots.empty()) {
+      std::vector<Operand> arguments = over_points(operands, role);
+      bool possible = std::all_of(arguments.begin(), arguments.end(), [&](const Operand& o) {
+        return constant_of(o.source) || access_rows(o.view, role.points, std::max<int64_t>(role.columns, 1));
+      });
+      if (possible) operands = std::move(arguments);
+      else role = Role();
+    }
     operands_[&node] = std::move(operands);
-    assign(node, role_of(node));
+    assign(node, std::move(role));
+  }
+
+  // The operands as arguments of the body, each with the strides it has over the points.
+  static std::vector<Operand> over_points(const std::vector<Operand>& operands, const Role& role) {
+    std::vector<Operand> out;
+    for (size_t i = 0; i < role.slots.size(); ++i) {
+      const Operand& o = operands[static_cast<size_t>(role.slots[i])];
+      Geometry g{role.points, Shape(role.points.size(), 0), o.view.offset};
+      for (size_t d = 0; d < role.dims[i].size(); ++d)
+        if (role.dims[i][d] >= 0) g.strides[static_cast<size_t>(role.dims[i][d])] += o.view.strides[d];
+      out.push_back({o.source, std::move(g)});
+    }
+    return out;
   }
 
   void assign(const Node& node, Role role) {
@@ -510,6 +613,17 @@ class Fuser {
         v.reduction = role.reduction;
         v.type = m->outputs[r].dtype;
         Value value{const_cast<Node*>(m), static_cast<int>(r)};
+        if (role.after) {
+          FusedValue sum = v;
+          FusedInput given;
+          given.index = static_cast<int>(loop.values.size());
+          sum.type = v.compute;
+          loop.values.push_back(std::move(sum));
+          v.body = role.after;
+          v.reduction = Reduction::none;
+          for (FusedInput& in : v.inputs) in.access.inner = 0;
+          v.inputs.push_back(std::move(given));
+        }
         bool own = unit_of_.at(m) == u;  // not one that another loop makes as well
         if (own && used_.contains(value)) v.output = buffer_of(value, true);
         values[value] = static_cast<int>(loop.values.size());
