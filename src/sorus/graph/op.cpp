@@ -138,6 +138,22 @@ OpBuilder& OpBuilder::kernel(Kernel k, bool takes_strides) {
   def_.kernel_takes_strides = takes_strides;
   return *this;
 }
+OpBuilder& OpBuilder::writes_strided() {
+  def_.kernel_writes_strides = true;
+  return *this;
+}
+OpBuilder& OpBuilder::memory_order(std::vector<std::vector<int>> order) {
+  def_.memory_order = std::move(order);
+  return *this;
+}
+OpBuilder& OpBuilder::inset(InsetRule rule) {
+  def_.inset = std::move(rule);
+  return *this;
+}
+OpBuilder& OpBuilder::joins(JoinRule rule) {
+  def_.joins = std::move(rule);
+  return *this;
+}
 OpBuilder& OpBuilder::types(TypesRule rule) {
   def_.types = std::move(rule);
   return *this;
@@ -174,6 +190,18 @@ OpBuilder& OpBuilder::value_shaped() {
 OpBuilder& OpBuilder::doc(std::string_view text) {
   def_.doc = text;
   return *this;
+}
+
+Shape result_strides(const OpDef& op, size_t index, const Shape& shape) {
+  if (index >= op.memory_order.size() || op.memory_order[index].size() != shape.size()) return contiguous_strides(shape);
+  Shape strides(shape.size(), 1);
+  int64_t step = 1;
+  for (size_t i = shape.size(); i-- > 0;) {
+    auto d = static_cast<size_t>(op.memory_order[index][i]);
+    strides[d] = step;
+    step *= std::max<int64_t>(shape[d], 1);
+  }
+  return strides;
 }
 
 }  // namespace sorus

@@ -15,6 +15,7 @@
 //   expand    a composite that never appears in graphs: convenience such as chunk or einsum
 //   kernel    hand work, where it pays or where a body cannot say it (sort, random permutation)
 //   types, gradient, axes, cost   what cannot be derived
+//   inset, joins, memory_order, writes_strided   how results lie in memory, so that graphs need no copies between them
 //
 // Everything in Sorus that works on operators reads these facets. Nobody keeps a second table.
 #pragma once
@@ -83,6 +84,14 @@ using GradientRule = std::function<TensorList(const GradCall&)>;
 /// Floating-point operations of one call.
 using CostRule = std::function<double(const TypeCall&, std::span<const TensorType> outputs)>;
 
+/// A result that is zero but for a box, which is the first input: all of its dimensions but one are the result's.
+struct Inset {
+  int64_t dim = 0, start = 0;
+};
+using InsetRule = std::function<std::optional<Inset>(const TypeCall&)>;
+/// The dimension along which the result is the inputs side by side.
+using JoinRule = std::function<int64_t(const TypeCall&)>;
+
 /// What autocast does with the inputs of an operator.
 enum class Autocast : uint8_t { none, lower, full };
 
@@ -97,6 +106,12 @@ struct OpDef {
   Kernel kernel;
   /// Whether the kernel accepts inputs that are not contiguous.
   bool kernel_takes_strides = false;
+  /// Whether the kernel writes results that are not contiguous, as long as the last dimension is.
+  bool kernel_writes_strides = false;
+  InsetRule inset;
+  JoinRule joins;
+  /// For each result, its dimensions from outermost to innermost in memory; empty: in order.
+  std::vector<std::vector<int>> memory_order;
   TypesRule types;
   GradientRule gradient;
   std::vector<std::string> gradient_saves;  ///< parameters and outputs whose values the rule reads
@@ -125,6 +140,10 @@ class OpBuilder {
   OpBuilder& body(BodyRule rule);
   OpBuilder& expand(BodyRule rule);
   OpBuilder& kernel(Kernel k, bool takes_strides = false);
+  OpBuilder& writes_strided();
+  OpBuilder& memory_order(std::vector<std::vector<int>> order);
+  OpBuilder& inset(InsetRule rule);
+  OpBuilder& joins(JoinRule rule);
   OpBuilder& types(TypesRule rule);
   /// `saves`: names of parameters and outputs whose values the rule reads, separated by spaces.
   OpBuilder& gradient(GradientRule rule, std::string_view saves = "");
@@ -159,6 +178,8 @@ const TypesRule& index_types_rule();
 
 /// Result types of a call: the operator's rule, or what its body or index notation implies. Checks the inputs.
 std::vector<TensorType> infer_types(const TypeCall& call);
+/// Strides of result `index` in memory order.
+Shape result_strides(const OpDef& op, size_t index, const Shape& shape);
 /// The type in which the inputs of an `each` operator meet.
 DType promoted_type(const TypeCall& call);
 

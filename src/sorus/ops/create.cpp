@@ -143,6 +143,9 @@ const bool copies = [] {
             }
           },
           true)
+      .joins([](const TypeCall& c) {
+        return wrap_dim(c.attr(0).to_int(), static_cast<int64_t>(c.input(0).shape.size()), "cat");
+      })
       .gradient([](const GradCall& c) -> TensorList {
         int64_t d = wrap_dim(c.attrs[0].to_int(), c.grad().dim(), "cat"), at = 0;
         TensorList out;
@@ -177,6 +180,10 @@ const bool copies = [] {
             copy_elements(out[0].with_geometry(g), c.input(0));
           },
           true)
+      .inset([](const TypeCall& c) -> std::optional<Inset> {
+        if (c.attr(3).to_int() != 1) return std::nullopt;
+        return Inset{c.attr(1).to_int(), c.attr(2).to_int()};
+      })
       .gradient([](const GradCall& c) -> TensorList {
         int64_t d = c.attrs[1].to_int(), start = c.attrs[2].to_int(), step = c.attrs[3].to_int();
         return {slice(c.grad(), d, start, start + (c.input(0).sizes()[d] - 1) * step + 1, step)};

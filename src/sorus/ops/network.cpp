@@ -298,6 +298,9 @@ const bool attention = [] {
             kernels::attention_forward(a);
           },
           true)
+      // By tokens, so that heads side by side are rows of the projection that follows.
+      .memory_order({{0, 2, 1, 3}})
+      .writes_strided()
       .gradient(
           [](const GradCall& c) -> TensorList {
             auto g = flash_attention_backward(c.grad(), c.input(0), c.input(1), c.input(2), c.output(0), c.output(1),
@@ -330,6 +333,8 @@ const bool attention = [] {
             kernels::attention_backward(a, grads);
           },
           true)
+      .memory_order({{0, 2, 1, 3}, {0, 2, 1, 3}, {0, 2, 1, 3}})
+      .writes_strided()
       .not_differentiable();
   op("scaled_dot_product_attention(query, key, value, attn_mask: Tensor? = none, dropout_p: float = 0.0, "
      "is_causal: bool = false, *, scale: float? = none, enable_gqa: bool = false)")

@@ -44,7 +44,8 @@ struct Step {
   // A kernel call:
   const Node* node = nullptr;
   std::vector<int> operand_slots;  // -1: not given
-  std::vector<Geometry> views;
+  std::vector<Geometry> views, result_views;
+  bool nothing = false;            // its parts are in place
   TensorList inputs, outputs;      // ready-made where nothing changes from run to run
   bool fixed = false;
 };
@@ -73,6 +74,7 @@ void say_once(const std::string& why) {
 struct CompiledGraph::Impl {
   TracedGraph traced;
   Graph graph;
+  std::unique_ptr<Placement> placement;
   std::vector<Unit> units;
   std::vector<Slot> slots;
   std::unordered_map<Value, int> slot_of;
@@ -90,8 +92,9 @@ struct CompiledGraph::Impl {
   explicit Impl(TracedGraph t) : traced(std::move(t)) {
     auto start = std::chrono::steady_clock::now();
     Graph g = expand_composites(simplify_graph(traced.graph), [](const OpDef& op) { return static_cast<bool>(op.kernel); });
-    graph = simplify_graph(g);
-    units = fuse(graph);
+    graph = simplify_graph(join_insets(simplify_graph(g)));
+    placement = std::make_unique<Placement>(graph);
+    units = fuse(graph, *placement);
     reorder();
     build_code();
     if (code) {
@@ -148,8 +151,7 @@ struct CompiledGraph::Impl {
   }
 
   Operand resolved(const Value& v) const {
-    if (slot_of.contains(v) || !v.node->op || !v.node->op->is_view())
-      return {v, {v.type().shape, contiguous_strides(v.type().shape), 0}};
+    if (slot_of.contains(v) || !v.node->op || !v.node->op->is_view()) return placement->home(v);
     Operand in = resolved(v.node->inputs[0]);
     auto types = v.node->input_types();
     auto shown = v.node->op->view(TypeCall{*v.node->op, types, v.node->attrs}, in.view);
@@ -177,7 +179,7 @@ struct CompiledGraph::Impl {
     std::vector<int64_t> bytes;
     auto number = [&](const Value& v) {
       auto [it, fresh] = numbers.try_emplace(v, static_cast<int>(bytes.size()));
-      if (fresh) bytes.push_back(v.node->is_input() ? 0 : bytes_of(v.type()));
+      if (fresh) bytes.push_back(v.node->is_input() || !(placement->home(v).source == v) ? 0 : bytes_of(v.type()));
       return it->second;
     };
     std::vector<ScheduleUnit> plan(units.size());
@@ -226,13 +228,14 @@ struct CompiledGraph::Impl {
       const Unit& unit = units[u];
       int at = static_cast<int>(u);
       auto make = [&](const Value& v) {
-        made_by[v] = at;
+        if (!made_by.try_emplace(v, at).second) return;  // another part of it was there before
         slot_of[v] = static_cast<int>(slots.size());
         slots.push_back({Slot::Kind::arena, 0, 0, v.type()});
       };
       if (unit.node) {
+        if (placement->is_assembled(unit.node)) continue;
         for (size_t i = 0; i < unit.node->outputs.size(); ++i)
-          make({const_cast<Node*>(unit.node), static_cast<int>(i)});
+          make(placement->home({const_cast<Node*>(unit.node), static_cast<int>(i)}).source);
         for (const Operand& o : unit.operands)
           if (o.source) last_read[o.source] = at;
       } else {
@@ -350,10 +353,15 @@ struct CompiledGraph::Impl {
     for (size_t u = 0; u < units.size(); ++u) {
       const Unit& unit = units[u];
       Step s;
-      if (unit.node) {
+      if (unit.node && placement->is_assembled(unit.node)) {
+        s.nothing = true;
+      } else if (unit.node) {
         s.node = unit.node;
-        for (size_t i = 0; i < unit.node->outputs.size(); ++i)
-          s.slots.push_back(slot({const_cast<Node*>(unit.node), static_cast<int>(i)}));
+        for (size_t i = 0; i < unit.node->outputs.size(); ++i) {
+          Operand home = placement->home({const_cast<Node*>(unit.node), static_cast<int>(i)});
+          s.slots.push_back(slot(home.source));
+          s.result_views.push_back(home.view);
+        }
         for (const Operand& o : unit.operands) {
           s.operand_slots.push_back(o.source && slot_of.contains(o.source) ? slot(o.source) : -1);
           s.views.push_back(o.view);
@@ -450,10 +458,7 @@ struct CompiledGraph::Impl {
         s.inputs.emplace_back();
       }
     }
-    for (int i : s.slots) {
-      const TensorType& t = slots[static_cast<size_t>(i)].type;
-      s.outputs.push_back(tensor(i, {t.shape, contiguous_strides(t.shape), 0}, inputs, outputs));
-    }
+    for (size_t i = 0; i < s.slots.size(); ++i) s.outputs.push_back(tensor(s.slots[i], s.result_views[i], inputs, outputs));
   }
 
   static TensorList run_graph_node(const Node& node) {
@@ -491,6 +496,7 @@ struct CompiledGraph::Impl {
     }
     for (size_t at = 0; at < steps.size(); ++at) {
       Step& s = steps[at];
+      if (s.nothing) continue;
       ProfileSpan span(s.loop ? "loop" : "kernel", [&](ProfileEvent& e) { describe(units[at], e); });
       if (s.loop) {
         run_loop(s, packed, outputs);

@@ -88,8 +88,12 @@ class Eager final : public Interpreter {
       types[i] = call.inputs[i].type();
       pointers[i] = &types[i];
     }
-    for (const TensorType& t : infer_types(TypeCall{call.op, {pointers, n}, call.attrs}))
+    for (const TensorType& t : infer_types(TypeCall{call.op, {pointers, n}, call.attrs})) {
       out.push_back(Tensor::empty(t.shape, t.dtype));
+      if (call.op.memory_order.empty()) continue;
+      Tensor& last = out.back();
+      last = Tensor::from_storage(last.storage(), {t.shape, result_strides(call.op, out.size() - 1, t.shape), 0}, t.dtype);
+    }
   }
 
   static void describe(const Call& call, ProfileEvent& e) {

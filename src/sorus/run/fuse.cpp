@@ -244,7 +244,7 @@ struct Group {
 
 class Fuser {
  public:
-  explicit Fuser(const Graph& graph) : graph_(graph) {}
+  Fuser(const Graph& graph, const Placement& placement) : graph_(graph), placement_(placement) {}
 
   std::vector<Unit> run() {
     for (const auto& node : graph_.nodes()) place(*node);
@@ -270,8 +270,7 @@ class Fuser {
 
   // The value in memory behind `v`; views that cannot be expressed were made units when they were placed.
   std::optional<Operand> resolve_memory(const Value& v) const {
-    if (copied_.contains(v.node) || !v.node->op || !v.node->op->is_view())
-      return Operand{v, {v.type().shape, contiguous_strides(v.type().shape), 0}};
+    if (copied_.contains(v.node) || !v.node->op || !v.node->op->is_view()) return placement_.home(v);
     std::optional<Operand> in = resolve_memory(v.node->inputs[0]);
     auto types = v.node->input_types();
     auto shown = v.node->op->view(TypeCall{*v.node->op, types, v.node->attrs}, in->view);
@@ -297,6 +296,12 @@ class Fuser {
       return;
     }
     std::vector<Operand> operands;
+    if (placement_.is_assembled(&node)) {  // a kernel with nothing to do, which its readers depend on
+      for (const Value& v : placement_.parts(&node)) operands.push_back({v, {}});
+      operands_[&node] = std::move(operands);
+      assign(node, Role());
+      return;
+    }
     for (const Value& v : node.inputs) operands.push_back(v ? *resolve_memory(v) : Operand{});
     Role role = role_of(node);
     if (role.kind != Role::Kind::none && !role.slots.empty()) {
@@ -634,6 +639,7 @@ class Fuser {
   }
 
   const Graph& graph_;
+  const Placement& placement_;
   std::vector<Group> groups_;
   std::vector<const Node*> kernels_;
   std::unordered_map<const Node*, std::vector<Operand>> operands_;
@@ -647,6 +653,6 @@ class Fuser {
 
 }  // namespace
 
-std::vector<Unit> fuse(const Graph& graph) { return Fuser(graph).run(); }
+std::vector<Unit> fuse(const Graph& graph, const Placement& placement) { return Fuser(graph, placement).run(); }
 
 }  // namespace sorus

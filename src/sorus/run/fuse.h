@@ -6,15 +6,9 @@
 #pragma once
 
 #include "sorus/emit/fused_loop.h"
-#include "sorus/graph/graph.h"
+#include "sorus/run/placement.h"
 
 namespace sorus {
-
-/// A value in memory and the view of it that is read.
-struct Operand {
-  Value source;  ///< not a view
-  Geometry view;
-};
 
 struct Unit {
   const Node* node = nullptr;        ///< a kernel call; null for a loop
@@ -25,6 +19,6 @@ struct Unit {
   std::vector<bool> written;         ///< of a loop: whether the buffer is a result
 };
 
-std::vector<Unit> fuse(const Graph& graph);
+std::vector<Unit> fuse(const Graph& graph, const Placement& placement);
 
 }  // namespace sorus

@@ -1,5 +1,7 @@
 #include "sorus/run/passes.h"
 
+#include <algorithm>
+#include <optional>
 #include <unordered_set>
 
 #include "sorus/graph/scalar.h"
@@ -26,20 +28,26 @@ std::optional<Expr> constant_expression(const Attr& a) {
   }
 }
 
-// The input that an elementwise operator hands on unchanged (clone, a cast to the same type, a product with 1), or -1.
-// In a graph values never change, so a copy is as good as the original.
-int hands_on(const Node& node) {
-  if (!node.op || !node.op->each || node.outputs.size() != 1 || node.op->random) return -1;
+// What an elementwise node computes, its attributes put in; nothing if it is not one of one result.
+std::optional<Expr> computes(const Node& node) {
+  if (!node.op || !node.op->each || node.outputs.size() != 1 || node.op->random) return std::nullopt;
   const ScalarFunction& body = *node.op->each;
   std::vector<Expr> params;
   for (const std::string& name : body.params) {
     int at = node.op->signature.attr_index(name);
     std::optional<Expr> e = constant_expression(node.attrs[static_cast<size_t>(at)]);
-    if (!e) return -1;
+    if (!e) return std::nullopt;
     params.push_back(*e);
   }
-  Expr result = simplify(substitute(body.results[0], {}, params));
-  if (result->kind != ScalarNode::Kind::argument) return -1;
+  return simplify(substitute(body.results[0], {}, params));
+}
+
+// The input that an elementwise operator hands on unchanged (clone, a cast to the same type, a product with 1), or -1.
+// In a graph values never change, so a copy is as good as the original.
+int hands_on(const Node& node) {
+  std::optional<Expr> found = computes(node);
+  if (!found || (*found)->kind != ScalarNode::Kind::argument) return -1;
+  const Expr& result = *found;
   const Value& in = node.inputs[static_cast<size_t>(result->index)];
   if (!in || in.type().weak || in.type().dtype != node.outputs[0].dtype || in.type().shape != node.outputs[0].shape)
     return -1;
@@ -162,6 +170,85 @@ Graph simplify_graph(const Graph& graph) {
       made = out.add(*op, inputs, attrs, node->source);
     }
     seen.emplace(std::move(key), made);
+    for (size_t i = 0; i < node->outputs.size(); ++i) map[{node.get(), static_cast<int>(i)}] = {made, static_cast<int>(i)};
+  }
+  std::vector<Value> outputs;
+  for (const Value& v : graph.outputs()) outputs.push_back(map.at(v));
+  out.set_outputs(std::move(outputs));
+  return out;
+}
+
+namespace {
+
+// Appends the summands of `v`, as far as inner sums have no other reader.
+void summands(const Value& v, const std::unordered_map<const Node*, int>& readers, bool root, std::vector<Value>& out) {
+  const Node& n = *v.node;
+  std::optional<Expr> e = computes(n);
+  bool sum = e && (*e)->is_call("add") && n.inputs.size() == 2 && n.inputs[0] && n.inputs[1] &&
+             (*e)->inputs[0]->kind == ScalarNode::Kind::argument && (*e)->inputs[1]->kind == ScalarNode::Kind::argument &&
+             (*e)->inputs[0] != (*e)->inputs[1];
+  for (const Value& in : n.inputs)
+    sum = sum && in && in.type().shape == v.type().shape && in.type().dtype == v.type().dtype;
+  if (!sum || (!root && readers.at(&n) != 1)) {
+    out.push_back(v);
+    return;
+  }
+  for (const Value& in : n.inputs) summands(in, readers, false, out);
+}
+
+// The boxes in order and their dimension, if all summands have one and together they tile the result.
+std::optional<std::pair<int64_t, std::vector<Value>>> tiles(const std::vector<Value>& parts, const Shape& shape) {
+  std::vector<std::pair<int64_t, Value>> boxes;
+  int64_t dim = -1;
+  for (const Value& v : parts) {
+    if (!v.node->op || !v.node->op->inset) return std::nullopt;
+    auto types = v.node->input_types();
+    auto inset = v.node->op->inset(TypeCall{*v.node->op, types, v.node->attrs});
+    if (!inset || (dim >= 0 && inset->dim != dim)) return std::nullopt;
+    dim = inset->dim;
+    boxes.emplace_back(inset->start, v.node->inputs[0]);
+  }
+  std::stable_sort(boxes.begin(), boxes.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<Value> inside;
+  int64_t at = 0;
+  for (const auto& [start, v] : boxes) {
+    if (start != at) return std::nullopt;
+    at += v.type().shape[static_cast<size_t>(dim)];
+    inside.push_back(v);
+  }
+  if (dim < 0 || at != shape[static_cast<size_t>(dim)]) return std::nullopt;
+  return std::pair(dim, std::move(inside));
+}
+
+}  // namespace
+
+Graph join_insets(const Graph& graph) {
+  std::unordered_map<const Node*, int> readers;
+  for (const auto& node : graph.nodes())
+    for (const Value& v : node->inputs)
+      if (v) ++readers[v.node];
+  for (const Value& v : graph.outputs()) readers[v.node] += 2;
+  Graph out(graph.name());
+  std::unordered_map<Value, Value> map = copy_inputs(graph, out);
+  static const OpDef& cat = find_op("cat");
+  for (const auto& node : graph.nodes()) {
+    if (node->is_input()) continue;
+    Value v{node.get(), 0};
+    if (node->is_constant()) {
+      map[v] = out.add_constant(node->constant.scalar(), v.type().dtype, v.type().weak);
+      continue;
+    }
+    std::vector<Value> parts;
+    summands(v, readers, true, parts);
+    if (auto joined = tiles(parts, v.type().shape)) {
+      std::vector<Value> inside;
+      for (const Value& p : joined->second) inside.push_back(map.at(p));
+      map[v] = inside.size() == 1 ? inside[0] : Value{out.add(cat, std::move(inside), {Attr(joined->first)}, node->source), 0};
+      continue;
+    }
+    std::vector<Value> inputs;
+    for (const Value& in : node->inputs) inputs.push_back(in ? map.at(in) : Value{});
+    Node* made = out.add(*node->op, std::move(inputs), node->attrs, node->source);
     for (size_t i = 0; i < node->outputs.size(); ++i) map[{node.get(), static_cast<int>(i)}] = {made, static_cast<int>(i)};
   }
   std::vector<Value> outputs;

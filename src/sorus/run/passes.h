@@ -12,4 +12,7 @@ Graph expand_composites(const Graph& graph, const std::function<bool(const OpDef
 /// reshapes in a row, a cast to the same type).
 Graph simplify_graph(const Graph& graph);
 
+/// Sums of values that are zero but for boxes which tile the result (gradients of slices) become joins of the boxes.
+Graph join_insets(const Graph& graph);
+
 }  // namespace sorus

@@ -123,6 +123,42 @@ TEST(Compiled, TrainingStepOfAnMlp) {
   for (size_t i = 0; i < parameters.size(); ++i) expect_near(parameters[i].detach(), after[i], 1e-4);
 }
 
+// The gradients of q, k and v are written where the gradient of their common projection wants them.
+TEST(Compiled, GradientsOfSlicesAreJoinedInPlace) {
+  Tensor x = waves({2, 5, 3, 2, 4});
+  set_requires_grad(x, true);
+  Function f = [&](TensorSpan in) -> TensorList {
+    auto part = [&](int64_t i) { return transpose(select(in[0], 2, i), 1, 2); };
+    Tensor y = scaled_dot_product_attention(part(0), part(1), part(2), {}, 0.0, true);
+    return gradients(std::array{sum(square(y))}, std::array{in[0]});
+  };
+  TensorList eager = f(std::array{x});
+  Tracer tracer("f");
+  Tensor in = tracer.input(x.type());
+  set_requires_grad(in, true);
+  {
+    InterpreterScope scope(&tracer);
+    tracer.output(f(std::array{in})[0] * 2.0);
+  }
+  CompiledGraph compiled(tracer.finish());
+  expect_near(compiled.run(std::array{x})[0], eager[0] * 2.0, 1e-5);
+  EXPECT_NE(compiled.graph().to_string().find("cat("), std::string::npos);
+  EXPECT_EQ(compiled.graph().to_string().find("slice_backward"), std::string::npos);
+  EXPECT_EQ(compiled.report().kernels, 3) << "attention, its gradient, and the join with nothing to do";
+}
+
+TEST(Compiled, ProductsWithVectorsAreLoops) {
+  Tensor w = waves({6, 40}), b = waves({6}, 2), x = waves({1, 40}, 1), g = waves({1, 6}, 3);
+  Function f = [](TensorSpan in) -> TensorList {
+    return {relu(linear(in[2], in[0], in[1])), matmul(in[3], in[0]), in[0] - matmul(transpose(in[3], 0, 1), in[2]) * 0.5};
+  };
+  TensorList in{w, b, x, g}, eager = f(in);
+  CompiledGraph compiled(trace(f, in));
+  EXPECT_EQ(compiled.report().kernels, 0);
+  TensorList out = compiled.run(in);
+  for (size_t i = 0; i < out.size(); ++i) expect_near(out[i], eager[i], 1e-5);
+}
+
 TEST(MemoryPlan, ReusesWhatIsNotAliveTogether) {
   MemoryPlan p = plan_memory({{1000, 0, 1}, {1000, 1, 2}, {1000, 2, 3}, {500, 3, 4}});
   EXPECT_EQ(p.lower_bound, 2048);
