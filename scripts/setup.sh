@@ -4,7 +4,8 @@
 #
 #   scripts/setup.sh          to build, run and test
 #   scripts/setup.sh lint     the tools of `make lint` and `make format` as well
-#   scripts/setup.sh peers    the frameworks that `make bench` compares with, in an environment of their own
+#   scripts/setup.sh peers    the frameworks that `make bench` compares with, in an environment of their own; nothing if
+#                             SORUS_PEERS names one that is there already
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -94,6 +95,10 @@ case ${1:-build} in
     link_project .venv
     ;;
   peers)
+    if [ -n "${SORUS_PEERS:-}" ]; then
+      say "using the peers of SORUS_PEERS=$SORUS_PEERS"
+      exit 0
+    fi
     install_requirements .peers benchmarks/requirements.txt
     ;;
   *)
