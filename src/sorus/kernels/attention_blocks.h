@@ -1,5 +1,4 @@
-// Attention in blocks of rows of Q, built from the packed tiles of gemm. One task is a (batch, key/value head): its K
-// and V are packed once and stay in the second-level cache. Causal blocks to the right of the diagonal are skipped.
+// Attention in blocks on all threads, for f32, bf16 and f16; the blocks themselves are in attention_body.h.
 #pragma once
 
 #include "sorus/kernels/attention.h"

@@ -18,16 +18,25 @@ constexpr int kVectorBytes = 32, kVectors = 2;
 #define SORUS_GEMM_ARITHMETIC                                                                                                \
   inline __attribute__((always_inline)) vf fma_vector(vf x, vf y, vf z) { return (vf)_mm256_fmadd_ps((__m256)x, (__m256)y, (__m256)z); } \
   inline __attribute__((always_inline)) vd fma_vector(vd x, vd y, vd z) { return (vd)_mm256_fmadd_pd((__m256d)x, (__m256d)y, (__m256d)z); } \
+  inline __attribute__((always_inline)) vf fms_vector(vf x, vf y, vf z) { return (vf)_mm256_fmsub_ps((__m256)x, (__m256)y, (__m256)z); } \
+  inline __attribute__((always_inline)) vf max_vector(vf x, vf y) { return (vf)_mm256_max_ps((__m256)x, (__m256)y); }         \
+  inline __attribute__((always_inline)) vf round_vector(vf x) { return (vf)_mm256_round_ps((__m256)x, 8); }                  \
+  inline __attribute__((always_inline)) vf scale_vector(vf x, vf n) {                                                        \
+    vf y = (vf)((vi)x + (__builtin_convertvector(n, vi) << 23));                                                             \
+    return n < -126.0f ? vf{} : y;                                                                                           \
+  }                                                                                                                          \
   inline __attribute__((always_inline)) vf halves_to_floats(const uint16_t* p) {                                             \
     return (vf)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));                                        \
   }
 #include "sorus/kernels/gemm_body.h"
+#include "sorus/kernels/attention_tiles.h"
+#include "sorus/kernels/attention_body.h"
 #pragma GCC pop_options
 }  // namespace
 
 const GemmIsa* gemm_isa_avx2() {
   static const GemmIsa isa{"avx2", false, 6, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>,
-                           row_max, row_exp, row_score_gradient, row_store, row_dot};
+                           attention_scratch, attention_forward_task, attention_backward_task};
   return &isa;
 }
 }  // namespace sorus::kernels

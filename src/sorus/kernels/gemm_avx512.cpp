@@ -12,6 +12,7 @@ namespace {
 float half_to_float(float16 h) { return to_float(h); }
 uint16_t float_to_half(float x) { return f16_bits(x); }
 constexpr int kVectorBytes = 64, kVectors = 2;
+typedef uint16_t vh32 __attribute__((vector_size(64)));
 
 #define SORUS_GEMM_ROWS 12
 #define SORUS_GEMM_F16C 1
@@ -25,6 +26,14 @@ constexpr int kVectorBytes = 64, kVectors = 2;
   }                                                                                                                    \
   inline __attribute__((always_inline)) vf halves_to_floats(const uint16_t* p) {                                       \
     return (vf)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));                               \
+  }                                                                                                                    \
+  inline __attribute__((always_inline)) vf fms_vector(vf x, vf y, vf z) {                                              \
+    return (vf)_mm512_fmsub_ps((__m512)x, (__m512)y, (__m512)z);                                                       \
+  }                                                                                                                    \
+  inline __attribute__((always_inline)) vf max_vector(vf x, vf y) { return (vf)_mm512_max_ps((__m512)x, (__m512)y); }  \
+  inline __attribute__((always_inline)) vf round_vector(vf x) { return (vf)_mm512_roundscale_ps((__m512)x, 8); }       \
+  inline __attribute__((always_inline)) vf scale_vector(vf x, vf n) {                                                  \
+    return (vf)_mm512_scalef_ps((__m512)x, (__m512)n);                                                                 \
   }                                                                                                                    \
   /* 16 rows of 16 words, `have` of which exist, `from_row` bytes apart. */                                            \
   void transpose16(const uint32_t* from, int64_t from_row, int64_t have, uint32_t* to, int64_t to_row) {               \
@@ -59,6 +68,8 @@ namespace plain512 {
 #define SORUS_GEMM_BF16 0
 #define SORUS_GEMM_ARITHMETIC SORUS_GEMM_COMMON
 #include "sorus/kernels/gemm_body.h"
+#include "sorus/kernels/attention_tiles.h"
+#include "sorus/kernels/attention_body.h"
 #undef SORUS_GEMM_ARITHMETIC
 #undef SORUS_GEMM_BF16
 #pragma GCC pop_options
@@ -73,8 +84,15 @@ namespace bf16dot {
   inline __attribute__((always_inline)) vf dot_vector(vi x, vi y, vf z) {            \
     return (vf)_mm512_dpbf16_ps((__m512)z, (__m512bh)x, (__m512bh)y);                \
   }                                                                                  \
-  inline __attribute__((always_inline)) vh floats_to_bf16(vf x) { return (vh)_mm512_cvtneps_pbh((__m512)x); }
+  inline __attribute__((always_inline)) vh floats_to_bf16(vf x) { return (vh)_mm512_cvtneps_pbh((__m512)x); } \
+  inline __attribute__((always_inline)) vi pair_vector(vf low, vf high) {            \
+    const vh32 order = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23, \
+                        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31}; \
+    return (vi)_mm512_permutexvar_epi16((__m512i)order, (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low)); \
+  }
 #include "sorus/kernels/gemm_body.h"
+#include "sorus/kernels/attention_tiles.h"
+#include "sorus/kernels/attention_body.h"
 #undef SORUS_GEMM_ARITHMETIC
 #undef SORUS_GEMM_BF16
 #pragma GCC pop_options
@@ -84,13 +102,13 @@ namespace bf16dot {
 const GemmIsa* gemm_isa_avx512() {
   using namespace plain512;
   static const GemmIsa isa{"avx512", false, 12, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>,
-                           row_max, row_exp, row_score_gradient, row_store, row_dot};
+                           attention_scratch, attention_forward_task, attention_backward_task};
   return &isa;
 }
 const GemmIsa* gemm_isa_avx512_bf16() {
   using namespace bf16dot;
   static const GemmIsa isa{"avx512_bf16", true, 12, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>,
-                           row_max, row_exp, row_score_gradient, row_store, row_dot};
+                           attention_scratch, attention_forward_task, attention_backward_task};
   return &isa;
 }
 }  // namespace sorus::kernels

@@ -1,6 +1,8 @@
 // Included by gemm_avx512.cpp, gemm_avx2.cpp and gemm_portable.cpp inside an anonymous namespace and between
 // `#pragma GCC push_options` and `pop_options`. They define before:
-//   kVectorBytes, kRows, kVectors, fma(x, y, sum) for vf and vd, and, with SORUS_GEMM_BF16, dot(vi b, vi a, vf sum).
+//   kVectorBytes, SORUS_GEMM_ROWS, kVectors, fma_vector(x, y, sum) for vf and vd, for vf also fms_vector(x, y, minus),
+//   max_vector (y where either is NaN), round_vector and scale_vector(x, n) = x 2^n for whole n <= 126, and, with
+//   SORUS_GEMM_BF16, dot_vector(vi b, vi a, vf sum), floats_to_bf16 and pair_vector(low, high).
 // No standard templates here: an instantiation could be shared with code for older processors.
 
 typedef float vf __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
@@ -19,12 +21,14 @@ constexpr int kLanes = kVectorBytes / 4, kLanes64 = kVectorBytes / 8;
 SORUS_GEMM_ARITHMETIC
 
 struct F32 {
+  static constexpr int kGroup = 1;
   using S = float;
   using V = vf;
   using Sum = vf;
   static inline __attribute__((always_inline)) Sum step(V b, S a, Sum c) { return fma_vector(vf{} + a, b, c); }
 };
 struct F64 {
+  static constexpr int kGroup = 1;
   using S = double;
   using V = vd;
   using Sum = vd;
@@ -32,10 +36,12 @@ struct F64 {
 };
 #if SORUS_GEMM_BF16
 struct Dot {
+  static constexpr int kGroup = 2;
   using S = int32_t;
   using V = vi;
   using Sum = vf;
   static inline __attribute__((always_inline)) Sum step(V b, S a, Sum c) { return dot_vector(vi{} + a, b, c); }
+  static inline __attribute__((always_inline)) vi pair(vf low, vf high) { return pair_vector(low, high); }
 };
 #endif
 
@@ -565,47 +571,7 @@ void small(const S* a, int64_t a_row, int64_t a_col, const S* b, int64_t b_row, 
   }
 }
 
-// ---- Rows of attention scores; lengths are multiples of kLanes ----
-
-float row_max(const float* x, int64_t n) {
-  vf m = load<vf>(x);
-  for (int64_t j = kLanes; j < n; j += kLanes) {
-    vf v = load<vf>(x + j);
-    m = v > m ? v : m;
-  }
-  float top = m[0];
-  for (int j = 1; j < kLanes; ++j) top = m[j] > top ? m[j] : top;
-  return top;
-}
-
-/// x = exp(x * scale - shift), zero where that is tiny; returns the sum.
-float row_exp(float* x, int64_t n, float scale, float shift) {
-  vf sum{};
-  for (int64_t j = 0; j < n; j += kLanes) {
-    vf v = load<vf>(x + j) * scale - shift;
-    vf e = exp_vector(v);
-    e = v < -87.0f ? vf{} : e;
-    sum += e;
-    store<vf>(x + j, e);
-  }
-  return sum_lanes<float>(sum);
-}
-
-/// x = p * (x - delta) * scale, the gradient of scores.
-void row_score_gradient(const float* p, float* x, int64_t n, float delta, float scale) {
-  for (int64_t j = 0; j < n; j += kLanes) store<vf>(x + j, load<vf>(p + j) * (load<vf>(x + j) - delta) * scale);
-}
-
-/// f32 to `type` with a factor; reads whole vectors, writes n.
-void row_store(DType type, const float* x, int64_t n, float factor, void* to) {
-  float block[kLanes];
-  const int64_t size = type == DType::f32 ? 4 : 2;
-  for (int64_t j = 0; j < n; j += kLanes) {
-    store<vf>(block, load<vf>(x + j) * factor);
-    store_row(type, block, n - j < kLanes ? n - j : kLanes, kLanes, static_cast<char*>(to) + j * size);
-  }
-}
-
+/// Dot product of two rows of halves or f32.
 float row_dot(DType type, const void* x, const void* y, int64_t n) {
   float s = 0, a[kMaxPanel], b[kMaxPanel];
   const int64_t size = type == DType::f32 ? 4 : 2;

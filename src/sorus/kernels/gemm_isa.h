@@ -1,5 +1,5 @@
-// The inner loops of the own matrix products, compiled once for each instruction set from gemm_body.h and reached
-// through a table of functions.
+// The inner loops of the own matrix products and of attention, compiled once for each instruction set from gemm_body.h
+// and attention_body.h and reached through a table of functions.
 //
 // A step is what one multiply-add instruction consumes along k: one number, or a pair of bf16 for dot products. Packed
 // forms, for `mr` rows of A and a panel of `panel` columns of B:
@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "sorus/kernels/attention.h"
 #include "sorus/kernels/gemm.h"
 
 namespace sorus::kernels {
@@ -28,6 +29,11 @@ struct Finish {
   char* c;    ///< at the tile's first element
   char* aux;  ///< same, or null
   int64_t c_row;
+};
+
+/// Query heads that share one key/value head, and the queries of each, of one batch.
+struct AttentionTask {
+  int64_t batch, first_head, last_head, first_query, last_query;
 };
 
 struct GemmIsa {
@@ -55,12 +61,10 @@ struct GemmIsa {
   void (*small_f64)(const double* a, int64_t a_row, int64_t a_col, const double* b, int64_t b_row, int64_t b_col, int64_t m,
                     int64_t n, int64_t k, double* c, int64_t c_row, bool accumulate);
 
-  // Rows of attention scores, see gemm_body.h.
-  float (*row_max)(const float*, int64_t n);
-  float (*row_exp)(float*, int64_t n, float scale, float shift);
-  void (*row_score_gradient)(const float* p, float* x, int64_t n, float delta, float scale);
-  void (*row_store)(DType, const float*, int64_t n, float factor, void* to);
-  float (*row_dot)(DType, const void*, const void*, int64_t n);
+  /// Attention, see attention_body.h; `memory` has attention_scratch(args, backward) bytes and belongs to the thread.
+  int64_t (*attention_scratch)(const AttentionArgs&, bool backward);
+  void (*attention_forward)(const AttentionArgs&, const AttentionTask&, void* memory);
+  void (*attention_backward)(const AttentionArgs&, const AttentionGradArgs&, const AttentionTask&, void* memory);
 };
 
 const GemmIsa* gemm_isa_avx512();       ///< null if not compiled in
