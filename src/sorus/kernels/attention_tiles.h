@@ -99,7 +99,11 @@ constexpr int64_t words_of(int64_t numbers) {  ///< of a padded row
 template <class T>
 void copy_rows(DType type, const char* from, int64_t row_bytes, int64_t rows, int64_t cols, typename T::S* to) {
   const int64_t words = words_of<T>(cols);
+  constexpr int64_t kAhead = 24;
+  const int64_t bytes = cols * (type == DType::f32 ? 4 : 2);
   for (int64_t i = 0; i < rows; ++i, from += row_bytes, to += words) {
+    if (i + kAhead < rows)
+      for (int64_t p = 0; p < bytes; p += 64) __builtin_prefetch(from + kAhead * row_bytes + p);
     if constexpr (T::kGroup == 2) {
       __builtin_memcpy(to, from, static_cast<size_t>(cols) * 2);
       zero(reinterpret_cast<uint16_t*>(to) + cols, words * 2 - cols);
