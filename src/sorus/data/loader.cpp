@@ -119,6 +119,24 @@ class DataLoader::Workers {
   std::vector<std::thread> threads_;
 };
 
+void to_json(io::Json& json, const LoaderState& s) {
+  json = {{"epoch", s.epoch},
+          {"position", s.position},
+          {"seed", static_cast<int64_t>(s.seed)},
+          {"samples", s.samples},
+          {"batch_size", s.batch_size}};
+}
+
+void from_json(const io::Json& json, LoaderState& s) {
+  auto number = [&](const char* key) {
+    return io::member(
+               json, key, "a number", [](const io::Json& v) { return v.is_number_integer(); }, "state of a DataLoader")
+        .get<int64_t>();
+  };
+  s = {number("epoch"), number("position"), static_cast<uint64_t>(number("seed")), number("samples"),
+       number("batch_size")};
+}
+
 DataLoader::DataLoader(DatasetPtr dataset, LoaderOptions options)
     : dataset_(std::move(dataset)), options_(std::move(options)) {
   SORUS_CHECK(dataset_, ValueError, "DataLoader: no dataset");

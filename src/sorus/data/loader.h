@@ -16,6 +16,7 @@
 
 #include "sorus/data/dataset.h"
 #include "sorus/data/sampler.h"
+#include "sorus/io/json.h"
 
 namespace sorus::data {
 
@@ -41,6 +42,9 @@ struct LoaderState {
   int64_t samples = 0, batch_size = 0;  ///< To notice a state of another loader.
   bool operator==(const LoaderState&) const = default;
 };
+/// For checkpoints: `Json state = loader.state()`, and back by `state.get<LoaderState>()`, a FileError if it is none.
+void to_json(io::Json& json, const LoaderState& state);
+void from_json(const io::Json& json, LoaderState& state);
 
 class DataLoader {
  public:

@@ -41,6 +41,22 @@ bool is_left_behind(std::string_view name) {
 
 }  // namespace
 
+void Checkpoint::add(const std::string& part, const TensorMap& named) {
+  for (auto& [name, t] : named)
+    SORUS_CHECK(tensors.emplace(part + "." + name, t).second, ValueError, "checkpoint: {}.{} is there already", part,
+                name);
+}
+
+TensorMap Checkpoint::part(const std::string& name) const {
+  TensorMap found;
+  std::string prefix = name + ".";
+  for (auto& [full, t] : tensors)
+    if (full.starts_with(prefix)) found.emplace(full.substr(prefix.size()), t);
+  SORUS_CHECK(!found.empty(), FileError, "checkpoint: expected tensors of '{}', found none among {}", name,
+              tensors.size());
+  return found;
+}
+
 void save_checkpoint(const fs::path& path, const Checkpoint& checkpoint) {
   std::string state;
   try {

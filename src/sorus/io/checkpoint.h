@@ -1,12 +1,13 @@
 // Checkpoints: the state of a training run in one file, of which a kill at any moment never loses an older one.
 //
 //   io::CheckpointFolder folder("out/run/checkpoints", /*keep=*/3);
-//   folder.save(step, {tensors, {{"step", step}, {"loader", ...}}});   // step-000001200.safetensors, complete or
-//   absent
+//   io::Checkpoint c{.state = {{"step", step}, {"loader", loader.state()}}};
+//   c.add("model", model.state_dict());
+//   folder.save(step, c);                               // step-000001200.safetensors, complete or absent
 //
 //   if (auto path = folder.latest()) {
 //     io::Checkpoint c = io::load_checkpoint(*path);
-//     io::copy_tensors(c.tensors, parameters, path->string());         // or one error that says how they differ
+//     model.load_state_dict(c.part("model"));
 //   }
 //
 // A checkpoint is a safetensors file whose metadata holds the rest of the state as JSON: other programs read the
@@ -25,8 +26,13 @@
 namespace sorus::io {
 
 struct Checkpoint {
-  TensorMap tensors;
+  TensorMap tensors = {};
   Json state = Json::object();
+
+  /// Tensors under "<part>.<name>"; ValueError if there is one already.
+  void add(const std::string& part, const TensorMap& named);
+  /// The tensors that were added as this part, under their own names; FileError if there are none.
+  TensorMap part(const std::string& name) const;
 };
 
 /// Written atomically.
