@@ -8,7 +8,7 @@ SHELL = /bin/bash
 need = @test -e $(1) || { echo "make $@: not there yet: it needs $(1)" >&2; exit 1; }
 
 .DEFAULT_GOAL = help
-.PHONY: help setup build demo test bench docs format lint clean
+.PHONY: help setup build demo test bench fuzz docs format lint clean
 
 help:  ## show this list
 	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "make %-8s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ bench:  ## measure against PyTorch and JAX, which are installed into an environm
 	@$(MAKE) --no-print-directory build
 	@scripts/setup.sh peers
 	@$(PYTHON_ENV)/python benchmarks/run.py $(ARGS)
+
+fuzz:  ## fuzz the readers of files with libFuzzer (ARGS: seconds for each, names of readers)
+	@scripts/setup.sh fuzz
+	@scripts/fuzz.sh $(ARGS)
 
 docs:  ## print the operator pages into docs/operators
 	$(call need,scripts/print_operator_pages.py)

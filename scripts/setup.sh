@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh          to build, run and test
 #   scripts/setup.sh lint     the tools of `make lint` and `make format` as well
+#   scripts/setup.sh fuzz     the compiler of `make fuzz`
 #   scripts/setup.sh peers    the frameworks that `make bench` compares with, in an environment of their own; nothing if
 #                             SORUS_PEERS names one that is there already
 set -euo pipefail
@@ -94,6 +95,9 @@ case ${1:-build} in
     install_requirements .venv scripts/requirements-lint.txt
     link_project .venv
     ;;
+  fuzz)
+    install_packages "${packages[@]}" clang-14 libomp-14-dev
+    ;;
   peers)
     if [ -n "${SORUS_PEERS:-}" ]; then
       say "using the peers of SORUS_PEERS=$SORUS_PEERS"
@@ -102,7 +106,7 @@ case ${1:-build} in
     install_requirements .peers benchmarks/requirements.txt
     ;;
   *)
-    say "unknown part: $1 (build, lint or peers)"
+    say "unknown part: $1 (build, lint, fuzz or peers)"
     exit 2
     ;;
 esac

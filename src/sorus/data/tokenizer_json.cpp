@@ -152,7 +152,8 @@ std::shared_ptr<BpeTokenizer> BpeTokenizer::load(const std::filesystem::path& pa
 
   std::vector<Merge> merges;
   for (const Json& merge : io::array_member(model, "merges", where)) {
-    auto [left, right] = read_merge(merge, where + ": merges");
+    std::pair<std::string, std::string> parts = read_merge(merge, where + ": merges");
+    const std::string &left = parts.first, &right = parts.second;
     auto id = [&](const std::string& token) {
       auto found = ids.find(token);
       SORUS_CHECK(found != ids.end(), FileError, "{}: merge {} of {} and {} needs {}, which is not in the vocabulary",

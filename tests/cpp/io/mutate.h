@@ -1,5 +1,5 @@
-// Mutational fuzzing that repeats: no coverage to guide it, but part of every test run. (tests/fuzz has the guided
-// kind.)
+// Mutational fuzzing that repeats: no coverage to guide it, but part of every test run. (`make fuzz` is the
+// guided kind.)
 #pragma once
 
 #include <gtest/gtest.h>
