@@ -86,7 +86,7 @@ struct Attention {
     const int64_t steps = (k.g.head_dim + T::kGroup - 1) / T::kGroup;
     each_part(k, part_product, keys, words, queries, steps, s);
     float factor = static_cast<float>(k.g.scale * 1.4426950408889634);
-    if (k.g.mask || factor < 0) {
+    if (k.g.mask || !(factor > 0)) {  // hidden scores are -inf, which only a positive factor keeps
       add_mask(k, factor, s);
       factor = 1;
     }
