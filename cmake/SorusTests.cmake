@@ -1,9 +1,9 @@
-# tests/cpp/**/*_test.cpp become one program; ctest runs each of its tests in a process of its own.
+# tests/cpp/**/*.cpp become one program; ctest runs each of its tests in a process of its own.
 find_package(GTest REQUIRED)
 find_package(rapidcheck REQUIRED)
 include(GoogleTest)
 
-file(GLOB_RECURSE test_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/cpp/*_test.cpp)
+file(GLOB_RECURSE test_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/cpp/*.cpp)
 if(test_sources)
   add_executable(sorus_tests ${test_sources})
   target_include_directories(sorus_tests PRIVATE ${PROJECT_SOURCE_DIR}/tests/cpp)

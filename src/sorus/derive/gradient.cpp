@@ -64,7 +64,9 @@ TensorList each_gradient(const GradCall& c) {
   for (size_t i = 0; i < c.inputs.size(); ++i) {
     if (!c.needs[i] || !c.inputs[i].defined() || !is_differentiable(c.inputs[i].dtype())) continue;
     const OpDef& g = find_op(fmt::format("{}:grad{}", c.op.name(), i));
-    TensorList in{c.grad()};
+    // abs and imag have real results: the gradient of their complex input is computed among complex numbers.
+    DType t = c.inputs[i].dtype();
+    TensorList in{is_complex(t) && !is_complex(c.grad().dtype()) ? to(c.grad(), complex_of(c.grad().dtype())) : c.grad()};
     for (int k : g.base_inputs) in.push_back(c.inputs[static_cast<size_t>(k)]);
     out[i] = call_one(g, in, c.attrs);
   }

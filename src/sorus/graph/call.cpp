@@ -28,6 +28,32 @@ TensorList casted(const OpDef& op, TensorSpan inputs, DType lower) {
   return out;
 }
 
+// Result types; a wrong input is an error here. A body does not look at all that its types rule does.
+std::vector<TensorType> check_types(const OpDef& op, TensorSpan inputs, const Attrs& attrs) {
+  std::vector<TensorType> types;
+  std::vector<const TensorType*> pointers;
+  types.reserve(inputs.size());
+  for (const Tensor& t : inputs) {
+    types.push_back(t.defined() ? t.type() : TensorType{});
+    pointers.push_back(t.defined() ? &types.back() : nullptr);
+  }
+  return infer_types(TypeCall{op, pointers, attrs});
+}
+
+// Whether writing `targets` as the results come would change an input before it is read: a scalar body may write the
+// very elements it reads, everything else needs memory of its own. (A graph has no memory, so nothing to protect.)
+bool writes_what_it_reads(const OpDef& op, TensorSpan inputs, size_t first, TensorSpan targets) {
+  if (is_tracing()) return false;
+  for (const Tensor& t : targets)
+    for (size_t i = first; i < inputs.size(); ++i) {
+      const Tensor& x = inputs[i];
+      if (!x.defined() || x.storage() != t.storage() || x.numel() == 0) continue;
+      bool same = x.dtype() == t.dtype() && x.geometry() == t.geometry();
+      if (!same || !op.each) return true;
+    }
+  return false;
+}
+
 }  // namespace
 
 TensorList call(const OpDef& op, TensorSpan inputs, const Attrs& attrs) {
@@ -36,10 +62,20 @@ TensorList call(const OpDef& op, TensorSpan inputs, const Attrs& attrs) {
     cast = casted(op, inputs, *autocast);
     inputs = cast;
   }
-  if (op.expand) return op.expand(Call{op, inputs, attrs});
+  if (op.expand && !(op.value_shaped && is_tracing())) return op.expand(Call{op, inputs, attrs});
   Interpreter& interpreter = current_interpreter();
   bool record = recording && op.differentiable && any_requires_grad(inputs);
-  if (op.body && !interpreter.takes_whole(op, inputs, attrs, record)) return op.body(Call{op, inputs, attrs});
+  if (op.body && !interpreter.takes_whole(op, inputs, attrs, record)) {
+    check_types(op, inputs, attrs);
+    if (!record || !op.gradient) return op.body(Call{op, inputs, attrs});
+    TensorList out;  // its gradient is not that of what it is made of
+    {
+      GradMode off(false);
+      out = op.body(Call{op, inputs, attrs});
+    }
+    if (tape.record) tape.record(op, inputs, attrs, out);
+    return out;
+  }
   TensorList out;
   interpreter.run(op, inputs, attrs, out);
   if (record && tape.record) tape.record(op, inputs, attrs, out);
@@ -57,17 +93,12 @@ void call_into(const OpDef& op, TensorSpan inputs, const Attrs& attrs, TensorSpa
   bool record = recording && op.differentiable &&
                 (any_requires_grad(inputs) || any_requires_grad(targets));
   // What can be written in place is one call; composites, conversions and broadcasts go through `copy`.
-  bool direct = !op.expand && !op.is_view() && !op.body && !autocast;
+  bool casts = autocast && op.autocast != Autocast::none;
+  bool direct = !op.expand && !op.is_view() && !op.body && !casts;
   TensorList results;
-  if (direct && (op.each || op.kernel)) {
-    std::vector<TensorType> types;
-    std::vector<const TensorType*> pointers;
-    types.reserve(inputs.size());
-    for (const Tensor& t : inputs) {
-      types.push_back(t.defined() ? t.type() : TensorType{});
-      pointers.push_back(t.defined() ? &types.back() : nullptr);
-    }
-    auto outputs = infer_types(TypeCall{op, pointers, attrs});
+  // (`copy` never reads what it writes over.)
+  if (direct && (op.each || op.kernel) && !writes_what_it_reads(op, inputs, &op == &copy ? 1 : 0, targets)) {
+    auto outputs = check_types(op, inputs, attrs);
     direct = outputs.size() == targets.size();
     for (size_t i = 0; direct && i < outputs.size(); ++i)
       direct = outputs[i].shape == targets[i].sizes() && outputs[i].dtype == targets[i].dtype();
@@ -84,8 +115,8 @@ void call_into(const OpDef& op, TensorSpan inputs, const Attrs& attrs, TensorSpa
     if (record && tape.record_write) tape.record_write(op, inputs, attrs, targets, old);
     return;
   }
-  if (&op == &copy) fail<ValueError>("copy_: cannot write a {} into a {}", inputs[1].type().to_string(),
-                                     targets[0].type().to_string());
+  if (&op == &copy && !writes_what_it_reads(op, inputs, 1, targets))
+    fail<ValueError>("copy_: cannot write a {} into a {}", inputs[1].type().to_string(), targets[0].type().to_string());
   results = call(op, inputs, attrs);
   for (size_t i = 0; i < targets.size(); ++i) {
     SORUS_CHECK(broadcast_shapes(results[i].sizes(), targets[i].sizes(), op.name()) == targets[i].sizes(), ValueError,

@@ -37,19 +37,22 @@ void forward(const Call& c, std::span<Tensor> out) {
                      c.attr(2), c.attr(3).to_int());
   kernels::conv_forward(a, x.data(), c.input(1).data(), c.has(2) ? c.input(2).data() : nullptr, out[0].data());
 }
+// A gradient is the product with the other factor's conjugate.
+Tensor conjugated(const Tensor& t) { return is_complex(t.dtype()) ? apply("conj", {t}) : t; }
+
 // grad0(grad, weight, .., sizes)
 template <int spatial>
 void to_input(const Call& c, std::span<Tensor> out) {
   auto a = conv_args(out[0].dtype(), spatial, out[0].sizes(), c.input(1).sizes(), c.input(0).sizes(), c.attr(0),
                      c.attr(1), c.attr(2), c.attr(3).to_int());
-  kernels::conv_backward_data(a, c.input(0).data(), c.input(1).data(), out[0].data());
+  kernels::conv_backward_data(a, c.input(0).data(), conjugated(c.input(1)).data(), out[0].data());
 }
 // grad1(grad, input, .., sizes)
 template <int spatial>
 void to_weight(const Call& c, std::span<Tensor> out) {
   auto a = conv_args(out[0].dtype(), spatial, c.input(1).sizes(), out[0].sizes(), c.input(0).sizes(), c.attr(0),
                      c.attr(1), c.attr(2), c.attr(3).to_int());
-  kernels::conv_backward_weights(a, c.input(1).data(), c.input(0).data(), out[0].data(), nullptr);
+  kernels::conv_backward_weights(a, conjugated(c.input(1)).data(), c.input(0).data(), out[0].data(), nullptr);
 }
 
 const OpDef& conv1d = op("conv1d(input, weight, bias: Tensor? = none, stride: int[1] = 1, padding: int[1] = 0, dilation: int[1] = 1, groups: int = 1)")

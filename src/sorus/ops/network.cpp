@@ -42,6 +42,8 @@ TensorList log_softmax_body(const Call& c) {
 
 TypesRule softmax_types = [](const TypeCall& c) -> std::vector<TensorType> {
   wrap_dim(c.attr(0).to_int(), static_cast<int64_t>(c.input(0).shape.size()), c.op.name());
+  DType t = c.attr(1).is_none() ? c.input(0).dtype : c.attr(1).dtype();
+  SORUS_CHECK(is_floating(t), TypeError, "{}: expected a floating type, got {}", c.op.name(), name(t));
   return {{c.attr(1).is_none() ? c.input(0).dtype : c.attr(1).dtype(), c.input(0).shape, false}};
 };
 
@@ -233,6 +235,8 @@ const bool losses = [] {
   op("nll_loss(input, target: mask, weight: Tensor? = none, ignore_index: int = -100, reduction: str = 'mean')")
       .expand([](const Call& c) -> TensorList {
         const Tensor &x = c.input(0), &t = c.input(1);
+        SORUS_CHECK(is_floating(x.dtype()), TypeError, "nll_loss: expected log-probabilities of a floating type, got {}",
+                    name(x.dtype()));
         int64_t d = x.dim() == 1 ? 0 : 1;
         Tensor counted = ne(t, Tensor::weak_scalar(c.attr(0).scalar()));
         Tensor index = where(counted, t, Tensor::weak_scalar(0));
@@ -277,6 +281,62 @@ Tensor rows(const Tensor& t) {
 
 DType lse_type(DType t) { return t == DType::f64 ? DType::f64 : DType::f32; }
 
+// Attention in small operators, for what the kernels do not do: second derivatives, and gradients of `lse`.
+struct SmallAttention {
+  const Tensor& q;
+  int64_t batch, groups, shared;  // `shared` heads of queries read one head of keys and values
+  Tensor k, v, p;
+  double scale;
+
+  // Heads that are shared are repeated, and their gradients added.
+  Tensor repeated(const Tensor& t) const {
+    if (shared == 1) return t;
+    return reshape(expand(unsqueeze(t, 2), Shape{batch, groups, shared, t.size(2), t.size(3)}),
+                   Shape{batch, groups * shared, t.size(2), t.size(3)});
+  }
+  Tensor folded(const Tensor& t) const {
+    if (shared == 1) return t;
+    return sum(reshape(t, Shape{batch, groups, shared, t.size(2), t.size(3)}), Shape{2});
+  }
+  SmallAttention(const Tensor& query, const Tensor& key, const Tensor& value, bool causal, double by)
+      : q(query), batch(q.size(0)), groups(key.size(1)), shared(q.size(1) / groups), scale(by) {
+    k = repeated(key), v = repeated(value);
+    Tensor scores = matmul(q, transpose(k, -2, -1)) * scale;
+    if (causal) {
+      Tensor i = unsqueeze(arange(int64_t{0}, scores.size(-2)), 1), j = arange(int64_t{0}, scores.size(-1));
+      scores = where(le(j, i), scores, Tensor::weak_scalar(-std::numeric_limits<double>::infinity()));
+    }
+    p = softmax(scores, -1);
+  }
+  // Gradients of query and key from that of the scores.
+  std::array<Tensor, 2> from_scores(const Tensor& ds) const {
+    return {matmul(ds, k) * scale, folded(matmul(transpose(ds, -2, -1), q)) * scale};
+  }
+};
+
+//   dV = P' dO,  dP = dO V',  dS = P (dP - sum(P dP)),  dQ = scale dS K,  dK = scale dS' Q
+TensorList attention_backward_body(const Call& c) {
+  SmallAttention a(c.input(1), c.input(2), c.input(3), c.attr(0).to_bool(), c.attr(1).to_double());
+  Tensor dp = matmul(c.input(0), transpose(a.v, -2, -1));
+  auto [dq, dk] = a.from_scores(a.p * (dp - sum(a.p * dp, Shape{-1}, true)));
+  return {dq, dk, a.folded(matmul(transpose(a.p, -2, -1), c.input(0)))};
+}
+
+TensorList attention_gradient(const GradCall& c) {
+  bool causal = c.attrs[0].to_bool();
+  double scale = c.attrs[1].to_double();
+  std::array<Tensor, 3> g;
+  if (c.grad(0).defined())
+    g = flash_attention_backward(c.grad(0), c.input(0), c.input(1), c.input(2), c.output(0), c.output(1), causal, scale);
+  if (c.grad(1).defined()) {  // d lse = P . dS
+    SmallAttention a(c.input(0), c.input(1), c.input(2), causal, scale);
+    auto [dq, dk] = a.from_scores(a.p * unsqueeze(to(c.grad(1), a.p.dtype()), -1));
+    g[0] = g[0].defined() ? g[0] + dq : dq;
+    g[1] = g[1].defined() ? g[1] + dk : dk;
+  }
+  return {g[0], g[1], g[2]};
+}
+
 const bool attention = [] {
   op("flash_attention(query, key, value, is_causal: bool, scale: float) -> output, lse")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
@@ -285,6 +345,10 @@ const bool attention = [] {
                         k[1] > 0 && q[1] % k[1] == 0 && q[0] == k[0] && k[0] == v[0],
                     ValueError, "scaled_dot_product_attention: query {}, key {} and value {} do not fit together",
                     to_string(q), to_string(k), to_string(v));
+        DType t = c.input(0).dtype;
+        SORUS_CHECK(is_floating(t) && c.input(1).dtype == t && c.input(2).dtype == t, TypeError,
+                    "scaled_dot_product_attention: expected query, key and value of one floating type, got {}, {} and {}",
+                    name(t), name(c.input(1).dtype), name(c.input(2).dtype));
         return {{c.input(0).dtype, Shape{q[0], q[1], q[2], v[3]}, false},
                 {lse_type(c.input(0).dtype), Shape{q[0], q[1], q[2]}, false}};
       })
@@ -301,13 +365,7 @@ const bool attention = [] {
       // By tokens, so that heads side by side are rows of the projection that follows.
       .memory_order({{0, 2, 1, 3}})
       .writes_strided()
-      .gradient(
-          [](const GradCall& c) -> TensorList {
-            auto g = flash_attention_backward(c.grad(), c.input(0), c.input(1), c.input(2), c.output(0), c.output(1),
-                                              c.attrs[0].to_bool(), c.attrs[1].to_double());
-            return {g[0], g[1], g[2]};
-          },
-          "query key value output lse")
+      .gradient(attention_gradient, "query key value output lse")
       .autocast(Autocast::lower);
   op("flash_attention_backward(grad, query, key, value, output, lse, is_causal: bool, scale: float) "
      "-> grad_query, grad_key, grad_value")
@@ -335,7 +393,7 @@ const bool attention = [] {
           true)
       .memory_order({{0, 2, 1, 3}, {0, 2, 1, 3}, {0, 2, 1, 3}})
       .writes_strided()
-      .not_differentiable();
+      .body(attention_backward_body);
   op("scaled_dot_product_attention(query, key, value, attn_mask: Tensor? = none, dropout_p: float = 0.0, "
      "is_causal: bool = false, *, scale: float? = none, enable_gqa: bool = false)")
       .expand([](const Call& c) -> TensorList {

@@ -64,17 +64,45 @@ const OpDef& mean = op("mean(input, dim: int[]? = none, keepdim: bool = false, *
     })
     .doc("Mean of all elements, or over some dimensions.");
 
-// With one zero the gradient is the product of the others, with two it is zero.
+// What products of all elements but one or two are made of: one division each, with zeros counted apart.
+struct Factors {
+  Tensor zero, filled, zeros, product;  // where x is 0; x with 1 there; how many; the product of the rest
+  Attr dim;
+  Factors(const Tensor& x, const Attr& d) : dim(d) {
+    zero = apply("eq", {x, integer(0)});
+    filled = apply("where", {zero, integer(1), x});
+    zeros = call_one(sum, {zero}, {dim, Attr(true), Attr()});
+    product = apply("prod.dims", {filled}, {dim, Attr(true), Attr()});
+  }
+  Tensor where_zeros(int n, const Tensor& value) const { return apply("where", {apply("eq", {zeros, integer(n)}), value, number(0)}); }
+  Tensor at_zeros(const Tensor& there, const Tensor& elsewhere) const { return apply("where", {zero, there, elsewhere}); }
+  Tensor total(const Tensor& t) const { return call_one(sum, {t}, {dim, Attr(true), Attr()}); }
+};
+
+// prod_others(x)[i]: the product of all elements but i. With one zero it is zero everywhere else, with two everywhere.
+// Its gradient takes what is zero apart as well, so that it is right at zeros too:
+//   d/dx[k] sum(i) G[i] prod_others(x)[i] = sum(i != k) G[i] prod(j != i, k) x[j]
+const OpDef& prod_others = op("prod_others(input, dim: int[]? = none)")
+    .types([](const TypeCall& c) { return std::vector<TensorType>{{c.input(0).dtype, c.input(0).shape, false}}; })
+    .body([](const Call& c) -> TensorList {
+      Factors f(c.input(0), c.attr(0));
+      return {f.at_zeros(f.where_zeros(1, f.product), f.where_zeros(0, apply("div", {f.product, f.filled})))};
+    })
+    .gradient([](const GradCall& c) -> TensorList {
+      Factors f(c.input(0), c.attr("dim"));
+      // Products are those of the conjugates: sums over i of G conj(others).
+      Tensor g = c.grad(), x = apply("conj", {f.filled}), p = apply("conj", {f.product});
+      Tensor share = f.at_zeros(number(0), apply("div", {g, x}));  // G[i] / x[i] where x is not 0
+      Tensor at = f.at_zeros(g, number(0)), sum_at = f.total(at), sum_share = f.total(share);
+      Tensor none = f.where_zeros(0, apply("div", {apply("mul", {p, apply("sub", {sum_share, share})}), x}));
+      Tensor one = f.at_zeros(apply("mul", {p, sum_share}), apply("div", {apply("mul", {p, sum_at}), x}));
+      Tensor two = f.at_zeros(apply("mul", {p, apply("sub", {sum_at, at})}), number(0));
+      return {apply("add", {none, apply("add", {f.where_zeros(1, one), f.where_zeros(2, two)})})};
+    }, "input")
+    .doc("Products of all elements but one, over some dimensions: the gradient of `prod`.");
+
 Tensor prod_gradient(const Tensor& g, const Tensor& x, const Attr& dim, bool keepdim) {
-  Tensor zero = apply("eq", {x, integer(0)});
-  Tensor filled = apply("where", {zero, integer(1), x});
-  Tensor zeros = call_one(sum, {zero}, {dim, Attr(true), Attr()});
-  Tensor product = apply("prod.dims", {filled}, {dim, Attr(true), Attr()});
-  Tensor others = apply("div", {product, filled});
-  Tensor at_zero = apply("where", {apply("eq", {zeros, integer(1)}), product, number(0)});
-  Tensor elsewhere = apply("where", {apply("eq", {zeros, integer(0)}), others, number(0)});
-  Tensor factor = apply("where", {zero, at_zero, elsewhere});
-  return apply("mul", {spread(g, dim, keepdim, x, "prod"), factor});
+  return apply("mul", {spread(g, dim, keepdim, x, "prod"), apply("conj", {call_one(prod_others, {x}, {dim})})});
 }
 
 const OpDef& prod = op("prod(input, *, dtype: dtype? = none)")
