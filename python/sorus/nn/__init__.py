@@ -1,73 +1,42 @@
 """Layers. They are C++ classes (sorus::nn); a subclass of Module in Python registers what is assigned to it."""
 
-from .._core import Tensor
-from .._core._nn import CausalSelfAttention, Dropout, Embedding, LayerNorm, Linear, Module
-from . import functional, utils
-from .parameter import Parameter
-
-
-def _setattr(self, name, value):
-    if isinstance(value, Parameter):
-        self.register_parameter(name, value)
-    elif isinstance(value, Module):
-        self.register_module(name, value)
-    object.__setattr__(self, name, value)
-
-
-def _call(self, *args, **kwargs):
-    return self.forward(*args, **kwargs)
-
-
-Module.__setattr__ = _setattr
-Module.__call__ = _call
-
-
-class Sequential(Module):
-    def __init__(self, *modules):
-        super().__init__()
-        for i, module in enumerate(modules):
-            setattr(self, str(i), module)
-
-    def forward(self, input: Tensor) -> Tensor:
-        for _, module in self.named_children():
-            input = module(input)
-        return input
-
-
-class ModuleList(Module):
-    def __init__(self, modules=()):
-        super().__init__()
-        for module in modules:
-            self.append(module)
-
-    def append(self, module):
-        setattr(self, str(len(self)), module)
-        return self
-
-    def __len__(self):
-        return len(self.named_children())
-
-    def __iter__(self):
-        return iter([module for _, module in self.named_children()])
-
-    def __getitem__(self, index):
-        return list(self)[index]
-
-
-class ReLU(Module):
-    def forward(self, input):
-        return functional.relu(input)
-
-
-class GELU(Module):
-    def __init__(self, approximate: str = "none"):
-        super().__init__()
-        self.approximate = approximate
-
-    def forward(self, input):
-        return functional.gelu(input, approximate=self.approximate)
-
-
-class CrossEntropyLoss(Module):
-    def forward(self, input, target):
-        return functional.cross_entropy(input, target)
+from .._core._nn import (
+    GRU,
+    LSTM,
+    RNN,
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
+    Bilinear,
+    CausalSelfAttention,
+    Conv1d,
+    Conv2d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    Dropout,
+    Embedding,
+    Flatten,
+    GroupedQueryAttention,
+    GroupNorm,
+    Identity,
+    KeyValueCache,
+    LayerNorm,
+    Linear,
+    MaxPool1d,
+    MaxPool2d,
+    MultiheadAttention,
+    RMSNorm,
+    TransformerEncoderLayer,
+    Unflatten,
+)
+from .module import Module  # isort: skip  (the others build on it)
+from . import functional, init, utils
+from .activation import *  # noqa: F403
+from .activation import CELU, ELU, GELU, GLU, SELU, LogSigmoid, LogSoftmax, ReLU, Softmax  # noqa: F401
+from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from .layers import *  # noqa: F403
+from .loss import *  # noqa: F403
+from .parameter import Buffer, Parameter

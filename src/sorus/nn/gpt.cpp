@@ -11,31 +11,30 @@ namespace {
 class Mlp : public Module {
  public:
   explicit Mlp(const GPTConfig& c) {
-    fc_ = add("c_fc", std::make_shared<Linear>(c.n_embd, 4 * c.n_embd, c.bias));
-    proj_ = add("c_proj", std::make_shared<Linear>(4 * c.n_embd, c.n_embd, c.bias));
-    dropout_ = add("dropout", std::make_shared<Dropout>(c.dropout));
+    add("c_fc", fc_, std::make_shared<Linear>(c.n_embd, 4 * c.n_embd, c.bias));
+    add("c_proj", proj_, std::make_shared<Linear>(4 * c.n_embd, c.n_embd, c.bias));
+    add("dropout", dropout_, std::make_shared<Dropout>(c.dropout));
   }
   Tensor forward(const Tensor& x) override {
-    return dropout_->forward(proj_->forward(gelu(fc_->forward(x), "tanh")));
+    return (*dropout_)((*proj_)(gelu((*fc_)(x), "tanh")));
   }
 
  private:
-  std::shared_ptr<Linear> fc_, proj_;
-  std::shared_ptr<Dropout> dropout_;
+  std::shared_ptr<Module> fc_, proj_, dropout_;
 };
 
 }  // namespace
 
 Block::Block(const GPTConfig& c) {
-  ln_1_ = add("ln_1", std::make_shared<LayerNorm>(Shape{c.n_embd}, 1e-5, c.bias));
-  attn_ = add("attn", std::make_shared<CausalSelfAttention>(c.n_embd, c.n_head, c.dropout, c.bias));
-  ln_2_ = add("ln_2", std::make_shared<LayerNorm>(Shape{c.n_embd}, 1e-5, c.bias));
-  mlp_ = add("mlp", std::make_shared<Mlp>(c));
+  add("ln_1", ln_1_, std::make_shared<LayerNorm>(Shape{c.n_embd}, 1e-5, true, c.bias));
+  add("attn", attn_, std::make_shared<CausalSelfAttention>(c.n_embd, c.n_head, c.dropout, c.bias));
+  add("ln_2", ln_2_, std::make_shared<LayerNorm>(Shape{c.n_embd}, 1e-5, true, c.bias));
+  add("mlp", mlp_, std::make_shared<Mlp>(c));
 }
 
 Tensor Block::forward(const Tensor& input) {
-  Tensor x = input + attn_->forward(ln_1_->forward(input));
-  return x + mlp_->forward(ln_2_->forward(x));
+  Tensor x = input + (*attn_)((*ln_1_)(input));
+  return x + (*mlp_)((*ln_2_)(x));
 }
 
 GPT::GPT(const GPTConfig& config) : config_(config) {
@@ -43,15 +42,13 @@ GPT::GPT(const GPTConfig& config) : config_(config) {
   SORUS_CHECK(c.vocab_size > 0 && c.block_size > 0 && c.n_layer >= 0 && c.n_embd > 0, ValueError,
               "GPT: sizes must be positive: vocab_size {}, block_size {}, n_layer {}, n_embd {}", c.vocab_size,
               c.block_size, c.n_layer, c.n_embd);
-  wte_ = add("wte", std::make_shared<Embedding>(c.vocab_size, c.n_embd));
-  wpe_ = add("wpe", std::make_shared<Embedding>(c.block_size, c.n_embd));
-  drop_ = add("drop", std::make_shared<Dropout>(c.dropout));
-  auto h = add("h", std::make_shared<Sequential>());
-  for (int64_t i = 0; i < c.n_layer; ++i) {
-    blocks_.push_back(std::make_shared<Block>(c));
-    h->append(blocks_.back());
-  }
-  ln_f_ = add("ln_f", std::make_shared<LayerNorm>(Shape{c.n_embd}, 1e-5, c.bias));
+  add("wte", wte_, std::make_shared<Embedding>(c.vocab_size, c.n_embd));
+  add("wpe", wpe_, std::make_shared<Embedding>(c.block_size, c.n_embd));
+  add("drop", drop_, std::make_shared<Dropout>(c.dropout));
+  auto h = std::make_shared<Sequential>();
+  for (int64_t i = 0; i < c.n_layer; ++i) h->append(std::make_shared<Block>(c));
+  add("h", h_, h);
+  add("ln_f", ln_f_, std::make_shared<LayerNorm>(Shape{c.n_embd}, 1e-5, true, c.bias));
 
   // GPT-2's initialisation: what is added to the residual stream starts smaller, the deeper the model.
   double residual = 0.02 / std::sqrt(2.0 * static_cast<double>(std::max<int64_t>(c.n_layer, 1)));
@@ -66,9 +63,8 @@ Tensor GPT::forward(const Tensor& ids) {
   SORUS_CHECK(ids.dim() == 2, ValueError, "GPT: expected ids [batch, time], found {}", to_string(ids.sizes()));
   SORUS_CHECK(ids.size(1) <= config_.block_size, ValueError, "GPT: {} tokens are more than block_size {}", ids.size(1),
               config_.block_size);
-  Tensor x = drop_->forward(wte_->forward(ids) + slice(wpe_->weight, 0, 0, ids.size(1)));
-  for (auto& block : blocks_) x = block->forward(x);
-  return linear(ln_f_->forward(x), wte_->weight);
+  Tensor x = (*drop_)((*wte_)(ids) + slice(wpe_->weight, 0, 0, ids.size(1)));
+  return linear((*ln_f_)((*h_)(x)), wte_->weight);
 }
 
 Tensor GPT::loss(const Tensor& ids, const Tensor& targets) {

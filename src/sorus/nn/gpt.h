@@ -20,9 +20,7 @@ class Block : public Module {
   Tensor forward(const Tensor& input) override;
 
  private:
-  std::shared_ptr<LayerNorm> ln_1_, ln_2_;
-  std::shared_ptr<CausalSelfAttention> attn_;
-  std::shared_ptr<Module> mlp_;
+  std::shared_ptr<Module> ln_1_, attn_, ln_2_, mlp_;
 };
 
 class GPT : public Module {
@@ -36,9 +34,7 @@ class GPT : public Module {
  private:
   GPTConfig config_;
   std::shared_ptr<Embedding> wte_, wpe_;
-  std::shared_ptr<Dropout> drop_;
-  std::vector<std::shared_ptr<Block>> blocks_;
-  std::shared_ptr<LayerNorm> ln_f_;
+  std::shared_ptr<Module> drop_, h_, ln_f_;
 };
 
 }  // namespace sorus::nn

@@ -60,6 +60,41 @@ const bool random_ops = [] {
       })
       .not_differentiable().random()
       .doc("Normal numbers of mean 0 and variance 1, from a key (seed, draw).");
+  op("dropout_from(input, key: mask, p: float)")
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        SORUS_CHECK(c.input(1).dtype == DType::i64 && c.input(1).shape == Shape{2}, TypeError,
+                    "dropout_from: the key must be int64[2] (seed, draw), not {}", c.input(1).to_string());
+        SORUS_CHECK(is_floating(c.input(0).dtype), TypeError, "dropout_from: the input must be floating point, not {}",
+                    name(c.input(0).dtype));
+        return {{c.input(0).dtype, c.input(0).shape, false}};
+      })
+      .kernel([](const Call& c, std::span<Tensor> out) {
+        const int64_t* key = c.input(1).data<int64_t>();
+        double p = c.attr(0).to_double(), scale = 1 / (1 - p);
+        auto run = [&](const auto* x, auto* y) {
+          using T = std::remove_cvref_t<decltype(*y)>;
+          using C = std::conditional_t<std::is_same_v<T, double>, double, float>;
+          auto threshold = static_cast<float>(p);
+          auto factor = static_cast<C>(scale);
+          parallel_for(out[0].numel(), 4096, [&](int64_t begin, int64_t end) {
+            for (int64_t i = begin; i < end; ++i)
+              y[i] = uniform24(key[0], key[1], i) >= threshold ? T(static_cast<C>(x[i]) * factor) : T(C(0));
+          });
+        };
+        void *x = c.input(0).data(), *y = out[0].data();
+        switch (out[0].dtype()) {
+          case DType::f64: return run(static_cast<double*>(x), static_cast<double*>(y));
+          case DType::bf16: return run(static_cast<bfloat16*>(x), static_cast<bfloat16*>(y));
+          case DType::f16: return run(static_cast<float16*>(x), static_cast<float16*>(y));
+          default: return run(static_cast<float*>(x), static_cast<float*>(y));
+        }
+      })
+      .gradient(
+          [](const GradCall& c) -> TensorList {
+            return {dropout_from(c.grad(), c.input(1), c.attrs[0].to_double()), Tensor()};
+          },
+          "key")
+      .doc("Zeroes elements with probability p, by the key's draw, and scales the others by 1 / (1 - p).");
   return true;
 }();
 

@@ -1,0 +1,168 @@
+#include "sorus/nn/recurrent.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "sorus/nn/basic.h"
+#include "sorus/nn/functional.h"
+#include "sorus/ops.h"
+
+namespace sorus::nn {
+namespace {
+
+int64_t gates_of(Cell c) { return c == Cell::lstm ? 4 : c == Cell::gru ? 3 : 1; }
+size_t states_of(Cell c) { return c == Cell::lstm ? 2 : 1; }
+const char* name_of(Cell c) { return c == Cell::lstm ? "LSTM" : c == Cell::gru ? "GRU" : "RNN"; }
+
+// One step; `from_x` holds the input's part of all gates, both biases included unless the cell is a GRU.
+void advance(Cell cell, const Tensor& from_x, const Tensor& w_hh, const Tensor& gru_bias, TensorList& state) {
+  Tensor from_h = linear(state[0], w_hh, cell == Cell::gru ? gru_bias : Tensor());
+  if (cell == Cell::gru) {
+    TensorList x = chunk(from_x, 3, -1), h = chunk(from_h, 3, -1);
+    state[0] = gru_gates(x[0], x[1], x[2], h[0], h[1], h[2], state[0]);
+    return;
+  }
+  Tensor all = from_x + from_h;
+  if (cell == Cell::lstm) {
+    TensorList g = chunk(all, 4, -1);
+    state[1] = lstm_memory(g[0], g[1], g[2], state[1]);
+    state[0] = lstm_hidden(g[3], state[1]);
+  } else {
+    state[0] = cell == Cell::rnn_relu ? relu(all) : tanh(all);
+  }
+}
+
+Tensor input_part(Cell cell, const Tensor& x, const Tensor& w, const Tensor& bias_ih, const Tensor& bias_hh) {
+  bool both = cell != Cell::gru && bias_ih.defined() && bias_hh.defined();
+  return linear(x, w, both ? bias_ih + bias_hh : bias_ih);
+}
+
+}  // namespace
+
+Recurrent::Recurrent(Cell cell, int64_t in, int64_t hidden, RecurrentOptions o)
+    : input_size(in), hidden_size(hidden), options(o), cell_(cell) {
+  SORUS_CHECK(in > 0 && hidden > 0 && o.num_layers > 0, ValueError,
+              "{}: input_size {}, hidden_size {} and num_layers {} must be positive", name_of(cell), in, hidden,
+              o.num_layers);
+  SORUS_CHECK(o.dropout >= 0 && o.dropout <= 1, ValueError, "{}: dropout must lie in [0, 1], not {}", name_of(cell),
+              o.dropout);
+  int64_t rows = gates_of(cell) * hidden;
+  for (int64_t layer = 0; layer < o.num_layers; ++layer)
+    for (int64_t direction = 0; direction < (o.bidirectional ? 2 : 1); ++direction) {
+      auto& w = *weights_.emplace_back(std::make_unique<Weights>());
+      std::string end = fmt::format("_l{}{}", layer, direction ? "_reverse" : "");
+      int64_t width = layer == 0 ? in : hidden * (o.bidirectional ? 2 : 1);
+      auto make = [](Shape s) { return Tensor::empty(s, default_dtype()); };
+      register_parameter("weight_ih" + end, w.ih, make({rows, width}));
+      register_parameter("weight_hh" + end, w.hh, make({rows, hidden}));
+      if (!o.bias) continue;
+      register_parameter("bias_ih" + end, w.bias_ih, make({rows}));
+      register_parameter("bias_hh" + end, w.bias_hh, make({rows}));
+    }
+  reset_parameters();
+}
+
+void Recurrent::reset_parameters() {
+  double bound = 1 / std::sqrt(static_cast<double>(hidden_size));
+  for (const Tensor& t : parameters()) uniform_(t, -bound, bound);
+}
+
+Tensor Recurrent::sweep(const Weights& w, const Tensor& x, TensorList& state, bool backwards) const {
+  TensorList rows = unbind(input_part(cell_, x, w.ih, w.bias_ih, w.bias_hh), 0);
+  TensorList out(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    size_t t = backwards ? rows.size() - 1 - i : i;
+    advance(cell_, rows[t], w.hh, w.bias_hh, state);
+    out[t] = state[0];
+  }
+  return stack(out, 0);
+}
+
+Recurrent::Result Recurrent::run(const Tensor& input, const TensorList& given) {
+  const char* who = name_of(cell_);
+  SORUS_CHECK((input.dim() == 2 || input.dim() == 3) && input.size(-1) == input_size, ValueError,
+              "{}: expected [{}, {}] or [time, {}], got {}", who, options.batch_first ? "batch, time" : "time, batch",
+              input_size, input_size, to_string(input.sizes()));
+  bool batched = input.dim() == 3;
+  Tensor x = !batched ? unsqueeze(input, 1) : options.batch_first ? transpose(input, 0, 1) : input;
+  SORUS_CHECK(x.size(0) > 0, ValueError, "{}: the sequence is empty", who);
+  int64_t directions = options.bidirectional ? 2 : 1, count = options.num_layers * directions;
+  Shape expected{count, x.size(1), hidden_size}, shown = expected;
+  if (!batched) shown.erase(shown.begin() + 1);
+  SORUS_CHECK(given.empty() || given.size() == states_of(cell_), ValueError, "{}: expected {} tensors of state, got {}",
+              who, states_of(cell_), given.size());
+  std::vector<TensorList> parts;  // by kind of state, then layer and direction
+  for (size_t k = 0; k < states_of(cell_); ++k) {
+    if (given.empty()) {
+      parts.emplace_back(static_cast<size_t>(count), zeros(Shape{x.size(1), hidden_size}, input.dtype()));
+      continue;
+    }
+    SORUS_CHECK(given[k].sizes() == shown, ValueError, "{}: expected a state of shape {}, got {}", who, to_string(shown),
+                to_string(given[k].sizes()));
+    parts.push_back(unbind(batched ? given[k] : unsqueeze(given[k], 1), 0));
+  }
+  for (int64_t layer = 0; layer < options.num_layers; ++layer) {
+    TensorList outs;
+    for (int64_t d = 0; d < directions; ++d) {
+      auto i = static_cast<size_t>(layer * directions + d);
+      TensorList state;
+      for (TensorList& p : parts) state.push_back(p[i]);
+      outs.push_back(sweep(*weights_[i], x, state, d == 1));
+      for (size_t k = 0; k < parts.size(); ++k) parts[k][i] = state[k];
+    }
+    x = directions == 2 ? cat(outs, -1) : outs[0];
+    if (is_training() && layer + 1 < options.num_layers) x = dropout(x, options.dropout);
+  }
+  Result r{!batched ? squeeze(x, Shape{1}) : options.batch_first ? transpose(x, 0, 1) : x, {}};
+  for (TensorList& p : parts) {
+    Tensor s = stack(p, 0);
+    r.state.push_back(batched ? s : squeeze(s, Shape{1}));
+  }
+  return r;
+}
+
+std::string Recurrent::extra_repr() const {
+  std::string s = fmt::format("{}, {}", input_size, hidden_size);
+  if (options.num_layers != 1) s += fmt::format(", num_layers={}", options.num_layers);
+  if (!options.bias) s += ", bias=False";
+  if (options.batch_first) s += ", batch_first=True";
+  if (options.dropout != 0) s += ", dropout=" + python_text(options.dropout);
+  if (options.bidirectional) s += ", bidirectional=True";
+  return s;
+}
+
+RecurrentCell::RecurrentCell(Cell cell, int64_t in, int64_t hidden, bool bias)
+    : input_size(in), hidden_size(hidden), cell_(cell) {
+  SORUS_CHECK(in > 0 && hidden > 0, ValueError, "{}Cell: input_size {} and hidden_size {} must be positive",
+              name_of(cell), in, hidden);
+  int64_t rows = gates_of(cell) * hidden;
+  register_parameter("weight_ih", weight_ih, Tensor::empty({rows, in}, default_dtype()));
+  register_parameter("weight_hh", weight_hh, Tensor::empty({rows, hidden}, default_dtype()));
+  register_parameter("bias_ih", bias_ih, bias ? Tensor::empty({rows}, default_dtype()) : Tensor());
+  register_parameter("bias_hh", bias_hh, bias ? Tensor::empty({rows}, default_dtype()) : Tensor());
+  double bound = 1 / std::sqrt(static_cast<double>(hidden));
+  for (const Tensor& t : parameters()) uniform_(t, -bound, bound);
+}
+
+TensorList RecurrentCell::step(const Tensor& input, const TensorList& given) {
+  SORUS_CHECK((input.dim() == 1 || input.dim() == 2) && input.size(-1) == input_size, ValueError,
+              "{}Cell: expected [batch, {}] or [{}], got {}", name_of(cell_), input_size, input_size,
+              to_string(input.sizes()));
+  SORUS_CHECK(given.empty() || given.size() == states_of(cell_), ValueError,
+              "{}Cell: expected {} tensors of state, got {}", name_of(cell_), states_of(cell_), given.size());
+  Shape expected = input.sizes();
+  expected.back() = hidden_size;
+  TensorList state = given;
+  if (state.empty()) state.assign(states_of(cell_), zeros(expected, input.dtype()));
+  for (const Tensor& s : state)
+    SORUS_CHECK(s.sizes() == expected, ValueError, "{}Cell: expected a state of shape {}, got {}", name_of(cell_),
+                to_string(expected), to_string(s.sizes()));
+  advance(cell_, input_part(cell_, input, weight_ih, bias_ih, bias_hh), weight_hh, bias_hh, state);
+  return state;
+}
+std::string RecurrentCell::extra_repr() const {
+  return fmt::format("{}, {}{}", input_size, hidden_size, bias_ih.defined() ? "" : ", bias=False");
+}
+
+}  // namespace sorus::nn
