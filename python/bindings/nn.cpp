@@ -23,6 +23,23 @@ void container(nb::module_& m, const char* name) {
       .def("_arguments", [](M&) { return nb::make_tuple(); });
 }
 
+// The model and its parts are made from the same configuration.
+template <class M>
+LayerClass<M> gpt_part(nb::module_& m, const char* name) {
+  LayerClass<M> c(m, name, nb::dynamic_attr());
+  c.def("__init__", [](Place<M> self, int64_t vocab_size, int64_t block_size, int64_t n_layer, int64_t n_head, int64_t n_embd,
+                       double dropout, bool bias) {
+     make(self, nn::GPTConfig{vocab_size, block_size, n_layer, n_head, n_embd, dropout, bias});
+   }, nb::arg("vocab_size") = 50257, nb::arg("block_size") = 1024, nb::arg("n_layer") = 12, nb::arg("n_head") = 12,
+      nb::arg("n_embd") = 768, nb::arg("dropout") = 0.0, nb::arg("bias") = true)
+      .def("_arguments", [](const M& g) {
+        const nn::GPTConfig& o = g.config();
+        return nb::make_tuple(o.vocab_size, o.block_size, o.n_layer, o.n_head, o.n_embd, o.dropout, o.bias);
+      })
+      .def("forward", [](M& self, const Tensor& x) { return self.M::forward(x); }, nb::arg("input"));
+  return c;
+}
+
 const Part modules{20, [](nb::module_& root) {
   nb::module_ m = root.def_submodule("_nn");
   nb::class_<nn::Module, Overridable<nn::Module>>(m, "Module", nb::dynamic_attr(), nb::is_weak_referenceable())
@@ -73,18 +90,9 @@ const Part modules{20, [](nb::module_& root) {
   container<nn::ModuleDict>(m, "ModuleDict");
   m.def("set_data", &nn::set_data);
 
-  nb::class_<nn::GPT, nn::Module>(m, "GPT", nb::dynamic_attr())
-      .def("__init__", [](nn::GPT* self, int64_t vocab_size, int64_t block_size, int64_t n_layer, int64_t n_head,
-                          int64_t n_embd, double dropout, bool bias) {
-        new (self) nn::GPT({vocab_size, block_size, n_layer, n_head, n_embd, dropout, bias});
-      }, nb::arg("vocab_size") = 50257, nb::arg("block_size") = 1024, nb::arg("n_layer") = 12, nb::arg("n_head") = 12,
-           nb::arg("n_embd") = 768, nb::arg("dropout") = 0.0, nb::arg("bias") = true)
-      .def("_arguments", [](const nn::GPT& g) {
-        const nn::GPTConfig& c = g.config();
-        return nb::make_tuple(c.vocab_size, c.block_size, c.n_layer, c.n_head, c.n_embd, c.dropout, c.bias);
-      })
-      .def("forward", [](nn::GPT& self, const Tensor& ids) { return self.forward(ids); })
-      .def("loss", &nn::GPT::loss, nb::arg("ids"), nb::arg("targets"));
+  gpt_part<nn::Mlp>(m, "Mlp");
+  gpt_part<nn::Block>(m, "Block");
+  gpt_part<nn::GPT>(m, "GPT").def("loss", &nn::GPT::loss, nb::arg("ids"), nb::arg("targets"));
 }};
 
 }  // namespace

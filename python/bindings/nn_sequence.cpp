@@ -46,6 +46,7 @@ void attention_layers(nb::module_& m) {
   LayerClass<Causal>(m, "CausalSelfAttention", nb::dynamic_attr())
       .def(nb::init<int64_t, int64_t, double, bool>(), nb::arg("n_embd"), nb::arg("n_head"), nb::arg("dropout") = 0.0,
            nb::arg("bias") = true)
+      .def("_arguments", [](Causal& l) { return nb::make_tuple(l.n_embd, l.n_head, l.dropout, l.bias); })
       .def("forward", [](Causal& l, const Tensor& x) { return l.Causal::forward(x); }, nb::arg("input"));
   nb::class_<nn::KeyValueCache>(m, "KeyValueCache")
       .def(nb::init<>())

@@ -38,6 +38,7 @@ from ._core import (  # noqa: F401
     uint8,
 )
 from ._python import device  # noqa: F401
+from . import _copying  # noqa: F401, E402  (gives Tensor its methods)
 from ._compile import compile  # noqa: F401, A004
 from ._profile import profile  # noqa: F401
 from .autograd import (  # noqa: F401

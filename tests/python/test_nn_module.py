@@ -183,7 +183,7 @@ def test_a_python_layer_inside_of_a_cpp_model_is_called():
 @pytest.mark.parametrize("make, shape", [
     (Net, (4, 3)), (lambda: nn.LSTM(3, 4, 2), (5, 2, 3)), (lambda: nn.Conv2d(2, 3, 3, padding="same"), (1, 2, 5, 5)),
     (lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0), 2), (3, 1, 4)),
-    (lambda: nn.GroupedQueryAttention(8, 4, 2), (1, 5, 8)), (lambda: nn.LSTMCell(3, 4), (2, 3)), (nn.PReLU, (4,)),
+    (lambda: nn.GroupedQueryAttention(8, 4, 2), (1, 5, 8)), (lambda: nn.LSTMCell(3, 4), (2, 3)), (nn.PReLU, (64,)),
     (lambda: nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.BatchNorm1d(3, affine=False)), (4, 3))])
 @pytest.mark.parametrize("how", ["deepcopy", "pickle"])
 def test_copies_compute_the_same_and_share_nothing(make, shape, how):

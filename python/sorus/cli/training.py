@@ -106,7 +106,7 @@ class Training:
 
     def _make_functions(self) -> None:
         s, model, optimizer = self.settings, self.model, self.optimizer
-        parameters = model.parameters()
+        parameters = list(model.parameters())
         share = 1.0 / s.grad_accum
 
         def forward(x, y):

@@ -409,13 +409,8 @@ def _setstate(self: Module, state: dict[str, Any]) -> None:
             self.register_parameter(name, tensor)
         else:
             self.register_buffer(name, tensor, persistent)
-    made = dict(Module._children(self))
     for name, child in state["children"]:
-        # A part of a C++ class that Python has no class for: the constructor made another one.
-        if type(child) is Module and made.get(name) is not None:
-            made[name].__setstate__(child.__getstate__())
-        else:
-            self.register_module(name, child)
+        self.register_module(name, child)
     for name, value in state["plain"].items():
         _set(self, name, value)
     self.training = state["training"]

@@ -21,7 +21,7 @@ class Parameter(Tensor):
         return new
 
     def __reduce_ex__(self, protocol: int) -> tuple:
-        return Parameter, (self.detach(), self.requires_grad)
+        return Parameter, (Tensor(self.detach()), self.requires_grad)
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()

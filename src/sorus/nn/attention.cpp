@@ -28,7 +28,7 @@ GroupedQueryAttention::Options with_kv_heads(GroupedQueryAttention::Options o) {
 }  // namespace
 
 CausalSelfAttention::CausalSelfAttention(int64_t n_embd, int64_t heads, double dropout, bool bias)
-    : n_head(heads), dropout_(dropout) {
+    : n_embd(n_embd), n_head(heads), dropout(dropout), bias(bias) {
   SORUS_CHECK(heads > 0 && n_embd % heads == 0, ValueError,
               "CausalSelfAttention: n_embd {} is not a multiple of n_head {}", n_embd, heads);
   add("c_attn", c_attn_, std::make_shared<Linear>(n_embd, 3 * n_embd, bias));
@@ -40,7 +40,7 @@ Tensor CausalSelfAttention::forward(const Tensor& x) {
   int64_t b = x.size(0), t = x.size(1), d = x.size(2);
   Tensor qkv = reshape((*c_attn_)(x), Shape{b, t, 3, n_head, d / n_head});
   auto part = [&](int64_t k) { return transpose(select(qkv, 2, k), 1, 2); };
-  Tensor y = attention(part(0), part(1), part(2), {}, {.dropout = is_training() ? dropout_ : 0, .causal = true, .scale = {}});
+  Tensor y = attention(part(0), part(1), part(2), {}, {.dropout = is_training() ? dropout : 0, .causal = true, .scale = {}});
   return (*resid_dropout_)((*c_proj_)(reshape(transpose(y, 1, 2), Shape{b, t, d})));
 }
 

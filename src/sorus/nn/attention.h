@@ -17,10 +17,11 @@ class CausalSelfAttention : public Module {
  public:
   CausalSelfAttention(int64_t n_embd, int64_t n_head, double dropout = 0, bool bias = true);
   Tensor forward(const Tensor& input) override;
-  const int64_t n_head;
+  const int64_t n_embd, n_head;
+  const double dropout;
+  const bool bias;
 
  private:
-  double dropout_;
   std::shared_ptr<Module> c_attn_, c_proj_, resid_dropout_;
 };
 

@@ -6,26 +6,15 @@
 #include "sorus/ops.h"
 
 namespace sorus::nn {
-namespace {
 
-class Mlp : public Module {
- public:
-  explicit Mlp(const GPTConfig& c) {
-    add("c_fc", fc_, std::make_shared<Linear>(c.n_embd, 4 * c.n_embd, c.bias));
-    add("c_proj", proj_, std::make_shared<Linear>(4 * c.n_embd, c.n_embd, c.bias));
-    add("dropout", dropout_, std::make_shared<Dropout>(c.dropout));
-  }
-  Tensor forward(const Tensor& x) override {
-    return (*dropout_)((*proj_)(gelu((*fc_)(x), "tanh")));
-  }
+Mlp::Mlp(const GPTConfig& c) : config_(c) {
+  add("c_fc", fc_, std::make_shared<Linear>(c.n_embd, 4 * c.n_embd, c.bias));
+  add("c_proj", proj_, std::make_shared<Linear>(4 * c.n_embd, c.n_embd, c.bias));
+  add("dropout", dropout_, std::make_shared<Dropout>(c.dropout));
+}
+Tensor Mlp::forward(const Tensor& x) { return (*dropout_)((*proj_)(gelu((*fc_)(x), "tanh"))); }
 
- private:
-  std::shared_ptr<Module> fc_, proj_, dropout_;
-};
-
-}  // namespace
-
-Block::Block(const GPTConfig& c) {
+Block::Block(const GPTConfig& c) : config_(c) {
   add("ln_1", ln_1_, std::make_shared<LayerNorm>(Shape{c.n_embd}, 1e-5, true, c.bias));
   add("attn", attn_, std::make_shared<CausalSelfAttention>(c.n_embd, c.n_head, c.dropout, c.bias));
   add("ln_2", ln_2_, std::make_shared<LayerNorm>(Shape{c.n_embd}, 1e-5, true, c.bias));

@@ -14,12 +14,25 @@ struct GPTConfig {
   bool bias = true;
 };
 
-class Block : public Module {
+class Mlp : public Module {
  public:
-  explicit Block(const GPTConfig& config);
+  explicit Mlp(const GPTConfig& config);
+  const GPTConfig& config() const { return config_; }
   Tensor forward(const Tensor& input) override;
 
  private:
+  GPTConfig config_;
+  std::shared_ptr<Module> fc_, proj_, dropout_;
+};
+
+class Block : public Module {
+ public:
+  explicit Block(const GPTConfig& config);
+  const GPTConfig& config() const { return config_; }
+  Tensor forward(const Tensor& input) override;
+
+ private:
+  GPTConfig config_;
   std::shared_ptr<Module> ln_1_, attn_, ln_2_, mlp_;
 };
 
