@@ -378,9 +378,10 @@ struct CompiledGraph::Impl {
           s.finish = reinterpret_cast<FinishFunction>(code->symbol(loop_names[u] + "_finish"));
         for (const Value& v : unit.buffers) s.slots.push_back(slot(v));
         s.rows = unit.loop.rows;
-        // A region costs a few microseconds; below that it does not pay.
-        double nanoseconds = unit.loop.bytes() / 8 + unit.loop.flops() / 8;
-        s.wanted_threads = std::max<int64_t>(1, static_cast<int64_t>(nanoseconds / 3000));
+        // A parallel region costs microseconds, more when threads sleep between regions; below that it does not pay.
+        double bytes = unit.loop.bytes(), in_cache = 4 << 20;
+        double nanoseconds = bytes / (bytes <= in_cache ? 100 : 15) + unit.loop.flops() / 40;
+        s.wanted_threads = std::max<int64_t>(1, static_cast<int64_t>(nanoseconds / 15000));
       }
       steps.push_back(std::move(s));
     }
