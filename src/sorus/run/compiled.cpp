@@ -16,6 +16,7 @@
 #include "sorus/run/execute.h"
 #include "sorus/run/fuse.h"
 #include "sorus/run/memory_plan.h"
+#include "sorus/run/mirror.h"
 #include "sorus/run/native_code.h"
 #include "sorus/run/passes.h"
 #include "sorus/run/schedule.h"
@@ -89,10 +90,14 @@ struct CompiledGraph::Impl {
   CompileReport report;
   std::vector<PeakValue> peak;
 
+  std::vector<Mirror> mirrors;
+
   explicit Impl(TracedGraph t) : traced(std::move(t)) {
     auto start = std::chrono::steady_clock::now();
-    Graph g = expand_composites(simplify_graph(traced.graph), [](const OpDef& op) { return static_cast<bool>(op.kernel); });
-    graph = simplify_graph(join_insets(simplify_graph(g)));
+    traced.graph = simplify_graph(
+        expand_composites(simplify_graph(traced.graph), [](const OpDef& op) { return static_cast<bool>(op.kernel); }));
+    mirrors = mirror_casts(traced);
+    graph = simplify_graph(join_insets(simplify_graph(traced.graph)));
     placement = std::make_unique<Placement>(graph);
     units = fuse(graph, *placement);
     reorder();
@@ -469,7 +474,8 @@ struct CompiledGraph::Impl {
   }
 
   TensorList run(TensorSpan explicit_inputs) {
-    if (!code) return run_traced(traced, explicit_inputs);
+    for (Mirror& m : mirrors) m.refresh(traced);
+    if (!code) return run_without_compiler(explicit_inputs);
     SORUS_CHECK(static_cast<int>(explicit_inputs.size()) == traced.explicit_inputs, ValueError,
                 "compiled {}: expected {} inputs, got {}", graph.name(), traced.explicit_inputs, explicit_inputs.size());
     GradMode off(false);
@@ -524,7 +530,14 @@ struct CompiledGraph::Impl {
         copy_elements(inputs[static_cast<size_t>(i)], packed[static_cast<size_t>(i)]);
     }
     for (int t : traced.write_targets) packed[static_cast<size_t>(t)].storage()->bump_version();
+    for (Mirror& m : mirrors) m.keep(traced);
     return outputs;
+  }
+
+  TensorList run_without_compiler(TensorSpan inputs) {
+    TensorList out = run_traced(traced, inputs);
+    for (Mirror& m : mirrors) m.keep(traced);
+    return out;
   }
 
   static void describe(const Unit& unit, ProfileEvent& e) {

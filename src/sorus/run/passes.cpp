@@ -33,11 +33,11 @@ std::optional<Expr> computes(const Node& node) {
   if (!node.op || !node.op->each || node.outputs.size() != 1 || node.op->random) return std::nullopt;
   const ScalarFunction& body = *node.op->each;
   std::vector<Expr> params;
-  for (const std::string& name : body.params) {
-    int at = node.op->signature.attr_index(name);
+  for (size_t p = 0; p < body.params.size(); ++p) {
+    int at = node.op->signature.attr_index(body.params[p]);
     std::optional<Expr> e = constant_expression(node.attrs[static_cast<size_t>(at)]);
-    if (!e) return std::nullopt;
-    params.push_back(*e);
+    if (!e && depends_on_parameter(body.results[0], static_cast<int>(p))) return std::nullopt;
+    params.push_back(e ? *e : constant(0));
   }
   return simplify(substitute(body.results[0], {}, params));
 }
@@ -89,6 +89,14 @@ std::string key_of(const Node& node, const std::vector<Value>& inputs) {
 }
 
 }  // namespace
+
+bool is_conversion(const Node& node) {
+  if (node.inputs.size() != 1 || !node.inputs[0]) return false;
+  const TensorType &in = node.inputs[0].type(), &out = node.outputs[0];
+  if (in.weak || in.shape != out.shape || in.dtype == out.dtype) return false;
+  std::optional<Expr> e = computes(node);
+  return e && (*e)->kind == ScalarNode::Kind::argument;
+}
 
 Graph expand_composites(const Graph& graph, const std::function<bool(const OpDef&)>& keep) {
   Tracer tracer(graph.name());

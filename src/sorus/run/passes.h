@@ -12,6 +12,9 @@ Graph expand_composites(const Graph& graph, const std::function<bool(const OpDef
 /// reshapes in a row, a cast to the same type).
 Graph simplify_graph(const Graph& graph);
 
+/// Whether a node gives its input's elements in another type, and does nothing else.
+bool is_conversion(const Node& node);
+
 /// Sums of values that are zero but for boxes which tile the result (gradients of slices) become joins of the boxes.
 Graph join_insets(const Graph& graph);
 

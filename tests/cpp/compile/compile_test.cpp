@@ -123,6 +123,37 @@ TEST(Compile, DrawsAsEagerDoes) {
   expect_near(draw(two), draw(one), 0);
 }
 
+// The copy of a weight in bf16 is stored by the step that writes the weight, and made again when somebody else wrote it.
+TEST(Compile, ConvertedWeightsAreKeptFromRunToRun) {
+  Tensor w = waves({8, 16}), x = waves({4, 16}, 1);
+  set_requires_grad(w, true);
+  auto body = [&](TensorSpan in) -> TensorList {
+    set_autocast_dtype(DType::bf16);
+    Tensor loss = sum(square(to(linear(in[0], w), DType::f32)));
+    set_autocast_dtype(std::nullopt);
+    Tensor g = gradients(std::array{loss}, std::array{w})[0];
+    GradMode off(false);
+    Tensor p = w.detach();
+    call_into(find_op("sub"), std::array{p, g}, {Attr(0.01)}, std::array{p});
+    return {loss.detach()};
+  };
+  Tensor start = clone(w.detach());
+  auto reset = [&] { call_into(find_op("copy"), std::array{w.detach(), start}, {}, std::array{w.detach()}); };
+  std::vector<double> eager, compiled;
+  CompiledFunction step = compile(body);
+  for (auto* losses : {&eager, &compiled}) {
+    for (int i = 0; i < 6; ++i) {
+      if (i % 3 == 0) reset();
+      losses->push_back((losses == &eager ? body(std::array{x}) : step({x}))[0].item().to_double());
+    }
+  }
+  for (size_t i = 0; i < eager.size(); ++i) EXPECT_NEAR(compiled[i], eager[i], 0.02 * eager[i]) << i;
+  EXPECT_EQ(compiled[0], compiled[3]) << "a weight that was set back gives the first loss again";
+  EXPECT_LT(compiled[2], compiled[0]);
+  EXPECT_EQ(step.recordings()[0]->forward().graph().inputs().size(), 3u) << "x, w, and the copy of w";
+  EXPECT_EQ(step.recordings().size(), 1u);
+}
+
 TEST(Compile, ValuesThatAreNotKnownNameTheWayOut) {
   auto g = compile([](TensorSpan in) -> TensorList { return {in[0].item().to_double() > 0 ? in[0] : in[0] * 2.0}; });
   try {
