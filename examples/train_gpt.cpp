@@ -23,7 +23,8 @@ int main(int argc, char** argv) try {
   data::DataLoader loader(dataset, {.batch_size = 12, .shuffle = true, .drop_last = true, .seed = 1});
 
   nn::manual_seed(1);
-  nn::GPT model({.vocab_size = text.tokenizer->vocab_size(), .block_size = 64, .n_layer = 4, .n_head = 4, .n_embd = 128});
+  nn::GPT model(
+      {.vocab_size = text.tokenizer->vocab_size(), .block_size = 64, .n_layer = 4, .n_head = 4, .n_embd = 128});
   optim::AdamW optimizer({{.parameters = model.parameters()}}, {.lr = 1e-3, .beta2 = 0.95, .weight_decay = 0.1});
   io::CheckpointFolder checkpoints(run);
   if (auto path = checkpoints.latest()) {

@@ -15,43 +15,49 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const Part models_part{25, [](nb::module_& root) {
-  nb::module_ m = root.def_submodule("_models");
-  m.def("read_gpt2_config", [](const fs::path& folder) {
-    nn::GPTConfig c = models::read_gpt2_config(folder);
-    nb::dict d;
-    d["vocab_size"] = c.vocab_size;
-    d["block_size"] = c.block_size;
-    d["n_layer"] = c.n_layer;
-    d["n_head"] = c.n_head;
-    d["n_embd"] = c.n_embd;
-    d["dropout"] = c.dropout;
-    return d;
-  });
-  m.def("load_gpt2_weights", &models::load_gpt2_weights);
-  m.def("save_gpt2", &models::save_gpt2);
-  m.def("sample", [](const Tensor& logits, double temperature, int64_t top_k, nn::Generator* generator) {
-    return models::sample(logits, {temperature, top_k}, generator ? *generator : nn::default_generator());
-  }, nb::arg("logits"), nb::arg("temperature") = 1.0, nb::arg("top_k") = 0,
-        nb::arg("generator").none() = nb::none());
-}};
+const Part models_part{
+    25, [](nb::module_& root) {
+      nb::module_ m = root.def_submodule("_models");
+      m.def("read_gpt2_config", [](const fs::path& folder) {
+        nn::GPTConfig c = models::read_gpt2_config(folder);
+        nb::dict d;
+        d["vocab_size"] = c.vocab_size;
+        d["block_size"] = c.block_size;
+        d["n_layer"] = c.n_layer;
+        d["n_head"] = c.n_head;
+        d["n_embd"] = c.n_embd;
+        d["dropout"] = c.dropout;
+        return d;
+      });
+      m.def("load_gpt2_weights", &models::load_gpt2_weights);
+      m.def("save_gpt2", &models::save_gpt2);
+      m.def(
+          "sample",
+          [](const Tensor& logits, double temperature, int64_t top_k, nn::Generator* generator) {
+            return models::sample(logits, {temperature, top_k}, generator ? *generator : nn::default_generator());
+          },
+          nb::arg("logits"), nb::arg("temperature") = 1.0, nb::arg("top_k") = 0,
+          nb::arg("generator").none() = nb::none());
+    }};
 
 const Part machine{25, [](nb::module_& root) {
-  nb::module_ m = root.def_submodule("_machine");
-  m.def("cpu_name", &kernels::cpu_name);
-  m.def("cpu_features", &kernels::cpu_features);
-  m.def("kernel_variant", [] { return std::string(kernel_variant()); });
-  m.def("measure_gemm_gflops", &kernels::measure_gemm_gflops, nb::arg("dtype"), nb::call_guard<nb::gil_scoped_release>());
-  m.def("measure_memory_gbs", &kernels::measure_memory_gbs, nb::call_guard<nb::gil_scoped_release>());
-  m.def("memory_stats", [] {
-    MemoryStats s = memory_stats();
-    nb::dict d;
-    d["in_use"] = s.in_use;
-    d["peak_in_use"] = s.peak_in_use;
-    d["cached"] = s.cached;
-    return d;
-  });
-}};
+                     nb::module_ m = root.def_submodule("_machine");
+                     m.def("cpu_name", &kernels::cpu_name);
+                     m.def("cpu_features", &kernels::cpu_features);
+                     m.def("kernel_variant", [] { return std::string(kernel_variant()); });
+                     m.def("measure_gemm_gflops", &kernels::measure_gemm_gflops, nb::arg("dtype"),
+                           nb::call_guard<nb::gil_scoped_release>());
+                     m.def("measure_memory_gbs", &kernels::measure_memory_gbs,
+                           nb::call_guard<nb::gil_scoped_release>());
+                     m.def("memory_stats", [] {
+                       MemoryStats s = memory_stats();
+                       nb::dict d;
+                       d["in_use"] = s.in_use;
+                       d["peak_in_use"] = s.peak_in_use;
+                       d["cached"] = s.cached;
+                       return d;
+                     });
+                   }};
 
 }  // namespace
 }  // namespace sorus::python

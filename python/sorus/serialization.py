@@ -47,8 +47,10 @@ class _Packer:
             return self.pack(value.item(), path)  # NumPy's numbers
         where = ".".join(path) or "the value"
         hint = "; save its state_dict()" if hasattr(value, "state_dict") else ""
-        raise TypeError(f"save: {where} is a {type(value).__name__}, expected tensors, numbers, text, None, "
-                        f"and dicts, lists and tuples of these{hint}")
+        raise TypeError(
+            f"save: {where} is a {type(value).__name__}, expected tensors, numbers, text, None, "
+            f"and dicts, lists and tuples of these{hint}"
+        )
 
     def _name(self, tensor, path: tuple[str, ...]) -> str:
         if id(tensor) not in self._names:
@@ -121,10 +123,10 @@ def load(f, map_location=None, *, weights_only: bool = True, mmap: bool = True):
 class CheckpointFolder:
     """Checkpoints of one run, of which a kill at any moment never loses an older one.
 
-        folder = CheckpointFolder("out/run/checkpoints", keep=3)
-        folder.save(step, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step})
-        path = folder.latest()          # the newest whole one, or None
-        state = sorus.load(path)
+    folder = CheckpointFolder("out/run/checkpoints", keep=3)
+    folder.save(step, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step})
+    path = folder.latest()          # the newest whole one, or None
+    state = sorus.load(path)
     """
 
     def __init__(self, folder, keep: int = 3) -> None:

@@ -21,10 +21,11 @@ namespace fs = std::filesystem;
 
 volatile int64_t sink;
 void touch(const Tensor& t) {
+  if (t.numel() == 0) return;
   int64_t sum = 0;
   // A tensor of a file may have any strides, but only inside the file.
   for (int64_t d = 0, at = 0; d <= t.dim(); ++d) {
-    if (t.numel()) sum += t.data<unsigned char>()[at * static_cast<int64_t>(size_of(t.dtype()))];
+    sum += t.data<unsigned char>()[at * static_cast<int64_t>(size_of(t.dtype()))];
     if (d < t.dim()) at += (t.sizes()[static_cast<size_t>(d)] - 1) * t.strides()[static_cast<size_t>(d)];
   }
   sink = sum;
@@ -37,17 +38,27 @@ struct Reader {
 };
 
 const Reader kReaders[] = {
-    {"safetensors", [](const fs::path& p) { for (auto& [name, t] : io::load_safetensors(p)) touch(t); },
+    {"safetensors",
      [](const fs::path& p) {
-       io::save_safetensors(p, {{"a", Tensor::zeros(Shape{2, 3}, DType::f32)}, {"b", Tensor::zeros(Shape{0}, DType::u8)}},
-                            {{"k", "v"}});
+       for (auto& [name, t] : io::load_safetensors(p)) touch(t);
+     },
+     [](const fs::path& p) {
+       io::save_safetensors(
+           p, {{"a", Tensor::zeros(Shape{2, 3}, DType::f32)}, {"b", Tensor::zeros(Shape{0}, DType::u8)}},
+           {{"k", "v"}});
      }},
-    {"checkpoint", [](const fs::path& p) { for (auto& [name, t] : io::load_checkpoint(p).tensors) touch(t); },
+    {"checkpoint",
      [](const fs::path& p) {
-       io::save_checkpoint(p, {{{"a", Tensor::zeros(Shape{2}, DType::f32)}}, {{"step", 3}, {"list", {1.5, nullptr}}}});
+       for (auto& [name, t] : io::load_checkpoint(p).tensors) touch(t);
+     },
+     [](const fs::path& p) {
+       io::save_checkpoint(p,
+                           {{{"a", Tensor::zeros(Shape{2}, DType::f32)}}, {{"step", 3}, {"list", {1.5, nullptr}}}});
      }},
     {"npy", [](const fs::path& p) { touch(io::load_npy(p)); },
-     [](const fs::path& p) { io::save_npy(p, Tensor::zeros(Shape{2, 3}, DType::f32)); }},
+     [](const fs::path& p) {
+       io::save_npy(p, Tensor::zeros(Shape{2, 3}, DType::f32));
+     }},
     {"idx", [](const fs::path& p) { touch(io::load_idx(p)); },
      [](const fs::path& p) { write_file(p, std::string("\0\0\x08\x02\0\0\0\x02\0\0\0\x01xy", 14)); }},
     {"cifar", [](const fs::path& p) { touch(data::read_cifar({p}, 1, 0, 10).images); },

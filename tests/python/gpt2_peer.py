@@ -1,7 +1,7 @@
 """Runs in the peers' environment: makes GPT-2 models and tokenizers with transformers, and reads ours.
 
-    python gpt2.py make FOLDER          a model as the library initialises and saves it, ids and its logits
-    python gpt2.py read FOLDER          the logits of a folder for FOLDER/ids.npy
+python gpt2.py make FOLDER          a model as the library initialises and saves it, ids and its logits
+python gpt2.py read FOLDER          the logits of a folder for FOLDER/ids.npy
 """
 
 import sys

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-
-import sorus
 from sorus.cli.report import Csv
 from sorus.cli.training import Schedule
+
+import sorus
 
 SMALL = ["--layers", "1", "--heads", "2", "--width", "16", "--context", "16", "--batch", "4", "--vocab", "300",
          "--warmup", "5", "--val-every", "10"]  # fmt: skip
@@ -23,7 +23,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     text = tmp_path / "text"
     text.mkdir()
     for i in range(8):
-        (text / f"{i}.txt").write_text("".join(f"line {j} of {i}: {j * j % (i + 7)} is a number\n" for j in range(80)))
+        (text / f"{i}.txt").write_text(
+            "".join(f"line {j} of {i}: {j * j % (i + 7)} is a number\n" for j in range(80))
+        )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SORUS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
@@ -65,6 +67,7 @@ def test_a_killed_run_goes_on_with_the_same_numbers(folder: Path, mode: str) -> 
 
     with subprocess.Popen(command("train", "gpt", *options, "--out", "b", "--checkpoint-every", "6"),
                           stdout=subprocess.PIPE, text=True) as process:  # fmt: skip
+        assert process.stdout
         for line in process.stdout:
             if json.loads(line)["step"] == 20:
                 process.send_signal(signal.SIGKILL)
@@ -89,7 +92,8 @@ def test_accumulated_batches_are_one_step(folder: Path) -> None:
 def test_ctrl_c_saves_and_ends_the_run(folder: Path) -> None:
     with subprocess.Popen(command("train", "gpt", *SMALL, "--data", "text", "--minutes", "5", "--json", "--mode", "eager",
                                   "--out", "a"), stdout=subprocess.PIPE, text=True) as process:  # fmt: skip
-        output = []
+        output: list[dict] = []
+        assert process.stdout
         for line in process.stdout:
             output.append(json.loads(line))
             if len(output) == 7:

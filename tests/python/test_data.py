@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sorus.utils.data import DataLoader, Dataset, Subset, TensorDataset, TextDataset, default_collate, random_split
 
 import sorus
 from sorus.data import MNIST, ByteLevelBPE, ByteTokenizer, CharTokenizer, gather_corpus, load_text, load_tokenizer
-from sorus.utils.data import DataLoader, Dataset, Subset, TensorDataset, TextDataset, default_collate, random_split
 
 
 class Squares(Dataset):
@@ -61,7 +61,7 @@ def test_an_epoch_depends_on_the_seed_and_not_on_workers(python: bool, workers: 
         return [numbers(loader), numbers(loader)]
 
     first, second = epochs(1, workers)
-    assert sorted(sum(first, [])) == list(range(23))
+    assert sorted(i for batch in first for i in batch) == list(range(23))
     assert first != second
     assert [first, second] == epochs(1, 0)
     assert first != epochs(2, 0)[0]

@@ -18,7 +18,7 @@ def test_cpp_and_python_train_alike(tmp_path: Path) -> None:
     for source in sorted((ROOT / "python" / "sorus").glob("*.py")):
         (text / source.name).write_text(source.read_text())
 
-    def run(*program: object) -> list[str]:
+    def run(*program: str | Path) -> list[str]:
         def part(steps: int) -> list[str]:
             environment = {**os.environ, "SORUS_CACHE": str(tmp_path / "cache"), "OMP_WAIT_POLICY": "passive"}
             done = subprocess.run([*map(str, program), text, str(steps), tmp_path / ("run-" + Path(program[-1]).name)],

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import peers
 import pytest
+from sorus.io.safetensors import load_file, save_file
 
 import sorus
 from sorus.data import load_tokenizer
-from sorus.io.safetensors import load_file, save_file
 from sorus.models import GPT, sample
 
 SCRIPT = Path(__file__).parent / "gpt2_peer.py"
@@ -20,7 +20,10 @@ SCRIPT = Path(__file__).parent / "gpt2_peer.py"
 @functools.cache
 def peer() -> str | None:
     python = peers.peer_python()
-    if python and subprocess.run([python, "-c", "import transformers, tokenizers"], capture_output=True).returncode == 0:
+    if (
+        python
+        and subprocess.run([python, "-c", "import transformers, tokenizers"], capture_output=True).returncode == 0
+    ):
         return python
     return None
 
@@ -29,7 +32,7 @@ needs_peer = pytest.mark.skipif(peer() is None, reason="needs transformers: SORU
 
 
 def run_peer(what: str, folder: Path) -> None:
-    done = subprocess.run([peer(), SCRIPT, what, folder], capture_output=True, text=True)
+    done = subprocess.run([str(peer()), SCRIPT, what, folder], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -92,7 +95,7 @@ def fails(folder: Path) -> str:
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"model_type": "llama"}, "'model_type' is \"llama\", which is not supported, expected \"gpt2\""),
+        ({"model_type": "llama"}, '\'model_type\' is "llama", which is not supported, expected "gpt2"'),
         ({"activation_function": "relu"}, "'activation_function' is \"relu\""),
         ({"n_embd": 9}, "'n_embd' 9 is not a multiple of 'n_head' 2"),
         ({"n_layer": -1}, "'n_layer': expected a number from 1"),

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+from sorus.io.safetensors import load_file, safe_open, save_file
 
 import sorus
 from sorus.io import CheckpointFolder, load_idx, load_npy, save_npy
-from sorus.io.safetensors import load_file, safe_open, save_file
 
 
 def test_save_and_load_nested_values(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -86,12 +85,16 @@ class Screen:
         from sorus._core import _machine, get_num_threads
 
         s, corpus = training.settings, text.corpus
-        self.console.print(f"text: {len(corpus.train)} files to train on ({text.train.shape[0]:,} tokens), "
-                           f"{len(corpus.validation)} to validate, {corpus.duplicates} duplicates dropped "
-                           f"({seconds:.1f} s)")
-        self.console.print(f"model: GPT, {training.model.num_parameters() / 1e6:.2f} million parameters, "
-                           f"{s.n_layer} layers, {s.n_head} heads, {s.n_embd} wide, vocabulary "
-                           f"{training.model.config['vocab_size']}, {s.batch} x {s.context} tokens a step")
+        self.console.print(
+            f"text: {len(corpus.train)} files to train on ({text.train.shape[0]:,} tokens), "
+            f"{len(corpus.validation)} to validate, {corpus.duplicates} duplicates dropped "
+            f"({seconds:.1f} s)"
+        )
+        self.console.print(
+            f"model: GPT, {training.model.num_parameters() / 1e6:.2f} million parameters, "
+            f"{s.n_layer} layers, {s.n_head} heads, {s.n_embd} wide, vocabulary "
+            f"{training.model.config['vocab_size']}, {s.batch} x {s.context} tokens a step"
+        )
         self.console.print(f"machine: {_machine.cpu_name()}, {get_num_threads()} threads; {s.dtype}, {s.mode}")
 
     def note(self, text: str) -> None:
@@ -120,8 +123,10 @@ class Screen:
         self._shown = now
         left = elapsed * (1 - done) / done if done > 0 else 0.0
         validation = "" if self._val_loss is None else f"  validation {self._val_loss:.3f}"
-        line = (f"step {training.step}  loss {loss:.3f}{validation}  {self._rate:,.0f} tokens/s  "
-                f"{_duration(left)} left  {memory_mb():,.0f} MB")
+        line = (
+            f"step {training.step}  loss {loss:.3f}{validation}  {self._rate:,.0f} tokens/s  "
+            f"{_duration(left)} left  {memory_mb():,.0f} MB"
+        )
         if not self.live:
             self.console.print(line)
             return
@@ -138,14 +143,20 @@ class Screen:
             self.progress.stop()
         table = Table(show_header=False, box=None, pad_edge=False)
         validation = "" if summary["val_loss"] is None else f", validation {summary['val_loss']:.4f}"
-        table.add_row("steps", f"{summary['step']} in {_duration(summary['seconds'])}"
-                      + ("" if summary["finished"] else ", stopped early"))
+        table.add_row(
+            "steps",
+            f"{summary['step']} in {_duration(summary['seconds'])}"
+            + ("" if summary["finished"] else ", stopped early"),
+        )
         table.add_row("loss", f"{summary['loss']:.4f}{validation}")
         table.add_row("hardware", f"{summary['processor']}; {summary['features']}")
         table.add_row("run with", f"{summary['threads']} threads, {summary['dtype']}, {summary['mode']}")
-        table.add_row("speed", f"{summary['tokens_per_s']:,.0f} tokens/s = {summary['gflops']:.0f} GFLOP/s, "
-                      f"{summary['share_of_gemm']:.0%} of this machine's own matrix product in {summary['dtype']} "
-                      f"({summary['gemm_gflops']:.0f} GFLOP/s)")
+        table.add_row(
+            "speed",
+            f"{summary['tokens_per_s']:,.0f} tokens/s = {summary['gflops']:.0f} GFLOP/s, "
+            f"{summary['share_of_gemm']:.0%} of this machine's own matrix product in {summary['dtype']} "
+            f"({summary['gemm_gflops']:.0f} GFLOP/s)",
+        )
         table.add_row("checkpoint", summary["checkpoint"])
         table.add_row("model", f"{summary['model']} (a GPT-2 folder)")
         table.add_row("losses", f"{summary['csv']}, {summary['plot']}")
@@ -153,14 +164,18 @@ class Screen:
         self.console.rule("a sample")
         self.console.print(Text(sample))
         self.console.rule()
-        self.console.print(f"more: sorus generate {summary['run']}      go on: sorus train gpt --resume {summary['run']}")
+        self.console.print(
+            f"more: sorus generate {summary['run']}      go on: sorus train gpt --resume {summary['run']}"
+        )
 
 
 def _duration(seconds: float) -> str:
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
-    return f"{seconds // 60}:{seconds % 60:02} min" if seconds < 3600 else f"{seconds // 3600}:{seconds // 60 % 60:02} h"
+    return (
+        f"{seconds // 60}:{seconds % 60:02} min" if seconds < 3600 else f"{seconds // 3600}:{seconds // 60 % 60:02} h"
+    )
 
 
 def make_display(as_json: bool):
@@ -186,10 +201,16 @@ def plot(rows: list[dict], path: Path, training) -> None:
     figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=120)
     axes.plot(tokens, losses, color="tab:blue", alpha=0.25, linewidth=0.8)
     axes.plot(tokens, smooth, color="tab:blue", label="training")
-    measured = [(row["step"] * training.tokens_per_step, row["val_loss"]) for row in rows if row["val_loss"] is not None]
+    measured = [
+        (row["step"] * training.tokens_per_step, row["val_loss"]) for row in rows if row["val_loss"] is not None
+    ]
     if measured:
         axes.plot(*zip(*measured, strict=True), color="tab:orange", marker="o", markersize=3, label="validation")
-    axes.set(xlabel="tokens", ylabel="loss (nats a token)", title=f"GPT, {training.model.num_parameters() / 1e6:.2f} M parameters")
+    axes.set(
+        xlabel="tokens",
+        ylabel="loss (nats a token)",
+        title=f"GPT, {training.model.num_parameters() / 1e6:.2f} M parameters",
+    )
     axes.grid(alpha=0.3)
     axes.legend()
     figure.tight_layout()

@@ -1,10 +1,10 @@
 """Folders of training runs.
 
-    out/gpt-nano-1/run.json                  the options it was started with
-                   tokenizer.json
-                   loss.csv, loss.png
-                   checkpoints/step-000001200.safetensors
-                   model/                    the trained model as a GPT-2 folder, at the end
+out/gpt-nano-1/run.json                  the options it was started with
+               tokenizer.json
+               loss.csv, loss.png
+               checkpoints/step-000001200.safetensors
+               model/                    the trained model as a GPT-2 folder, at the end
 """
 
 from __future__ import annotations

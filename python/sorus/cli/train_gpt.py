@@ -46,7 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     size.add_argument("--heads", dest="n_head", type=positive, metavar="N", help="attention heads")
     size.add_argument("--width", dest="n_embd", type=positive, metavar="N", help="numbers that stand for a token")
     size.add_argument("--context", type=positive, metavar="N", help="tokens that the model sees")
-    size.add_argument("--vocab", type=_number(int, 257), metavar="N", help="tokens of the tokenizer, which is trained")
+    size.add_argument(
+        "--vocab", type=_number(int, 257), metavar="N", help="tokens of the tokenizer, which is trained"
+    )
     size.add_argument("--dropout", type=_number(float, 0), metavar="P", help="share of activations dropped (0)")
 
     work = gpt.add_argument_group("training")
@@ -100,12 +102,25 @@ def _settings(options: argparse.Namespace, saved: dict | None):
     given = {name: value for name, value in vars(options).items()
              if value is not None and name in Settings.__dataclass_fields__}  # fmt: skip
     if saved is not None:
-        fixed = ("n_layer", "n_head", "n_embd", "context", "vocab", "batch", "grad_accum", "seed", "dropout", "warmup")
+        fixed = (
+            "n_layer",
+            "n_head",
+            "n_embd",
+            "context",
+            "vocab",
+            "batch",
+            "grad_accum",
+            "seed",
+            "dropout",
+            "warmup",
+        )
         options_of = {"n_layer": "layers", "n_head": "heads", "n_embd": "width", "grad_accum": "grad-accum"}
         for name in fixed:
             if name in given and given[name] != saved[name]:
-                raise CommandError(f"--{options_of.get(name, name)} is {given[name]}, but the checkpoint "
-                                   f"was trained with {saved[name]}; leave it out to resume, or start a new run")
+                raise CommandError(
+                    f"--{options_of.get(name, name)} is {given[name]}, but the checkpoint "
+                    f"was trained with {saved[name]}; leave it out to resume, or start a new run"
+                )
         return Settings(**{**saved, **given})
     preset = {k: v for k, v in PRESETS[options.preset or "nano"].items() if k in Settings.__dataclass_fields__}
     settings = Settings(**{**preset, "data": [standard_library()], **given})
@@ -139,7 +154,6 @@ def run(options: argparse.Namespace) -> int:
     from sorus.serialization import CheckpointFolder
 
     from .report import Csv, make_display
-    from .training import Training
 
     if options.steps and options.minutes:
         raise CommandError("either --steps or --minutes, not both")
@@ -157,8 +171,9 @@ def run(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = CheckpointFolder(folder / "checkpoints", options.keep)
     if checkpoint is None and checkpoints.list():
-        raise CommandError(f"{folder}: there is a run already; go on with it by --resume {folder}, "
-                           "or choose another --out")
+        raise CommandError(
+            f"{folder}: there is a run already; go on with it by --resume {folder}, or choose another --out"
+        )
 
     display = make_display(options.json)
     display.begin(folder, settings, checkpoint)
@@ -179,7 +194,9 @@ def run(options: argparse.Namespace) -> int:
     val_every = options.val_every or (state or {}).get("val_every") or PRESETS[options.preset or "nano"]["val_every"]
     extra = {"target": target, "val_every": val_every}
     with _Stop() as stop:
-        finished = _loop(training, target, val_every, options.checkpoint_every, checkpoints, extra, csv, display, stop)
+        finished = _loop(
+            training, target, val_every, options.checkpoint_every, checkpoints, extra, csv, display, stop
+        )
     _finish(training, folder, checkpoints, csv, display, finished)
     return 0
 
@@ -233,9 +250,11 @@ def _loop(training, target, val_every, checkpoint_every, checkpoints, extra, csv
         loss = training.train_step()
         spent = time.monotonic() - before
         if not math.isfinite(loss):
-            raise CommandError(f"the loss became {loss} at step {training.step}; the newest checkpoint is of step "
-                               f"{saved_step}. Try a smaller --lr, or --mode eager --anomaly to see which operator "
-                               "made it")
+            raise CommandError(
+                f"the loss became {loss} at step {training.step}; the newest checkpoint is of step "
+                f"{saved_step}. Try a smaller --lr, or --mode eager --anomaly to see which operator "
+                "made it"
+            )
         last = bool(schedule.total) and training.step >= schedule.total
         val_loss = training.validate() if training.step % val_every == 0 or last else None
         elapsed = time.monotonic() - start

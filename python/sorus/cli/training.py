@@ -81,14 +81,19 @@ class Training:
             lr=s.lr, betas=(0.9, 0.95),
         )  # fmt: skip
         self.schedule = Schedule(s.lr, s.warmup)
-        self.loader = DataLoader(TextDataset(train_tokens, s.context), s.batch, shuffle=True, drop_last=True,
-                                 seed=s.seed)
+        self.loader = DataLoader(
+            TextDataset(train_tokens, s.context), s.batch, shuffle=True, drop_last=True, seed=s.seed
+        )
         if len(self.loader) == 0:
-            raise ValueError(f"the training text has {train_tokens.shape[0]} tokens, too few for one batch of "
-                             f"{s.batch} x {s.context}; give more --data, or a smaller --batch or --context")
+            raise ValueError(
+                f"the training text has {train_tokens.shape[0]} tokens, too few for one batch of "
+                f"{s.batch} x {s.context}; give more --data, or a smaller --batch or --context"
+            )
         self.val_loader = self._validation(val_tokens)
-        self.text = {"tokens": int(train_tokens.shape[0]),
-                     "hash": hashlib.blake2b(memoryview(train_tokens.numpy()), digest_size=8).hexdigest()}
+        self.text = {
+            "tokens": int(train_tokens.shape[0]),
+            "hash": hashlib.blake2b(memoryview(train_tokens.numpy()), digest_size=8).hexdigest(),
+        }
         self.step = 0
         self.seconds = 0.0  # of the clock, since the start; the command counts them
         self._batches = self._endless()
@@ -196,9 +201,11 @@ class Training:
 
     def load(self, state: dict) -> None:
         if state["text"] != self.text:
-            raise ValueError(f"the training text is not that of the checkpoint: it had {state['text']['tokens']} tokens "
-                             f"(hash {state['text']['hash']}), now there are {self.text['tokens']} "
-                             f"({self.text['hash']}); give the same --data")
+            raise ValueError(
+                f"the training text is not that of the checkpoint: it had {state['text']['tokens']} tokens "
+                f"(hash {state['text']['hash']}), now there are {self.text['tokens']} "
+                f"({self.text['hash']}); give the same --data"
+            )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.loader.load_state_dict(state["loader"])

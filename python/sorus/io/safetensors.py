@@ -1,14 +1,16 @@
 """safetensors, with the functions of the package of that name.
 
-    save_file({"weight": w}, "model.safetensors", metadata={"format": "pt"})
-    tensors = load_file("model.safetensors")
-    with safe_open("model.safetensors") as f:
-        w = f.get_tensor("weight")
+save_file({"weight": w}, "model.safetensors", metadata={"format": "pt"})
+tensors = load_file("model.safetensors")
+with safe_open("model.safetensors") as f:
+    w = f.get_tensor("weight")
 """
 
 from __future__ import annotations
 
 from .._core._io import SafetensorsFile, load_file, save_file
+
+__all__ = ["load_file", "safe_open", "save_file"]
 
 
 class safe_open:

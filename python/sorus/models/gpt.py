@@ -19,11 +19,26 @@ class GPT(_GPT):
     `bias`, linear layers and norms have none.
     """
 
-    def __init__(self, vocab_size: int = 50257, block_size: int = 1024, n_layer: int = 12, n_head: int = 12,
-                 n_embd: int = 768, dropout: float = 0.0, bias: bool = True) -> None:
+    def __init__(
+        self,
+        vocab_size: int = 50257,
+        block_size: int = 1024,
+        n_layer: int = 12,
+        n_head: int = 12,
+        n_embd: int = 768,
+        dropout: float = 0.0,
+        bias: bool = True,
+    ) -> None:
         super().__init__(vocab_size, block_size, n_layer, n_head, n_embd, dropout, bias)
-        self.config = {"vocab_size": vocab_size, "block_size": block_size, "n_layer": n_layer, "n_head": n_head,
-                       "n_embd": n_embd, "dropout": dropout, "bias": bias}
+        self.config = {
+            "vocab_size": vocab_size,
+            "block_size": block_size,
+            "n_layer": n_layer,
+            "n_head": n_head,
+            "n_embd": n_embd,
+            "dropout": dropout,
+            "bias": bias,
+        }
 
     @classmethod
     def from_pretrained(cls, folder) -> GPT:
@@ -38,8 +53,9 @@ class GPT(_GPT):
         """Writes what from_pretrained and the transformers library read."""
         _core._models.save_gpt2(self, Path(folder))
 
-    def generate(self, ids: list[int], max_new_tokens: int, temperature: float = 1.0, top_k: int = 0,
-                 generator=None) -> Iterator[int]:
+    def generate(
+        self, ids: list[int], max_new_tokens: int, temperature: float = 1.0, top_k: int = 0, generator=None
+    ) -> Iterator[int]:
         """New tokens one by one, each drawn given `ids` and those before it (the last block_size of them).
 
         temperature 0 takes the most likely one; top_k 0 draws from all. The model's mode is not changed: call eval()
@@ -50,7 +66,7 @@ class GPT(_GPT):
         ids = list(ids)
         for _ in range(max_new_tokens):
             with no_grad():
-                window = _core.tensor([ids[-self.config["block_size"]:]])
+                window = _core.tensor([ids[-self.config["block_size"] :]])
                 token = sample(self(window)[0, -1], temperature, top_k, generator)
             ids.append(token)
             yield token

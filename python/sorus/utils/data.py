@@ -16,8 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from .. import _core
 from .._core._data import Dataset, ImageDataset, Subset, TensorDataset, TextDataset
 
-__all__ = ["DataLoader", "Dataset", "ImageDataset", "Subset", "TensorDataset", "TextDataset", "default_collate",
-           "random_split"]
+__all__ = [
+    "DataLoader",
+    "Dataset",
+    "ImageDataset",
+    "Subset",
+    "TensorDataset",
+    "TextDataset",
+    "default_collate",
+    "random_split",
+]
 
 
 class _Wrapped(Dataset):
@@ -66,8 +74,10 @@ def default_collate(samples: list):
         return {key: default_collate([s[key] for s in samples]) for key in first}
     if isinstance(first, (tuple, list)):
         if any(len(s) != len(first) for s in samples):
-            raise ValueError(f"default_collate: expected samples of {len(first)} parts each, "
-                             f"found {sorted({len(s) for s in samples})}")
+            raise ValueError(
+                f"default_collate: expected samples of {len(first)} parts each, "
+                f"found {sorted({len(s) for s in samples})}"
+            )
         parts = [default_collate([s[i] for s in samples]) for i in range(len(first))]
         return type(first)(*parts) if hasattr(first, "_fields") else parts
     if isinstance(first, (bool, int, float, complex)):
@@ -92,21 +102,36 @@ class DataLoader:
     unless a state is loaded.
     """
 
-    def __init__(self, dataset, batch_size: int = 1, shuffle: bool = False, sampler=None, num_workers: int = 0,
-                 collate_fn=None, drop_last: bool = False, generator=None, prefetch_factor: int = 2,
-                 seed: int | None = None, pin_memory: bool = False, persistent_workers: bool = False) -> None:
+    def __init__(
+        self,
+        dataset,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        sampler=None,
+        num_workers: int = 0,
+        collate_fn=None,
+        drop_last: bool = False,
+        generator=None,
+        prefetch_factor: int = 2,
+        seed: int | None = None,
+        pin_memory: bool = False,
+        persistent_workers: bool = False,
+    ) -> None:
         if sampler is not None and shuffle:
             raise ValueError("DataLoader: either shuffle or a sampler, not both")
         if num_workers < 0 or prefetch_factor < 1:
-            raise ValueError(f"DataLoader: num_workers is {num_workers} and prefetch_factor {prefetch_factor}, "
-                             "expected at least 0 and 1")
+            raise ValueError(
+                f"DataLoader: num_workers is {num_workers} and prefetch_factor {prefetch_factor}, "
+                "expected at least 0 and 1"
+            )
         self.dataset, self.batch_size, self.drop_last = dataset, batch_size, drop_last
         self.num_workers, self.prefetch_factor, self.sampler = num_workers, prefetch_factor, sampler
         self.collate_fn = collate_fn or default_collate
         if seed is None:
             seed = _seed(generator) if shuffle else 0
-        native = (collate_fn is None and sampler is None and isinstance(dataset, Dataset)
-                  and _core._data.is_native(dataset))
+        native = (
+            collate_fn is None and sampler is None and isinstance(dataset, Dataset) and _core._data.is_native(dataset)
+        )
         Loader = _core._data.Loader
         if native:
             self._loader = Loader(dataset, batch_size, shuffle, drop_last, seed, num_workers, prefetch_factor)

@@ -130,7 +130,8 @@ void to_json(io::Json& json, const LoaderState& s) {
 void from_json(const io::Json& json, LoaderState& s) {
   auto number = [&](const char* key) {
     return io::member(
-               json, key, "a number", [](const io::Json& v) { return v.is_number_integer(); }, "state of a DataLoader")
+               json, key, "a number", [](const io::Json& v) { return v.is_number_integer(); },
+               "state of a DataLoader")
         .get<int64_t>();
   };
   s = {number("epoch"), number("position"), static_cast<uint64_t>(number("seed")), number("samples"),

@@ -4,8 +4,8 @@
 //   auto train = std::make_shared<data::TextDataset>(text.train, /*context=*/64);
 //   std::cout << text.tokenizer->decode(ids);
 //
-// The tokenizer is trained on the text unless one is given. It and the tokens are kept in the cache folder under names
-// made of the contents, so that the second call takes as long as reading the files.
+// The tokenizer is trained on the text unless one is given. It and the tokens are kept in the cache folder under
+// names made of the contents, so that the second call takes as long as reading the files.
 #pragma once
 
 #include "sorus/data/corpus.h"
@@ -14,9 +14,9 @@ namespace sorus::data {
 
 struct TextOptions {
   CorpusOptions corpus = {};
-  int64_t vocab_size = 4096;                          ///< Of the tokenizer that is trained.
+  int64_t vocab_size = 4096;                             ///< Of the tokenizer that is trained.
   std::shared_ptr<const Tokenizer> tokenizer = nullptr;  ///< Instead of training one.
-  size_t tokenizer_bytes = size_t{8} << 20;           ///< It is trained on about this much of the text.
+  size_t tokenizer_bytes = size_t{8} << 20;              ///< It is trained on about this much of the text.
   std::filesystem::path cache_folder = sorus::cache_folder() / "text";
 };
 

@@ -29,8 +29,8 @@ Tensor transposed(const Tensor& t, const std::string& where) {
 int64_t size_member(const Json& config, const char* key, std::optional<int64_t> otherwise, const std::string& where) {
   if (otherwise && (!config.contains(key) || config[key].is_null())) return *otherwise;
   const Json& value = io::member(
-      config, key, "a number from 1 to 2^31", [](const Json& v) { return v.is_number_unsigned() && v > 0 && v <= (int64_t{1} << 31); },
-      where);
+      config, key, "a number from 1 to 2^31",
+      [](const Json& v) { return v.is_number_unsigned() && v > 0 && v <= (int64_t{1} << 31); }, where);
   return value.get<int64_t>();
 }
 
@@ -64,8 +64,8 @@ nn::GPTConfig read_gpt2_config(const fs::path& folder) {
   c.n_layer = size_member(config, "n_layer", {}, where);
   c.n_head = size_member(config, "n_head", {}, where);
   c.n_embd = size_member(config, "n_embd", {}, where);
-  SORUS_CHECK(c.n_embd % c.n_head == 0, FileError, "{}: 'n_embd' {} is not a multiple of 'n_head' {}", where, c.n_embd,
-              c.n_head);
+  SORUS_CHECK(c.n_embd % c.n_head == 0, FileError, "{}: 'n_embd' {} is not a multiple of 'n_head' {}", where,
+              c.n_embd, c.n_head);
   int64_t inner = size_member(config, "n_inner", 4 * c.n_embd, where);
   SORUS_CHECK(inner == 4 * c.n_embd, FileError, "{}: 'n_inner' {} is not supported, expected 4 * n_embd = {}", where,
               inner, 4 * c.n_embd);

@@ -3,8 +3,8 @@
 //   std::shared_ptr<nn::GPT> model = models::load_gpt2("gpt2");          // also what save_gpt2 wrote
 //   auto tokenizer = data::load_tokenizer("gpt2/tokenizer.json");
 //
-// The files' names may begin with "transformer."; their linear layers (Conv1D) hold the transposed weight; the head is
-// the token embedding. What the model here cannot do (another activation, cross-attention, ...) is an error.
+// The files' names may begin with "transformer."; their linear layers (Conv1D) hold the transposed weight; the head
+// is the token embedding. What the model here cannot do (another activation, cross-attention, ...) is an error.
 #pragma once
 
 #include <filesystem>
