@@ -83,9 +83,9 @@ def test_a_killed_run_goes_on_with_the_same_numbers(folder: Path, mode: str) -> 
 
 
 def test_accumulated_batches_are_one_step(folder: Path) -> None:
-    common = [*SMALL, "--data", "text", "--mode", "eager", "--steps", "6", "--json"]
-    one = lines(train(*common, "--batch", "8", "--out", "a").stdout)
-    two = lines(train(*common, "--batch", "4", "--grad-accum", "2", "--out", "b").stdout)
+    common = [*SMALL, "--data", "text", "--steps", "6", "--json"]
+    one = lines(train(*common, "--batch", "8", "--mode", "eager", "--out", "a").stdout)
+    two = lines(train(*common, "--batch", "4", "--grad-accum", "2", "--mode", "compiled", "--out", "b").stdout)
     assert [e["loss"] for e in two[:6]] == pytest.approx([e["loss"] for e in one[:6]], abs=1e-4)
 
 
@@ -132,6 +132,7 @@ def test_mistakes(folder: Path) -> None:
     assert "not both" in error("--steps", "3", "--minutes", "1")
     assert "not a multiple of --heads 3" in error("--heads", "3")
     assert "none.txt: no such file or folder" in error("--data", "none.txt")
+    assert not Path("out").exists()
     assert "too few for" in error(*SMALL[:-4], "--data", "text", "--batch", "100000", "--steps", "1")
     assert "less than 1" in error("--steps", "0")
 

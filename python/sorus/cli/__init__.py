@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
+    except (OSError, ValueError, RuntimeError, TypeError, MemoryError) as error:
         if os.environ.get("SORUS_TRACEBACK"):
             raise
         print(f"sorus {options.command}: {error}", file=sys.stderr)

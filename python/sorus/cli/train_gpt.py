@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     work = gpt.add_argument_group("training")
     work.add_argument("--data", nargs="+", metavar="PATH", help="text files or folders (Python's standard library)")
     work.add_argument("--steps", type=positive, metavar="N", help="stop after N steps")
-    work.add_argument("--minutes", type=_number(float, 0), metavar="M", help="stop after about M minutes (2)")
+    work.add_argument("--minutes", type=_number(float, 0), metavar="M", help="stop after about M minutes, those before a --resume included (2)")
     work.add_argument("--batch", type=positive, metavar="N", help="samples of a step")
     work.add_argument("--grad-accum", type=positive, metavar="N", help="batches of a step (1)")
     work.add_argument("--lr", type=_number(float, 0), metavar="X", help="the highest learning rate")
@@ -168,7 +168,6 @@ def run(options: argparse.Namespace) -> int:
     settings = _settings(options, state and state["settings"])
     folder = Path(options.out) if options.out else runs.run_of(checkpoint) if checkpoint else None
     folder = folder or runs.new_folder(options.preset or "nano")
-    folder.mkdir(parents=True, exist_ok=True)
     checkpoints = CheckpointFolder(folder / "checkpoints", options.keep)
     if checkpoint is None and checkpoints.list():
         raise CommandError(
@@ -212,11 +211,13 @@ def _prepare(folder: Path, settings, checkpoint, state, display):
     tokenizer = load_tokenizer(kept) if checkpoint else None
     started = time.monotonic()
     text = load_text(settings.data, vocab_size=settings.vocab, tokenizer=tokenizer)
+    folder.mkdir(parents=True, exist_ok=True)
     text.tokenizer.save(folder / "tokenizer.json")
     training = Training(settings, text.train, text.validation, text.tokenizer.vocab_size)
     training.tokenizer = text.tokenizer
     if state is not None:
         training.load(state)
+        training.schedule.peak = settings.lr
     else:
         import json
 
@@ -284,11 +285,15 @@ def _finish(training, folder: Path, checkpoints, csv, display, finished: bool) -
 
 
 def sample_text(training, tokens: int = 160) -> str:
-    """What the model writes after a line of its validation text's kind; always the same draws."""
+    """What the model writes, always by the same draws; large models get a few seconds."""
+    import itertools
+
     import sorus
 
     generator = sorus.Generator()
     generator.manual_seed(training.settings.seed)
     ids = training.tokenizer.encode("def ")
-    new = training.model.generate(ids, tokens, temperature=0.8, top_k=50, generator=generator)
+    until = time.monotonic() + 10
+    written = training.model.generate(ids, tokens, temperature=0.8, top_k=50, generator=generator)
+    new = itertools.takewhile(lambda token: time.monotonic() < until, written)
     return training.tokenizer.decode([*ids, *new])
