@@ -1,5 +1,9 @@
 """sorus.compile: the same numbers as eager, recorded again exactly when something it relied on has changed."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 import sorus
@@ -125,3 +129,43 @@ def test_graph_shows_lines():
     assert "exp(" in f.graph() and "test_compile.py" in f.graph()
     assert "sorus_loop0" in f.source()
     assert f.report()["loops"] == 1
+
+
+SCRIPT = """
+import sorus
+sorus.manual_seed(0)
+x = sorus.randn(8, 16)
+f = sorus.compile(lambda x: sorus.softmax(x * 2, 1).sum(0))
+print([round(v, 5) for v in f(x).tolist()])
+print(f.report()["from_cache"], bool(f.report()["without_compiler"]))
+"""
+
+
+def run_script(**environment):
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True,
+                          env={**os.environ, **environment})
+    values, state = done.stdout.splitlines()
+    return values, state, done.stderr
+
+
+def test_code_is_built_once_and_found_by_the_next_process(tmp_path):
+    first = run_script(SORUS_CACHE=str(tmp_path))
+    second = run_script(SORUS_CACHE=str(tmp_path))
+    assert first[1] == "False False" and second[1] == "True False"
+    assert first[0] == second[0]
+    for shared_object in tmp_path.glob("*.so"):  # a damaged file is built again
+        shared_object.write_bytes(b"not code")
+    assert run_script(SORUS_CACHE=str(tmp_path))[:2] == first[:2]
+
+
+def test_without_a_compiler_kernels_run_and_it_is_said_once(tmp_path):
+    values, state, said = run_script(SORUS_CACHE=str(tmp_path), SORUS_CC="no-such-compiler")
+    assert state == "False True"
+    assert said.count("no-such-compiler") == 1
+    assert values == run_script(SORUS_CACHE=str(tmp_path))[0]
+
+
+def test_memory_report_names_what_holds_the_peak():
+    f = sorus.compile(lambda x: ((x @ x.t()) @ x).sum())
+    f(sorus.randn(64, 64))
+    assert "MiB for temporaries" in f.memory() and "test_compile.py" in f.memory()
