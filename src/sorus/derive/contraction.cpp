@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "sorus/derive/index_loops.h"
-#include "sorus/kernels/gemm.h"
+#include "sorus/derive/index_plan.h"
 
 namespace sorus {
 namespace {
@@ -53,29 +53,28 @@ bool is_contraction(const LoopNest& nest) {
   return true;
 }
 
-bool run_contraction(const LoopNest& nest, TensorSpan inputs, Tensor& out) {
+std::optional<ContractionPlan> plan_contraction(const LoopNest& nest, TensorSpan inputs, DType out_type) {
   LoopNest specialized;
   const LoopNest* n = &nest;
   // Gradients of products say conj(x), which means nothing for real numbers.
-  if (!is_complex(out.dtype()) && nest.reduction == Reduction::sum) {
+  if (!is_complex(out_type) && nest.reduction == Reduction::sum) {
     specialized = nest;
-    specialized.body = specialize(nest.body, compute_type(out.dtype()));
+    specialized.body = specialize(nest.body, compute_type(out_type));
     n = &specialized;
   }
-  if (!is_contraction(*n)) return false;
+  if (!is_contraction(*n)) return {};
   const Expr& e = n->body.results[0];
   const LoopOperand& oa = n->inputs[static_cast<size_t>(e->inputs[0]->index)];
   const LoopOperand& ob = n->inputs[static_cast<size_t>(e->inputs[1]->index)];
   const Tensor &ta = inputs[static_cast<size_t>(oa.slot)], &tb = inputs[static_cast<size_t>(ob.slot)];
-  if (ta.dtype() != tb.dtype() || ta.dtype() != out.dtype() || out.dtype() == DType::boolean) return false;
-  if (out.numel() == 0) return true;
-  if (n->points() == 0) return false;
+  if (ta.dtype() != tb.dtype() || ta.dtype() != out_type || out_type == DType::boolean) return {};
+  if (n->points() == 0) return {};
 
-  if (n->initial && !is_floating(out.dtype())) return false;
+  if (n->initial && !is_floating(out_type)) return {};
 
   size_t count = n->axes.size();
   auto sa = steps(oa, ta.strides(), count), sb = steps(ob, tb.strides(), count),
-       sc = steps(n->output, out.strides(), count);
+       sc = steps(n->output, contiguous_strides(n->output_shape()), count);
   auto mentioned = [](const LoopOperand& o, size_t a) {
     for (const AffineIndex& d : o.dims)
       if (d.coefficients[a] != 0) return true;
@@ -85,11 +84,11 @@ bool run_contraction(const LoopNest& nest, TensorSpan inputs, Tensor& out) {
   for (size_t a = 0; a < count; ++a) {
     bool in_a = mentioned(oa, a), in_b = mentioned(ob, a), in_c = mentioned(n->output, a);
     int kind = in_c ? (in_a && in_b ? 0 : in_a ? 1 : in_b ? 2 : -1) : (in_a && in_b ? 3 : -1);
-    if (kind < 0 && n->axes[a].extent != 1) return false;
+    if (kind < 0 && n->axes[a].extent != 1) return {};
     if (kind >= 0) kinds[kind].push_back({n->axes[a].extent, sa[a], sb[a], sc[a]});
   }
   for (auto& k : kinds) k = merge(std::move(k));
-  if (kinds[3].size() > 1) return false;
+  if (kinds[3].size() > 1) return {};
   // The innermost axis of the result has to be n: the product is transposed if it is m.
   bool swap = !kinds[1].empty() && kinds[1].back().c == 1 && (kinds[2].empty() || kinds[2].back().c != 1);
   if (swap) std::swap(kinds[1], kinds[2]);
@@ -102,17 +101,18 @@ bool run_contraction(const LoopNest& nest, TensorSpan inputs, Tensor& out) {
     return x;
   };
   Axis am = last(kinds[1]), an = last(kinds[2]), ak = last(kinds[3]);
-  if (an.extent != 1 && an.c != 1) return false;
+  if (an.extent != 1 && an.c != 1) return {};
   std::vector<Axis> batch = kinds[0];
   batch.insert(batch.end(), kinds[1].begin(), kinds[1].end());
   batch.insert(batch.end(), kinds[2].begin(), kinds[2].end());
-  if (batch.size() > kernels::GemmArgs::kMaxBatch) return false;
+  if (batch.size() > kernels::GemmArgs::kMaxBatch) return {};
 
-  kernels::GemmArgs g;
-  g.type = g.out_type = out.dtype();
+  ContractionPlan plan;
+  plan.a = swap ? ob.slot : oa.slot;
+  plan.b = swap ? oa.slot : ob.slot;
+  kernels::GemmArgs& g = plan.gemm;
+  g.type = g.out_type = out_type;
   g.m = am.extent, g.n = an.extent, g.k = ak.extent;
-  g.a = swap ? tb.data() : ta.data();
-  g.b = swap ? ta.data() : tb.data();
   g.a_row = swap ? am.b : am.a;
   g.a_col = swap ? ak.b : ak.a;
   g.b_row = swap ? ak.a : ak.b;
@@ -121,7 +121,6 @@ bool run_contraction(const LoopNest& nest, TensorSpan inputs, Tensor& out) {
   if (g.k == 1) g.a_col = 1, g.b_row = std::max<int64_t>(g.n, 1);
   if (g.n == 1) g.b_col = g.b_row == 1 ? std::max<int64_t>(g.k, 1) : 1;
   if (g.m == 1) g.a_row = std::max<int64_t>(g.k, 1);
-  g.c = out.data();
   g.c_row = g.m == 1 ? std::max<int64_t>(g.n, 1) : am.c;
   g.batch_dims = static_cast<int>(batch.size());
   for (size_t i = 0; i < batch.size(); ++i) {
@@ -138,15 +137,14 @@ bool run_contraction(const LoopNest& nest, TensorSpan inputs, Tensor& out) {
                sc[static_cast<size_t>(bias->dims[0].plain_axis())] == 1 && bias->dims[0].size == g.n;
     const Tensor* t = row ? &inputs[static_cast<size_t>(bias->slot)] : nullptr;
     if (t && is_floating(t->dtype()) && t->dtype() != DType::f64 && t->strides()[0] == 1) {
-      g.bias = t->data();
+      plan.bias = bias->slot;
       g.bias_type = t->dtype();
     } else {
-      run_initial(*n, inputs, out);
+      plan.initial = true;
       g.beta = 1;
     }
   }
-  kernels::gemm(g);
-  return true;
+  return plan;
 }
 
 }  // namespace sorus

@@ -427,7 +427,6 @@ void run_initial(const LoopNest& nest, TensorSpan inputs, Tensor& out) {
 }
 
 void run_nest(const LoopNest& nest, TensorSpan inputs, Tensor& out, std::string_view who) {
-  if (run_contraction(nest, inputs, out)) return;
   DType compute = out.dtype();
   if (nest.reduction == Reduction::any || nest.reduction == Reduction::all) {
     compute = DType::boolean;
@@ -438,18 +437,6 @@ void run_nest(const LoopNest& nest, TensorSpan inputs, Tensor& out, std::string_
   if (is_complex(compute)) return run_typed<Complex>(nest, inputs, out, DType::c128, who);
   if (is_floating(compute)) return run_typed<double>(nest, inputs, out, DType::f64, who);
   run_typed<int64_t>(nest, inputs, out, DType::i64, who);
-}
-
-void run_index(const Call& call, std::span<Tensor> out) {
-  std::vector<TensorType> types(call.inputs.size());
-  std::vector<const TensorType*> pointers(call.inputs.size(), nullptr);
-  for (size_t i = 0; i < call.inputs.size(); ++i)
-    if (call.inputs[i].defined()) {
-      types[i] = call.inputs[i].type();
-      pointers[i] = &types[i];
-    }
-  LoopNest nest = bind_index(TypeCall{call.op, pointers, call.attrs});
-  run_nest(nest, call.inputs, out[0], call.op.name());
 }
 
 }  // namespace sorus

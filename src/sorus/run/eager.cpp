@@ -5,6 +5,7 @@
 #include "sorus/base/threads.h"
 #include "sorus/derive/cost.h"
 #include "sorus/derive/index_loops.h"
+#include "sorus/derive/index_plan.h"
 #include "sorus/graph/call.h"
 #include "sorus/run/each.h"
 
@@ -18,6 +19,7 @@ class Eager final : public Interpreter {
   void run(const OpDef& op, TensorSpan inputs, const Attrs& attrs, TensorList& out) override {
     Call call{op, inputs, attrs};
     if (op.is_view()) return view(call, out);
+    if (op.index && !op.kernel && !op.types) return index(call, out);
     if (out.empty()) {
       if (op.value_shaped) {  // the kernel allocates: the shape is a matter of values
         op.kernel(call, {});
@@ -43,6 +45,13 @@ class Eager final : public Interpreter {
   }
 
  private:
+  static void index(const Call& call, TensorList& out) {
+    const IndexPlan& plan = plan_index(call);
+    if (out.empty()) out.push_back(Tensor::empty(plan.result.shape, plan.result.dtype));
+    FlushDenormals flush;
+    ProfileSpan span("eager", [&](ProfileEvent& e) { describe(call, e); });
+    run_plan(plan, call.inputs, out[0], call.op.name());
+  }
   static bool all_contiguous(TensorSpan inputs) {
     for (const Tensor& t : inputs)
       if (t.defined() && !t.is_contiguous()) return false;
