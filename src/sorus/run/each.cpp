@@ -1,7 +1,10 @@
 #include "sorus/run/each.h"
 
 #include <array>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <optional>
 
 #include "sorus/base/threads.h"
 #include "sorus/emit/eager_kernels.h"
@@ -56,44 +59,82 @@ struct Operand {
   int64_t element;  // bytes
 };
 
+// The type in which the inputs meet, if that is plain to see: all alike, beside numbers that do not promote it.
+std::optional<DType> common_type(TensorSpan inputs) {
+  std::optional<DType> t;
+  bool numbers = false;
+  for (const Tensor& in : inputs) {
+    if (in.impl()->weak) {
+      if (is_complex(in.dtype())) return {};
+      numbers = true;
+    } else if (t && *t != in.dtype()) {
+      return {};
+    } else {
+      t = in.dtype();
+    }
+  }
+  if (numbers && t && !is_floating(*t)) return {};
+  return t;
+}
+
+DType computed_in(const Call& call, const ScalarFunction& f, DType out) {
+  if (auto t = common_type(call.inputs); t && is_differentiable(*t)) return compute_type(*t);
+  std::array<TensorType, kMaxOperands> types;
+  std::array<const TensorType*, kMaxOperands> pointers{};
+  for (size_t i = 0; i < call.inputs.size(); ++i) {
+    types[i] = call.inputs[i].type();
+    pointers[i] = &types[i];
+  }
+  DType meet = promoted_type(TypeCall{call.op, {pointers.data(), call.inputs.size()}, call.attrs});
+  // That of the result, for the square root of integers.
+  if (!f.results[0]->is_boolean && is_differentiable(out) && !is_differentiable(meet)) meet = out;
+  return compute_type(meet);
+}
+
+bool is_identity(const ScalarFunction& f) {
+  return f.results.size() == 1 && f.args.size() == 1 && f.results[0]->kind == ScalarNode::Kind::argument;
+}
+
+// Buffers of one thread, kept for the next call.
+std::byte* scratch(size_t bytes) {
+  struct Free {
+    void operator()(std::byte* p) const { std::free(p); }
+  };
+  thread_local std::unique_ptr<std::byte, Free> memory;
+  thread_local size_t size = 0;
+  if (bytes > size) {
+    memory.reset(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
+    SORUS_CHECK(memory, Error, "out of memory: {} bytes asked for", bytes);
+    size = bytes;
+  }
+  return memory.get();
+}
+
 }  // namespace
 
 void run_each(const Call& call, std::span<Tensor> out) {
   const ScalarFunction& f = *call.op.each;
   int64_t total = out[0].numel();
   if (total == 0) return;
+  if (is_identity(f)) return copy_elements(out[0], call.inputs[0]);
   size_t inputs = call.inputs.size(), outputs = out.size(), operands = inputs + outputs;
   SORUS_ASSERT(operands <= kMaxOperands);
-
-  // The type in which the body is computed: where the inputs meet, or that of the result (sqrt of integers).
-  DType meet = DType::boolean;
-  std::array<TensorType, kMaxOperands> types;
-  std::array<const TensorType*, kMaxOperands> pointers{};
-  bool same = true;
-  for (size_t i = 0; i < inputs; ++i) same &= call.inputs[i].dtype() == out[0].dtype() && !call.inputs[i].impl()->weak;
-  if (same) {
-    meet = out[0].dtype();
-  } else {
-    for (size_t i = 0; i < inputs; ++i) {
-      types[i] = call.inputs[i].type();
-      pointers[i] = &types[i];
-    }
-    meet = promoted_type(TypeCall{call.op, {pointers.data(), inputs}, call.attrs});
-    if (!f.results[0]->is_boolean && is_differentiable(out[0].dtype()) && !is_differentiable(meet)) meet = out[0].dtype();
-  }
-  DType compute = compute_type(meet);
+  DType compute = computed_in(call, f, out[0].dtype());
   const EachKernel kernel = find_each_kernel(f, compute);
   alignas(16) std::byte params[8 * 16];
   pack_params(call, compute, params);
 
   std::array<Operand, kMaxOperands> ops;
-  bool flat = true;
+  bool flat = true, in_order = true;  // in order: one run of elements, or one element for all
   for (size_t i = 0; i < operands; ++i) {
     const Tensor& t = i < outputs ? out[i] : call.inputs[i - outputs];
     DType native = i < outputs && f.results[i]->is_boolean ? DType::boolean : compute;
     ops[i] = {static_cast<std::byte*>(t.data()), t.dtype(), t.dtype() == native, 1,
               static_cast<int64_t>(size_of(t.dtype()))};
-    flat &= ops[i].direct && t.is_contiguous() && t.sizes() == out[0].sizes();
+    bool same = t.is_contiguous() && t.sizes() == out[0].sizes();
+    if (!same && t.numel() == 1) ops[i].stride = 0;
+    in_order &= same || ops[i].stride == 0;
+    flat &= ops[i].direct && same;
   }
   if (flat) {
     parallel_for(total, kGrain, [&](int64_t b, int64_t e) {
@@ -106,30 +147,36 @@ void run_each(const Call& call, std::span<Tensor> out) {
     return;
   }
 
-  std::vector<Shape> strides;
-  for (const Tensor& t : out) strides.push_back(t.strides());
-  for (const Tensor& t : call.inputs) strides.push_back(broadcast_strides(t.sizes(), t.strides(), out[0].sizes()));
-  LoopPlan plan = plan_loop(out[0].sizes(), strides);
-  int64_t inner = plan.inner();
-  for (size_t i = 0; i < operands; ++i) {
-    ops[i].stride = plan.strides[i].back();
-    ops[i].direct &= ops[i].stride == 1;
+  LoopPlan plan;
+  if (in_order) {
+    plan.sizes.push_back(total);
+  } else {
+    std::vector<Shape> strides;
+    strides.reserve(operands);
+    for (const Tensor& t : out) strides.push_back(t.strides());
+    for (const Tensor& t : call.inputs) strides.push_back(broadcast_strides(t.sizes(), t.strides(), out[0].sizes()));
+    plan = plan_loop(out[0].sizes(), strides);
+    for (size_t i = 0; i < operands; ++i) ops[i].stride = plan.strides[i].back();
   }
+  int64_t inner = plan.inner(), rows = total / inner;
+  for (size_t i = 0; i < operands; ++i) ops[i].direct &= ops[i].stride == 1;
   // Work is cut into blocks of a row; a row index and a block index make one counter, so that few long rows and many
   // short ones are both shared out evenly.
   int64_t blocks = (inner + kBlock - 1) / kBlock;
-  parallel_for(plan.rows() * blocks, std::max<int64_t>(1, kGrain / std::min(inner, kBlock)), [&](int64_t b, int64_t e) {
-    std::vector<std::byte> scratch(operands * static_cast<size_t>(kBlock) * 16);
-    std::array<int64_t, kMaxOperands> offsets;
+  size_t buffer_bytes = static_cast<size_t>(std::min(inner, kBlock)) * size_of(compute);
+  buffer_bytes = (buffer_bytes + 63) / 64 * 64;
+  parallel_for(rows * blocks, std::max<int64_t>(1, kGrain / std::min(inner, kBlock)), [&](int64_t b, int64_t e) {
+    std::byte* buffers = scratch(operands * buffer_bytes);
+    std::array<int64_t, kMaxOperands> offsets{};
     std::array<void*, kMaxOperands> o;
     std::array<const void*, kMaxOperands> in;
     std::array<const std::byte*, kMaxOperands> filled{};  // a broadcast element is spread once, not per block
     for (int64_t i = b; i < e; ++i) {
       int64_t row = i / blocks, start = i % blocks * kBlock, n = std::min(kBlock, inner - start);
-      row_offsets(plan, row, {offsets.data(), operands});
+      if (rows > 1) row_offsets(plan, row, {offsets.data(), operands});
       for (size_t k = 0; k < operands; ++k) {
         std::byte* p = ops[k].base + (offsets[k] + start * ops[k].stride) * ops[k].element;
-        std::byte* buffer = scratch.data() + k * static_cast<size_t>(kBlock) * 16;
+        std::byte* buffer = buffers + k * buffer_bytes;
         if (k < outputs) {
           o[k] = ops[k].direct ? p : buffer;
         } else if (ops[k].direct) {
@@ -137,7 +184,7 @@ void run_each(const Call& call, std::span<Tensor> out) {
         } else {
           in[k - outputs] = buffer;
           if (ops[k].stride == 0 && filled[k] == p) continue;
-          convert_strided(compute, buffer, 1, ops[k].type, p, ops[k].stride, ops[k].stride == 0 ? kBlock : n);
+          convert_strided(compute, buffer, 1, ops[k].type, p, ops[k].stride, ops[k].stride == 0 ? std::min(inner, kBlock) : n);
           filled[k] = ops[k].stride == 0 ? p : nullptr;
         }
       }

@@ -68,11 +68,13 @@ class Eager final : public Interpreter {
 
   static void allocate(const Call& call, TensorList& out) {
     // The common case without looking at rules: inputs of one shape and type, result the same.
-    if (call.op.each && !call.op.types && call.op.result_text == "promote") {
-      const Tensor& first = call.inputs[0];
+    if (call.op.each && !call.op.types && (call.op.result_text == "promote" || call.op.result_text == "float")) {
+      // Numbers beside them change neither, unless they are complex.
+      const Tensor& first = call.inputs[call.inputs.size() > 1 && call.inputs[0].defined() && call.inputs[0].impl()->weak];
       bool same = first.defined() && !first.impl()->weak;
       for (const Tensor& t : call.inputs)
-        same = same && t.defined() && t.dtype() == first.dtype() && t.sizes() == first.sizes() && !t.impl()->weak;
+        same = same && t.defined() &&
+               (t.impl()->weak ? t.dim() == 0 && !is_complex(t.dtype()) : t.dtype() == first.dtype() && t.sizes() == first.sizes());
       if (same && is_differentiable(first.dtype())) {
         for (const Expr& e : call.op.each->results)
           out.push_back(Tensor::empty(first.sizes(), e->is_boolean ? DType::boolean : first.dtype()));

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstring>
 
+#include "sorus/base/clones.h"
 #include "sorus/base/threads.h"
 
 namespace sorus {
@@ -104,6 +105,59 @@ void with_type(DType t, F&& f) {
 }
 
 using Loop = void (*)(void*, int64_t, const void*, int64_t, int64_t);
+
+// Halves from and to f32, side by side: without branches, so that they are vectors of integer instructions.
+SORUS_CLONES void bf16_to_f32(float* t, const uint16_t* s, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) t[i] = __builtin_bit_cast(float, static_cast<uint32_t>(s[i]) << 16);
+}
+SORUS_CLONES void f32_to_bf16(uint16_t* t, const float* s, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    auto u = __builtin_bit_cast(uint32_t, s[i]);
+    uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+    t[i] = static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
+  }
+}
+SORUS_CLONES void f16_to_f32(float* t, const uint16_t* s, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    uint32_t sign = (s[i] & 0x8000u) << 16, rest = s[i] & 0x7fffu;
+    uint32_t normal = (rest << 13) + 0x38000000u, special = 0x7f800000u | ((rest & 0x3ffu) << 13);
+    auto tiny = __builtin_bit_cast(uint32_t, static_cast<float>(static_cast<int32_t>(rest)) * 0x1p-24f);
+    t[i] = __builtin_bit_cast(float, (rest >= 0x7c00u ? special : rest < 0x400u ? tiny : normal) | sign);
+  }
+}
+SORUS_CLONES void f32_to_f16(uint16_t* t, const float* s, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    auto u = __builtin_bit_cast(uint32_t, s[i]);
+    uint32_t sign = (u >> 16) & 0x8000u, m = u & 0x7fffffffu;
+    uint32_t tiny = __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, m) + 0.5f) - 0x3f000000u;  // the adder rounds
+    uint32_t normal = (m - 0x38000000u + 0xfffu + ((m >> 13) & 1u)) >> 13;
+    uint32_t h = m > 0x7f800000u ? 0x7e00u : m >= 0x477ff000u ? 0x7c00u : m < 0x38800000u ? tiny : normal;
+    t[i] = static_cast<uint16_t>(sign | h);
+  }
+}
+SORUS_CLONES void f32_to_f64(double* t, const float* s, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) t[i] = static_cast<double>(s[i]);
+}
+SORUS_CLONES void f64_to_f32(float* t, const double* s, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) t[i] = static_cast<float>(s[i]);
+}
+
+// The pairs above; false for others.
+bool convert_side_by_side(DType to, void* t, DType from, const void* s, int64_t n) {
+  if (to == DType::f32) {
+    auto* f = static_cast<float*>(t);
+    if (from == DType::bf16) return bf16_to_f32(f, static_cast<const uint16_t*>(s), n), true;
+    if (from == DType::f16) return f16_to_f32(f, static_cast<const uint16_t*>(s), n), true;
+    if (from == DType::f64) return f64_to_f32(f, static_cast<const double*>(s), n), true;
+  } else if (from == DType::f32) {
+    auto* f = static_cast<const float*>(s);
+    if (to == DType::bf16) return f32_to_bf16(static_cast<uint16_t*>(t), f, n), true;
+    if (to == DType::f16) return f32_to_f16(static_cast<uint16_t*>(t), f, n), true;
+    if (to == DType::f64) return f32_to_f64(static_cast<double*>(t), f, n), true;
+  }
+  return false;
+}
+
 template <bool add>
 Loop find_loop(DType to, DType from) {
   Loop found = nullptr;
@@ -124,6 +178,7 @@ void convert_strided(DType to, void* target, int64_t ts, DType from, const void*
     std::memcpy(target, source, static_cast<size_t>(n) * size_of(to));
     return;
   }
+  if (ts == 1 && ss == 1 && convert_side_by_side(to, target, from, source, n)) return;
   kLoops[static_cast<size_t>(to)][static_cast<size_t>(from)](target, ts, source, ss, n);
 }
 
@@ -160,6 +215,47 @@ void row_offsets(const LoopPlan& plan, int64_t row, std::span<int64_t> offsets) 
   }
 }
 
+namespace {
+
+// Where the target is contiguous along one dimension and the source along another, rows of either touch a page or a
+// cache line per element of the other; tiles touch each line once.
+template <class T>
+void copy_tile(T* to, int64_t to_row, const T* from, int64_t from_column, int64_t rows, int64_t columns) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c) to[r * to_row + c] = from[r + c * from_column];
+}
+
+template <class T>
+void copy_transposed(std::byte* to, const std::byte* from, const LoopPlan& plan, size_t by) {
+  constexpr int64_t kTile = 64 / static_cast<int64_t>(sizeof(T)) * 2;
+  int64_t rows = plan.sizes[by], columns = plan.inner(), to_row = plan.strides[0][by], from_column = plan.strides[1].back();
+  int64_t bands = (rows + kTile - 1) / kTile, others = plan.rows() / rows;
+  parallel_for(others * bands, std::max<int64_t>(1, kGrain / (kTile * columns)), [&](int64_t b, int64_t e) {
+    for (int64_t i = b; i < e; ++i) {
+      int64_t band = i % bands * kTile, left = i / bands, at_to = band * to_row, at_from = band;
+      for (size_t d = plan.sizes.size() - 1; d-- > 0;) {
+        if (d == by) continue;
+        at_to += left % plan.sizes[d] * plan.strides[0][d];
+        at_from += left % plan.sizes[d] * plan.strides[1][d];
+        left /= plan.sizes[d];
+      }
+      for (int64_t c = 0; c < columns; c += kTile)
+        copy_tile(reinterpret_cast<T*>(to) + at_to + c, to_row, reinterpret_cast<const T*>(from) + at_from + c * from_column,
+                  from_column, std::min(kTile, rows - band), std::min(kTile, columns - c));
+    }
+  });
+}
+
+// The dimension along which the source is contiguous while the target is so along the last; -1 if that is not how it is.
+int transposed_dimension(const LoopPlan& plan) {
+  if (plan.strides[0].back() != 1 || plan.strides[1].back() == 1 || plan.strides[1].back() == 0 || plan.inner() < 8) return -1;
+  for (size_t d = 0; d + 1 < plan.sizes.size(); ++d)
+    if (plan.strides[1][d] == 1 && plan.sizes[d] >= 8) return static_cast<int>(d);
+  return -1;
+}
+
+}  // namespace
+
 void copy_elements(const Tensor& target, const Tensor& source) {
   if (target.numel() == 0) return;
   auto* to = static_cast<std::byte*>(target.data());
@@ -168,6 +264,13 @@ void copy_elements(const Tensor& target, const Tensor& source) {
   std::array<Shape, 2> strides{target.strides(), broadcast_strides(source.sizes(), source.strides(), target.sizes())};
   LoopPlan plan = plan_loop(target.sizes(), strides);
   int64_t inner = plan.inner(), si = plan.strides[1].back(), ti = plan.strides[0].back();
+  if (int by = transposed_dimension(plan); by >= 0 && target.dtype() == source.dtype()) {
+    auto d = static_cast<size_t>(by);
+    if (ts == 1) return copy_transposed<uint8_t>(to, from, plan, d);
+    if (ts == 2) return copy_transposed<uint16_t>(to, from, plan, d);
+    if (ts == 4) return copy_transposed<uint32_t>(to, from, plan, d);
+    if (ts == 8) return copy_transposed<uint64_t>(to, from, plan, d);
+  }
   if (plan.rows() == 1) {
     parallel_for(inner, kGrain, [&](int64_t b, int64_t e) {
       convert_strided(target.dtype(), to + b * ti * static_cast<int64_t>(ts), ti, source.dtype(),
