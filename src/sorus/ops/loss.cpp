@@ -56,7 +56,7 @@ const bool classification = [] {
       .expand([](const Call& c) -> TensorList {
         const Tensor &x = c.input(0), &t = c.input(1);
         Tensor loss = c.attr("log_target").to_bool()
-                          ? exp(t) * (t - x)
+                          ? exp(t) * t - exp(t) * x
                           : where(gt(t, Tensor::weak_scalar(0)), t * (log(clamp(t, Scalar(1e-300))) - x), t * 0.0);
         if (c.attr("reduction").string() == "batchmean") return {sum(loss) / static_cast<double>(x.size(0))};
         return {reduced(c, loss)};

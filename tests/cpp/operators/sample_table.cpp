@@ -25,6 +25,10 @@ const std::vector<Lines>& table() {
       {"sgd.momentum",
        {"f[a,b] f[a,b] f[a,b] p[] p[] p[] momentum=0.9 nesterov=false",
         "f[a,b] f[a,b] f[a,b] p[] p[] p[] momentum=0.9 nesterov=true"}},
+      {"prelu", {"f[a,3,b] f[3]", "f[a,b] f[1]", "f[a] f[]"}},
+      {"glu", {"f[a,4]", "f[6,b] dim=0"}},
+      {"hardtanh", {"f[a,b]", "f[a,b] min_val=-0.4 max_val=1.3"}},
+      {"threshold", {"f[a,b] threshold=0.3 value=-2.0"}},
       {"gelu", {"f[a,b]", "f[a,b] approximate=\"tanh\""}},
       {"clamp", {"f[a,b] min=-0.5 max=0.7", "f[a,b] min=-0.5", "f[a,b] max=0.7"}},
 
@@ -48,6 +52,9 @@ const std::vector<Lines>& table() {
       {"as_strided_backward", {"f[3,3] input_size=[3,6] size=[3,3] stride=[2,1] storage_offset=1"}},
       {"sum_to_size", {"f[a,b,c] size=[b,1]", "f[a,b] size=[a,b]", "f[a,b] size=[]"}},
       {"expand_as", {"f[b,1] f[a,b,c]"}},
+      {"pad",
+       {"f[a,4] pad=[1,2]", "f[a,4,5] pad=[1,0,-1,2] value=1.5", "f[a,4,5] pad=[2,1,1,1] mode=\"reflect\"",
+        "f[a,4] pad=[2,2] mode=\"replicate\"", "f[a,4] pad=[1,3] mode=\"circular\""}},
 
       // views
       {"reshape", {"f[a,b,c] shape=[-1,c]", "f[6,4] shape=[2,3,4]", "f[4,6] shape=[8,3]", "f[a,b] shape=[a,1,b]", "f[1] shape=[]"}},
@@ -100,6 +107,7 @@ const std::vector<Lines>& table() {
       {"softmax", {"f[a,b] dim=1", "f[a,b,c] dim=0", "f[a,b] dim=-1 dtype=f64"}},
       {"log_softmax", {"f[a,b] dim=1", "f[a,b,c] dim=0"}},
       {"layer_norm", {"f[a,b,d] f[d] f[d] normalized_shape=[d]", "f[a,b,d] f[b,d] none normalized_shape=[b,d]", "f[a,d] normalized_shape=[d]"}},
+      {"group_norm", {"f[a,4,b] f[4] f[4] num_groups=2", "f[a,6,b,c] num_groups=3"}},
       {"rms_norm", {"f[a,b,d] f[d] normalized_shape=[d]", "f[a,d] none normalized_shape=[d] eps=0.01"}},
 
       // products, convolutions, windows
@@ -127,6 +135,7 @@ const std::vector<Lines>& table() {
       {"avg_pool2d",
        {"f[a,b,6,8] kernel_size=[3,2]", "f[a,b,6,7] kernel_size=[3,3] stride=[2,2] padding=[1,1] ceil_mode=true count_include_pad=false",
         "f[a,b,6,8] kernel_size=[2,2] divisor_override=3"}},
+      {"adaptive_avg_pool1d", {"f[a,b,8] output_size=[4]", "f[b,7] output_size=[3]"}},
       {"adaptive_avg_pool2d", {"f[a,b,6,8] output_size=[3,4]", "f[a,b,5,7] output_size=[3,2]"}},
 
       // losses, attention
@@ -136,6 +145,24 @@ const std::vector<Lines>& table() {
       {"nll_loss", {"f[a,5] i5[a]", "f[a,5] i5[a] p[5] reduction=\"none\""}},
       {"mse_loss", {"f[a,b] f[a,b]", "f[a,b] f[a,b] reduction=\"none\""}},
       {"l1_loss", {"f[a,b] f[a,b] reduction=\"sum\""}},
+      {"binary_cross_entropy_each", {"o[a,b] o[a,b]"}},
+      {"binary_cross_entropy", {"o[a,b] o[a,b]", "o[a,b] o[a,b] p[b] reduction=\"sum\""}},
+      {"binary_cross_entropy_with_logits", {"f[a,b] o[a,b]", "f[a,b] o[a,b] p[b] p[b] reduction=\"none\""}},
+      {"smooth_l1_each", {"f[a,b] f[a,b] beta=0.7"}},
+      {"huber_each", {"f[a,b] f[a,b] delta=0.7"}},
+      {"smooth_l1_loss", {"f[a,b] f[a,b]", "f[a,b] f[a,b] beta=0.5 reduction=\"sum\""}},
+      {"huber_loss", {"f[a,b] f[a,b]", "f[a,b] f[a,b] p[a,b] delta=0.5 reduction=\"sum\""}},
+      {"kl_div", {"f[a,b] p[a,b]", "f[a,b] f[a,b] log_target=true reduction=\"batchmean\""}},
+      {"poisson_nll_loss", {"f[a,b] p[a,b]", "p[a,b] p[a,b] log_input=false full=true"}},
+      {"gaussian_nll_loss", {"f[a,b] f[a,b] p[a,b]", "f[a,b] f[a,b] p[a] full=true reduction=\"sum\""}},
+      {"soft_margin_loss", {"f[a,b] f[a,b]"}},
+      {"hinge_embedding_loss", {"f[a,b] i3[a,b]"}},
+      {"margin_ranking_loss", {"f[a] f[a] f[a] margin=0.1"}},
+      {"cosine_embedding_loss", {"f[a,b] f[a,b] i2[a]"}},
+      {"cosine_similarity", {"f[a,b] f[a,b]", "f[a,b,c] f[a,b,c] dim=-1"}},
+      {"pairwise_distance", {"f[a,b] f[a,b]", "f[a,b] f[a,b] p=1.5 keepdim=true"}},
+      {"normalize", {"f[a,b]", "f[a,b,c] p=1 dim=-1"}},
+      {"triplet_margin_loss", {"f[a,b] f[a,b] f[a,b]", "f[a,b] f[a,b] f[a,b] swap=true reduction=\"none\""}},
       {"flash_attention",
        {"f[a,4,5,6] f[a,4,7,6] f[a,4,7,8] is_causal=false scale=0.4", "f[a,4,5,6] f[a,2,5,6] f[a,2,5,6] is_causal=true scale=0.4"}},
       {"flash_attention_backward", {"via flash_attention"}},
@@ -145,6 +172,7 @@ const std::vector<Lines>& table() {
 
       // draws
       {"rand_from", {"k[2] size=[a,b]", "k[2] size=[d] dtype=bf16"}},
+      {"dropout_from", {"f[a,b] k[2] p=0.4"}},
       {"randn_from", {"k[2] size=[a,b]", "k[2] size=[d] dtype=f64"}},
   };
   return all;

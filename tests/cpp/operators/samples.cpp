@@ -67,6 +67,7 @@ std::optional<Range> range_of(char kind) {
     case 'p': return Range{0.3, 2};
     case 'u': return Range{-0.9, 0.9};
     case 'q': return Range{1.1, 3};
+    case 'o': return Range{0.1, 0.9};
     default: return std::nullopt;
   }
 }

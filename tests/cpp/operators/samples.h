@@ -6,10 +6,11 @@
 // A tensor is a kind of values and a shape:
 //
 //   f  between -2 and 2        p  between 0.3 and 2      u  between -0.9 and 0.9     q  between 1.1 and 3
+//   o  between 0.1 and 0.9
 //   b  truth values            i6 integers below 6, as int64; also in: below the size n
 //   k  a key for random numbers, int64[2]                none  an optional tensor that is not given
 //
-// f, p, u and q are what changes its type in the tests of types, and what gradients are asked for. Single letters in
+// f, p, u, q and o are what changes its type in the tests of types, and what gradients are asked for. Single letters in
 // shapes and attributes are sizes; tests choose them (2 to 5 by default, 0, 1 and others in turn).
 //
 // Operators with `each`, with simple index notation, or of tensors alone get their samples from their definition; all
@@ -31,7 +32,7 @@ using Sizes = std::map<char, int64_t>;
 struct Sample {
   std::string text;
   TensorList inputs;            ///< f64 where the kind is a real one
-  std::vector<bool> variable;   ///< of each input: whether its kind is f, p, u or q
+  std::vector<bool> variable;   ///< of each input: whether its kind is f, p, u, q or o
   Attrs attrs;
 };
 
