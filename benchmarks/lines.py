@@ -125,6 +125,7 @@ def compiling() -> Line:
             ("sorus compiled cold",),
             ("torch compiled cold",),
             at_most=6,
+            wall_only=True,
         ),
         Claim(
             "compile-cached",
@@ -132,6 +133,7 @@ def compiling() -> Line:
             ("sorus compiled cached",),
             ("torch compiled cached",),
             at_most=0.5,
+            wall_only=True,
         ),
     )
     return Line("compile", "compile", variants, claims, quick=False)
@@ -172,15 +174,19 @@ def all_lines() -> list[Line]:
 
 
 def chosen(patterns: list[str], quick: bool) -> list[Line]:
-    """The lines of which the id, or the id of a claim, contains one of the patterns; all without patterns."""
+    """The lines of which the id, or the id of a claim, contains one of the patterns; all without patterns.
+
+    A pattern that is the whole id of a line means that line only.
+    """
     lines = [line for line in all_lines() if line.quick or not quick]
     if not patterns:
         return lines
-    found = [
-        line
-        for line in all_lines()
-        if any(p in id for p in patterns for id in (line.id, *(c.id for c in line.claims)))
-    ]
+    found = []
+    for line in all_lines():
+        ids = (line.id, *(c.id for c in line.claims))
+        exact = [p for p in patterns if any(p == other.id for other in all_lines())]
+        if any(p == line.id if p in exact else any(p in id for id in ids) for p in patterns):
+            found.append(line)
     if not found:
         names = ", ".join(line.id for line in all_lines())
         raise ValueError(f"--only {' '.join(patterns)}: no line has a name like that; there are {names}")

@@ -19,6 +19,17 @@ def save(path: Path, run: dict) -> None:
     os.replace(temporary, path)
 
 
+def fastest_speeds(about: dict, measured: dict[str, float]) -> dict[str, float]:
+    """The fastest speeds of this run and of all earlier results from such a machine: a busy minute lowers no limit."""
+    speeds = dict(measured)
+    for path in RESULTS.glob("*.json"):
+        run = json.loads(path.read_text())
+        if all(run["machine"][k] == about[k] for k in ("processor", "threads", "features")):
+            for key, value in run["speeds"]["best"].items():
+                speeds[key] = max(speeds.get(key, 0.0), value)
+    return speeds
+
+
 def quantity(value: float, unit: str) -> str:
     """0.00123 s -> "1.23 ms"; bytes as MiB; losses as they are."""
     if unit == "bytes":

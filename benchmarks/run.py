@@ -121,6 +121,7 @@ def main() -> int:
     begin = time.perf_counter()
     speeds = measure_speeds(settings) if any(line.limit for line in lines) else {"best": {}, "by": {}, "failed": {}}
     if speeds["best"]:
+        speeds["best"] = report.fastest_speeds(about, speeds["best"])
         say(
             "fastest here: "
             + ", ".join(f"{k} {v:.0f} {'GB/s' if k == 'memory' else 'GFLOP/s'}" for k, v in speeds["best"].items())
