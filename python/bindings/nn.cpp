@@ -92,7 +92,11 @@ const Part modules{20, [](nb::module_& root) {
 
   gpt_part<nn::Mlp>(m, "Mlp");
   gpt_part<nn::Block>(m, "Block");
-  gpt_part<nn::GPT>(m, "GPT").def("loss", &nn::GPT::loss, nb::arg("ids"), nb::arg("targets"));
+  nb::class_<nn::GPTCache>(m, "GPTCache").def(nb::init<>()).def("__len__", &nn::GPTCache::length);
+  gpt_part<nn::GPT>(m, "GPT")
+      .def("forward", [](nn::GPT& self, const Tensor& x, nn::GPTCache* cache) { return self.nn::GPT::forward(x, cache); },
+           nb::arg("input"), nb::arg("cache"))
+      .def("loss", &nn::GPT::loss, nb::arg("ids"), nb::arg("targets"));
 }};
 
 }  // namespace

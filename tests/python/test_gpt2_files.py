@@ -158,9 +158,24 @@ def test_sampling() -> None:
         sample(sorus.ones(2, 2))
 
 
+def test_a_cache_gives_the_same_logits() -> None:
+    model, ids = small_model(), np.random.default_rng(1).integers(0, 50, (2, 12))
+    expected, cache, parts = logits(model, ids), sorus._core._nn.GPTCache(), []
+    with sorus.no_grad():
+        for begin, end in ((0, 4), (4, 5), (5, 9), (9, 12)):
+            parts.append(model.forward(sorus.from_numpy(ids[:, begin:end].copy()), cache).numpy())
+            assert len(cache) == end
+        np.testing.assert_allclose(np.concatenate(parts, 1), expected, atol=1e-5)
+        with pytest.raises(ValueError, match="13 tokens are more than block_size 12"):
+            model.forward(sorus.tensor([[1], [2]]), cache)
+
+
 def test_generating() -> None:
     model = small_model()
     first = list(model.generate([1, 2], 30, temperature=0))  # beyond the context of 12
-    assert len(first) == 30 and first == list(model.generate([1, 2], 30, temperature=0))
+    ids = [1, 2]
+    for _ in range(30):
+        ids.append(int(logits(model, np.array([ids[-12:]]))[0, -1].argmax()))
+    assert first == ids[2:]
     with pytest.raises(ValueError, match="at least one token"):
         next(model.generate([], 1))

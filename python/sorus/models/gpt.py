@@ -64,9 +64,13 @@ class GPT(_GPT):
         if not ids:
             raise ValueError("generate: expected at least one token to go on from")
         ids = list(ids)
+        cache = _core._nn.GPTCache() if type(self).forward is _GPT.forward else None
         for _ in range(max_new_tokens):
             with no_grad():
-                window = _core.tensor([ids[-self.config["block_size"] :]])
-                token = sample(self(window)[0, -1], temperature, top_k, generator)
+                if cache is not None and len(ids) <= self.config["block_size"]:
+                    logits = self.forward(_core.tensor([ids[len(cache) :]]), cache)
+                else:
+                    logits = self(_core.tensor([ids[-self.config["block_size"] :]]))
+                token = sample(logits[0, -1], temperature, top_k, generator)
             ids.append(token)
             yield token

@@ -43,12 +43,17 @@ int64_t sample(const Tensor& logits, const SampleOptions& options, nn::Generator
 }
 
 int64_t next_token(nn::GPT& model, const std::vector<int64_t>& ids, const SampleOptions& options,
-                   nn::Generator& generator) {
+                   nn::Generator& generator, nn::GPTCache* cache) {
   SORUS_CHECK(!ids.empty(), ValueError, "next_token: expected at least one token to go on from");
   GradMode off(false);
-  size_t n = std::min(ids.size(), static_cast<size_t>(model.config().block_size));
-  std::vector<int64_t> window(ids.end() - static_cast<ptrdiff_t>(n), ids.end());
-  Tensor logits = model(Tensor::of(window, Shape{1, static_cast<int64_t>(n)}));
+  auto total = static_cast<int64_t>(ids.size()), n = std::min(total, model.config().block_size);
+  if (total > n) cache = nullptr;
+  if (cache) {
+    SORUS_CHECK(cache->length() < total, ValueError, "next_token: the cache holds {} tokens of {}", cache->length(), total);
+    n -= cache->length();
+  }
+  std::vector<int64_t> window(ids.end() - n, ids.end());
+  Tensor logits = model.forward(Tensor::of(window, Shape{1, n}), cache);
   return sample(select(select(logits, 0, 0), 0, -1), options, generator);
 }
 

@@ -16,8 +16,9 @@ struct SampleOptions {
 /// `logits`: [vocabulary], of any floating type. Error if all of them are NaN or none is finite.
 int64_t sample(const Tensor& logits, const SampleOptions& options, nn::Generator& generator);
 
-/// The next token after `ids`, of which the last block_size are looked at.
+/// The next token after `ids`, of which the last block_size are looked at. With a cache that holds the first of them
+/// only the others are computed; beyond block_size positions change, and all are.
 int64_t next_token(nn::GPT& model, const std::vector<int64_t>& ids, const SampleOptions& options,
-                   nn::Generator& generator);
+                   nn::Generator& generator, nn::GPTCache* cache = nullptr);
 
 }  // namespace sorus::models

@@ -27,6 +27,49 @@ GroupedQueryAttention::Options with_kv_heads(GroupedQueryAttention::Options o) {
 
 }  // namespace
 
+void KeyValueCache::truncate(int64_t length) {
+  SORUS_CHECK(length >= 0 && length <= length_, ValueError, "KeyValueCache: cannot keep {} of {} tokens", length, length_);
+  length_ = length;
+}
+
+std::pair<Tensor, Tensor> KeyValueCache::append(const Tensor& key, const Tensor& value) {
+  SORUS_CHECK(!is_tracing(), NotImplementedError, "KeyValueCache: its length changes, which a recorded graph cannot");
+  int64_t wanted = length_ + key.size(2);
+  auto grow = [&](Tensor& kept, const Tensor& like) {
+    if (kept.defined() && length_ > 0)
+      SORUS_CHECK(kept.size(0) == like.size(0) && kept.size(1) == like.size(1) && kept.size(3) == like.size(3) &&
+                      kept.dtype() == like.dtype(),
+                  ValueError, "KeyValueCache: {} does not continue {}", like.type().to_string(), kept.type().to_string());
+    if (kept.defined() && length_ > 0 && kept.size(2) >= wanted) return;
+    Shape s = like.sizes();
+    s[2] = std::max<int64_t>({wanted, 2 * length_, 16});
+    Tensor bigger = Tensor::zeros(s, like.dtype());
+    if (length_ > 0) copy_elements(narrow(bigger, 2, 0, length_), narrow(kept, 2, 0, length_));
+    kept = bigger;
+  };
+  GradMode off(false);
+  grow(keys_, key), grow(values_, value);
+  copy_elements(narrow(keys_, 2, length_, key.size(2)), key.detach());
+  copy_elements(narrow(values_, 2, length_, value.size(2)), value.detach());
+  length_ = wanted;
+  return {narrow(keys_, 2, 0, length_), narrow(values_, 2, 0, length_)};
+}
+
+namespace {
+
+/// Attention of new tokens to those in the cache and to each other, none of them to later ones.
+Tensor causal_attention(const Tensor& q, Tensor k, Tensor v, KeyValueCache* cache, double dropout) {
+  int64_t t = q.size(2), before = cache ? cache->length() : 0;
+  if (cache) std::tie(k, v) = cache->append(k, v);
+  if (before > 0 && t > 1) {  // row i stands at position before + i
+    Tensor i = unsqueeze(arange(Scalar(before), Scalar(before + t)), 1), j = arange(Scalar(before + t));
+    return attention(q, k, v, le(j, i), {.dropout = dropout, .causal = false, .scale = {}});
+  }
+  return attention(q, k, v, {}, {.dropout = dropout, .causal = before == 0, .scale = {}});
+}
+
+}  // namespace
+
 CausalSelfAttention::CausalSelfAttention(int64_t n_embd, int64_t heads, double dropout, bool bias)
     : n_embd(n_embd), n_head(heads), dropout(dropout), bias(bias) {
   SORUS_CHECK(heads > 0 && n_embd % heads == 0, ValueError,
@@ -36,11 +79,11 @@ CausalSelfAttention::CausalSelfAttention(int64_t n_embd, int64_t heads, double d
   add("resid_dropout", resid_dropout_, std::make_shared<Dropout>(dropout));
 }
 
-Tensor CausalSelfAttention::forward(const Tensor& x) {
+Tensor CausalSelfAttention::forward(const Tensor& x, KeyValueCache* cache) {
   int64_t b = x.size(0), t = x.size(1), d = x.size(2);
   Tensor qkv = reshape((*c_attn_)(x), Shape{b, t, 3, n_head, d / n_head});
   auto part = [&](int64_t k) { return transpose(select(qkv, 2, k), 1, 2); };
-  Tensor y = attention(part(0), part(1), part(2), {}, {.dropout = is_training() ? dropout : 0, .causal = true, .scale = {}});
+  Tensor y = causal_attention(part(0), part(1), part(2), cache, is_training() ? dropout : 0);
   return (*resid_dropout_)((*c_proj_)(reshape(transpose(y, 1, 2), Shape{b, t, d})));
 }
 
@@ -138,34 +181,6 @@ MultiheadAttention::Result MultiheadAttention::forward(const Tensor& query, cons
   return result;
 }
 
-void KeyValueCache::truncate(int64_t length) {
-  SORUS_CHECK(length >= 0 && length <= length_, ValueError, "KeyValueCache: cannot keep {} of {} tokens", length, length_);
-  length_ = length;
-}
-
-std::pair<Tensor, Tensor> KeyValueCache::append(const Tensor& key, const Tensor& value) {
-  SORUS_CHECK(!is_tracing(), NotImplementedError, "KeyValueCache: its length changes, which a recorded graph cannot");
-  int64_t wanted = length_ + key.size(2);
-  auto grow = [&](Tensor& kept, const Tensor& like) {
-    if (kept.defined() && length_ > 0)
-      SORUS_CHECK(kept.size(0) == like.size(0) && kept.size(1) == like.size(1) && kept.size(3) == like.size(3) &&
-                      kept.dtype() == like.dtype(),
-                  ValueError, "KeyValueCache: {} does not continue {}", like.type().to_string(), kept.type().to_string());
-    if (kept.defined() && length_ > 0 && kept.size(2) >= wanted) return;
-    Shape s = like.sizes();
-    s[2] = std::max<int64_t>({wanted, 2 * length_, 16});
-    Tensor bigger = Tensor::zeros(s, like.dtype());
-    if (length_ > 0) copy_elements(narrow(bigger, 2, 0, length_), narrow(kept, 2, 0, length_));
-    kept = bigger;
-  };
-  GradMode off(false);
-  grow(keys_, key), grow(values_, value);
-  copy_elements(narrow(keys_, 2, length_, key.size(2)), key.detach());
-  copy_elements(narrow(values_, 2, length_, value.size(2)), value.detach());
-  length_ = wanted;
-  return {narrow(keys_, 2, 0, length_), narrow(values_, 2, 0, length_)};
-}
-
 GroupedQueryAttention::GroupedQueryAttention(const Options& given) : options(with_kv_heads(given)) {
   const Options& o = options;
   SORUS_CHECK(o.num_heads > 0 && o.embed_dim % o.num_heads == 0 && o.num_kv_heads > 0 && o.num_heads % o.num_kv_heads == 0,
@@ -192,15 +207,7 @@ Tensor GroupedQueryAttention::forward(const Tensor& x, KeyValueCache* cache) {
     q = rotary(q, before, options.rope_base);
     k = rotary(k, before, options.rope_base);
   }
-  if (cache) std::tie(k, v) = cache->append(k, v);
-  double p = is_training() ? options.dropout : 0;
-  Tensor y;
-  if (before > 0 && t > 1) {  // row i stands at position before + i
-    Tensor i = unsqueeze(arange(Scalar(before), Scalar(before + t)), 1), j = arange(Scalar(before + t));
-    y = attention(q, k, v, le(j, i), {.dropout = p, .causal = false, .scale = {}});
-  } else {
-    y = attention(q, k, v, {}, {.dropout = p, .causal = before == 0, .scale = {}});
-  }
+  Tensor y = causal_attention(q, k, v, cache, is_training() ? options.dropout : 0);
   return (*o_proj_)(reshape(transpose(y, 1, 2), Shape{b, t, -1}));
 }
 

@@ -12,11 +12,28 @@
 
 namespace sorus::nn {
 
+/// Keys and values of the tokens that a layer has seen: [batch, heads, time, width]. It grows by doubling.
+class KeyValueCache {
+ public:
+  int64_t length() const { return length_; }
+  void clear() { length_ = 0, keys_ = {}, values_ = {}; }
+  /// Keeps the first `length` tokens.
+  void truncate(int64_t length);
+  /// Appends, and returns views of all keys and values so far. Not for recorded or differentiated code.
+  std::pair<Tensor, Tensor> append(const Tensor& key, const Tensor& value);
+
+ private:
+  Tensor keys_, values_;
+  int64_t length_ = 0;
+};
+
 /// Self-attention in which a token sees itself and those before it: [batch, time, n_embd] to the same. GPT-2's names.
 class CausalSelfAttention : public Module {
  public:
   CausalSelfAttention(int64_t n_embd, int64_t n_head, double dropout = 0, bool bias = true);
-  Tensor forward(const Tensor& input) override;
+  Tensor forward(const Tensor& input) override { return forward(input, nullptr); }
+  /// With a cache, the input goes on behind the tokens that are in it.
+  Tensor forward(const Tensor& input, KeyValueCache* cache);
   const int64_t n_embd, n_head;
   const double dropout;
   const bool bias;
@@ -58,21 +75,6 @@ class MultiheadAttention : public Module {
  private:
   TensorList project(const Tensor& q, const Tensor& k, const Tensor& v) const;
   std::shared_ptr<Module> out_proj_;
-};
-
-/// Keys and values of the tokens that a layer has seen: [batch, heads, time, width]. It grows by doubling.
-class KeyValueCache {
- public:
-  int64_t length() const { return length_; }
-  void clear() { length_ = 0, keys_ = {}, values_ = {}; }
-  /// Keeps the first `length` tokens.
-  void truncate(int64_t length);
-  /// Appends, and returns views of all keys and values so far. Not for recorded or differentiated code.
-  std::pair<Tensor, Tensor> append(const Tensor& key, const Tensor& value);
-
- private:
-  Tensor keys_, values_;
-  int64_t length_ = 0;
 };
 
 /// Causal self-attention in which groups of query heads share a key and value head (Ainslie et al. 2023), with rotary

@@ -21,8 +21,16 @@ Block::Block(const GPTConfig& c) : config_(c) {
   add("mlp", mlp_, std::make_shared<Mlp>(c));
 }
 
-Tensor Block::forward(const Tensor& input) {
-  Tensor x = input + (*attn_)((*ln_1_)(input));
+Tensor Block::forward(const Tensor& input, KeyValueCache* cache) {
+  Tensor normal = (*ln_1_)(input), seen;
+  if (cache) {
+    auto* attention = dynamic_cast<CausalSelfAttention*>(attn_.get());
+    SORUS_CHECK(attention, NotImplementedError, "Block: 'attn' was replaced by a module that cannot use a cache");
+    seen = attention->forward(normal, cache);
+  } else {
+    seen = (*attn_)(normal);
+  }
+  Tensor x = input + seen;
   return x + (*mlp_)((*ln_2_)(x));
 }
 
@@ -48,12 +56,24 @@ GPT::GPT(const GPTConfig& config) : config_(config) {
   }
 }
 
-Tensor GPT::forward(const Tensor& ids) {
+Tensor GPT::forward(const Tensor& ids, GPTCache* cache) {
   SORUS_CHECK(ids.dim() == 2, ValueError, "GPT: expected ids [batch, time], found {}", to_string(ids.sizes()));
-  SORUS_CHECK(ids.size(1) <= config_.block_size, ValueError, "GPT: {} tokens are more than block_size {}", ids.size(1),
+  int64_t before = cache ? cache->length() : 0, length = before + ids.size(1);
+  SORUS_CHECK(length <= config_.block_size, ValueError, "GPT: {} tokens are more than block_size {}", length,
               config_.block_size);
-  Tensor x = (*drop_)((*wte_)(ids) + slice(wpe_->weight, 0, 0, ids.size(1)));
-  return linear((*ln_f_)((*h_)(x)), wte_->weight);
+  Tensor x = (*drop_)((*wte_)(ids) + slice(wpe_->weight, 0, before, length));
+  if (cache) {
+    cache->blocks.resize(h_->children().size());
+    size_t i = 0;
+    for (auto& [name, child] : h_->children()) {
+      auto* block = dynamic_cast<Block*>(child.get());
+      SORUS_CHECK(block, NotImplementedError, "GPT: 'h.{}' was replaced by a module that cannot use a cache", name);
+      x = block->forward(x, &cache->blocks[i++]);
+    }
+  } else {
+    x = (*h_)(x);
+  }
+  return linear((*ln_f_)(x), wte_->weight);
 }
 
 Tensor GPT::loss(const Tensor& ids, const Tensor& targets) {

@@ -2,6 +2,10 @@
 //
 //   nn::GPT model({.vocab_size = 65, .block_size = 64, .n_layer = 4, .n_head = 4, .n_embd = 128});
 //   Tensor loss = model.loss(ids, targets);       // both [batch, time], int64
+//
+//   GPTCache cache;                               // to write: each token is computed once
+//   Tensor logits = model.forward(prompt, &cache);
+//   logits = model.forward(next, &cache);         // [batch, 1]: what follows the prompt
 #pragma once
 
 #include "sorus/nn/layers.h"
@@ -12,6 +16,12 @@ struct GPTConfig {
   int64_t vocab_size = 50257, block_size = 1024, n_layer = 12, n_head = 12, n_embd = 768;
   double dropout = 0;
   bool bias = true;
+};
+
+/// Keys and values of the tokens that every block has seen.
+struct GPTCache {
+  std::vector<KeyValueCache> blocks;
+  int64_t length() const { return blocks.empty() ? 0 : blocks[0].length(); }
 };
 
 class Mlp : public Module {
@@ -29,7 +39,8 @@ class Block : public Module {
  public:
   explicit Block(const GPTConfig& config);
   const GPTConfig& config() const { return config_; }
-  Tensor forward(const Tensor& input) override;
+  Tensor forward(const Tensor& input) override { return forward(input, nullptr); }
+  Tensor forward(const Tensor& input, KeyValueCache* cache);
 
  private:
   GPTConfig config_;
@@ -41,7 +52,9 @@ class GPT : public Module {
   explicit GPT(const GPTConfig& config);
   const GPTConfig& config() const { return config_; }
   /// [batch, time] token ids to [batch, time, vocab_size] logits.
-  Tensor forward(const Tensor& ids) override;
+  Tensor forward(const Tensor& ids) override { return forward(ids, nullptr); }
+  /// `ids` go on behind the tokens in the cache; together at most block_size.
+  Tensor forward(const Tensor& ids, GPTCache* cache);
   Tensor loss(const Tensor& ids, const Tensor& targets);
 
  private:
