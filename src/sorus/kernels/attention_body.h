@@ -14,7 +14,8 @@ struct Attention {
   }
   static int64_t least(int64_t x, int64_t y) { return x < y ? x : y; }
   static int64_t pad(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
-  static int64_t row_bytes(const AttentionArgs& g, const AttentionStrides& s) { return s.token * (g.type == DType::f32 ? 4 : 2); }
+  static int64_t row_bytes(const AttentionArgs& g, const AttentionStrides& s) { return bytes(g, s.token); }
+  static int64_t bytes(const AttentionArgs& g, int64_t numbers) { return numbers * (g.type == DType::f32 ? 4 : 2); }
 
   /// Cuts scratch into aligned pieces; without memory it only counts.
   struct Pieces {
@@ -149,13 +150,16 @@ struct Attention {
   static void forward(const AttentionArgs& g, const AttentionTask& task, void* memory) {
     ForwardScratch f;
     lay_out(g, static_cast<char*>(memory), f);
-    const int64_t kvh = task.first_head / (g.heads / g.kv_heads), keys = limit(g, 0, task.last_query);
+    const int64_t kvh = task.kv_head, group = g.heads / g.kv_heads, blocks = (g.q_len + kQueries - 1) / kQueries;
+    const bool one_head = task.first / blocks == (task.last - 1) / blocks;
+    const int64_t keys = limit(g, 0, one_head ? least(g.q_len, ((task.last - 1) % blocks + 1) * kQueries) : g.q_len);
     copy_rows<T>(g.type, at(g.type, g.k, g.k_stride, task.batch, kvh, 0), row_bytes(g, g.k_stride), keys, g.head_dim, f.k);
     copy_rows<T>(g.type, at(g.type, g.v, g.v_stride, task.batch, kvh, 0), row_bytes(g, g.v_stride), keys, g.value_dim, f.v);
     const S* v = pair_rows<T>(f.v, keys, g.value_dim, f.v_pairs);
-    for (int64_t h = task.first_head; h < task.last_head; ++h)
-      for (int64_t i = task.first_query; i < task.last_query; i += kQueries)
-        forward_rows(g, task.batch, h, i, least(kQueries, task.last_query - i), v, f);
+    for (int64_t unit = task.first; unit < task.last; ++unit) {
+      const int64_t h = kvh * group + unit / blocks, i0 = unit % blocks * kQueries, m = least(kQueries, g.q_len - i0);
+      forward_rows(g, task.batch, h, i0, m, v, f);
+    }
   }
 
   static void forward_rows(const AttentionArgs& g, int64_t b, int64_t h, int64_t i0, int64_t m, const S* v, const ForwardScratch& f) {
@@ -173,12 +177,12 @@ struct Attention {
       product<T, false>(p, kQueries, v + j0 / T::kGroup * vp, vp, m, (k.n + T::kGroup - 1) / T::kGroup, k.diagonal ? Steps::upto : Steps::all,
                         vp / kLanes, f.o, vp, j0 > 0);
     }
+    float* lse = g.lse ? static_cast<float*>(g.lse) + (b * g.heads + h) * g.q_len + i0 : nullptr;
     for (int64_t i = 0; i < m; ++i) {
       const float sum = f.sum[i];
       if (sum == 0) zero(f.o + i * vp, vp);  // nothing seen; 0 * inf may be there
       store_scaled(g, f.o + i * vp, g.value_dim, sum == 0 ? 0 : 1 / sum, at(g.type, g.o, g.o_stride, b, h, i0 + i));
-      if (g.lse)
-        static_cast<float*>(g.lse)[(b * g.heads + h) * g.q_len + i0 + i] = sum == 0 ? -__builtin_inff() : f.top[i] * 0.69314718f + __builtin_logf(sum);
+      if (lse) lse[i] = sum == 0 ? -__builtin_inff() : f.top[i] * 0.69314718f + __builtin_logf(sum);
     }
   }
 
@@ -226,16 +230,25 @@ struct Attention {
   static void backward(const AttentionArgs& g, const AttentionGradArgs& r, const AttentionTask& task, void* memory) {
     BackwardScratch f;
     lay_out(g, static_cast<char*>(memory), f);
-    const int64_t kvh = task.first_head / (g.heads / g.kv_heads), dp = words_of<F32>(g.head_dim), vp = words_of<F32>(g.value_dim);
+    const int64_t kvh = task.kv_head, group = g.heads / g.kv_heads, blocks = (g.q_len + kQueries - 1) / kQueries;
+    const int64_t dp = words_of<F32>(g.head_dim), vp = words_of<F32>(g.value_dim);
+    if (task.partial) f.dk = task.partial, f.dv = task.partial + g.kv_len * dp;
     copy_rows<T>(g.type, at(g.type, g.k, g.k_stride, task.batch, kvh, 0), row_bytes(g, g.k_stride), g.kv_len, g.head_dim, f.k);
     copy_rows<T>(g.type, at(g.type, g.v, g.v_stride, task.batch, kvh, 0), row_bytes(g, g.v_stride), g.kv_len, g.value_dim, f.v);
     const S* k = pair_rows<T>(f.k, g.kv_len, g.head_dim, f.k_pairs);
     zero(f.dk, g.kv_len * dp), zero(f.dv, g.kv_len * vp);
-    for (int64_t h = task.first_head; h < task.last_head; ++h)
-      for (int64_t i = 0; i < g.q_len; i += kQueries) backward_rows(g, r, task.batch, h, i, least(kQueries, g.q_len - i), k, f);
-    for (int64_t j = 0; j < g.kv_len; ++j) {
-      store_scaled(g, f.dk + j * dp, g.head_dim, static_cast<float>(g.scale), at(g.type, r.grad_k, r.grad_k_stride, task.batch, kvh, j));
-      store_scaled(g, f.dv + j * vp, g.value_dim, 1, at(g.type, r.grad_v, r.grad_v_stride, task.batch, kvh, j));
+    for (int64_t unit = task.first; unit < task.last; ++unit) {
+      const int64_t h = kvh * group + unit / blocks, i0 = unit % blocks * kQueries, m = least(kQueries, g.q_len - i0);
+      backward_rows(g, r, task.batch, h, i0, m, k, f);
+    }
+    if (!task.partial) store_keys(g, r, task.batch, kvh, 0, g.kv_len, f.dk, f.dv);
+  }
+  static void store_keys(const AttentionArgs& g, const AttentionGradArgs& r, int64_t b, int64_t kvh, int64_t first, int64_t last, const float* dk,
+                         const float* dv) {
+    const int64_t dp = words_of<F32>(g.head_dim), vp = words_of<F32>(g.value_dim);
+    for (int64_t j = first; j < last; ++j) {
+      store_scaled(g, dk + j * dp, g.head_dim, static_cast<float>(g.scale), at(g.type, r.grad_k, r.grad_k_stride, b, kvh, j));
+      store_scaled(g, dv + j * vp, g.value_dim, 1, at(g.type, r.grad_v, r.grad_v_stride, b, kvh, j));
     }
   }
 
@@ -298,4 +311,15 @@ void attention_forward_task(const AttentionArgs& g, const AttentionTask& task, v
 void attention_backward_task(const AttentionArgs& g, const AttentionGradArgs& r, const AttentionTask& task, void* memory) {
   if (attends_by_dot(g)) AttentionHalf::backward(g, r, task, memory);
   else Attention<F32>::backward(g, r, task, memory);
+}
+int64_t attention_partial(const AttentionArgs& g) { return g.kv_len * (words_of<F32>(g.head_dim) + words_of<F32>(g.value_dim)); }
+void attention_join(const AttentionArgs& g, const AttentionGradArgs& r, int64_t b, int64_t kvh, int64_t first, int64_t last, float* partials,
+                    int64_t count) {
+  const int64_t dp = words_of<F32>(g.head_dim), vp = words_of<F32>(g.value_dim), size = attention_partial(g);
+  for (int64_t i = 1; i < count; ++i)
+    for (int64_t part = 0; part < 2; ++part) {
+      const int64_t width = part ? vp : dp, from = (part ? g.kv_len * dp : 0) + first * width, to = from + (last - first) * width;
+      for (int64_t j = from; j < to; j += kLanes) store<vf>(partials + j, load<vf>(partials + j) + load<vf>(partials + i * size + j));
+    }
+  Attention<F32>::store_keys(g, r, b, kvh, first, last, partials, partials + g.kv_len * dp);
 }

@@ -8,7 +8,7 @@
 // Only A is read by scalars, so nothing needs packing in panels but Q and dO, transposed. A step is one f32, or a pair
 // of bf16 for dot products, in a word of 32 bits.
 
-constexpr int kQueries = 64, kKeys = 64, kQueryVectors = kQueries / kLanes;
+constexpr int kQueries = kAttentionQueries, kKeys = 64, kQueryVectors = kQueries / kLanes;
 constexpr int kMaxVectors = SORUS_GEMM_ROWS > 6 ? 4 : 2;
 constexpr int rows_for(int vectors) { return vectors == 4 ? 6 : kMaxVectors == 2 && vectors == 2 ? 6 : 8; }
 

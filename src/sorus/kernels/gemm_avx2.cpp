@@ -36,7 +36,8 @@ constexpr int kVectorBytes = 32, kVectors = 2;
 
 const GemmIsa* gemm_isa_avx2() {
   static const GemmIsa isa{"avx2", false, 6, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>,
-                           attention_scratch, attention_forward_task, attention_backward_task};
+                           attention_scratch, attention_forward_task, attention_backward_task, attention_partial,
+                           attention_join};
   return &isa;
 }
 }  // namespace sorus::kernels

@@ -102,13 +102,15 @@ namespace bf16dot {
 const GemmIsa* gemm_isa_avx512() {
   using namespace plain512;
   static const GemmIsa isa{"avx512", false, 12, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>,
-                           attention_scratch, attention_forward_task, attention_backward_task};
+                           attention_scratch, attention_forward_task, attention_backward_task, attention_partial,
+                           attention_join};
   return &isa;
 }
 const GemmIsa* gemm_isa_avx512_bf16() {
   using namespace bf16dot;
   static const GemmIsa isa{"avx512_bf16", true, 12, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>,
-                           attention_scratch, attention_forward_task, attention_backward_task};
+                           attention_scratch, attention_forward_task, attention_backward_task, attention_partial,
+                           attention_join};
   return &isa;
 }
 }  // namespace sorus::kernels

@@ -31,9 +31,11 @@ struct Finish {
   int64_t c_row;
 };
 
-/// Query heads that share one key/value head, and the queries of each, of one batch.
+inline constexpr int kAttentionQueries = 64;  ///< a block of queries
+/// The query blocks [first, last) of one key/value head, counted through the query heads that share it.
 struct AttentionTask {
-  int64_t batch, first_head, last_head, first_query, last_query;
+  int64_t batch, kv_head, first, last;
+  float* partial = nullptr;  ///< backward: room for the gradients of K and V, when other tasks add to them too
 };
 
 struct GemmIsa {
@@ -65,6 +67,10 @@ struct GemmIsa {
   int64_t (*attention_scratch)(const AttentionArgs&, bool backward);
   void (*attention_forward)(const AttentionArgs&, const AttentionTask&, void* memory);
   void (*attention_backward)(const AttentionArgs&, const AttentionGradArgs&, const AttentionTask&, void* memory);
+  int64_t (*attention_partial)(const AttentionArgs&);  ///< floats of AttentionTask::partial
+  /// Gradients of keys [first, last): the sum of `count` partial ones, which lie one after another and are changed.
+  void (*attention_join)(const AttentionArgs&, const AttentionGradArgs&, int64_t batch, int64_t kv_head, int64_t first, int64_t last,
+                         float* partials, int64_t count);
 };
 
 const GemmIsa* gemm_isa_avx512();       ///< null if not compiled in

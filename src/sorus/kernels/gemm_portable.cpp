@@ -30,7 +30,8 @@ constexpr int kVectorBytes = 16, kVectors = 2;
 
 const GemmIsa* gemm_isa_portable() {
   static const GemmIsa isa{"portable", false, 6, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>,
-                           attention_scratch, attention_forward_task, attention_backward_task};
+                           attention_scratch, attention_forward_task, attention_backward_task, attention_partial,
+                           attention_join};
   return &isa;
 }
 }  // namespace sorus::kernels

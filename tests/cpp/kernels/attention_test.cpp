@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "sorus/base/threads.h"
 #include "sorus/kernels/attention_plain.h"
 #include "sorus/kernels/gemm_isa.h"
 
@@ -40,10 +41,10 @@ void run_with(const GemmIsa& isa, const AttentionArgs& g, const AttentionGradArg
   std::vector<double> memory(static_cast<size_t>(std::max(isa.attention_scratch(g, false), isa.attention_scratch(g, true))) / 8 + 16);
   auto at = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
   std::fill(memory.begin(), memory.end(), std::numeric_limits<double>::quiet_NaN());  // what it reads it must have written
-  int64_t group = g.heads / g.kv_heads;
+  int64_t blocks = g.heads / g.kv_heads * ((g.q_len + kAttentionQueries - 1) / kAttentionQueries);
   for (bool backward : {false, true})
     for (int64_t i = 0; i < g.batch * g.kv_heads; ++i) {
-      AttentionTask task{i / g.kv_heads, i % g.kv_heads * group, (i % g.kv_heads + 1) * group, 0, g.q_len};
+      AttentionTask task{i / g.kv_heads, i % g.kv_heads, 0, blocks};
       if (backward) isa.attention_backward(g, r, task, at);
       else isa.attention_forward(g, task, at);
     }
@@ -148,6 +149,19 @@ TEST(Attention, EveryInstructionSetAndShape) {
           instruction_sets());
     if (HasFatalFailure()) return;
   }
+}
+
+TEST(Attention, ThreadsShareHeads) {
+  // Numbers of heads that threads cannot share evenly are cut into ranges of queries.
+  const int before = num_threads();
+  for (int threads : {2, 3, 5, 8})
+    for (const Case& c : {Case{1, 1, 1, 300, 300, 32, 32, true, 0}, Case{1, 3, 1, 200, 140, 16, 24, true, 0}, Case{1, 3, 3, 260, 130, 16, 16, false, 2},
+                          Case{3, 3, 3, 129, 129, 16, 16, true, 0}, Case{7, 1, 1, 60, 60, 16, 16, true, 0}}) {
+      set_num_threads(threads);
+      check(c, {nullptr});
+      set_num_threads(before);
+      if (HasFatalFailure()) return;
+    }
 }
 
 TEST(Attention, GrowingScores) {
