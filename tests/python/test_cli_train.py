@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -201,3 +202,12 @@ def test_help_and_info() -> None:
     found = json.loads(done.stdout)
     assert found["threads"] >= 1 and found["gemm_float32_gflops"] > 0 and found["memory_gb_per_s"] > 0
     assert os.path.basename(found["cache"])
+
+
+def test_the_reference_names_every_option() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "command.md").read_text()
+    for arguments in (["train", "gpt"], ["generate"], ["info"]):
+        text = subprocess.run(command(*arguments, "--help"), capture_output=True, text=True).stdout
+        missing = {word for word in re.findall(r"--[a-z][a-z-]*", text) if word not in page}
+        assert not missing, f"docs/command.md says nothing of {missing}"
+        assert f"## `sorus {' '.join(arguments)}`" in page
