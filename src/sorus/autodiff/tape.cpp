@@ -9,6 +9,7 @@
 
 #include "sorus/derive/gradient.h"
 #include "sorus/ops.h"
+#include "sorus/tensor/copy.h"
 
 namespace sorus {
 namespace {
@@ -25,6 +26,9 @@ struct GradMeta final : RefCounted {
   int output = 0;
   Tensor grad;
   std::vector<Hook> hooks;
+
+  static void* operator new(size_t size) { return allocate_small(size); }
+  static void operator delete(void* p) { free_small(p, sizeof(GradMeta)); }
 };
 
 GradMeta* meta_of(const Tensor& t) { return static_cast<GradMeta*>(t.impl()->autograd.get()); }
@@ -59,12 +63,16 @@ struct GradNode final : RefCounted {
   SourceLocation source;
   bool released = false;
 
+  static void* operator new(size_t size) { return allocate_small(size); }
+  static void operator delete(void* p) { free_small(p, sizeof(GradNode)); }
+
   std::string_view name() const { return op ? std::string_view(op->name()) : std::string_view(custom_name); }
 
   ~GradNode() override {
     // Long chains would recurse through the destructors and overflow the stack: take them apart one by one.
     std::vector<Ref<GradNode>> pending;
-    for (Edge& e : edges) pending.push_back(std::move(e.node));
+    for (Edge& e : edges)
+      if (e.node) pending.push_back(std::move(e.node));
     while (!pending.empty()) {
       Ref<GradNode> n = std::move(pending.back());
       pending.pop_back();
@@ -99,6 +107,7 @@ Ref<GradNode> make_node(const OpDef& op, TensorSpan inputs, const Attrs& attrs) 
   node->op = &op;
   node->attrs = attrs;
   if (anomaly) node->source = current_source();
+  node->edges.reserve(inputs.size());
   for (const Tensor& t : inputs) node->edges.push_back(edge_of(t));
   return node;
 }
@@ -118,6 +127,9 @@ void save(GradNode& node, TensorSpan inputs, std::span<Tensor> outputs) {
   const Signature& s = node.op->signature;
   uint64_t reads = reads_of(node);
   int n = static_cast<int>(inputs.size());
+  node.inputs.reserve(inputs.size());
+  node.outputs.reserve(outputs.size());
+  node.output_types.reserve(outputs.size());
   for (int i = 0; i < n; ++i) {
     const Tensor& t = inputs[static_cast<size_t>(i)];
     bool keep = t.defined() && (reads >> s.tensor_param_of_slot(i, n) & 1);
@@ -206,7 +218,9 @@ TensorList apply_node(const Ref<GradNode>& node, TensorSpan grads) {
               node->name());
   if (node->custom) return node->custom(grads);
   TensorList inputs, outputs;
-  std::vector<char> needs_storage;
+  SmallVector<char, 16> needs_storage;
+  inputs.reserve(node->inputs.size());
+  outputs.reserve(node->outputs.size());
   for (size_t i = 0; i < node->inputs.size(); ++i) inputs.push_back(unpack(node->inputs[i], node, 0));
   for (size_t i = 0; i < node->outputs.size(); ++i)
     outputs.push_back(unpack(node->outputs[i], node, static_cast<int>(i)));
@@ -334,7 +348,10 @@ Tensor root_grad(const Tensor& root, const Tensor& grad) {
   SORUS_CHECK(root.numel() == 1, Error,
               "backward: only a tensor of one element needs no gradient to start from, this one has shape {}",
               to_string(root.sizes()));
-  return ones_like(root);
+  if (root.is_abstract() || is_tracing()) return ones_like(root);
+  Tensor one = Tensor::empty(root.sizes(), root.dtype());
+  copy_elements(one, Tensor::scalar(1.0, root.dtype()));
+  return one;
 }
 
 }  // namespace

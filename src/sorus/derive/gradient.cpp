@@ -1,7 +1,6 @@
 #include "sorus/derive/gradient.h"
 
 #include <algorithm>
-#include <mutex>
 #include <unordered_map>
 
 #include "sorus/derive/index_rules.h"
@@ -59,11 +58,20 @@ std::unique_ptr<OpDef> derive_each(const OpDef& base, std::string_view suffix) {
   return def;
 }
 
+// The operators "gelu:grad0", "gelu:grad1", ... of an `each` operator, found once.
+const OpDef& gradient_operator(const OpDef& op, size_t input) {
+  thread_local std::unordered_map<const OpDef*, std::vector<const OpDef*>> found;
+  std::vector<const OpDef*>& known = found[&op];
+  if (known.size() <= input) known.resize(input + 1, nullptr);
+  if (!known[input]) known[input] = &find_op(fmt::format("{}:grad{}", op.name(), input));
+  return *known[input];
+}
+
 TensorList each_gradient(const GradCall& c) {
   TensorList out(c.inputs.size());
   for (size_t i = 0; i < c.inputs.size(); ++i) {
     if (!c.needs[i] || !c.inputs[i].defined() || !is_differentiable(c.inputs[i].dtype())) continue;
-    const OpDef& g = find_op(fmt::format("{}:grad{}", c.op.name(), i));
+    const OpDef& g = gradient_operator(c.op, i);
     // abs and imag have real results: the gradient of their complex input is computed among complex numbers.
     DType t = c.inputs[i].dtype();
     TensorList in{is_complex(t) && !is_complex(c.grad().dtype()) ? to(c.grad(), complex_of(c.grad().dtype())) : c.grad()};
@@ -84,8 +92,8 @@ Tensor fitted(Tensor g, const Tensor& input) {
   return g;
 }
 
-std::mutex reads_mutex;
-std::unordered_map<const OpDef*, std::vector<uint64_t>> reads_by_input;
+// One for each thread, so that nobody waits.
+thread_local std::unordered_map<const OpDef*, std::vector<uint64_t>> reads_by_input;
 
 uint64_t mask_of(const OpDef& op, const std::vector<std::string>& names) {
   uint64_t mask = 0;
@@ -128,7 +136,6 @@ TensorList apply_gradient(const GradCall& c) {
 }
 
 uint64_t gradient_reads(const OpDef& op, uint64_t needs) {
-  std::lock_guard lock(reads_mutex);
   auto [it, fresh] = reads_by_input.try_emplace(&op);
   std::vector<uint64_t>& masks = it->second;
   if (fresh) {

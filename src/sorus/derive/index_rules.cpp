@@ -1,6 +1,7 @@
 #include "sorus/derive/index_rules.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "sorus/derive/scalar_derivative.h"
 #include "sorus/graph/call.h"
@@ -240,12 +241,29 @@ std::vector<std::string> index_gradient_saves(const OpDef& op) {
   return names;
 }
 
+namespace {
+// The gradient operator of each input, null where the gradient is zero; working that out is symbolic, so once.
+const std::vector<const OpDef*>& gradient_operators(const OpDef& op) {
+  thread_local std::unordered_map<const OpDef*, std::vector<const OpDef*>> found;
+  auto [it, fresh] = found.try_emplace(&op);
+  if (fresh) {
+    Outline o = outline(*op.index);
+    std::vector<const OpDef*> made;
+    for (int i = 0; i < op.signature.tensors; ++i)
+      made.push_back(reaches(o, i) ? &find_op(fmt::format("{}:grad{}", op.name(), i)) : nullptr);
+    found[&op] = std::move(made);
+    return found[&op];
+  }
+  return it->second;
+}
+}  // namespace
+
 TensorList index_gradient(const GradCall& c) {
   const OpDef& op = c.op;
   TensorList result(c.inputs.size());
   Tensor g = c.grad(0);
   if (!g.defined()) return result;
-  Outline o = outline(*op.index);
+  const std::vector<const OpDef*>& operators = gradient_operators(op);
   if (is_extremum(*op.index)) {
     // Elements that tie share the gradient evenly.
     TensorList in(c.inputs.begin(), c.inputs.end());
@@ -253,9 +271,10 @@ TensorList index_gradient(const GradCall& c) {
     g = call_one(find_op("div"), {g, call_one(find_op(op.name() + ":ties"), in, c.attrs)});
   }
   for (size_t i = 0; i < c.inputs.size(); ++i) {
-    if (!c.needs[i] || !c.inputs[i].defined() || !reaches(o, static_cast<int>(i))) continue;
-    const OpDef& d = find_op(fmt::format("{}:grad{}", op.name(), i));
+    if (!c.needs[i] || !c.inputs[i].defined() || !operators[i]) continue;
+    const OpDef& d = *operators[i];
     TensorList in;
+    in.reserve(d.index->base_slots.size());
     for (int b : d.index->base_slots) in.push_back(b == -1 ? g : b == -2 ? c.output() : c.input(b));
     Attrs attrs = c.attrs;
     attrs.push_back(Attr(c.inputs[i].sizes()));

@@ -15,7 +15,13 @@ namespace {
 
 constexpr int kMaxOperands = 16;
 constexpr int64_t kBlock = 1024;
-constexpr int64_t kGrain = 16384;
+
+// Elements that are worth a thread: starting one costs as much as some ten microseconds of work.
+int64_t grain_of(const ScalarFunction& f, int64_t total) {
+  constexpr int64_t kFew = 16384, kMany = 65536;
+  if (total < 2 * kFew || total >= 4 * kMany) return kFew;  // either way: counting operations is not free
+  return flops(f) < 8 ? kMany : kFew;
+}
 
 
 // Attributes as an array of the compute type.
@@ -137,7 +143,7 @@ void run_each(const Call& call, std::span<Tensor> out) {
     flat &= ops[i].direct && same;
   }
   if (flat) {
-    parallel_for(total, kGrain, [&](int64_t b, int64_t e) {
+    parallel_for(total, grain_of(f, total), [&](int64_t b, int64_t e) {
       std::array<void*, kMaxOperands> o;
       std::array<const void*, kMaxOperands> in;
       for (size_t i = 0; i < outputs; ++i) o[i] = ops[i].base + b * ops[i].element;
@@ -165,7 +171,7 @@ void run_each(const Call& call, std::span<Tensor> out) {
   int64_t blocks = (inner + kBlock - 1) / kBlock;
   size_t buffer_bytes = static_cast<size_t>(std::min(inner, kBlock)) * size_of(compute);
   buffer_bytes = (buffer_bytes + 63) / 64 * 64;
-  parallel_for(rows * blocks, std::max<int64_t>(1, kGrain / std::min(inner, kBlock)), [&](int64_t b, int64_t e) {
+  parallel_for(rows * blocks, std::max<int64_t>(1, grain_of(f, total) / std::min(inner, kBlock)), [&](int64_t b, int64_t e) {
     std::byte* buffers = scratch(operands * buffer_bytes);
     std::array<int64_t, kMaxOperands> offsets{};
     std::array<void*, kMaxOperands> o;
