@@ -4,8 +4,6 @@ BUILD_TYPE ?= Release
 PYTHON_ENV = .venv/bin
 SHELL = /bin/bash
 
-# Some targets are ahead of the part of Sorus that they run; they say so before they install or build anything.
-need = @test -e $(1) || { echo "make $@: not there yet: it needs $(1)" >&2; exit 1; }
 
 .DEFAULT_GOAL = help
 .PHONY: help setup build demo test bench fuzz docs format lint clean
@@ -28,9 +26,7 @@ demo: build  ## train a small GPT on real text for two minutes, then write with 
 test: build  ## run all tests, C++ and Python; ends with the counts (ARGS: -k and other options of pytest)
 	@$(PYTHON_ENV)/python scripts/run_tests.py --build $(BUILD) $(ARGS)
 
-bench:  ## measure against PyTorch and JAX, which are installed into an environment of their own
-	$(call need,benchmarks/run.py)
-	@$(MAKE) --no-print-directory build
+bench: build  ## measure against PyTorch and JAX, which are installed into an environment of their own
 	@scripts/setup.sh peers
 	@$(PYTHON_ENV)/python benchmarks/run.py $(ARGS)
 
@@ -38,9 +34,7 @@ fuzz:  ## fuzz the readers of files with libFuzzer (ARGS: seconds for each, name
 	@scripts/setup.sh fuzz
 	@scripts/fuzz.sh $(ARGS)
 
-docs:  ## print the operator pages into docs/operators
-	$(call need,scripts/print_operator_pages.py)
-	@$(MAKE) --no-print-directory build
+docs: build  ## print the operator pages into docs/operators
 	@$(PYTHON_ENV)/python scripts/print_operator_pages.py
 
 format:  ## format C++ and Python
