@@ -195,6 +195,7 @@ class Printer {
   std::string argument(const FusedInput& in, DType compute) {
     if (in.kind == FusedInput::Kind::constant) return literal(in.constant, compute);
     if (in.kind == FusedInput::Kind::buffer) return element(in, compute);
+    if (in.kind == FusedInput::Kind::column) return fmt::format("({})(int32_t)c", c_type(compute));
     const FusedValue& from = loop_.values[static_cast<size_t>(in.index)];
     std::string name = names_[static_cast<size_t>(in.index)];
     // What the program sees as an integer has no fraction, whatever it was computed in.

@@ -38,7 +38,8 @@ struct RowAccess {
 };
 
 struct FusedInput {
-  enum class Kind : uint8_t { value, buffer, constant } kind = Kind::value;
+  /// `column`: the number of the column, for bodies that compare it.
+  enum class Kind : uint8_t { value, buffer, constant, column } kind = Kind::value;
   int index = 0;       ///< of the value or the buffer
   RowAccess access;    ///< of a buffer
   int64_t offset = 0;  ///< of a buffer, in elements

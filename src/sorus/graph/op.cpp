@@ -154,6 +154,10 @@ OpBuilder& OpBuilder::joins(JoinRule rule) {
   def_.joins = std::move(rule);
   return *this;
 }
+OpBuilder& OpBuilder::loop(LoopRule rule) {
+  def_.loop = std::move(rule);
+  return *this;
+}
 OpBuilder& OpBuilder::types(TypesRule rule) {
   def_.types = std::move(rule);
   return *this;

@@ -15,6 +15,7 @@
 //   expand    a composite that never appears in graphs: convenience such as chunk or einsum
 //   kernel    hand work, where it pays or where a body cannot say it (sort, random permutation)
 //   types, gradient, axes, cost   what cannot be derived
+//   loop      how a kernel that looks elements up is said as a loop, so that it fuses with others
 //   inset, joins, memory_order, writes_strided   how results lie in memory, so that graphs need no copies between them
 //
 // Everything in Sorus that works on operators reads these facets. Nobody keeps a second table.
@@ -92,6 +93,19 @@ using InsetRule = std::function<std::optional<Inset>(const TypeCall&)>;
 /// The dimension along which the result is the inputs side by side.
 using JoinRule = std::function<int64_t(const TypeCall&)>;
 
+/// A call said as one loop, for operators whose kernel looks elements up: gather picks the column that the index names,
+/// which a loop over all columns finds by comparing. Where that loop runs anyway, looking up costs nothing.
+struct LoopForm {
+  Shape points;
+  std::shared_ptr<const ScalarFunction> body;  ///< of the inputs `slots` and then the position along the last dimension
+  std::vector<int> slots;
+  std::vector<std::vector<int>> dims;  ///< for each dimension of each input the one of `points`, -1: it has one element
+  bool sum_last = false;               ///< the result is the sum over the last dimension
+  int index_slot = -1;                 ///< this input has to lie in [-index_size, index_size): checked before the loop
+  int64_t index_size = 0;
+};
+using LoopRule = std::function<std::optional<LoopForm>(const TypeCall&)>;
+
 /// What autocast does with the inputs of an operator.
 enum class Autocast : uint8_t { none, lower, full };
 
@@ -110,6 +124,7 @@ struct OpDef {
   bool kernel_writes_strides = false;
   InsetRule inset;
   JoinRule joins;
+  LoopRule loop;
   /// For each result, its dimensions from outermost to innermost in memory; empty: in order.
   std::vector<std::vector<int>> memory_order;
   TypesRule types;
@@ -144,6 +159,7 @@ class OpBuilder {
   OpBuilder& memory_order(std::vector<std::vector<int>> order);
   OpBuilder& inset(InsetRule rule);
   OpBuilder& joins(JoinRule rule);
+  OpBuilder& loop(LoopRule rule);
   OpBuilder& types(TypesRule rule);
   /// `saves`: names of parameters and outputs whose values the rule reads, separated by spaces.
   OpBuilder& gradient(GradientRule rule, std::string_view saves = "");

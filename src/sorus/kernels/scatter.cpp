@@ -187,4 +187,14 @@ void embedding_backward(DType grad_type, DType table_type, void* grad_table, int
   });
 }
 
+void check_indices(std::string_view who, const void* index, DType type, int64_t count, int64_t size) {
+  auto check = [&](const auto* p) {
+    for (int64_t i = 0; i < count; ++i)
+      SORUS_CHECK(p[i] >= -size && p[i] < size, IndexError, "{}: index {} is out of range for a dimension of size {}",
+                  who, p[i], size);
+  };
+  if (type == DType::i32) check(static_cast<const int32_t*>(index));
+  else check(static_cast<const int64_t*>(index));
+}
+
 }  // namespace sorus::kernels

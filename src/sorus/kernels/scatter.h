@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "sorus/kernels/strided.h"
 #include "sorus/tensor/dtype.h"
@@ -20,6 +21,9 @@ struct IndexTensor {
   DType type = DType::i64;
   Strides strides;
 };
+
+/// Throws what the kernels below throw for an index outside of [-size, size). `index` is contiguous.
+void check_indices(std::string_view who, const void* index, DType type, int64_t count, int64_t size);
 
 /// out[i][j][k] = in[i][index[i][j][k]][k] for dim = 1. `shape` is that of index and out; `size` that of in along dim.
 void gather(DType type, std::span<const int64_t> shape, int dim, const void* in, Strides in_strides, int64_t size,

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "sorus/graph/scalar.h"
 #include "sorus/kernels/attention.h"
 #include "sorus/kernels/scatter.h"
 #include "sorus/ops.h"
@@ -114,6 +115,39 @@ const bool norms = [] {
   return true;
 }();
 
+// gather and scatter_add along the last dimension with one index a row, as a loop over all columns. `body` says what a
+// column contributes, with `picked`: whether the index names it.
+LoopRule compare_columns(std::vector<std::string> inputs, std::string body, int whole, bool sum) {
+  return [=](const TypeCall& c) -> std::optional<LoopForm> {
+    const Shape &x = c.input(0).shape, &index = c.input(1).shape;
+    size_t last = x.size() - 1;
+    if (x.empty() || wrap_dim(c.attr(0).to_int(), static_cast<int64_t>(x.size()), c.op.name()) != static_cast<int64_t>(last))
+      return std::nullopt;
+    // Columns are compared as f32.
+    if (index[last] != 1 || x[last] < 2 || x[last] >= (int64_t{1} << 24)) return std::nullopt;
+    LoopForm f;
+    f.points = x;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      std::vector<int> dims;
+      for (size_t d = 0; d < x.size(); ++d) {
+        bool row = static_cast<int>(i) != whole;
+        if (d != last && c.input(static_cast<int>(i)).shape[d] != x[d]) return std::nullopt;
+        dims.push_back(row && d == last ? -1 : static_cast<int>(d));
+      }
+      f.slots.push_back(static_cast<int>(i));
+      f.dims.push_back(std::move(dims));
+    }
+    std::vector<std::string> names = inputs;
+    names.push_back("column");
+    f.body = std::make_shared<const ScalarFunction>(
+        parse_scalar(fmt::format("picked = column == (index < 0 ? index + {} : index); {}", x[last], body), names));
+    f.sum_last = sum;
+    f.index_slot = 1;
+    f.index_size = x[last];
+    return f;
+  };
+}
+
 const bool lookups = [] {
   op("embedding(input: mask, weight, padding_idx: int? = none)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
@@ -167,6 +201,7 @@ const bool lookups = [] {
         kernels::gather(x.dtype(), i.sizes(), static_cast<int>(d), x.data(), x.strides(), x.sizes()[d], index,
                         out[0].data(), out[0].strides());
       })
+      .loop(compare_columns({"input", "index"}, "picked ? input : 0", 0, true))
       .gradient(
           [](const GradCall& c) -> TensorList {
             const Tensor& x = c.input(0);
@@ -183,6 +218,7 @@ const bool lookups = [] {
         kernels::scatter(kernels::ScatterMode::add, s.dtype(), i.sizes(), static_cast<int>(d), out[0].data(),
                          out[0].strides(), out[0].sizes()[d], index, s.data(), s.strides());
       })
+      .loop(compare_columns({"input", "index", "src"}, "picked ? input + src : input", 0, false))
       .gradient(
           [](const GradCall& c) -> TensorList {
             return {c.grad(), Tensor(), gather(c.grad(), c.attrs[0].to_int(), c.input(1))};

@@ -13,6 +13,7 @@
 #include "sorus/base/threads.h"
 #include "sorus/derive/cost.h"
 #include "sorus/emit/preamble.h"
+#include "sorus/kernels/scatter.h"
 #include "sorus/run/execute.h"
 #include "sorus/run/fuse.h"
 #include "sorus/run/memory_plan.h"
@@ -506,6 +507,7 @@ struct CompiledGraph::Impl {
       if (s.nothing) continue;
       ProfileSpan span(s.loop ? "loop" : "kernel", [&](ProfileEvent& e) { describe(units[at], e); });
       if (s.loop) {
+        for (const Unit::IndexCheck& c : units[at].checks) check_indices(c, packed, outputs);
         run_loop(s, packed, outputs);
         continue;
       }
@@ -538,6 +540,17 @@ struct CompiledGraph::Impl {
     TensorList out = run_traced(traced, inputs);
     for (Mirror& m : mirrors) m.keep(traced);
     return out;
+  }
+
+  void check_indices(const Unit::IndexCheck& c, const TensorList& inputs, const TensorList& outputs) const {
+    Tensor index = tensor(slot_of.at(c.index.source), c.index.view, inputs, outputs);
+    if (!index.is_contiguous()) {
+      Tensor packed = Tensor::empty(index.sizes(), index.dtype());
+      copy_elements(packed, index);
+      index = packed;
+    }
+    SourceScope source(c.node->source);
+    kernels::check_indices(c.node->op->name(), index.data(), index.dtype(), index.numel(), c.size);
   }
 
   static void describe(const Unit& unit, ProfileEvent& e) {

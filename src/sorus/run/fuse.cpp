@@ -96,6 +96,9 @@ struct Role {
   /// `points` it runs along (-1: it has one element).
   std::vector<int> slots;
   std::vector<std::vector<int>> dims;
+  bool position = false;  ///< the body's last argument is the column: rows must be the last dimension of `points`
+  int index_slot = -1;
+  int64_t index_size = 0;
 };
 
 std::optional<Scalar> constant_of(const Value& v) {
@@ -210,6 +213,27 @@ Role index_role(const Node& node) {
   return r;
 }
 
+Role loop_role(const Node& node) {
+  auto types = node.input_types();
+  auto form = node.op->loop(TypeCall{*node.op, types, node.attrs});
+  Role r;
+  if (!form || numel(form->points) == 0) return r;
+  DType compute = compute_type(node.outputs[0].dtype);
+  if (is_complex(compute) || is_integral(compute) || !printable(*form->body, compute)) return r;
+  r.kind = form->sum_last ? Role::Kind::reduce : Role::Kind::each;
+  r.reduction = form->sum_last ? Reduction::sum : Reduction::none;
+  r.columns = form->points.back();
+  r.body = form->body;
+  r.compute = compute;
+  r.points = form->points;
+  r.slots = form->slots;
+  r.dims = form->dims;
+  r.position = true;
+  r.index_slot = form->index_slot;
+  r.index_size = form->index_size;
+  return r;
+}
+
 Role role_of(const Node& node) {
   Role r;
   if (!node.op || numel(node.outputs[0].shape) == 0 || node.op->random) return r;
@@ -229,6 +253,7 @@ Role role_of(const Node& node) {
     return r;
   }
   if (op.index) return index_role(node);
+  if (op.loop) return loop_role(node);
   return r;
 }
 
@@ -309,6 +334,11 @@ class Fuser {
       bool possible = std::all_of(arguments.begin(), arguments.end(), [&](const Operand& o) {
         return constant_of(o.source) || access_rows(o.view, role.points, std::max<int64_t>(role.columns, 1));
       });
+      if (possible && role.index_slot >= 0) {
+        const Operand& index = operands[static_cast<size_t>(role.index_slot)];
+        possible = !constant_of(index.source);
+        index_operands_[&node] = index;
+      }
       if (possible) operands = std::move(arguments);
       else role = Role();
     }
@@ -401,6 +431,14 @@ class Fuser {
         columns = role.columns;
       }
     }
+    if (role.position && role.kind == Role::Kind::each) {
+      if (domain != Domain::full || (columns && columns != role.columns)) return false;
+      if (!columns && !expressible(g, role.columns)) return false;
+      columns = role.columns;
+    }
+    // Indices are checked before the loop, so they have to be in memory.
+    if (role.index_slot >= 0 && g.domains.contains(operands_[&node][static_cast<size_t>(role.index_slot)].source.node))
+      return false;
     bool row_only = domain == Domain::row && role.kind == Role::Kind::each;
     for (const Operand& o : operands_[&node]) {
       if (constant_of(o.source)) continue;
@@ -490,7 +528,7 @@ class Fuser {
     if (g.domains.contains(&node) || std::find(chain.begin(), chain.end(), &node) != chain.end()) return true;
     auto role = roles_.find(&node);
     if (role == roles_.end() || role->second.kind != Role::Kind::each || node.outputs.size() != 1 ||
-        copied_.contains(&node) || numel(role->second.points) != g.points)
+        role->second.position || copied_.contains(&node) || numel(role->second.points) != g.points)
       return false;
     if ((flops_left -= flops(*role->second.body)) < 0) return false;
     int64_t columns = g.columns ? g.columns : 1;
@@ -607,6 +645,9 @@ class Fuser {
         }
         inputs.push_back(std::move(in));
       }
+      if (role.position) inputs.emplace_back().kind = FusedInput::Kind::column;
+      if (role.index_slot >= 0)
+        unit.checks.push_back({m, index_operands_.at(m), role.index_size});
       for (size_t r = 0; r < m->outputs.size(); ++r) {
         FusedValue v;
         v.domain = domain;
@@ -646,6 +687,7 @@ class Fuser {
   std::unordered_map<const Node*, Role> roles_;
   std::unordered_map<const Node*, int> unit_of_;
   std::unordered_set<const Node*> copied_;
+  std::unordered_map<const Node*, Operand> index_operands_;
   std::unordered_set<Value> used_;
   std::unordered_set<const Node*> stored_;    // read by other loops from memory
   std::unordered_map<Value, int> last_read_;  // id of the last node that reads it

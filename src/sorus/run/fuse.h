@@ -17,6 +17,12 @@ struct Unit {
   std::vector<const Node*> members;  ///< of a loop
   std::vector<Value> buffers;        ///< of a loop: the value behind each buffer
   std::vector<bool> written;         ///< of a loop: whether the buffer is a result
+  struct IndexCheck {
+    const Node* node;
+    Operand index;
+    int64_t size;
+  };
+  std::vector<IndexCheck> checks;    ///< of a loop: indices that have to be in range before it runs
 };
 
 std::vector<Unit> fuse(const Graph& graph, const Placement& placement);

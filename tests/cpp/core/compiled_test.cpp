@@ -159,6 +159,25 @@ TEST(Compiled, ProductsWithVectorsAreLoops) {
   for (size_t i = 0; i < out.size(); ++i) expect_near(out[i], eager[i], 1e-5);
 }
 
+TEST(Compiled, LookingUpIsComparing) {
+  Tensor x = waves({5, 7}), t = Tensor::of(std::vector<int64_t>{0, 6, -1, 3, 3}, Shape{5});
+  set_requires_grad(x, true);
+  Function f = [](TensorSpan in) -> TensorList {
+    return {gather(in[0], 1, unsqueeze(in[1], 1)), scatter_add(in[0], 1, unsqueeze(in[1], 1), slice(in[0], 1, 0, 1)),
+            cross_entropy(in[0] * 3.0, where(lt(in[1], Tensor::weak_scalar(0)), Tensor::weak_scalar(-100), in[1]))};
+  };
+  CompileReport report = expect_same(f, std::array{x.detach(), t});
+  EXPECT_EQ(report.kernels, 0);
+  CompiledGraph compiled(trace(f, std::array{x.detach(), t}));
+  t.data<int64_t>()[2] = 7;
+  try {
+    compiled.run(std::array{x.detach(), t});
+    FAIL() << "an index out of range";
+  } catch (const IndexError& e) {
+    EXPECT_NE(std::string(e.what()).find("index 7 is out of range for a dimension of size 7"), std::string::npos);
+  }
+}
+
 TEST(MemoryPlan, ReusesWhatIsNotAliveTogether) {
   MemoryPlan p = plan_memory({{1000, 0, 1}, {1000, 1, 2}, {1000, 2, 3}, {500, 3, 4}});
   EXPECT_EQ(p.lower_bound, 2048);
