@@ -13,7 +13,7 @@ constexpr const char* kNames[] = {"plain", "tiny", "own", "onednn"};
 int forced = -1;
 
 bool can_be_tiny(const GemmArgs& g) {
-  if (g.b_packed || g.sink.store || g.epilogue != Epilogue::none || g.alpha != 1 || (g.beta != 0 && g.beta != 1)) return false;
+  if (g.b_packed || g.sink.store || (g.epilogue != Epilogue::none && g.type != DType::f32) || g.alpha != 1 || (g.beta != 0 && g.beta != 1)) return false;
   if ((g.type != DType::f32 && g.type != DType::f64) || g.out_type != g.type) return false;
   return !g.bias || g.bias_type == g.type;
 }

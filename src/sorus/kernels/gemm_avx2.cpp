@@ -20,6 +20,7 @@ constexpr int kVectorBytes = 32, kVectors = 2;
   inline __attribute__((always_inline)) vd fma_vector(vd x, vd y, vd z) { return (vd)_mm256_fmadd_pd((__m256d)x, (__m256d)y, (__m256d)z); } \
   inline __attribute__((always_inline)) vf fms_vector(vf x, vf y, vf z) { return (vf)_mm256_fmsub_ps((__m256)x, (__m256)y, (__m256)z); } \
   inline __attribute__((always_inline)) vf max_vector(vf x, vf y) { return (vf)_mm256_max_ps((__m256)x, (__m256)y); }         \
+  inline __attribute__((always_inline)) vf min_vector(vf x, vf y) { return (vf)_mm256_min_ps((__m256)x, (__m256)y); }         \
   inline __attribute__((always_inline)) vf round_vector(vf x) { return (vf)_mm256_round_ps((__m256)x, 8); }                  \
   inline __attribute__((always_inline)) vf scale_vector(vf x, vf n) {                                                        \
     vf y = (vf)((vi)x + (__builtin_convertvector(n, vi) << 23));                                                             \

@@ -31,6 +31,7 @@ typedef uint16_t vh32 __attribute__((vector_size(64)));
     return (vf)_mm512_fmsub_ps((__m512)x, (__m512)y, (__m512)z);                                                       \
   }                                                                                                                    \
   inline __attribute__((always_inline)) vf max_vector(vf x, vf y) { return (vf)_mm512_max_ps((__m512)x, (__m512)y); }  \
+  inline __attribute__((always_inline)) vf min_vector(vf x, vf y) { return (vf)_mm512_min_ps((__m512)x, (__m512)y); }  \
   inline __attribute__((always_inline)) vf round_vector(vf x) { return (vf)_mm512_roundscale_ps((__m512)x, 8); }       \
   inline __attribute__((always_inline)) vf scale_vector(vf x, vf n) {                                                  \
     return (vf)_mm512_scalef_ps((__m512)x, (__m512)n);                                                                 \

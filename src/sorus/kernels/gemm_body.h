@@ -1,7 +1,7 @@
 // Included by gemm_avx512.cpp, gemm_avx2.cpp and gemm_portable.cpp inside an anonymous namespace and between
 // `#pragma GCC push_options` and `pop_options`. They define before:
 //   kVectorBytes, SORUS_GEMM_ROWS, kVectors, fma_vector(x, y, sum) for vf and vd, for vf also fms_vector(x, y, minus),
-//   max_vector (y where either is NaN), round_vector and scale_vector(x, n) = x 2^n for whole n <= 126, and, with
+//   max_vector and min_vector (y where either is NaN), round_vector and scale_vector(x, n) = x 2^n for whole n <= 127, and, with
 //   SORUS_GEMM_BF16, dot_vector(vi b, vi a, vf sum), floats_to_bf16 and pair_vector(low, high).
 // No standard templates here: an instantiation could be shared with code for older processors.
 
@@ -305,13 +305,9 @@ void pack_b(Arithmetic t, DType type, const void* b, int64_t b_row, int64_t b_co
 // ---- Epilogues ----
 
 inline __attribute__((always_inline)) vf exp_vector(vf x) {
-  const vf top = vf{} + 88.3762626647949f, bottom = vf{} - 87.3365478515625f;
-  x = x < bottom ? bottom : x;  // ordered comparison: NaN falls through
-  x = x > top ? top : x;
-  const vf magic = vf{} + 12582912.0f;
-  vf n = x * 1.44269504088896341f + magic;
-  vi exponent = (vi)n << 23;
-  n -= magic;
+  x = max_vector(vf{} - 87.3365478515625f, x);  // NaN is what these two leave
+  x = min_vector(vf{} + 88.3762626647949f, x);
+  vf n = round_vector(x * 1.44269504088896341f);
   vf r = x - n * 0.693359375f + n * 2.12194440e-4f;
   vf p = vf{} + 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
@@ -320,7 +316,7 @@ inline __attribute__((always_inline)) vf exp_vector(vf x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
-  return x == x ? (vf)((vi)p + exponent) : x;  // the sum of bits could turn NaN into a number
+  return scale_vector(p, n);
 }
 
 /// erf to 1.5e-7 (Abramowitz and Stegun 7.1.26).
@@ -552,10 +548,29 @@ void small_dots(const S* a, int64_t a_row, const S* b, int64_t b_col, int64_t m,
   }
 }
 
+/// k == 1: every row is a multiple of one row of B.
+template <class S, class V>
+void small_outer(const S* a, int64_t a_row, const S* b, int64_t m, int64_t n, S* c, int64_t c_row, bool accumulate) {
+  constexpr int64_t L = sizeof(V) / sizeof(S);
+  for (int64_t i = 0; i < m; ++i, c += c_row) {
+    const V x = V{} + a[i * a_row];
+    int64_t j = 0;
+    if (accumulate) {
+      for (; j + L <= n; j += L) store<V>(c + j, fma_vector(x, load<V>(b + j), load<V>(c + j)));
+      for (; j < n; ++j) c[j] += x[0] * b[j];
+    } else {
+      for (; j + L <= n; j += L) store<V>(c + j, x * load<V>(b + j));
+      for (; j < n; ++j) c[j] = x[0] * b[j];
+    }
+  }
+}
+
 template <class S, class V>
 void small(const S* a, int64_t a_row, int64_t a_col, const S* b, int64_t b_row, int64_t b_col, int64_t m, int64_t n, int64_t k,
            S* c, int64_t c_row, bool accumulate) {
-  if (b_col == 1) {
+  if (b_col == 1 && k == 1) {
+    small_outer<S, V>(a, a_row, b, m, n, c, c_row, accumulate);
+  } else if (b_col == 1) {
     int64_t i = 0;
     for (; i + 4 <= m; i += 4) small_rows<S, V, 4>(a + i * a_row, a_row, a_col, b, b_row, n, k, c + i * c_row, c_row, accumulate);
     for (; i < m; ++i) small_rows<S, V, 1>(a + i * a_row, a_row, a_col, b, b_row, n, k, c + i * c_row, c_row, accumulate);

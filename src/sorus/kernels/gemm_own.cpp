@@ -194,6 +194,26 @@ void gemm_own(const GemmArgs& g) {
   });
 }
 
+namespace {
+/// Bias and epilogue for sums, in f32, that are in C already.
+void finish_small(const GemmArgs& g, int64_t offset) {
+  const GemmIsa& isa = gemm_isa();
+  alignas(64) float tail[kMaxPanel];
+  float* c = static_cast<float*>(g.c) + offset;
+  for (int64_t j = 0; j < g.n; j += kMaxPanel) {
+    int64_t cols = std::min<int64_t>(kMaxPanel, g.n - j);
+    bool whole = cols == kMaxPanel;  // else the last row could be read beyond its end
+    for (int64_t i = 0; i < g.m; i += whole ? g.m : 1) {
+      float* from = c + i * g.c_row + j;
+      Finish f{DType::f32, 1, 0, g.bias ? static_cast<const float*>(g.bias) + j : nullptr, DType::f32, g.epilogue, reinterpret_cast<char*>(from),
+               g.aux ? reinterpret_cast<char*>(static_cast<float*>(g.aux) + offset + i * g.c_row + j) : nullptr, g.c_row};
+      if (!whole) std::copy(from, from + cols, tail);
+      isa.finish(f, Arithmetic::f32, whole ? from : tail, whole ? g.c_row : kMaxPanel, whole ? g.m : 1, cols);
+    }
+  }
+}
+}  // namespace
+
 void gemm_small(const GemmArgs& g) {
   const GemmIsa& isa = gemm_isa();
   for_each_batch(g, [&](int64_t, int64_t a, int64_t b, int64_t c) {
@@ -203,6 +223,7 @@ void gemm_small(const GemmArgs& g) {
     else
       isa.small_f32(static_cast<const float*>(g.a) + a, g.a_row, g.a_col, static_cast<const float*>(g.b) + b, g.b_row, g.b_col,
                     g.m, g.n, g.k, static_cast<float*>(g.c) + c, g.c_row, g.beta != 0);
+    if (g.epilogue != Epilogue::none) return finish_small(g, c);
     if (!g.bias) return;
     for (int64_t i = 0; i < g.m; ++i)
       for (int64_t j = 0; j < g.n; ++j) {

@@ -15,6 +15,7 @@ constexpr int kVectorBytes = 16, kVectors = 2;
   inline __attribute__((always_inline)) vd fma_vector(vd x, vd y, vd z) { return x * y + z; } \
   inline __attribute__((always_inline)) vf fms_vector(vf x, vf y, vf z) { return x * y - z; } \
   inline __attribute__((always_inline)) vf max_vector(vf x, vf y) { return x > y ? x : y; }   \
+  inline __attribute__((always_inline)) vf min_vector(vf x, vf y) { return x < y ? x : y; }   \
   inline __attribute__((always_inline)) vf round_vector(vf x) {                              \
     vf n = x + 12582912.0f;                                                                  \
     return n - 12582912.0f;                                                                  \
