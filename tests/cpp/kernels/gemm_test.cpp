@@ -71,7 +71,7 @@ void random_case(DType type, const char* path, std::initializer_list<int64_t> si
   if (is_floating(type) && type != DType::f64 && rng() % 3 == 0) {
     g.epilogue = static_cast<Epilogue>(rng() % 6);
     if (g.epilogue != Epilogue::none && g.epilogue != Epilogue::relu) g.aux = aux.data();
-    g.alpha = 0.5;
+    if (rng() % 2) g.alpha = 0.5;
   }
   double tolerance = g.out_type == DType::bf16 ? 0.02 * std::sqrt(static_cast<double>(g.k) + 4) : g.out_type == DType::f16 ? 3e-3 * std::sqrt(static_cast<double>(g.k) + 4) : 2e-5 * (1 + std::sqrt(static_cast<double>(g.k)));
   compare(g, c, aux, path, tolerance);
