@@ -6,6 +6,7 @@
 #include <array>
 
 #include "bind.h"
+#include "dlpack.h"
 #include "indexing.h"
 #include "operators.h"
 #include "sorus/autodiff/tape.h"
@@ -42,17 +43,6 @@ nb::object to_list(const Tensor& t) {
   return nested(copy, 0, at);
 }
 
-nb::dlpack::dtype dlpack_type(DType t) {
-  using Code = nb::dlpack::dtype_code;
-  Code code = t == DType::boolean  ? Code::Bool
-              : is_complex(t)      ? Code::Complex
-              : t == DType::bf16   ? Code::Bfloat
-              : is_floating(t)     ? Code::Float
-              : t == DType::u8     ? Code::UInt
-                                   : Code::Int;
-  return {static_cast<uint8_t>(code), static_cast<uint8_t>(size_of(t) * 8), 1};
-}
-
 nb::object to_numpy(nb::handle self, bool force) {
   Tensor t = nb::cast<Tensor>(self);
   if (t.requires_grad() && !force)
@@ -62,7 +52,7 @@ nb::object to_numpy(nb::handle self, bool force) {
   nb::capsule owner(keep, [](void* p) noexcept { delete static_cast<Tensor*>(p); });
   std::vector<size_t> sizes(t.sizes().begin(), t.sizes().end());
   return nb::cast(nb::ndarray<nb::numpy>(t.data(), sizes.size(), sizes.data(), owner, t.strides().data(),
-                                         dlpack_type(t.dtype())),
+                                         to_dlpack(t.dtype())),
                   nb::rv_policy::reference);
 }
 
