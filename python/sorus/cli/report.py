@@ -106,7 +106,7 @@ class Screen:
 
         # Drawn by hand: a thread that draws would take a core from those that compute.
         self.progress = Progress(
-            BarColumn(24), TextColumn("{task.percentage:3.0f}%"), TextColumn("{task.fields[line]}"),
+            BarColumn(24 if self.console.width >= 120 else 8), TextColumn("{task.percentage:3.0f}%"), TextColumn("{task.fields[line]}"),
             TextColumn("[dim]{task.fields[note]}"), console=self.console, auto_refresh=False,
         )  # fmt: skip
         self._task = self.progress.add_task("", total=1.0, line="", note="")
@@ -122,7 +122,8 @@ class Screen:
             return
         self._shown = now
         left = elapsed * (1 - done) / done if done > 0 else 0.0
-        validation = "" if self._val_loss is None else f"  validation {self._val_loss:.3f}"
+        name = "validation" if self.console.width >= 110 or not self.live else "val"
+        validation = "" if self._val_loss is None else f"  {name} {self._val_loss:.3f}"
         line = (
             f"step {training.step}  loss {loss:.3f}{validation}  {self._rate:,.0f} tokens/s  "
             f"{_duration(left)} left  {memory_mb():,.0f} MB"
@@ -140,6 +141,7 @@ class Screen:
         from rich.text import Text
 
         if self.progress:
+            self.progress.update(self._task, note="", refresh=True)
             self.progress.stop()
         table = Table(show_header=False, box=None, pad_edge=False)
         validation = "" if summary["val_loss"] is None else f", validation {summary['val_loss']:.4f}"
