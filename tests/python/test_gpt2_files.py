@@ -97,14 +97,16 @@ def fails(folder: Path) -> str:
     [
         ({"model_type": "llama"}, '\'model_type\' is "llama", which is not supported, expected "gpt2"'),
         ({"activation_function": "relu"}, "'activation_function' is \"relu\""),
+        ({"n_layer": 2**31}, "'h.2.mlp.c_fc.weight' is missing"),
+        ({"vocab_size": 2**31, "n_positions": 2**31}, "'wte.weight': expected [2147483648, 8] by config.json"),
         ({"n_embd": 9}, "'n_embd' 9 is not a multiple of 'n_head' 2"),
         ({"n_layer": -1}, "'n_layer': expected a number from 1"),
         ({"n_layer": "2"}, "'n_layer': expected a number from 1"),
         ({"n_layer": None}, "'n_layer'"),
         ({"n_inner": 5}, "'n_inner' 5 is not supported, expected 4 * n_embd = 32"),
         ({"tie_word_embeddings": False}, "'tie_word_embeddings' is false"),
-        ({"n_layer": 3}, "12 missing: 'h.2"),
-        ({"n_positions": 13}, "'wpe.weight': expected [13, 8], found [12, 8]"),
+        ({"n_layer": 3}, "'h.2.mlp.c_fc.weight' is missing, which config.json promises"),
+        ({"n_positions": 13}, "'wpe.weight': expected [13, 8] by config.json, found [12, 8]"),
         ({"resid_pdrop": 2}, "'resid_pdrop': expected a number in [0, 1)"),
     ],
 )

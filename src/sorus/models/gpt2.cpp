@@ -43,6 +43,33 @@ void expect(const Json& config, const char* key, std::initializer_list<Json> rig
                   right.begin()->dump());
 }
 
+io::SafetensorsFile open_weights(const fs::path& folder) {
+  fs::path path = folder / "model.safetensors";
+  std::error_code error;
+  SORUS_CHECK(fs::exists(path, error), FileError, "{}: no such file{}", path.string(),
+              fs::exists(folder / "pytorch_model.bin", error)
+                  ? "; pytorch_model.bin is a pickle, which is not read because it can run any code: convert it"
+                  : "");
+  return io::SafetensorsFile::open(path);
+}
+
+/// The sizes of the configuration are those of the file: no model is made that is larger than what is there.
+void check_sizes(const nn::GPTConfig& c, const fs::path& folder) {
+  io::SafetensorsFile file = open_weights(folder);
+  auto expect = [&](const std::string& name, const Shape& shape) {
+    std::string full = std::string(kPrefix) + name;
+    auto found = file.entries().find(file.contains(full) ? full : name);
+    std::string where = (folder / "model.safetensors").string();
+    SORUS_CHECK(found != file.entries().end(), FileError, "{}: '{}' is missing, which config.json promises", where,
+                name);
+    SORUS_CHECK(found->second.shape == shape, FileError, "{}: '{}': expected {} by config.json, found {}", where,
+                name, to_string(shape), to_string(found->second.shape));
+  };
+  expect("wte.weight", {c.vocab_size, c.n_embd});
+  expect("wpe.weight", {c.block_size, c.n_embd});
+  for (int64_t i = 0; i < c.n_layer; ++i) expect(fmt::format("h.{}.mlp.c_fc.weight", i), {c.n_embd, 4 * c.n_embd});
+}
+
 Json read_json(const fs::path& path) { return io::parse_json(read_file(path, kMaxConfig), path.string()); }
 
 }  // namespace
@@ -75,18 +102,14 @@ nn::GPTConfig read_gpt2_config(const fs::path& folder) {
                     [](const Json& v) { return v.is_number() && v >= 0 && v < 1; }, where)
                     .get<double>();
   }
+  check_sizes(c, folder);
   return c;
 }
 
 void load_gpt2_weights(nn::GPT& model, const fs::path& folder) {
   fs::path path = folder / "model.safetensors";
-  std::error_code error;
-  SORUS_CHECK(fs::exists(path, error), FileError, "{}: no such file{}", path.string(),
-              fs::exists(folder / "pytorch_model.bin", error)
-                  ? "; pytorch_model.bin is a pickle, which is not read because it can run any code: convert it"
-                  : "");
   io::TensorMap found, wanted;
-  for (auto& [name, t] : io::load_safetensors(path)) {
+  for (auto& [name, t] : open_weights(folder).tensors()) {
     std::string own = name.starts_with(kPrefix) ? name.substr(kPrefix.size()) : name;
     if (is_mask(own)) continue;
     Tensor as_here = is_transposed(own) ? transposed(t, path.string() + ": " + name) : t;

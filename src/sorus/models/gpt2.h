@@ -13,7 +13,7 @@
 
 namespace sorus::models {
 
-/// FileError if config.json is not that of a GPT-2 model.
+/// FileError if config.json is not that of a GPT-2 model, or its sizes are not those of model.safetensors.
 nn::GPTConfig read_gpt2_config(const std::filesystem::path& folder);
 /// Copies the weights of the folder. FileError if tensors are missing or of another shape.
 void load_gpt2_weights(nn::GPT& model, const std::filesystem::path& folder);

@@ -49,7 +49,8 @@ int64_t next_token(nn::GPT& model, const std::vector<int64_t>& ids, const Sample
   auto total = static_cast<int64_t>(ids.size()), n = std::min(total, model.config().block_size);
   if (total > n) cache = nullptr;
   if (cache) {
-    SORUS_CHECK(cache->length() < total, ValueError, "next_token: the cache holds {} tokens of {}", cache->length(), total);
+    SORUS_CHECK(cache->length() < total, ValueError, "next_token: the cache holds {} tokens of {}", cache->length(),
+                total);
     n -= cache->length();
   }
   std::vector<int64_t> window(ids.end() - n, ids.end());
