@@ -162,7 +162,8 @@ struct Recording::Impl {
     for (size_t i = 0; i < inputs.size(); ++i) {
       const Argument& a = arguments[i];
       const TensorImpl& t = *inputs[i].impl();
-      if (t.dtype != a.type.dtype || t.sizes != a.type.shape || t.weak != a.type.weak || t.requires_grad != a.requires_grad)
+      if (t.dtype != a.type.dtype || t.sizes != a.type.shape || t.weak != a.type.weak ||
+          t.requires_grad != a.requires_grad)
         return false;
     }
     for (const auto& [t, required] : captured)
@@ -196,7 +197,8 @@ struct Recording::Impl {
       all = forward->run(inputs);
       auto first_saved = all.begin() + results + grad_outputs;
       kept->assign(first_saved, all.end());
-      for (const BackwardInput& b : backward_inputs) kept->push_back(b.seed < 0 ? b.place.in(inputs).detach() : Tensor());
+      for (const BackwardInput& b : backward_inputs)
+        kept->push_back(b.seed < 0 ? b.place.in(inputs).detach() : Tensor());
       TensorList carried;
       for (int i : carries) carried.push_back(all[static_cast<size_t>(i)]);
       return carried;
@@ -219,7 +221,8 @@ struct Recording::Impl {
   }
 };
 
-Recording::Recording(const TensorFunction& f, TensorSpan inputs, const std::string& name) : impl_(std::make_unique<Impl>()) {
+Recording::Recording(const TensorFunction& f, TensorSpan inputs, const std::string& name)
+    : impl_(std::make_unique<Impl>()) {
   impl_->record(f, inputs, name);
 }
 Recording::~Recording() = default;

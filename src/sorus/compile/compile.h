@@ -10,9 +10,9 @@
 //   for (...) loss = step({ids, targets})[0];
 //
 // What the function reads and writes beside its arguments belongs to the recording: parameters, buffers, the state of
-// optimizers and generators are captured and updated in place, and the gradients it leaves in `.grad` (or clears there)
-// are left there by every run. A result through which gradients could flow on carries them: the recording then has a
-// second graph for its gradient, and what that reads is saved by the first.
+// optimizers and generators are captured and updated in place, and the gradients it leaves in `.grad` (or clears
+// there) are left there by every run. A result through which gradients could flow on carries them: the recording then
+// has a second graph for its gradient, and what that reads is saved by the first.
 #pragma once
 
 #include <functional>
@@ -48,9 +48,12 @@ class Recording {
 
 class CompiledFunction {
  public:
-  explicit CompiledFunction(TensorFunction f, std::string name = "function") : f_(std::move(f)), name_(std::move(name)) {}
+  explicit CompiledFunction(TensorFunction f, std::string name = "function")
+      : f_(std::move(f)), name_(std::move(name)) {}
   TensorList operator()(TensorSpan inputs);
-  TensorList operator()(std::initializer_list<Tensor> inputs) { return (*this)(TensorSpan(inputs.begin(), inputs.size())); }
+  TensorList operator()(std::initializer_list<Tensor> inputs) {
+    return (*this)(TensorSpan(inputs.begin(), inputs.size()));
+  }
   /// The newest is last; more than one when types or the state outside changed.
   const std::vector<std::shared_ptr<Recording>>& recordings() const { return recordings_; }
 

@@ -34,7 +34,8 @@ void copy_nodes(const Graph& from, const std::unordered_set<const Node*>& wanted
     std::vector<Value> inputs;
     for (const Value& v : node->inputs) inputs.push_back(v ? map.at(v) : Value{});
     Node* made = to.add(*node->op, std::move(inputs), node->attrs, node->source);
-    for (size_t i = 0; i < node->outputs.size(); ++i) map[{node.get(), static_cast<int>(i)}] = {made, static_cast<int>(i)};
+    for (size_t i = 0; i < node->outputs.size(); ++i)
+      map[{node.get(), static_cast<int>(i)}] = {made, static_cast<int>(i)};
   }
 }
 
@@ -45,7 +46,8 @@ bool is_cheap(const Node& n) { return n.op && !n.op->random && (n.op->is_view() 
 SplitGraph split_joint(const TracedGraph& joint, int results, int gradients) {
   const Graph& g = joint.graph;
   auto first = g.outputs().begin();
-  std::vector<Value> forward_outputs(first, first + results), gradient_outputs(first + results, first + results + gradients);
+  std::vector<Value> forward_outputs(first, first + results),
+      gradient_outputs(first + results, first + results + gradients);
   forward_outputs.insert(forward_outputs.end(), first + results + gradients, g.outputs().end());
   std::unordered_set<const Node*> forward = ancestors(forward_outputs);
 
@@ -79,7 +81,8 @@ SplitGraph split_joint(const TracedGraph& joint, int results, int gradients) {
     for (size_t i = crossing.size(); i-- > 0;) {
       const Node* n = crossing[i].node;
       if (!is_cheap(*n)) continue;
-      bool possible = std::all_of(n->inputs.begin(), n->inputs.end(), [&](const Value& v) { return !v || is_there(v); });
+      bool possible =
+          std::all_of(n->inputs.begin(), n->inputs.end(), [&](const Value& v) { return !v || is_there(v); });
       if (!possible) continue;
       after.insert(n);
       known.erase(crossing[i]);
@@ -135,13 +138,13 @@ SplitGraph split_joint(const TracedGraph& joint, int results, int gradients) {
   for (const Value& v : gradient_outputs) gradient_values.push_back(back.at(v));
   out.backward.set_outputs(std::move(gradient_values));
 
-  for (size_t i = static_cast<size_t>(results); i < forward_outputs.size(); ++i) outputs.push_back(map.at(forward_outputs[i]));
+  for (size_t i = static_cast<size_t>(results); i < forward_outputs.size(); ++i)
+    outputs.push_back(map.at(forward_outputs[i]));
   out.forward.graph.set_outputs(std::move(outputs));
   out.forward.explicit_inputs = joint.explicit_inputs;
   out.forward.explicit_outputs = results + out.saved;
   for (int w : joint.write_targets)
-    out.forward.write_targets.push_back(
-        static_cast<int>(std::find(kept.begin(), kept.end(), w) - kept.begin()));
+    out.forward.write_targets.push_back(static_cast<int>(std::find(kept.begin(), kept.end(), w) - kept.begin()));
   return out;
 }
 

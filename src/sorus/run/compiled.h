@@ -4,8 +4,9 @@
 //   TensorList out = step.run(inputs);
 //
 // The graph is simplified and cut into fused loops and kernel calls (fuse.h); the loops are printed as C and built
-// (native_code.h); all temporaries get a place in one arena (memory_plan.h); new values of captured tensors are computed
-// straight into their memory where nothing reads the old ones later. What is left to do in a step is to go down a list.
+// (native_code.h); all temporaries get a place in one arena (memory_plan.h); new values of captured tensors are
+// computed straight into their memory where nothing reads the old ones later. What is left to do in a step is to go
+// down a list.
 #pragma once
 
 #include <memory>
@@ -19,7 +20,7 @@ struct CompileReport {
   int distinct_loops = 0;
   int64_t arena_bytes = 0, arena_lower_bound = 0;
   bool from_cache = false;
-  std::string without_compiler;            ///< why loops are not compiled, if they are not
+  std::string without_compiler;  ///< why loops are not compiled, if they are not
   double seconds = 0;
 };
 

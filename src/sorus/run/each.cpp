@@ -23,7 +23,6 @@ int64_t grain_of(const ScalarFunction& f, int64_t total) {
   return flops(f) < 8 ? kMany : kFew;
 }
 
-
 // Attributes as an array of the compute type.
 size_t pack_params(const Call& call, DType compute, std::byte* out) {
   size_t n = 0, size = size_of(compute);
@@ -171,38 +170,40 @@ void run_each(const Call& call, std::span<Tensor> out) {
   int64_t blocks = (inner + kBlock - 1) / kBlock;
   size_t buffer_bytes = static_cast<size_t>(std::min(inner, kBlock)) * size_of(compute);
   buffer_bytes = (buffer_bytes + 63) / 64 * 64;
-  parallel_for(rows * blocks, std::max<int64_t>(1, grain_of(f, total) / std::min(inner, kBlock)), [&](int64_t b, int64_t e) {
-    std::byte* buffers = scratch(operands * buffer_bytes);
-    std::array<int64_t, kMaxOperands> offsets{};
-    std::array<void*, kMaxOperands> o;
-    std::array<const void*, kMaxOperands> in;
-    std::array<const std::byte*, kMaxOperands> filled{};  // a broadcast element is spread once, not per block
-    for (int64_t i = b; i < e; ++i) {
-      int64_t row = i / blocks, start = i % blocks * kBlock, n = std::min(kBlock, inner - start);
-      if (rows > 1) row_offsets(plan, row, {offsets.data(), operands});
-      for (size_t k = 0; k < operands; ++k) {
-        std::byte* p = ops[k].base + (offsets[k] + start * ops[k].stride) * ops[k].element;
-        std::byte* buffer = buffers + k * buffer_bytes;
-        if (k < outputs) {
-          o[k] = ops[k].direct ? p : buffer;
-        } else if (ops[k].direct) {
-          in[k - outputs] = p;
-        } else {
-          in[k - outputs] = buffer;
-          if (ops[k].stride == 0 && filled[k] == p) continue;
-          convert_strided(compute, buffer, 1, ops[k].type, p, ops[k].stride, ops[k].stride == 0 ? std::min(inner, kBlock) : n);
-          filled[k] = ops[k].stride == 0 ? p : nullptr;
+  parallel_for(
+      rows * blocks, std::max<int64_t>(1, grain_of(f, total) / std::min(inner, kBlock)), [&](int64_t b, int64_t e) {
+        std::byte* buffers = scratch(operands * buffer_bytes);
+        std::array<int64_t, kMaxOperands> offsets{};
+        std::array<void*, kMaxOperands> o;
+        std::array<const void*, kMaxOperands> in;
+        std::array<const std::byte*, kMaxOperands> filled{};  // a broadcast element is spread once, not per block
+        for (int64_t i = b; i < e; ++i) {
+          int64_t row = i / blocks, start = i % blocks * kBlock, n = std::min(kBlock, inner - start);
+          if (rows > 1) row_offsets(plan, row, {offsets.data(), operands});
+          for (size_t k = 0; k < operands; ++k) {
+            std::byte* p = ops[k].base + (offsets[k] + start * ops[k].stride) * ops[k].element;
+            std::byte* buffer = buffers + k * buffer_bytes;
+            if (k < outputs) {
+              o[k] = ops[k].direct ? p : buffer;
+            } else if (ops[k].direct) {
+              in[k - outputs] = p;
+            } else {
+              in[k - outputs] = buffer;
+              if (ops[k].stride == 0 && filled[k] == p) continue;
+              convert_strided(compute, buffer, 1, ops[k].type, p, ops[k].stride,
+                              ops[k].stride == 0 ? std::min(inner, kBlock) : n);
+              filled[k] = ops[k].stride == 0 ? p : nullptr;
+            }
+          }
+          kernel(n, o.data(), in.data(), params, row * inner + start);
+          for (size_t k = 0; k < outputs; ++k) {
+            if (ops[k].direct) continue;
+            DType native = f.results[k]->is_boolean ? DType::boolean : compute;
+            convert_strided(ops[k].type, ops[k].base + (offsets[k] + start * ops[k].stride) * ops[k].element,
+                            ops[k].stride, native, o[k], 1, n);
+          }
         }
-      }
-      kernel(n, o.data(), in.data(), params, row * inner + start);
-      for (size_t k = 0; k < outputs; ++k) {
-        if (ops[k].direct) continue;
-        DType native = f.results[k]->is_boolean ? DType::boolean : compute;
-        convert_strided(ops[k].type, ops[k].base + (offsets[k] + start * ops[k].stride) * ops[k].element, ops[k].stride,
-                        native, o[k], 1, n);
-      }
-    }
-  });
+      });
 }
 
 }  // namespace sorus

@@ -1,8 +1,9 @@
 // Eager execution of scalar bodies over tensors of any layout and type.
 //
-// The body's kernel works on contiguous blocks in the compute type (f32, f64, i64, complex double). This file feeds it:
-// operands that already lie so are passed as they are; others are gathered and converted block by block, in a buffer
-// that stays in the L1 cache. So bodies exist once for f32, and bf16, strides and broadcasting cost a copy loop.
+// The body's kernel works on contiguous blocks in the compute type (f32, f64, i64, complex double). This file feeds
+// it: operands that already lie so are passed as they are; others are gathered and converted block by block, in a
+// buffer that stays in the L1 cache. So bodies exist once for f32, and bf16, strides and broadcasting cost a copy
+// loop.
 #pragma once
 
 #include "sorus/graph/call.h"

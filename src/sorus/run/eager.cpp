@@ -70,11 +70,13 @@ class Eager final : public Interpreter {
     // The common case without looking at rules: inputs of one shape and type, result the same.
     if (call.op.each && !call.op.types && (call.op.result_text == "promote" || call.op.result_text == "float")) {
       // Numbers beside them change neither, unless they are complex.
-      const Tensor& first = call.inputs[call.inputs.size() > 1 && call.inputs[0].defined() && call.inputs[0].impl()->weak];
+      const Tensor& first =
+          call.inputs[call.inputs.size() > 1 && call.inputs[0].defined() && call.inputs[0].impl()->weak];
       bool same = first.defined() && !first.impl()->weak;
       for (const Tensor& t : call.inputs)
         same = same && t.defined() &&
-               (t.impl()->weak ? t.dim() == 0 && !is_complex(t.dtype()) : t.dtype() == first.dtype() && t.sizes() == first.sizes());
+               (t.impl()->weak ? t.dim() == 0 && !is_complex(t.dtype())
+                               : t.dtype() == first.dtype() && t.sizes() == first.sizes());
       if (same && is_differentiable(first.dtype())) {
         for (const Expr& e : call.op.each->results)
           out.push_back(Tensor::empty(first.sizes(), e->is_boolean ? DType::boolean : first.dtype()));
@@ -103,7 +105,8 @@ class Eager final : public Interpreter {
       out.push_back(Tensor::empty(t.shape, t.dtype));
       if (call.op.memory_order.empty()) continue;
       Tensor& last = out.back();
-      last = Tensor::from_storage(last.storage(), {t.shape, result_strides(call.op, out.size() - 1, t.shape), 0}, t.dtype);
+      last = Tensor::from_storage(last.storage(), {t.shape, result_strides(call.op, out.size() - 1, t.shape), 0},
+                                  t.dtype);
     }
   }
 

@@ -5,8 +5,8 @@
 namespace sorus {
 
 TensorList run_graph(const Graph& graph, TensorSpan inputs) {
-  SORUS_CHECK(inputs.size() == graph.inputs().size(), ValueError, "graph {}: expected {} inputs, got {}", graph.name(),
-              graph.inputs().size(), inputs.size());
+  SORUS_CHECK(inputs.size() == graph.inputs().size(), ValueError, "graph {}: expected {} inputs, got {}",
+              graph.name(), graph.inputs().size(), inputs.size());
   GradMode off(false);
   std::unordered_map<Value, Tensor> values;
   std::unordered_map<const Node*, int> last_use;
@@ -20,7 +20,8 @@ TensorList run_graph(const Graph& graph, TensorSpan inputs) {
   for (size_t i = 0; i < inputs.size(); ++i) {
     const TensorType& t = graph.inputs()[i]->outputs[0];
     SORUS_CHECK(inputs[i].sizes() == t.shape && inputs[i].dtype() == t.dtype, ValueError,
-                "graph {}: input {} is {}, expected {}", graph.name(), i, inputs[i].type().to_string(), t.to_string());
+                "graph {}: input {} is {}, expected {}", graph.name(), i, inputs[i].type().to_string(),
+                t.to_string());
     values[{graph.inputs()[i], 0}] = inputs[i];
   }
   at = 0;

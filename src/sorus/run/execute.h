@@ -1,5 +1,5 @@
-// Runs a graph node by node with eager kernels: what compiled execution falls back on without a compiler, and what it is
-// compared with in tests.
+// Runs a graph node by node with eager kernels: what compiled execution falls back on without a compiler, and what it
+// is compared with in tests.
 #pragma once
 
 #include "sorus/graph/graph.h"

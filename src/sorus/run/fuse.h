@@ -11,8 +11,8 @@
 namespace sorus {
 
 struct Unit {
-  const Node* node = nullptr;        ///< a kernel call; null for a loop
-  std::vector<Operand> operands;     ///< of the node, in order of its inputs (source null where none is given)
+  const Node* node = nullptr;     ///< a kernel call; null for a loop
+  std::vector<Operand> operands;  ///< of the node, in order of its inputs (source null where none is given)
   FusedLoop loop;
   std::vector<const Node*> members;  ///< of a loop
   std::vector<Value> buffers;        ///< of a loop: the value behind each buffer
@@ -22,7 +22,7 @@ struct Unit {
     Operand index;
     int64_t size;
   };
-  std::vector<IndexCheck> checks;    ///< of a loop: indices that have to be in range before it runs
+  std::vector<IndexCheck> checks;  ///< of a loop: indices that have to be in range before it runs
 };
 
 std::vector<Unit> fuse(const Graph& graph, const Placement& placement);

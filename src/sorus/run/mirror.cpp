@@ -50,7 +50,8 @@ std::vector<Mirror> mirror_casts(TracedGraph& traced) {
       traced.captures.push_back(Tensor::empty(type.shape, type.dtype));
       auto written = std::find(traced.write_targets.begin(), traced.write_targets.end(), input);
       if (written != traced.write_targets.end()) {
-        Value now = g.outputs()[static_cast<size_t>(traced.explicit_outputs + (written - traced.write_targets.begin()))];
+        Value now =
+            g.outputs()[static_cast<size_t>(traced.explicit_outputs + (written - traced.write_targets.begin()))];
         g.outputs().push_back({g.add(*node->op, {now}, node->attrs, now.node->source), 0});
         traced.write_targets.push_back(static_cast<int>(g.inputs().size()) - 1);
         m.updated = true;

@@ -22,8 +22,16 @@ namespace {
 namespace fs = std::filesystem;
 
 // -march=native is for this processor: its features are part of the key. NaN and infinities keep their meaning.
-const std::vector<std::string> kFlags{"-std=gnu11", "-O3", "-march=native", "-mprefer-vector-width=512", "-fPIC", "-fopenmp-simd",
-                                      "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-w"};
+const std::vector<std::string> kFlags{"-std=gnu11",
+                                      "-O3",
+                                      "-march=native",
+                                      "-mprefer-vector-width=512",
+                                      "-fPIC",
+                                      "-fopenmp-simd",
+                                      "-fno-math-errno",
+                                      "-fno-trapping-math",
+                                      "-ffp-contract=fast",
+                                      "-w"};
 
 std::string compiler() {
   const char* cc = std::getenv("SORUS_CC");
@@ -101,7 +109,8 @@ std::shared_ptr<NativeCode> NativeCode::build(const std::vector<std::string>& so
   std::vector<std::string> link{compiler(), "-shared", "-o", (work / "out.so").string()};
   bool good = true;
   for (size_t i = 0; i < sources.size(); ++i) {
-    fs::path c = work / fmt::format("{}.c", i), o = work / fmt::format("{}.o", i), log = work / fmt::format("{}.log", i);
+    fs::path c = work / fmt::format("{}.c", i), o = work / fmt::format("{}.o", i),
+             log = work / fmt::format("{}.log", i);
     write_file(c, sources[i]);
     std::vector<std::string> command{compiler()};
     command.insert(command.end(), kFlags.begin(), kFlags.end());

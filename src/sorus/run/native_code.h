@@ -1,5 +1,5 @@
-// Printed C becomes callable functions: the system compiler builds a shared object, which is kept on disk under the hash
-// of all that went into it, so the next process loads it without compiling.
+// Printed C becomes callable functions: the system compiler builds a shared object, which is kept on disk under the
+// hash of all that went into it, so the next process loads it without compiling.
 //
 // The folder is $SORUS_CACHE, else $XDG_CACHE_HOME/sorus, else ~/.cache/sorus. The compiler is $SORUS_CC, else cc.
 #pragma once

@@ -21,10 +21,14 @@ std::optional<Expr> constant_expression(const Attr& a) {
   if (!a.is_scalar()) return std::nullopt;
   const Scalar& s = a.scalar();
   switch (s.kind()) {
-    case Scalar::Kind::boolean: return constant(s.to_bool());
-    case Scalar::Kind::integer: return constant(s.to_int());
-    case Scalar::Kind::real: return constant(s.to_double());
-    default: return std::nullopt;
+    case Scalar::Kind::boolean:
+      return constant(s.to_bool());
+    case Scalar::Kind::integer:
+      return constant(s.to_int());
+    case Scalar::Kind::real:
+      return constant(s.to_double());
+    default:
+      return std::nullopt;
   }
 }
 
@@ -42,8 +46,8 @@ std::optional<Expr> computes(const Node& node) {
   return simplify(substitute(body.results[0], {}, params));
 }
 
-// The input that an elementwise operator hands on unchanged (clone, a cast to the same type, a product with 1), or -1.
-// In a graph values never change, so a copy is as good as the original.
+// The input that an elementwise operator hands on unchanged (clone, a cast to the same type, a product with 1), or
+// -1. In a graph values never change, so a copy is as good as the original.
 int hands_on(const Node& node) {
   std::optional<Expr> found = computes(node);
   if (!found || (*found)->kind != ScalarNode::Kind::argument) return -1;
@@ -81,8 +85,9 @@ bool is_reshape(const Node& node) {
 }
 
 std::string key_of(const Node& node, const std::vector<Value>& inputs) {
-  std::string key = node.op ? node.op->name() : "constant " + node.constant.to_string() + node.outputs[0].to_string() +
-                                                    (node.outputs[0].weak ? "w" : "");
+  std::string key = node.op ? node.op->name()
+                            : "constant " + node.constant.to_string() + node.outputs[0].to_string() +
+                                  (node.outputs[0].weak ? "w" : "");
   for (const Value& v : inputs) key += v ? fmt::format(",{}.{}", v.node->id, v.index) : ",none";
   for (const Attr& a : node.attrs) key += ";" + a.to_string();
   return key;
@@ -178,7 +183,8 @@ Graph simplify_graph(const Graph& graph) {
       made = out.add(*op, inputs, attrs, node->source);
     }
     seen.emplace(std::move(key), made);
-    for (size_t i = 0; i < node->outputs.size(); ++i) map[{node.get(), static_cast<int>(i)}] = {made, static_cast<int>(i)};
+    for (size_t i = 0; i < node->outputs.size(); ++i)
+      map[{node.get(), static_cast<int>(i)}] = {made, static_cast<int>(i)};
   }
   std::vector<Value> outputs;
   for (const Value& v : graph.outputs()) outputs.push_back(map.at(v));
@@ -189,12 +195,13 @@ Graph simplify_graph(const Graph& graph) {
 namespace {
 
 // Appends the summands of `v`, as far as inner sums have no other reader.
-void summands(const Value& v, const std::unordered_map<const Node*, int>& readers, bool root, std::vector<Value>& out) {
+void summands(const Value& v, const std::unordered_map<const Node*, int>& readers, bool root,
+              std::vector<Value>& out) {
   const Node& n = *v.node;
   std::optional<Expr> e = computes(n);
   bool sum = e && (*e)->is_call("add") && n.inputs.size() == 2 && n.inputs[0] && n.inputs[1] &&
-             (*e)->inputs[0]->kind == ScalarNode::Kind::argument && (*e)->inputs[1]->kind == ScalarNode::Kind::argument &&
-             (*e)->inputs[0] != (*e)->inputs[1];
+             (*e)->inputs[0]->kind == ScalarNode::Kind::argument &&
+             (*e)->inputs[1]->kind == ScalarNode::Kind::argument && (*e)->inputs[0] != (*e)->inputs[1];
   for (const Value& in : n.inputs)
     sum = sum && in && in.type().shape == v.type().shape && in.type().dtype == v.type().dtype;
   if (!sum || (!root && readers.at(&n) != 1)) {
@@ -251,13 +258,15 @@ Graph join_insets(const Graph& graph) {
     if (auto joined = tiles(parts, v.type().shape)) {
       std::vector<Value> inside;
       for (const Value& p : joined->second) inside.push_back(map.at(p));
-      map[v] = inside.size() == 1 ? inside[0] : Value{out.add(cat, std::move(inside), {Attr(joined->first)}, node->source), 0};
+      map[v] = inside.size() == 1 ? inside[0]
+                                  : Value{out.add(cat, std::move(inside), {Attr(joined->first)}, node->source), 0};
       continue;
     }
     std::vector<Value> inputs;
     for (const Value& in : node->inputs) inputs.push_back(in ? map.at(in) : Value{});
     Node* made = out.add(*node->op, std::move(inputs), node->attrs, node->source);
-    for (size_t i = 0; i < node->outputs.size(); ++i) map[{node.get(), static_cast<int>(i)}] = {made, static_cast<int>(i)};
+    for (size_t i = 0; i < node->outputs.size(); ++i)
+      map[{node.get(), static_cast<int>(i)}] = {made, static_cast<int>(i)};
   }
   std::vector<Value> outputs;
   for (const Value& v : graph.outputs()) outputs.push_back(map.at(v));

@@ -80,7 +80,10 @@ Operand Placement::home(const Value& v) const {
   if (auto it = homes_.find(v); it != homes_.end()) return it->second;
   const Shape& shape = v.type().shape;
   bool ordered = v.node->op && v.node->op->kernel && !v.node->op->memory_order.empty();
-  return {v, {shape, ordered ? result_strides(*v.node->op, static_cast<size_t>(v.index), shape) : contiguous_strides(shape), 0}};
+  return {
+      v,
+      {shape, ordered ? result_strides(*v.node->op, static_cast<size_t>(v.index), shape) : contiguous_strides(shape),
+       0}};
 }
 
 }  // namespace sorus

@@ -1,7 +1,7 @@
 // Where values of a graph lie, beyond "each in memory of its own, in order".
 //
-// A result may have a memory order that suits its readers (OpDef::memory_order), and the parts of a joined value (cat)
-// can be written where they belong by the kernels that make them, so that joining them costs nothing:
+// A result may have a memory order that suits its readers (OpDef::memory_order), and the parts of a joined value
+// (cat) can be written where they belong by the kernels that make them, so that joining them costs nothing:
 //
 //   grad_q, grad_k, grad_v = flash_attention_backward(...)    written straight into
 //   grad_qkv = cat(grad_q', grad_k', grad_v')                 this one, through permuted views

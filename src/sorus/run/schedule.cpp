@@ -32,7 +32,8 @@ std::vector<int> schedule(const std::vector<ScheduleUnit>& units, const std::vec
     int64_t sum = 0;
     for (int v : unit.makes) sum += bytes[static_cast<size_t>(v)];
     for (int v : unit.reads)
-      if (readers_left[static_cast<size_t>(v)] == 1 && maker[static_cast<size_t>(v)] >= 0) sum -= bytes[static_cast<size_t>(v)];
+      if (readers_left[static_cast<size_t>(v)] == 1 && maker[static_cast<size_t>(v)] >= 0)
+        sum -= bytes[static_cast<size_t>(v)];
     for (int v : unit.overwrites) {
       bool own = std::find(unit.reads.begin(), unit.reads.end(), v) != unit.reads.end();
       if (readers_left[static_cast<size_t>(v)] > (own ? 1 : 0)) return std::nullopt;

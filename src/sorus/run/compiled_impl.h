@@ -1,0 +1,101 @@
+// The inside of a CompiledGraph, shared by the files that build it, give its values memory, and run it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <unordered_map>
+
+#include "sorus/base/profile.h"
+#include "sorus/run/compiled.h"
+#include "sorus/run/fuse.h"
+#include "sorus/run/memory_plan.h"
+#include "sorus/run/mirror.h"
+#include "sorus/run/native_code.h"
+
+namespace sorus {
+
+using LoopFunction = void (*)(char* const*, int64_t, int64_t, char*);
+using FinishFunction = void (*)(char* const*, char* const*, int64_t);
+
+// Where a value lives.
+struct Slot {
+  enum class Kind : uint8_t { input, arena, output } kind = Kind::arena;
+  int index = 0;  // input or explicit output
+  int64_t offset = 0;
+  TensorType type;
+};
+
+struct Step {
+  // A loop:
+  LoopFunction loop = nullptr;
+  FinishFunction finish = nullptr;
+  int64_t rows = 0, wanted_threads = 1;
+  std::vector<int> slots;  // of the buffers, or of a kernel's results
+  // A kernel call:
+  const Node* node = nullptr;
+  std::vector<int> operand_slots;  // -1: not given
+  std::vector<Geometry> views, result_views;
+  bool nothing = false;        // its parts are in place
+  TensorList inputs, outputs;  // ready-made where nothing changes from run to run
+  bool fixed = false;
+};
+
+// At the end of a step: `source`, seen through `view`, is copied into an input or an explicit output.
+struct Copy {
+  int source = -1;
+  Geometry view;
+  bool to_input = false;
+  int target = 0;
+  std::optional<Scalar> constant;
+};
+
+inline int64_t bytes_of(const TensorType& t) { return numel(t.shape) * static_cast<int64_t>(size_of(t.dtype)); }
+
+struct CompiledGraph::Impl {
+  TracedGraph traced;
+  Graph graph;
+  std::unique_ptr<Placement> placement;
+  std::vector<Unit> units;
+  std::vector<Slot> slots;
+  std::unordered_map<Value, int> slot_of;
+  std::vector<Step> steps;
+  std::vector<Copy> copies;
+  std::shared_ptr<NativeCode> code;
+  std::string source;
+  Tensor arena;
+  Tensor scratch;
+  int64_t scratch_bytes = 0;
+  int scratch_threads = 0;
+  CompileReport report;
+  std::vector<PeakValue> peak;
+  std::vector<Mirror> mirrors;
+  std::vector<std::string> loop_names;
+
+  explicit Impl(TracedGraph t);
+
+  // Loops as C.
+  void build_code();
+  // Where values lie (compiled_memory.cpp).
+  int slot(const Value& v);
+  Operand resolved(const Value& v) const;
+  // Whether the loop reads graph input `in` only at the element it is about to write.
+  static bool reads_elementwise(const Unit& u, const Value& in);
+  void reorder();
+  void place_values();
+  void find_peak(const std::vector<Lifetime>& lives, const std::vector<int>& temporary,
+                 const std::unordered_map<Value, int>& made_by);
+  // Running (compiled_run.cpp).
+  void make_steps();
+  char* address(const Slot& s, const TensorList& inputs, const TensorList& outputs) const;
+  Tensor tensor(int index, const Geometry& view, const TensorList& inputs, const TensorList& outputs) const;
+  void run_loop(const Step& s, const TensorList& inputs, const TensorList& outputs);
+  void prepare(Step& s, const TensorList& inputs, const TensorList& outputs);
+  static TensorList run_graph_node(const Node& node);
+  TensorList run(TensorSpan explicit_inputs);
+  TensorList run_without_compiler(TensorSpan inputs);
+  void check_indices(const Unit::IndexCheck& c, const TensorList& inputs, const TensorList& outputs) const;
+  static void describe(const Unit& unit, ProfileEvent& e);
+  void write_back(const TensorList& inputs, const TensorList& outputs);
+};
+
+}  // namespace sorus

@@ -1,0 +1,223 @@
+// Memory of a compiled graph: the order of its units, a place for each value, and which results need no copy.
+#include <algorithm>
+
+#include "sorus/run/compiled_impl.h"
+#include "sorus/run/schedule.h"
+#include "sorus/tensor/storage.h"
+
+namespace sorus {
+namespace {
+
+bool linear(const Geometry& g) { return g.offset == 0 && is_contiguous(g.sizes, g.strides); }
+
+}  // namespace
+
+int CompiledGraph::Impl::slot(const Value& v) {
+  auto it = slot_of.find(v);
+  SORUS_ASSERT(it != slot_of.end());
+  return it->second;
+}
+
+Operand CompiledGraph::Impl::resolved(const Value& v) const {
+  if (slot_of.contains(v) || !v.node->op || !v.node->op->is_view()) return placement->home(v);
+  Operand in = resolved(v.node->inputs[0]);
+  auto types = v.node->input_types();
+  auto shown = v.node->op->view(TypeCall{*v.node->op, types, v.node->attrs}, in.view);
+  SORUS_ASSERT(shown.has_value());
+  return {in.source, *shown};
+}
+
+// Whether the loop reads graph input `in` only at the element it is about to write.
+bool CompiledGraph::Impl::reads_elementwise(const Unit& u, const Value& in) {
+  if (u.node) return false;
+  for (const FusedValue& v : u.loop.values) {
+    if (v.domain == Domain::row) return false;  // the row is walked again when it is known
+    for (const FusedInput& i : v.inputs) {
+      if (i.kind != FusedInput::Kind::buffer || !(u.buffers[static_cast<size_t>(i.index)] == in)) continue;
+      bool whole = i.offset == 0 && (u.loop.columns == 1 || i.access.inner == 1) && i.access.rows.size() <= 1 &&
+                   (i.access.rows.empty() || i.access.rows[0].stride == u.loop.columns);
+      if (!whole || v.domain != Domain::full) return false;
+    }
+  }
+  return true;
+}
+
+void CompiledGraph::Impl::reorder() {
+  std::unordered_map<Value, int> numbers;
+  std::vector<int64_t> bytes;
+  auto number = [&](const Value& v) {
+    auto [it, fresh] = numbers.try_emplace(v, static_cast<int>(bytes.size()));
+    if (fresh) bytes.push_back(v.node->is_input() || !(placement->home(v).source == v) ? 0 : bytes_of(v.type()));
+    return it->second;
+  };
+  std::vector<ScheduleUnit> plan(units.size());
+  std::unordered_map<Value, size_t> made_by;
+  for (size_t u = 0; u < units.size(); ++u) {
+    const Unit& unit = units[u];
+    if (unit.node) {
+      for (size_t i = 0; i < unit.node->outputs.size(); ++i) {
+        Value v{const_cast<Node*>(unit.node), static_cast<int>(i)};
+        plan[u].makes.push_back(number(v));
+        made_by[v] = u;
+      }
+      for (const Operand& o : unit.operands)
+        if (o.source) plan[u].reads.push_back(number(o.source));
+    } else {
+      for (size_t b = 0; b < unit.buffers.size(); ++b) {
+        (unit.written[b] ? plan[u].makes : plan[u].reads).push_back(number(unit.buffers[b]));
+        if (unit.written[b]) made_by[unit.buffers[b]] = u;
+      }
+    }
+    std::sort(plan[u].reads.begin(), plan[u].reads.end());
+    plan[u].reads.erase(std::unique(plan[u].reads.begin(), plan[u].reads.end()), plan[u].reads.end());
+  }
+  // New values of captured tensors are computed into their memory, results into memory of the caller.
+  for (int i = 0; i < static_cast<int>(graph.outputs().size()); ++i) {
+    Operand o = resolved(graph.outputs()[static_cast<size_t>(i)]);
+    auto made = made_by.find(o.source);
+    if (made == made_by.end()) continue;
+    bytes[static_cast<size_t>(number(o.source))] = 0;
+    if (i < traced.explicit_outputs) continue;
+    Node* target =
+        graph.inputs()[static_cast<size_t>(traced.write_targets[static_cast<size_t>(i - traced.explicit_outputs)])];
+    plan[made->second].overwrites.push_back(number({target, 0}));
+  }
+  std::vector<Unit> ordered;
+  for (int u : schedule(plan, bytes)) ordered.push_back(std::move(units[static_cast<size_t>(u)]));
+  units = std::move(ordered);
+}
+
+void CompiledGraph::Impl::place_values() {
+  std::unordered_map<Value, int> made_by, last_read;
+  for (Node* in : graph.inputs()) {
+    slot_of[{in, 0}] = static_cast<int>(slots.size());
+    slots.push_back({Slot::Kind::input, static_cast<int>(slots.size()), 0, in->outputs[0]});
+  }
+  for (size_t u = 0; u < units.size(); ++u) {
+    const Unit& unit = units[u];
+    int at = static_cast<int>(u);
+    auto make = [&](const Value& v) {
+      if (!made_by.try_emplace(v, at).second) return;  // another part of it was there before
+      slot_of[v] = static_cast<int>(slots.size());
+      slots.push_back({Slot::Kind::arena, 0, 0, v.type()});
+    };
+    if (unit.node) {
+      if (placement->is_assembled(unit.node)) continue;
+      for (size_t i = 0; i < unit.node->outputs.size(); ++i)
+        make(placement->home({const_cast<Node*>(unit.node), static_cast<int>(i)}).source);
+      for (const Operand& o : unit.operands)
+        if (o.source) last_read[o.source] = at;
+    } else {
+      for (size_t b = 0; b < unit.buffers.size(); ++b) {
+        if (unit.written[b])
+          make(unit.buffers[b]);
+        else
+          last_read[unit.buffers[b]] = at;
+      }
+    }
+  }
+  int end = static_cast<int>(units.size());
+  auto whole_of = [&](const Operand& o) {
+    return made_by.contains(o.source) && slots[static_cast<size_t>(slot(o.source))].kind == Slot::Kind::arena &&
+           linear(o.view) && numel(o.view.sizes) == numel(o.source.type().shape);
+  };
+  auto copy_to = [&](const Value& v, bool to_input, int target) {
+    Copy c;
+    c.to_input = to_input;
+    c.target = target;
+    Operand o = resolved(v);
+    if (o.source.node->is_constant()) {
+      c.constant = o.source.node->constant.scalar();
+    } else if (!slot_of.contains(o.source)) {  // a filled tensor that only the caller sees
+      const Node& n = *o.source.node;
+      SORUS_ASSERT(n.op && n.op->each);
+      const Expr& e = n.op->each->results[0];
+      const std::string& param = n.op->each->params[static_cast<size_t>(e->index)];
+      c.constant = n.attrs[static_cast<size_t>(n.op->signature.attr_index(param))].scalar();
+    } else {
+      c.source = slot(o.source);
+      c.view = o.view;
+      last_read[o.source] = end;
+    }
+    copies.push_back(std::move(c));
+    ++report.copies;
+  };
+  // New values of captured tensors first: an update in place saves more than an output that is not copied.
+  const auto& outputs = graph.outputs();
+  for (size_t w = 0; w < traced.write_targets.size(); ++w) {
+    const Value& v = outputs[static_cast<size_t>(traced.explicit_outputs) + w];
+    int target = traced.write_targets[w];
+    Value in{graph.inputs()[static_cast<size_t>(target)], 0};
+    Operand o = resolved(v);
+    if (o.source == in && linear(o.view)) continue;  // unchanged after all
+    bool direct = whole_of(o) && o.source.type().dtype == in.type().dtype;
+    if (direct) {
+      int made = made_by[o.source];
+      auto read = last_read.find(in);
+      direct = read == last_read.end() || read->second < made ||
+               (read->second == made && reads_elementwise(units[static_cast<size_t>(made)], in));
+      for (const Value& out : outputs)  // the caller wants the old value as well
+        direct &= !(resolved(out).source == in);
+    }
+    if (direct) {
+      Slot& s = slots[static_cast<size_t>(slot(o.source))];
+      s.kind = Slot::Kind::input;
+      s.index = target;
+    } else {
+      copy_to(v, true, target);
+    }
+  }
+  for (int i = 0; i < traced.explicit_outputs; ++i) {
+    const Value& v = outputs[static_cast<size_t>(i)];
+    Operand o = resolved(v);
+    if (whole_of(o) && last_read[o.source] < end) {
+      Slot& s = slots[static_cast<size_t>(slot(o.source))];
+      s.kind = Slot::Kind::output;
+      s.index = i;
+    } else {
+      copy_to(v, false, i);
+    }
+  }
+  std::vector<Lifetime> lives;
+  std::vector<int> temporary;
+  for (auto& [v, made] : made_by) {
+    int s = slot(v);
+    if (slots[static_cast<size_t>(s)].kind != Slot::Kind::arena) continue;
+    auto read = last_read.find(v);
+    int64_t bytes = bytes_of(v.type());
+    lives.push_back(
+        {std::max<int64_t>(bytes, 1), made, read == last_read.end() ? made : std::max(made, read->second)});
+    temporary.push_back(s);
+  }
+  MemoryPlan plan = plan_memory(lives);
+  for (size_t i = 0; i < temporary.size(); ++i) slots[static_cast<size_t>(temporary[i])].offset = plan.offsets[i];
+  find_peak(lives, temporary, made_by);
+  report.arena_bytes = plan.bytes;
+  report.arena_lower_bound = plan.lower_bound;
+  if (plan.bytes > (int64_t{64} << 20)) empty_cache();  // what eager code left is not needed beside the arena
+  arena = Tensor::empty({plan.bytes}, DType::u8);
+}
+
+void CompiledGraph::Impl::find_peak(const std::vector<Lifetime>& lives, const std::vector<int>& temporary,
+                                    const std::unordered_map<Value, int>& made_by) {
+  std::vector<int64_t> change(units.size() + 1, 0);
+  for (const Lifetime& l : lives) {
+    change[static_cast<size_t>(l.first)] += l.bytes;
+    if (static_cast<size_t>(l.last) + 1 < change.size()) change[static_cast<size_t>(l.last) + 1] -= l.bytes;
+  }
+  int64_t alive = 0, most = 0;
+  int at = 0;
+  for (size_t i = 0; i < change.size(); ++i)
+    if ((alive += change[i]) > most) most = alive, at = static_cast<int>(i);
+  std::unordered_map<int, Value> values;
+  for (const auto& [v, made] : made_by) values[slot(v)] = v;
+  for (size_t i = 0; i < lives.size(); ++i) {
+    if (lives[i].first > at || lives[i].last < at) continue;
+    const Value& v = values.at(temporary[i]);
+    peak.push_back({v.node->op->name(), v.type(), lives[i].bytes, v.node->source});
+  }
+  std::stable_sort(peak.begin(), peak.end(),
+                   [](const PeakValue& a, const PeakValue& b) { return a.bytes > b.bytes; });
+}
+
+}  // namespace sorus

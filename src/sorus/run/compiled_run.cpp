@@ -1,0 +1,269 @@
+// Running a compiled graph: down the list of its loops and kernels.
+#include <omp.h>
+
+#include <algorithm>
+#include <array>
+
+#include "sorus/base/threads.h"
+#include "sorus/derive/cost.h"
+#include "sorus/kernels/scatter.h"
+#include "sorus/run/compiled_impl.h"
+#include "sorus/run/execute.h"
+#include "sorus/tensor/copy.h"
+
+namespace sorus {
+
+void CompiledGraph::Impl::make_steps() {
+  for (size_t u = 0; u < units.size(); ++u) {
+    const Unit& unit = units[u];
+    Step s;
+    if (unit.node && placement->is_assembled(unit.node)) {
+      s.nothing = true;
+    } else if (unit.node) {
+      s.node = unit.node;
+      for (size_t i = 0; i < unit.node->outputs.size(); ++i) {
+        Operand home = placement->home({const_cast<Node*>(unit.node), static_cast<int>(i)});
+        s.slots.push_back(slot(home.source));
+        s.result_views.push_back(home.view);
+      }
+      for (const Operand& o : unit.operands) {
+        s.operand_slots.push_back(o.source && slot_of.contains(o.source) ? slot(o.source) : -1);
+        s.views.push_back(o.view);
+      }
+      s.fixed = true;
+      auto in_arena = [&](int i) { return i < 0 || slots[static_cast<size_t>(i)].kind == Slot::Kind::arena; };
+      for (int i : s.slots) s.fixed &= in_arena(i);
+      for (int i : s.operand_slots) s.fixed &= in_arena(i);
+      for (const Operand& o : unit.operands) s.fixed &= !o.source || slot_of.contains(o.source);
+    } else {
+      s.loop = reinterpret_cast<LoopFunction>(code->symbol(loop_names[u]));
+      SORUS_ASSERT(s.loop);
+      if (unit.loop.has_partial_sums())
+        s.finish = reinterpret_cast<FinishFunction>(code->symbol(loop_names[u] + "_finish"));
+      for (const Value& v : unit.buffers) s.slots.push_back(slot(v));
+      s.rows = unit.loop.rows;
+      // A parallel region costs microseconds, more when threads sleep between regions; below that it does not pay.
+      double bytes = unit.loop.bytes(), in_cache = 4 << 20;
+      double nanoseconds = bytes / (bytes <= in_cache ? 100 : 15) + unit.loop.flops() / 40;
+      s.wanted_threads = std::max<int64_t>(1, static_cast<int64_t>(nanoseconds / 15000));
+    }
+    steps.push_back(std::move(s));
+  }
+}
+
+char* CompiledGraph::Impl::address(const Slot& s, const TensorList& inputs, const TensorList& outputs) const {
+  switch (s.kind) {
+    case Slot::Kind::input:
+      return static_cast<char*>(inputs[static_cast<size_t>(s.index)].data());
+    case Slot::Kind::output:
+      return static_cast<char*>(outputs[static_cast<size_t>(s.index)].data());
+    default:
+      return static_cast<char*>(arena.data()) + s.offset;
+  }
+}
+
+Tensor CompiledGraph::Impl::tensor(int index, const Geometry& view, const TensorList& inputs,
+                                   const TensorList& outputs) const {
+  const Slot& s = slots[static_cast<size_t>(index)];
+  if (s.kind == Slot::Kind::arena) {
+    auto* data = static_cast<char*>(arena.data()) + s.offset;
+    int64_t bytes = bytes_of(s.type);
+    return Tensor::from_storage(Storage::wrap(data, static_cast<size_t>(bytes), {}), view, s.type.dtype);
+  }
+  const Tensor& whole =
+      s.kind == Slot::Kind::input ? inputs[static_cast<size_t>(s.index)] : outputs[static_cast<size_t>(s.index)];
+  Geometry g = view;
+  g.offset += whole.impl()->offset;
+  return Tensor::from_storage(whole.storage(), g, s.type.dtype);
+}
+
+void CompiledGraph::Impl::run_loop(const Step& s, const TensorList& inputs, const TensorList& outputs) {
+  constexpr size_t kMany = 128;
+  std::array<char*, kMany> few;
+  std::vector<char*> many;
+  char** buffers = few.data();
+  if (s.slots.size() > kMany) {
+    many.resize(s.slots.size());
+    buffers = many.data();
+  }
+  for (size_t i = 0; i < s.slots.size(); ++i)
+    buffers[i] = address(slots[static_cast<size_t>(s.slots[i])], inputs, outputs);
+  int64_t threads = std::min({s.wanted_threads, s.rows, static_cast<int64_t>(num_threads())});
+  std::array<char*, 1024> parts;
+  threads = std::clamp<int64_t>(threads, 1, 1024);
+  auto* base = static_cast<char*>(scratch.data());
+  for (int64_t i = 0; i < threads; ++i) parts[static_cast<size_t>(i)] = base + i * scratch_bytes;
+  if (threads == 1) {
+    s.loop(buffers, 0, s.rows, base);
+  } else {
+#pragma omp parallel num_threads(static_cast <int>(threads))
+    {
+      FlushDenormals flush;
+      int64_t i = omp_get_thread_num(), n = omp_get_num_threads();
+      for (int64_t part = i; part < threads; part += n)  // the runtime may give fewer than asked for
+        s.loop(buffers, s.rows * part / threads, s.rows * (part + 1) / threads, parts[static_cast<size_t>(part)]);
+    }
+  }
+  if (s.finish) s.finish(buffers, parts.data(), threads);
+}
+
+void CompiledGraph::Impl::prepare(Step& s, const TensorList& inputs, const TensorList& outputs) {
+  s.inputs.clear();
+  s.outputs.clear();
+  for (size_t i = 0; i < s.operand_slots.size(); ++i) {
+    const Value& v = s.node->inputs[i];
+    if (s.operand_slots[i] >= 0) {
+      s.inputs.push_back(tensor(s.operand_slots[i], s.views[i], inputs, outputs));
+    } else if (v && v.node->is_constant()) {
+      const TensorType& t = v.type();
+      s.inputs.push_back(t.weak ? Tensor::weak_scalar(v.node->constant.scalar())
+                                : Tensor::scalar(v.node->constant.scalar(), t.dtype));
+    } else if (v) {  // filled with one number, and a kernel wants to see it
+      TensorList one = run_graph_node(*v.node);
+      s.inputs.push_back(one[static_cast<size_t>(v.index)]);
+    } else {
+      s.inputs.emplace_back();
+    }
+  }
+  for (size_t i = 0; i < s.slots.size(); ++i)
+    s.outputs.push_back(tensor(s.slots[i], s.result_views[i], inputs, outputs));
+}
+
+TensorList CompiledGraph::Impl::run_graph_node(const Node& node) {
+  TensorList in;
+  for (const Value& v : node.inputs)
+    in.push_back(v ? run_graph_node(*v.node)[static_cast<size_t>(v.index)] : Tensor());
+  return call(*node.op, in, node.attrs);
+}
+
+TensorList CompiledGraph::Impl::run(TensorSpan explicit_inputs) {
+  for (Mirror& m : mirrors) m.refresh(traced);
+  if (!code) return run_without_compiler(explicit_inputs);
+  SORUS_CHECK(static_cast<int>(explicit_inputs.size()) == traced.explicit_inputs, ValueError,
+              "compiled {}: expected {} inputs, got {}", graph.name(), traced.explicit_inputs,
+              explicit_inputs.size());
+  GradMode off(false);
+  FlushDenormals flush;
+  TensorList inputs(explicit_inputs.begin(), explicit_inputs.end()), packed = inputs;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const TensorType& t = graph.inputs()[i]->outputs[0];
+    SORUS_CHECK(inputs[i].sizes() == t.shape && inputs[i].dtype() == t.dtype, ValueError,
+                "compiled {}: input {} is {}, expected {}", graph.name(), i, inputs[i].type().to_string(),
+                t.to_string());
+    if (inputs[i].is_contiguous()) continue;
+    packed[i] = Tensor::empty(t.shape, t.dtype);
+    copy_elements(packed[i], inputs[i]);
+  }
+  packed.insert(packed.end(), traced.captures.begin(), traced.captures.end());
+  TensorList outputs;
+  for (int i = 0; i < traced.explicit_outputs; ++i) {
+    const TensorType& t = graph.outputs()[static_cast<size_t>(i)].type();
+    outputs.push_back(Tensor::empty(t.shape, t.dtype));
+  }
+  if (scratch_threads < num_threads()) {
+    scratch_threads = num_threads();
+    scratch = Tensor::empty({std::max<int64_t>(scratch_bytes * scratch_threads, 64)}, DType::u8);
+    // Tiny storages are only aligned to a word; loops ask for 64 bytes.
+    if (scratch.nbytes() < 4096) scratch = Tensor::empty({4096}, DType::u8);
+  }
+  for (size_t at = 0; at < steps.size(); ++at) {
+    Step& s = steps[at];
+    if (s.nothing) continue;
+    ProfileSpan span(s.loop ? "loop" : "kernel", [&](ProfileEvent& e) { describe(units[at], e); });
+    if (s.loop) {
+      for (const Unit::IndexCheck& c : units[at].checks) check_indices(c, packed, outputs);
+      run_loop(s, packed, outputs);
+      continue;
+    }
+    if (!s.fixed || s.outputs.empty()) prepare(s, packed, outputs);
+    SourceScope source(s.node->source);
+    if (s.node->op->is_view()) {
+      copy_elements(s.outputs[0].with_geometry(
+                        {s.inputs[0].sizes(), contiguous_strides(s.inputs[0].sizes()), s.outputs[0].impl()->offset}),
+                    s.inputs[0]);
+    } else {
+      TensorList out = s.outputs;
+      current_interpreter().run(*s.node->op, s.inputs, s.node->attrs, out);
+    }
+    if (!s.fixed) {
+      s.inputs.clear();
+      s.outputs.clear();
+    }
+  }
+  write_back(packed, outputs);
+  for (int i = 0; i < traced.explicit_inputs; ++i) {  // an argument that was written, and was not contiguous
+    bool written =
+        std::find(traced.write_targets.begin(), traced.write_targets.end(), i) != traced.write_targets.end();
+    if (written && !packed[static_cast<size_t>(i)].is(inputs[static_cast<size_t>(i)]))
+      copy_elements(inputs[static_cast<size_t>(i)], packed[static_cast<size_t>(i)]);
+  }
+  for (int t : traced.write_targets) packed[static_cast<size_t>(t)].storage()->bump_version();
+  for (Mirror& m : mirrors) m.keep(traced);
+  return outputs;
+}
+
+TensorList CompiledGraph::Impl::run_without_compiler(TensorSpan inputs) {
+  TensorList out = run_traced(traced, inputs);
+  for (Mirror& m : mirrors) m.keep(traced);
+  return out;
+}
+
+void CompiledGraph::Impl::check_indices(const Unit::IndexCheck& c, const TensorList& inputs,
+                                        const TensorList& outputs) const {
+  Tensor index = tensor(slot_of.at(c.index.source), c.index.view, inputs, outputs);
+  if (!index.is_contiguous()) {
+    Tensor packed = Tensor::empty(index.sizes(), index.dtype());
+    copy_elements(packed, index);
+    index = packed;
+  }
+  SourceScope source(c.node->source);
+  kernels::check_indices(c.node->op->name(), index.data(), index.dtype(), index.numel(), c.size);
+}
+
+void CompiledGraph::Impl::describe(const Unit& unit, ProfileEvent& e) {
+  if (unit.node) {
+    auto types = unit.node->input_types();
+    e.name = unit.node->op->name();
+    for (const TensorType* t : types) e.detail += (e.detail.empty() ? "" : ", ") + (t ? t->to_string() : "none");
+    e.source = unit.node->source;
+    Cost c = cost_of(TypeCall{*unit.node->op, types, unit.node->attrs});
+    e.flops = c.flops, e.bytes = c.bytes;
+    return;
+  }
+  for (const Node* n : unit.members) {
+    if (e.name.size() > 160) {
+      e.name += "+...";
+      break;
+    }
+    e.name += (e.name.empty() ? "" : "+") + n->op->name();
+  }
+  e.detail = fmt::format("{} rows of {}", unit.loop.rows, unit.loop.columns);
+  e.source = unit.members.back()->source;
+  e.flops = unit.loop.flops(), e.bytes = unit.loop.bytes();
+}
+
+void CompiledGraph::Impl::write_back(const TensorList& inputs, const TensorList& outputs) {
+  // An old value that is written elsewhere must be read before it is overwritten.
+  std::vector<Tensor> sources;
+  for (const Copy& c : copies) {
+    if (c.source < 0) {
+      sources.emplace_back();
+      continue;
+    }
+    Tensor t = tensor(c.source, c.view, inputs, outputs);
+    if (slots[static_cast<size_t>(c.source)].kind == Slot::Kind::input && copies.size() > 1) {
+      Tensor kept = Tensor::empty(t.sizes(), t.dtype());
+      copy_elements(kept, t);
+      t = kept;
+    }
+    sources.push_back(std::move(t));
+  }
+  for (size_t i = 0; i < copies.size(); ++i) {
+    const Copy& c = copies[i];
+    const Tensor& target =
+        c.to_input ? inputs[static_cast<size_t>(c.target)] : outputs[static_cast<size_t>(c.target)];
+    copy_elements(target, c.constant ? Tensor::scalar(*c.constant, target.dtype()) : sources[i]);
+  }
+}
+
+}  // namespace sorus
