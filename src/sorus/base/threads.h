@@ -6,15 +6,28 @@
 // Compute threads flush denormals to zero (a saturated softmax otherwise makes a training step ten times slower).
 #pragma once
 
-#include <cstdint>
 #include <algorithm>
+#include <cstdint>
 #include <type_traits>
 
 namespace sorus {
 
-/// Number of threads that compute; at first OMP_NUM_THREADS or the number of cores this process may use.
+/// Number of threads that compute for the calling thread: its ThreadLimit, else what was set; at first
+/// OMP_NUM_THREADS or the number of cores this process may use.
 int num_threads();
 void set_num_threads(int n);
+
+/// Another number for the calling thread while it lives: ranks that are threads of one process share the cores.
+class ThreadLimit {
+ public:
+  explicit ThreadLimit(int n);
+  ~ThreadLimit();
+  ThreadLimit(const ThreadLimit&) = delete;
+  ThreadLimit& operator=(const ThreadLimit&) = delete;
+
+ private:
+  int saved_, saved_openmp_;
+};
 
 /// Turns denormals into zeros in the calling thread for the lifetime of the object.
 class FlushDenormals {
@@ -45,8 +58,8 @@ void parallel_for(int64_t n, int64_t grain, F&& f) {
   }
   int64_t chunks = std::min(threads, n / grain);
   detail::run_parallel(
-      n, chunks, [](void* context, int64_t b, int64_t e) { (*static_cast<std::remove_reference_t<F>*>(context))(b, e); },
-      &f);
+      n, chunks,
+      [](void* context, int64_t b, int64_t e) { (*static_cast<std::remove_reference_t<F>*>(context))(b, e); }, &f);
 }
 
 }  // namespace sorus
