@@ -84,8 +84,8 @@ class Printer {
   Printer(const FusedLoop& loop, std::string name) : loop_(loop), name_(std::move(name)) { plan(); }
 
   std::string print() {
-    std::string text = fmt::format(
-        "void {}(char* const* buffers, int64_t row_begin, int64_t row_end, char* scratch) {{\n", name_);
+    std::string text =
+        fmt::format("void {}(char* const* buffers, int64_t row_begin, int64_t row_end, char* scratch) {{\n", name_);
     for (size_t b = 0; b < loop_.buffers.size(); ++b)
       text += fmt::format("  {0}* const b{1} = ({0}*)buffers[{1}];\n", storage_type(loop_.buffers[b]), b);
     text += fmt::format("  enum {{ C = {} }};\n", loop_.columns);
@@ -99,19 +99,55 @@ class Printer {
         text += fmt::format("  for (int64_t c = 0; c < C; ++c) s{}[c] = {};\n", i, identity(v.reduction, v.compute));
       if (v.domain == Domain::total) text += fmt::format("  *s{} = {};\n", i, identity(v.reduction, v.compute));
     }
-    text += "  for (int64_t r = row_begin; r < row_end; ++r) {\n";
-    for (auto& [access, variable] : row_offsets_) text += fmt::format("    const int64_t {} = {};\n", variable, access);
-    for (int stage = 0; stage <= stages_; ++stage) {
-      text += row_values(stage);  // names the values that the loop reads
-      text += row_loop(stage);
-    }
-    text += "  }\n  (void)scratch;\n}\n";
+    text += "  int64_t r0 = row_begin;\n";
+    if (can_jam()) text += rows(kJam);
+    text += rows(1);
+    text += "  (void)scratch;\n}\n";
     if (loop_.has_partial_sums()) text += finish();
     return text;
   }
 
  private:
   bool is_full(size_t i) const { return loop_.values[i].domain == Domain::full; }
+  // Sums along short rows wait for each other's additions, so several rows are summed side by side. They share what
+  // they read in common (the vector that a matrix is multiplied by), and each is added up in the same order as alone.
+  static constexpr int kJam = 4;
+  bool can_jam() const {
+    if (stages_ > 1 || loop_.rows < kJam || loop_.columns < 32 || loop_.has_partial_sums()) return false;
+    double work = 0;
+    int sums = 0;
+    for (size_t i = 0; i < loop_.values.size(); ++i) {
+      const FusedValue& v = loop_.values[i];
+      if (!in_loop(i)) continue;
+      if (stage_[i] != 0 || kept_[i] || (is_full(i) && v.output >= 0)) return false;
+      work += sorus::flops(v.body->results[static_cast<size_t>(v.result)]);
+      sums += v.reduction != Reduction::none;
+    }
+    return sums == 1 && work <= 4;
+  }
+
+  // The loop over rows, `lanes` at a time.
+  std::string rows(int lanes) {
+    lanes_ = lanes;
+    std::string text = lanes == 1 ? "  for (; r0 < row_end; ++r0) {\n"
+                                  : fmt::format("  for (; r0 + {0} <= row_end; r0 += {0}) {{\n", lanes);
+    for (int lane = 0; lane < lanes; ++lane) {
+      if (lane) text += fmt::format("    const int64_t r{0} = r0 + {0};\n", lane);
+      for (auto& [access, variable] : row_offsets_)
+        text += fmt::format("    const int64_t {}_{} = {};\n", variable, lane, with_row(access, lane));
+    }
+    for (int stage = 0; stage <= stages_; ++stage) {
+      for (lane_ = 0; lane_ < lanes; ++lane_) text += row_values(stage);  // names the values that the loop reads
+      text += row_loop(stage);
+    }
+    return text + "  }\n";
+  }
+
+  static std::string with_row(std::string text, int lane) {
+    for (size_t at; (at = text.find('$')) != std::string::npos;) text.replace(at, 1, fmt::format("r{}", lane));
+    return text;
+  }
+
   // Values that a loop over columns computes, as opposed to those between loops.
   bool in_loop(size_t i) const {
     const FusedValue& v = loop_.values[i];
@@ -168,14 +204,14 @@ class Printer {
       expected *= in.access.rows[d].size;
     }
     if (linear) {
-      index = fmt::format("r * INT64_C({})", unit);
+      index = fmt::format("$ * INT64_C({})", unit);
     } else {
       for (const RowAccess::Dim& d : in.access.rows) {
         below /= d.size;
         if (d.stride == 0) continue;
-        index += fmt::format("{}(r / {} % {}) * INT64_C({})", index.empty() ? "" : " + ", below, d.size, d.stride);
+        index += fmt::format("{}($ / {} % {}) * INT64_C({})", index.empty() ? "" : " + ", below, d.size, d.stride);
       }
-        if (index.empty()) index = "0";
+      if (index.empty()) index = "0";
     }
     if (in.offset) index = fmt::format("INT64_C({}) + {}", in.offset, index);
     for (auto& [text, variable] : row_offsets_)
@@ -189,15 +225,25 @@ class Printer {
     std::string inner = in.access.inner == 0   ? ""
                         : in.access.inner == 1 ? " + c"
                                                : fmt::format(" + c * INT64_C({})", in.access.inner);
-    return loaded(t, compute, fmt::format("b{}[{}{}]", in.index, offset_of(in), inner));
+    std::string value = loaded(t, compute, fmt::format("b{}[{}_{}{}]", in.index, offset_of(in), lane_, inner));
+    if (!hoisted_ || in.access.inner != 0) return value;
+    // One element for the whole row: the compiler cannot know that no store changes it, so it is read before the
+    // loop.
+    auto [it, fresh] = hoisted_->try_emplace(value, fmt::format("h{}", hoisted_count_));
+    if (fresh) {
+      ++hoisted_count_;
+      hoisted_text_ += fmt::format("    const {} {} = {};\n", c_type(compute), it->second, value);
+    }
+    return it->second;
   }
+  std::string& name_of(size_t i) { return names_[i * kJam + static_cast<size_t>(lane_)]; }
 
   std::string argument(const FusedInput& in, DType compute) {
     if (in.kind == FusedInput::Kind::constant) return literal(in.constant, compute);
     if (in.kind == FusedInput::Kind::buffer) return element(in, compute);
     if (in.kind == FusedInput::Kind::column) return fmt::format("({})(int32_t)c", c_type(compute));
     const FusedValue& from = loop_.values[static_cast<size_t>(in.index)];
-    std::string name = names_[static_cast<size_t>(in.index)];
+    std::string name = name_of(static_cast<size_t>(in.index));
     // What the program sees as an integer has no fraction, whatever it was computed in.
     if (is_integral(from.type) && is_floating(from.compute)) name = fmt::format("((int64_t){})", name);
     if (from.type == DType::boolean && !from.boolean()) name = fmt::format("({} != 0)", name);
@@ -212,10 +258,11 @@ class Printer {
     for (const FusedInput& in : v.inputs) args.push_back(argument(in, v.compute));
     for (const Attr& a : v.params) params.push_back(a.is_scalar() ? literal(a.scalar(), v.compute) : "0");
     ScalarFunction one{v.body->args, v.body->params, {v.body->results[static_cast<size_t>(v.result)]}};
-    CBody c = print_c(one, v.compute, args, params, fmt::format("r * C + c"), fmt::format("v{}_", i));
+    CBody c = print_c(one, v.compute, args, params, fmt::format("r{} * C + c", lane_),
+                      lanes_ == 1 ? fmt::format("v{}_", i) : fmt::format("v{}_{}_", i, lane_));
     std::string text;
     for (const std::string& line : c.lines) text += indent + line + "\n";
-    names_[i] = c.results[0];
+    name_of(i) = c.results[0];
     return text;
   }
 
@@ -224,7 +271,7 @@ class Printer {
     if (!done.insert(i).second) return "";
     const FusedValue& v = loop_.values[i];
     if (kept_[i]) {
-      names_[i] = fmt::format("s{}[c]", i);
+      name_of(i) = fmt::format("s{}[c]", i);
       return "";
     }
     std::string text;
@@ -241,8 +288,8 @@ class Printer {
       text += body(i, "    ");
       const FusedValue& v = loop_.values[i];
       if (v.output >= 0)
-        text += fmt::format("    b{}[r] = {};\n", v.output,
-                            stored(loop_.buffers[static_cast<size_t>(v.output)], v.compute, v.boolean(), names_[i]));
+        text += fmt::format("    b{}[r{}] = {};\n", v.output, lane_,
+                            stored(loop_.buffers[static_cast<size_t>(v.output)], v.compute, v.boolean(), name_of(i)));
     }
     return text;
   }
@@ -250,52 +297,62 @@ class Printer {
   std::string row_loop(int stage) {
     // Stores come last: a result may lie where an operand of another one was.
     std::string before, inside, stores, after, clauses;
-    std::set<size_t> done;
     bool any = false;
-    for (size_t i = 0; i < loop_.values.size(); ++i) {
-      if (!in_loop(i) || stage_[i] != stage) continue;
-      any = true;
-      const FusedValue& v = loop_.values[i];
-      for (const FusedInput& in : v.inputs) {
-        size_t k = static_cast<size_t>(in.index);
-        if (in.kind == FusedInput::Kind::value && is_full(k) && stage_[k] < stage) inside += recall(k, done);
+    std::unordered_map<std::string, std::string> hoisted;
+    hoisted_ = &hoisted;
+    hoisted_text_.clear();
+    for (lane_ = 0; lane_ < lanes_; ++lane_) {
+      std::set<size_t> done;
+      for (size_t i = 0; i < loop_.values.size(); ++i) {
+        if (!in_loop(i) || stage_[i] != stage) continue;
+        any = true;
+        const FusedValue& v = loop_.values[i];
+        for (const FusedInput& in : v.inputs) {
+          size_t k = static_cast<size_t>(in.index);
+          if (in.kind == FusedInput::Kind::value && is_full(k) && stage_[k] < stage) inside += recall(k, done);
+        }
+        inside += body(i, "      ");
+        std::string value = name_of(i);
+        if (v.domain == Domain::full) {
+          if (kept_[i]) inside += fmt::format("      s{}[c] = {};\n", i, value);
+          if (v.output >= 0)
+            stores +=
+                fmt::format("      b{}[r{} * C + c] = {};\n", v.output, lane_,
+                            stored(loop_.buffers[static_cast<size_t>(v.output)], v.compute, v.boolean(), value));
+          continue;
+        }
+        if (v.domain == Domain::column) {
+          inside += fmt::format("      s{0}[c] = {1};\n", i,
+                                combine(v.reduction, v.compute, fmt::format("s{}[c]", i), value));
+          continue;
+        }
+        std::string sum = lanes_ == 1 ? fmt::format("a{}", i) : fmt::format("a{}_{}", i, lane_);
+        before += fmt::format("    {} {} = {};\n", c_type(v.compute), sum, identity(v.reduction, v.compute));
+        if (v.reduction == Reduction::sum || v.reduction == Reduction::prod) {
+          inside += fmt::format("      {} = {};\n", sum, combine(v.reduction, v.compute, sum, value));
+          clauses += fmt::format(" reduction({}:{})", v.reduction == Reduction::sum ? "+" : "*", sum);
+        } else if (v.reduction == Reduction::max || v.reduction == Reduction::min) {
+          // The vector form of a maximum drops NaN: count them beside it.
+          const char* less = v.reduction == Reduction::max ? ">" : "<";
+          before += fmt::format("    int n{} = 0;\n", sum);
+          inside += fmt::format("      {0} = {1} {2} {0} ? {1} : {0};\n", sum, value, less);
+          inside += fmt::format("      n{0} |= {1} != {1};\n", sum, value);
+          clauses +=
+              fmt::format(" reduction({0}:{1}) reduction(|:n{1})", v.reduction == Reduction::max ? "max" : "min", sum);
+          if (v.compute != DType::i64) after += fmt::format("    if (n{0}) {0} = NAN;\n", sum);
+        } else {
+          inside += fmt::format("      {} = {};\n", sum, combine(v.reduction, v.compute, sum, value));
+        }
+        name_of(i) = sum;
+        if (v.domain == Domain::total)
+          after += fmt::format("    *s{0} = {1};\n", i, combine(v.reduction, v.compute, fmt::format("*s{}", i), sum));
+        else if (v.output >= 0)
+          after += fmt::format("    b{}[r{}] = {};\n", v.output, lane_,
+                               stored(loop_.buffers[static_cast<size_t>(v.output)], v.compute, false, sum));
       }
-      inside += body(i, "      ");
-      std::string value = names_[i];
-      if (v.domain == Domain::full) {
-        if (kept_[i]) inside += fmt::format("      s{}[c] = {};\n", i, value);
-        if (v.output >= 0)
-          stores += fmt::format("      b{}[r * C + c] = {};\n", v.output,
-                                stored(loop_.buffers[static_cast<size_t>(v.output)], v.compute, v.boolean(), value));
-        continue;
-      }
-      if (v.domain == Domain::column) {
-        inside += fmt::format("      s{0}[c] = {1};\n", i, combine(v.reduction, v.compute, fmt::format("s{}[c]", i), value));
-        continue;
-      }
-      std::string sum = fmt::format("a{}", i);
-      before += fmt::format("    {} {} = {};\n", c_type(v.compute), sum, identity(v.reduction, v.compute));
-      if (v.reduction == Reduction::sum || v.reduction == Reduction::prod) {
-        inside += fmt::format("      {} = {};\n", sum, combine(v.reduction, v.compute, sum, value));
-        clauses += fmt::format(" reduction({}:{})", v.reduction == Reduction::sum ? "+" : "*", sum);
-      } else if (v.reduction == Reduction::max || v.reduction == Reduction::min) {
-        // The vector form of a maximum drops NaN: count them beside it.
-        const char* less = v.reduction == Reduction::max ? ">" : "<";
-        before += fmt::format("    int n{} = 0;\n", i);
-        inside += fmt::format("      {0} = {1} {2} {0} ? {1} : {0};\n", sum, value, less);
-        inside += fmt::format("      n{0} |= {1} != {1};\n", i, value);
-        clauses += fmt::format(" reduction({}:{}) reduction(|:n{})", v.reduction == Reduction::max ? "max" : "min", sum, i);
-        if (v.compute != DType::i64) after += fmt::format("    if (n{}) {} = NAN;\n", i, sum);
-      } else {
-        inside += fmt::format("      {} = {};\n", sum, combine(v.reduction, v.compute, sum, value));
-      }
-      names_[i] = sum;
-      if (v.domain == Domain::total)
-        after += fmt::format("    *s{0} = {1};\n", i, combine(v.reduction, v.compute, fmt::format("*s{}", i), sum));
-      else if (v.output >= 0)
-        after += fmt::format("    b{}[r] = {};\n", v.output,
-                             stored(loop_.buffers[static_cast<size_t>(v.output)], v.compute, false, sum));
     }
+    hoisted_ = nullptr;
+    before += hoisted_text_;
     if (!any) return "";
     // Buffers are the same memory or apart: no element depends on another.
     std::string pragma = clauses.empty() ? "#pragma GCC ivdep\n" : "#pragma omp simd" + clauses + "\n";
@@ -303,7 +360,8 @@ class Printer {
   }
 
   std::string finish() {
-    std::string text = fmt::format("void {}_finish(char* const* buffers, char* const* scratch, int64_t threads) {{\n", name_);
+    std::string text =
+        fmt::format("void {}_finish(char* const* buffers, char* const* scratch, int64_t threads) {{\n", name_);
     int64_t offset = 0;
     for (size_t i = 0; i < loop_.values.size(); ++i) {
       const FusedValue& v = loop_.values[i];
@@ -312,8 +370,9 @@ class Printer {
         std::string type = c_type(v.compute);
         text += fmt::format("  for (int64_t c = 0; c < {}; ++c) {{\n    {} sum = {};\n",
                             v.domain == Domain::column ? loop_.columns : 1, type, identity(v.reduction, v.compute));
-        text += fmt::format("    for (int64_t t = 0; t < threads; ++t) {{\n      const {0} part = (({0}*)(scratch[t] + {1}))[c];\n",
-                            type, offset);
+        text += fmt::format(
+            "    for (int64_t t = 0; t < threads; ++t) {{\n      const {0} part = (({0}*)(scratch[t] + {1}))[c];\n",
+            type, offset);
         text += fmt::format("      sum = {};\n    }}\n", combine(v.reduction, v.compute, "sum", "part"));
         DType t = loop_.buffers[static_cast<size_t>(v.output)];
         text += fmt::format("    (({}*)buffers[{}])[c] = {};\n  }}\n", storage_type(t), v.output,
@@ -342,12 +401,18 @@ class Printer {
   std::vector<double> cost_;
   int stages_ = 0;
   std::vector<std::pair<std::string, std::string>> row_offsets_;
-  std::unordered_map<size_t, std::string> names_;
+  std::unordered_map<size_t, std::string> names_;  // by value and lane
+  int lanes_ = 1, lane_ = 0;                       // rows that are computed side by side, and the one being printed
+  std::unordered_map<std::string, std::string>* hoisted_ = nullptr;  // elements that a loop over columns reads once
+  std::string hoisted_text_;
+  int hoisted_count_ = 0;
 };
 
 }  // namespace
 
-bool FusedValue::boolean() const { return body->results[static_cast<size_t>(result)]->is_boolean && reduction == Reduction::none; }
+bool FusedValue::boolean() const {
+  return body->results[static_cast<size_t>(result)]->is_boolean && reduction == Reduction::none;
+}
 
 int64_t FusedLoop::scratch_bytes() const { return Printer(*this, "").scratch_bytes(); }
 
@@ -360,8 +425,9 @@ double FusedLoop::flops() const {
   double total = 0;
   for (const FusedValue& v : values) {
     double points = v.domain == Domain::row && v.reduction == Reduction::none ? 1.0 : static_cast<double>(columns);
-    total += points * static_cast<double>(rows) *
-             (sorus::flops(v.body->results[static_cast<size_t>(v.result)]) + (v.reduction != Reduction::none ? 1 : 0));
+    total +=
+        points * static_cast<double>(rows) *
+        (sorus::flops(v.body->results[static_cast<size_t>(v.result)]) + (v.reduction != Reduction::none ? 1 : 0));
   }
   return total;
 }
@@ -371,7 +437,8 @@ double FusedLoop::bytes() const {
   std::set<int> read;
   for (const FusedValue& v : values) {
     if (v.output >= 0 && v.domain == Domain::full)
-      total += static_cast<double>(rows * columns) * static_cast<double>(size_of(buffers[static_cast<size_t>(v.output)]));
+      total +=
+          static_cast<double>(rows * columns) * static_cast<double>(size_of(buffers[static_cast<size_t>(v.output)]));
     for (const FusedInput& in : v.inputs)
       if (in.kind == FusedInput::Kind::buffer && read.insert(in.index).second)
         total += static_cast<double>(rows * (in.access.inner ? columns : 1)) *
