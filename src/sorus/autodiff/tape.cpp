@@ -25,6 +25,7 @@ struct GradMeta final : RefCounted {
   Ref<GradNode> node;  // null for a leaf
   int output = 0;
   Tensor grad;
+  std::function<Tensor()> deferred;  // makes `grad`
   std::vector<Hook> hooks;
 
   static void* operator new(size_t size) { return allocate_small(size); }
@@ -35,6 +36,14 @@ GradMeta* meta_of(const Tensor& t) { return static_cast<GradMeta*>(t.impl()->aut
 GradMeta& need_meta(const Tensor& t) {
   if (!t.impl()->autograd) t.impl()->autograd = make_ref<GradMeta>();
   return *meta_of(t);
+}
+
+const Tensor& made_grad(GradMeta& m) {
+  if (m.deferred) {
+    auto make = std::exchange(m.deferred, nullptr);
+    m.grad = make();
+  }
+  return m.grad;
 }
 
 // A value kept for the backward pass. Outputs are kept without their link to the node, which would be a cycle.
@@ -317,6 +326,7 @@ class Engine {
       return;
     }
     if (!accumulate) return;
+    made_grad(m);
     if (grad_log) grad_log->touch(leaf, m.grad, true);
     // What is kept must be the leaf's own: a rule may have handed the same tensor to several inputs, or a broadcast view.
     if (m.grad.defined()) {
@@ -368,6 +378,7 @@ bool is_leaf(const Tensor& t) {
 }
 Tensor grad_of(const Tensor& t) {
   GradMeta* m = meta_of(t);
+  if (m) made_grad(*m);
   if (grad_log) grad_log->touch(t, m ? m->grad : Tensor(), true);
   return m ? m->grad : Tensor();
 }
@@ -397,8 +408,18 @@ void set_grad(const Tensor& t, const Tensor& grad) {
   SORUS_CHECK(!grad.defined() || grad.sizes() == t.sizes(), ValueError, "grad: shape {} does not fit the tensor's {}",
               to_string(grad.sizes()), to_string(t.sizes()));
   GradMeta& m = need_meta(t);
-  if (grad_log) grad_log->touch(t, m.grad, false);
+  if (grad_log) grad_log->touch(t, made_grad(m), false);
+  m.deferred = nullptr;
   m.grad = grad;
+}
+void set_deferred_grad(const Tensor& t, std::function<Tensor()> make) {
+  set_grad(t, {});
+  need_meta(t).deferred = std::move(make);
+}
+bool grad_is(const Tensor& t, const Tensor& grad) {
+  GradMeta* m = meta_of(t);
+  if (!m) return !grad.defined();
+  return !m->deferred && m->grad.is(grad);
 }
 void add_hook(const Tensor& t, Hook hook) {
   SORUS_CHECK(t.requires_grad(), Error, "register_hook: the tensor does not require gradients");

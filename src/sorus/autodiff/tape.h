@@ -24,6 +24,10 @@ bool is_leaf(const Tensor& t);
 /// The accumulated gradient of a leaf; undefined if there is none.
 Tensor grad_of(const Tensor& t);
 void set_grad(const Tensor& t, const Tensor& grad);
+/// A gradient that is made when somebody asks for it, and kept from then on.
+void set_deferred_grad(const Tensor& t, std::function<Tensor()> make);
+/// Whether `grad` is the gradient of `t`, which is not made for the answer; undefined: whether there is none.
+bool grad_is(const Tensor& t, const Tensor& grad);
 /// Whether gradients can flow through `t` to what it was made from: it has a history of which nothing was freed.
 bool has_history(const Tensor& t);
 /// Called with the gradient of `t` when it is complete; what it returns (if defined) replaces it.

@@ -3,9 +3,11 @@
 #include <optional>
 
 #include "sorus/autodiff/tape.h"
+#include "sorus/compile/defer.h"
 #include "sorus/compile/split.h"
 #include "sorus/graph/call.h"
 #include "sorus/graph/trace.h"
+#include "sorus/run/execute.h"
 
 namespace sorus {
 namespace {
@@ -22,9 +24,15 @@ struct GradUpdate {
   Place leaf;
   bool read = false;  // the recording relied on `before`
   Tensor before;
-  enum class After : uint8_t { same, cleared, output, tensor } after = After::same;
-  int output = -1;
+  enum class After : uint8_t { same, cleared, output, deferred, tensor } after = After::same;
+  int output = -1;  // or which of the deferred ones
   Tensor given;
+};
+
+// How to make a gradient from values that a run kept, see defer.h.
+struct Deferred {
+  std::shared_ptr<const Graph> recipe;
+  std::vector<int> kept;
 };
 
 struct Argument {
@@ -40,6 +48,7 @@ struct Recording::Impl {
   std::optional<DType> autocast, default_type;
   std::vector<std::pair<Tensor, bool>> captured;  // and whether it required gradients
   std::vector<GradUpdate> updates;
+  std::vector<Deferred> deferred;
   int results = 0;       // what the function returned
   int grad_outputs = 0;  // gradients that are left in `.grad`, after the results
   std::unique_ptr<CompiledGraph> forward, backward;
@@ -131,6 +140,7 @@ struct Recording::Impl {
       joint = tracer.finish();
     }
     if (carries.empty()) {
+      defer(joint);
       forward = std::make_unique<CompiledGraph>(std::move(joint));
       return;
     }
@@ -155,6 +165,22 @@ struct Recording::Impl {
     backward = std::make_unique<CompiledGraph>(std::move(back));
   }
 
+  void defer(TracedGraph& joint) {
+    std::vector<int> moved;
+    std::vector<DeferredOutput> found = defer_outputs(joint, results, results + grad_outputs, moved);
+    for (GradUpdate& u : updates) {
+      if (u.after != GradUpdate::After::output) continue;
+      int before = u.output;
+      u.output = moved[static_cast<size_t>(before)];
+      for (DeferredOutput& d : found)
+        if (d.output == before) {
+          u.after = GradUpdate::After::deferred;
+          u.output = static_cast<int>(deferred.size());
+          deferred.push_back({std::make_shared<const Graph>(std::move(d.recipe)), std::move(d.kept)});
+        }
+    }
+  }
+
   bool fits(TensorSpan inputs) const {
     if (inputs.size() != arguments.size() || grad_mode != grad_enabled() || autocast != autocast_dtype() ||
         default_type != default_dtype())
@@ -169,7 +195,7 @@ struct Recording::Impl {
     for (const auto& [t, required] : captured)
       if (t.requires_grad() != required) return false;
     for (const GradUpdate& u : updates)
-      if (u.read && !grad_of(u.leaf.in(inputs)).is(u.before)) return false;
+      if (u.read && !grad_is(u.leaf.in(inputs), u.before)) return false;
     return true;
   }
 
@@ -181,6 +207,15 @@ struct Recording::Impl {
     for (const GradUpdate& u : updates) {
       const Tensor& leaf = u.leaf.in(inputs);
       if (u.after == GradUpdate::After::output) set_grad(leaf, out[static_cast<size_t>(u.output)]);
+      if (u.after == GradUpdate::After::deferred) {
+        const Deferred& d = deferred[static_cast<size_t>(u.output)];
+        TensorList kept;
+        for (int i : d.kept) kept.push_back(out[static_cast<size_t>(i)]);
+        set_deferred_grad(leaf, [recipe = d.recipe, kept = std::move(kept)] {
+          InterpreterScope eager(nullptr);  // whoever asks, these are numbers
+          return run_graph(*recipe, kept)[0];
+        });
+      }
       if (u.after == GradUpdate::After::tensor) set_grad(leaf, u.given);
       if (u.after == GradUpdate::After::cleared && u.read) set_grad(leaf, {});
     }

@@ -11,7 +11,8 @@
 //
 // What the function reads and writes beside its arguments belongs to the recording: parameters, buffers, the state of
 // optimizers and generators are captured and updated in place, and the gradients it leaves in `.grad` (or clears
-// there) are left there by every run. A result through which gradients could flow on carries them: the recording then
+// there) are left there by every run: at once, or, where a step has no need of them in memory, when somebody looks
+// (defer.h). A result through which gradients could flow on carries them: the recording then
 // has a second graph for its gradient, and what that reads is saved by the first.
 #pragma once
 

@@ -21,7 +21,10 @@ std::unordered_set<const Node*> ancestors(const std::vector<Value>& of) {
   return seen;
 }
 
-// Appends to `to` those nodes of `from` that `wanted` holds, in order.
+bool is_cheap(const Node& n) { return n.op && !n.op->random && (n.op->is_view() || n.op->each); }
+
+}  // namespace
+
 void copy_nodes(const Graph& from, const std::unordered_set<const Node*>& wanted, Graph& to,
                 std::unordered_map<Value, Value>& map) {
   for (const auto& node : from.nodes()) {
@@ -38,10 +41,6 @@ void copy_nodes(const Graph& from, const std::unordered_set<const Node*>& wanted
       map[{node.get(), static_cast<int>(i)}] = {made, static_cast<int>(i)};
   }
 }
-
-bool is_cheap(const Node& n) { return n.op && !n.op->random && (n.op->is_view() || n.op->each); }
-
-}  // namespace
 
 SplitGraph split_joint(const TracedGraph& joint, int results, int gradients) {
   const Graph& g = joint.graph;

@@ -2,6 +2,9 @@
 // waits for their gradients.
 #pragma once
 
+#include <unordered_map>
+#include <unordered_set>
+
 #include "sorus/graph/trace.h"
 
 namespace sorus {
@@ -18,5 +21,10 @@ struct SplitGraph {
 /// Outputs of the joint graph: `results` explicit ones, then `gradients` explicit ones, then the written values.
 /// Values that are cheap to make again (views, conversions, elementwise from what is there anyway) are not saved.
 SplitGraph split_joint(const TracedGraph& joint, int results, int gradients);
+
+/// Appends to `to` those nodes of `from` that `wanted` holds, in order. `map`: from values of the one to values of
+/// the other, those that the nodes read first, and those they make after.
+void copy_nodes(const Graph& from, const std::unordered_set<const Node*>& wanted, Graph& to,
+                std::unordered_map<Value, Value>& map);
 
 }  // namespace sorus

@@ -30,7 +30,8 @@ struct Step {
   LoopFunction loop = nullptr;
   FinishFunction finish = nullptr;
   int64_t rows = 0, wanted_threads = 1;
-  std::vector<int> slots;  // of the buffers, or of a kernel's results
+  size_t first_buffer = 0;  // its addresses in Impl::buffers
+  std::vector<int> slots;   // of a kernel's results
   // A kernel call:
   const Node* node = nullptr;
   std::vector<int> operand_slots;  // -1: not given
@@ -70,6 +71,11 @@ struct CompiledGraph::Impl {
   std::vector<PeakValue> peak;
   std::vector<Mirror> mirrors;
   std::vector<std::string> loop_names;
+  // What loops are called with, of all loops one after another. Only the addresses of inputs and outputs change from
+  // run to run: `known` are those written there, `places` where they stand (inputs first).
+  std::vector<char*> buffers, known;
+  std::vector<std::vector<size_t>> places;
+  std::vector<bool> written_input;  // whether an explicit input is a write target
 
   explicit Impl(TracedGraph t);
 
@@ -86,9 +92,9 @@ struct CompiledGraph::Impl {
                  const std::unordered_map<Value, int>& made_by);
   // Running (compiled_run.cpp).
   void make_steps();
-  char* address(const Slot& s, const TensorList& inputs, const TensorList& outputs) const;
+  void set_addresses(const TensorList& inputs, const TensorList& outputs);
   Tensor tensor(int index, const Geometry& view, const TensorList& inputs, const TensorList& outputs) const;
-  void run_loop(const Step& s, const TensorList& inputs, const TensorList& outputs);
+  void run_loop(const Step& s);
   void prepare(Step& s, const TensorList& inputs, const TensorList& outputs);
   static TensorList run_graph_node(const Node& node);
   TensorList run(TensorSpan explicit_inputs);

@@ -14,6 +14,12 @@
 namespace sorus {
 
 void CompiledGraph::Impl::make_steps() {
+  size_t inputs = graph.inputs().size();
+  places.resize(inputs + static_cast<size_t>(traced.explicit_outputs));
+  known.resize(places.size());
+  for (int i = 0; i < traced.explicit_inputs; ++i)
+    written_input.push_back(std::find(traced.write_targets.begin(), traced.write_targets.end(), i) !=
+                            traced.write_targets.end());
   for (size_t u = 0; u < units.size(); ++u) {
     const Unit& unit = units[u];
     Step s;
@@ -40,7 +46,14 @@ void CompiledGraph::Impl::make_steps() {
       SORUS_ASSERT(s.loop);
       if (unit.loop.has_partial_sums())
         s.finish = reinterpret_cast<FinishFunction>(code->symbol(loop_names[u] + "_finish"));
-      for (const Value& v : unit.buffers) s.slots.push_back(slot(v));
+      s.first_buffer = buffers.size();
+      for (const Value& v : unit.buffers) {
+        const Slot& at = slots[static_cast<size_t>(slot(v))];
+        auto index = static_cast<size_t>(at.index);
+        if (at.kind != Slot::Kind::arena)
+          places[at.kind == Slot::Kind::input ? index : inputs + index].push_back(buffers.size());
+        buffers.push_back(at.kind == Slot::Kind::arena ? static_cast<char*>(arena.data()) + at.offset : nullptr);
+      }
       s.rows = unit.loop.rows;
       // A parallel region costs microseconds, more when threads sleep between regions; below that it does not pay.
       double bytes = unit.loop.bytes(), in_cache = 4 << 20;
@@ -51,15 +64,17 @@ void CompiledGraph::Impl::make_steps() {
   }
 }
 
-char* CompiledGraph::Impl::address(const Slot& s, const TensorList& inputs, const TensorList& outputs) const {
-  switch (s.kind) {
-    case Slot::Kind::input:
-      return static_cast<char*>(inputs[static_cast<size_t>(s.index)].data());
-    case Slot::Kind::output:
-      return static_cast<char*>(outputs[static_cast<size_t>(s.index)].data());
-    default:
-      return static_cast<char*>(arena.data()) + s.offset;
-  }
+void CompiledGraph::Impl::set_addresses(const TensorList& inputs, const TensorList& outputs) {
+  size_t at = 0;
+  for (const TensorList* list : {&inputs, &outputs})
+    for (const Tensor& t : *list) {
+      auto* address = static_cast<char*>(t.data());
+      if (known[at] != address) {
+        known[at] = address;
+        for (size_t p : places[at]) buffers[p] = address;
+      }
+      ++at;
+    }
 }
 
 Tensor CompiledGraph::Impl::tensor(int index, const Geometry& view, const TensorList& inputs,
@@ -77,34 +92,25 @@ Tensor CompiledGraph::Impl::tensor(int index, const Geometry& view, const Tensor
   return Tensor::from_storage(whole.storage(), g, s.type.dtype);
 }
 
-void CompiledGraph::Impl::run_loop(const Step& s, const TensorList& inputs, const TensorList& outputs) {
-  constexpr size_t kMany = 128;
-  std::array<char*, kMany> few;
-  std::vector<char*> many;
-  char** buffers = few.data();
-  if (s.slots.size() > kMany) {
-    many.resize(s.slots.size());
-    buffers = many.data();
-  }
-  for (size_t i = 0; i < s.slots.size(); ++i)
-    buffers[i] = address(slots[static_cast<size_t>(s.slots[i])], inputs, outputs);
+void CompiledGraph::Impl::run_loop(const Step& s) {
+  char* const* with = buffers.data() + s.first_buffer;
   int64_t threads = std::min({s.wanted_threads, s.rows, static_cast<int64_t>(num_threads())});
   std::array<char*, 1024> parts;
   threads = std::clamp<int64_t>(threads, 1, 1024);
   auto* base = static_cast<char*>(scratch.data());
   for (int64_t i = 0; i < threads; ++i) parts[static_cast<size_t>(i)] = base + i * scratch_bytes;
   if (threads == 1) {
-    s.loop(buffers, 0, s.rows, base);
+    s.loop(with, 0, s.rows, base);
   } else {
 #pragma omp parallel num_threads(static_cast <int>(threads))
     {
       FlushDenormals flush;
       int64_t i = omp_get_thread_num(), n = omp_get_num_threads();
       for (int64_t part = i; part < threads; part += n)  // the runtime may give fewer than asked for
-        s.loop(buffers, s.rows * part / threads, s.rows * (part + 1) / threads, parts[static_cast<size_t>(part)]);
+        s.loop(with, s.rows * part / threads, s.rows * (part + 1) / threads, parts[static_cast<size_t>(part)]);
     }
   }
-  if (s.finish) s.finish(buffers, parts.data(), threads);
+  if (s.finish) s.finish(with, parts.data(), threads);
 }
 
 void CompiledGraph::Impl::prepare(Step& s, const TensorList& inputs, const TensorList& outputs) {
@@ -144,18 +150,18 @@ TensorList CompiledGraph::Impl::run(TensorSpan explicit_inputs) {
               explicit_inputs.size());
   GradMode off(false);
   FlushDenormals flush;
-  TensorList inputs(explicit_inputs.begin(), explicit_inputs.end()), packed = inputs;
-  for (size_t i = 0; i < inputs.size(); ++i) {
+  TensorList packed, outputs;
+  packed.reserve(explicit_inputs.size() + traced.captures.size());
+  outputs.reserve(static_cast<size_t>(traced.explicit_outputs));
+  for (size_t i = 0; i < explicit_inputs.size(); ++i) {
+    const Tensor& given = explicit_inputs[i];
     const TensorType& t = graph.inputs()[i]->outputs[0];
-    SORUS_CHECK(inputs[i].sizes() == t.shape && inputs[i].dtype() == t.dtype, ValueError,
-                "compiled {}: input {} is {}, expected {}", graph.name(), i, inputs[i].type().to_string(),
-                t.to_string());
-    if (inputs[i].is_contiguous()) continue;
-    packed[i] = Tensor::empty(t.shape, t.dtype);
-    copy_elements(packed[i], inputs[i]);
+    SORUS_CHECK(given.sizes() == t.shape && given.dtype() == t.dtype, ValueError,
+                "compiled {}: input {} is {}, expected {}", graph.name(), i, given.type().to_string(), t.to_string());
+    packed.push_back(given.is_contiguous() ? given : Tensor::empty(t.shape, t.dtype));
+    if (!given.is_contiguous()) copy_elements(packed.back(), given);
   }
   packed.insert(packed.end(), traced.captures.begin(), traced.captures.end());
-  TensorList outputs;
   for (int i = 0; i < traced.explicit_outputs; ++i) {
     const TensorType& t = graph.outputs()[static_cast<size_t>(i)].type();
     outputs.push_back(Tensor::empty(t.shape, t.dtype));
@@ -166,13 +172,14 @@ TensorList CompiledGraph::Impl::run(TensorSpan explicit_inputs) {
     // Tiny storages are only aligned to a word; loops ask for 64 bytes.
     if (scratch.nbytes() < 4096) scratch = Tensor::empty({4096}, DType::u8);
   }
+  set_addresses(packed, outputs);
   for (size_t at = 0; at < steps.size(); ++at) {
     Step& s = steps[at];
     if (s.nothing) continue;
     ProfileSpan span(s.loop ? "loop" : "kernel", [&](ProfileEvent& e) { describe(units[at], e); });
     if (s.loop) {
       for (const Unit::IndexCheck& c : units[at].checks) check_indices(c, packed, outputs);
-      run_loop(s, packed, outputs);
+      run_loop(s);
       continue;
     }
     if (!s.fixed || s.outputs.empty()) prepare(s, packed, outputs);
@@ -190,13 +197,9 @@ TensorList CompiledGraph::Impl::run(TensorSpan explicit_inputs) {
       s.outputs.clear();
     }
   }
-  write_back(packed, outputs);
-  for (int i = 0; i < traced.explicit_inputs; ++i) {  // an argument that was written, and was not contiguous
-    bool written =
-        std::find(traced.write_targets.begin(), traced.write_targets.end(), i) != traced.write_targets.end();
-    if (written && !packed[static_cast<size_t>(i)].is(inputs[static_cast<size_t>(i)]))
-      copy_elements(inputs[static_cast<size_t>(i)], packed[static_cast<size_t>(i)]);
-  }
+  if (!copies.empty()) write_back(packed, outputs);
+  for (size_t i = 0; i < explicit_inputs.size(); ++i)  // an argument that was written, and was not contiguous
+    if (written_input[i] && !packed[i].is(explicit_inputs[i])) copy_elements(explicit_inputs[i], packed[i]);
   for (int t : traced.write_targets) packed[static_cast<size_t>(t)].storage()->bump_version();
   for (Mirror& m : mirrors) m.keep(traced);
   return outputs;
@@ -210,13 +213,21 @@ TensorList CompiledGraph::Impl::run_without_compiler(TensorSpan inputs) {
 
 void CompiledGraph::Impl::check_indices(const Unit::IndexCheck& c, const TensorList& inputs,
                                         const TensorList& outputs) const {
+  SourceScope source(c.node->source);
+  if (is_contiguous(c.index.view.sizes, c.index.view.strides)) {
+    const Slot& s = slots[static_cast<size_t>(slot_of.at(c.index.source))];
+    auto* base = s.kind == Slot::Kind::arena   ? static_cast<char*>(arena.data()) + s.offset
+                 : s.kind == Slot::Kind::input ? known[static_cast<size_t>(s.index)]
+                                               : known[inputs.size() + static_cast<size_t>(s.index)];
+    base += c.index.view.offset * static_cast<int64_t>(size_of(s.type.dtype));
+    return kernels::check_indices(c.node->op->name(), base, s.type.dtype, numel(c.index.view.sizes), c.size);
+  }
   Tensor index = tensor(slot_of.at(c.index.source), c.index.view, inputs, outputs);
   if (!index.is_contiguous()) {
     Tensor packed = Tensor::empty(index.sizes(), index.dtype());
     copy_elements(packed, index);
     index = packed;
   }
-  SourceScope source(c.node->source);
   kernels::check_indices(c.node->op->name(), index.data(), index.dtype(), index.numel(), c.size);
 }
 

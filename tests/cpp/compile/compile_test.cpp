@@ -16,14 +16,16 @@ namespace {
 
 Tensor waves(const Shape& shape, double shift = 0) {
   Tensor t = Tensor::empty(shape, DType::f32);
-  for (int64_t i = 0; i < t.numel(); ++i) t.data<float>()[i] = static_cast<float>(std::sin(0.7 * static_cast<double>(i) + shift));
+  for (int64_t i = 0; i < t.numel(); ++i)
+    t.data<float>()[i] = static_cast<float>(std::sin(0.7 * static_cast<double>(i) + shift));
   return t;
 }
 
 void expect_near(const Tensor& a, const Tensor& b, double tolerance) {
   ASSERT_EQ(a.sizes(), b.sizes());
   Tensor x = contiguous(a.detach()), y = contiguous(b.detach());
-  for (int64_t i = 0; i < x.numel(); ++i) ASSERT_NEAR(x.data<float>()[i], y.data<float>()[i], tolerance) << "at " << i;
+  for (int64_t i = 0; i < x.numel(); ++i)
+    ASSERT_NEAR(x.data<float>()[i], y.data<float>()[i], tolerance) << "at " << i;
 }
 
 TEST(Compile, GradientsFlowThroughResults) {
@@ -83,6 +85,59 @@ TEST(Compile, LeavesGradientsWhereTheProgramLeavesThem) {
   EXPECT_EQ(fresh.recordings().size(), 1u);
 }
 
+// An outer product is not stored by the step that only updates a weight with it; whoever looks finds it all the same.
+TEST(Compile, GradientsThatNobodyReadsAreNotStored) {
+  auto train = [](bool compiled, bool look) {
+    Tensor w = waves({64, 128}), b = waves({64}, 2);
+    for (Tensor* p : {&w, &b}) set_requires_grad(*p, true);
+    optim::SGD optimizer({{{w, b}}}, {.lr = 0.1, .weight_decay = 0.01});
+    auto body = [&](TensorSpan in) -> TensorList {
+      optimizer.zero_grad();
+      Tensor loss = sum(square(tanh(linear(in[0], w, b))));
+      backward(loss);
+      optimizer.step();
+      return {loss.detach()};
+    };
+    CompiledFunction step = compile(body);
+    TensorList seen;
+    for (int i = 0; i < 3; ++i) {
+      Tensor x = waves({1, 128}, i);
+      seen.push_back((compiled ? step({x}) : body(std::array{x}))[0]);
+      std::fill_n(x.data<float>(), 128, 7.0f);  // what the caller does with an argument later changes nothing
+      if (look) seen.push_back(clone(grad_of(w)));
+    }
+    if (compiled) {
+      EXPECT_EQ(step.recordings().size(), 1u);
+      for (const Value& v : step.recordings()[0]->forward().graph().outputs())
+        EXPECT_TRUE(v.node->op == nullptr || v.node->op->name() != "linear:grad1") << "the gradient is stored";
+    }
+    backward(sum(square(w)));  // adds to what is there
+    seen.push_back(grad_of(w));
+    seen.push_back(grad_of(b));
+    seen.push_back(w);
+    return seen;
+  };
+  for (bool look : {false, true}) {
+    TensorList eager = train(false, look), compiled = train(true, look);
+    for (size_t i = 0; i < eager.size(); ++i) expect_near(compiled[i], eager[i], 1e-4);
+  }
+}
+
+// What cannot be made again from a little is stored: sums over a larger batch, gradients that are added to.
+TEST(Compile, GradientsThatAreNotCheapAreStored) {
+  Tensor w = waves({64, 128});
+  set_requires_grad(w, true);
+  auto step = compile([&](TensorSpan in) -> TensorList {
+    set_grad(w, {});
+    backward(sum(square(linear(in[0], w))));
+    return {};
+  });
+  step({waves({32, 128})});
+  const Graph& g = step.recordings()[0]->forward().graph();
+  ASSERT_EQ(g.outputs().size(), 1u);
+  EXPECT_EQ(g.outputs()[0].type().shape, (Shape{64, 128}));
+}
+
 // Eager and compiled training from the same start give the same numbers.
 TEST(Compile, TrainingStepOfAGpt) {
   nn::GPTConfig config{11, 8, 2, 2, 16, 0.0, true};
@@ -123,7 +178,8 @@ TEST(Compile, DrawsAsEagerDoes) {
   expect_near(draw(two), draw(one), 0);
 }
 
-// The copy of a weight in bf16 is stored by the step that writes the weight, and made again when somebody else wrote it.
+// The copy of a weight in bf16 is stored by the step that writes the weight, and made again when somebody else wrote
+// it.
 TEST(Compile, ConvertedWeightsAreKeptFromRunToRun) {
   Tensor w = waves({8, 16}), x = waves({4, 16}, 1);
   set_requires_grad(w, true);
