@@ -12,6 +12,8 @@ if(nanobind_FOUND)
   target_compile_options(_core PRIVATE -Wall -Wextra -Wno-maybe-uninitialized $<$<BOOL:${SORUS_WERROR}>:-Werror>)
   target_link_libraries(_core PRIVATE sorus OpenMP::OpenMP_CXX nlohmann_json::nlohmann_json)
   add_dependencies(_core sorus_generated)
+  sorus_precompile(_core ${core_headers} <sorus/ops.h> <nanobind/nanobind.h> <nanobind/stl/string.h>
+    <nanobind/stl/vector.h>)
   if(NOT SKBUILD)
     set_target_properties(_core PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_SOURCE_DIR}/python/sorus)
   endif()
