@@ -17,6 +17,10 @@ namespace {
 std::atomic<uint64_t> next_sequence{1};
 bool anomaly = false;
 thread_local GradLog* grad_log = nullptr;
+// Whether any leaf wants to know when its gradient is there: else nobody counts what can still come.
+std::atomic<int64_t> accumulated_hooks{0}, next_hook{1};
+thread_local int backward_depth = 0;
+thread_local std::vector<std::function<void()>> ends_of_backward;
 
 struct GradNode;
 
@@ -27,7 +31,9 @@ struct GradMeta final : RefCounted {
   Tensor grad;
   std::function<Tensor()> deferred;  // makes `grad`
   std::vector<Hook> hooks;
+  std::vector<std::pair<int64_t, AccumulatedHook>> accumulated;
 
+  ~GradMeta() override { accumulated_hooks -= static_cast<int64_t>(accumulated.size()); }
   static void* operator new(size_t size) { return allocate_small(size); }
   static void operator delete(void* p) { free_small(p, sizeof(GradMeta)); }
 };
@@ -54,9 +60,9 @@ struct Saved {
 };
 
 struct Edge {
-  Ref<GradNode> node;     // where the gradient goes on,
+  Ref<GradNode> node;  // where the gradient goes on,
   int output = 0;
-  Ref<TensorImpl> leaf;   // or the leaf where it ends
+  Ref<TensorImpl> leaf;  // or the leaf where it ends
 };
 
 struct GradNode final : RefCounted {
@@ -146,8 +152,8 @@ void save(GradNode& node, TensorSpan inputs, std::span<Tensor> outputs) {
   }
   for (size_t i = 0; i < outputs.size(); ++i) {
     bool keep = reads >> (32 + i) & 1;
-    node.outputs.push_back({keep ? outputs[i].detach() : type_only(outputs[i]),
-                            keep ? outputs[i].storage()->version() : 0, true, keep});
+    node.outputs.push_back(
+        {keep ? outputs[i].detach() : type_only(outputs[i]), keep ? outputs[i].storage()->version() : 0, true, keep});
     node.output_types.push_back(outputs[i].type());
   }
 }
@@ -167,8 +173,8 @@ void before_write(const OpDef& op, const Tensor& target) {
               op.name());
 }
 
-// An in-place write makes the target a result of this call; if it is a view, the tensor it shows gets the written part
-// as a new value of its own history.
+// An in-place write makes the target a result of this call; if it is a view, the tensor it shows gets the written
+// part as a new value of its own history.
 void record_write(const OpDef& op, TensorSpan inputs, const Attrs& attrs, std::span<const Tensor> targets,
                   TensorSpan) {
   Ref<GradNode> node = make_node(op, inputs, attrs);
@@ -222,9 +228,10 @@ Tensor unpack(const Saved& s, const Ref<GradNode>& node, int output) {
 }
 
 TensorList apply_node(const Ref<GradNode>& node, TensorSpan grads) {
-  SORUS_CHECK(!node->released, Error,
-              "backward: the graph of {} was already used and its values freed; pass retain_graph=True the first time",
-              node->name());
+  SORUS_CHECK(
+      !node->released, Error,
+      "backward: the graph of {} was already used and its values freed; pass retain_graph=True the first time",
+      node->name());
   if (node->custom) return node->custom(grads);
   TensorList inputs, outputs;
   SmallVector<char, 16> needs_storage;
@@ -234,8 +241,8 @@ TensorList apply_node(const Ref<GradNode>& node, TensorSpan grads) {
   for (size_t i = 0; i < node->outputs.size(); ++i)
     outputs.push_back(unpack(node->outputs[i], node, static_cast<int>(i)));
   for (const Edge& e : node->edges) needs_storage.push_back(e.node || e.leaf);
-  GradCall c{*node->op, node->attrs, inputs, outputs, grads,
-             {reinterpret_cast<const bool*>(needs_storage.data()), needs_storage.size()}};
+  GradCall c{*node->op, node->attrs, inputs,
+             outputs,   grads,       {reinterpret_cast<const bool*>(needs_storage.data()), needs_storage.size()}};
   return apply_gradient(c);
 }
 
@@ -253,7 +260,7 @@ class Engine {
  public:
   Engine(bool retain, bool create) : retain_(retain), create_(create) {}
 
-  std::unordered_map<const TensorImpl*, Tensor> captured_leaves;              // gradients asked for by `gradients`
+  std::unordered_map<const TensorImpl*, Tensor> captured_leaves;  // gradients asked for by `gradients`
   std::unordered_map<const GradNode*, std::vector<std::pair<int, Tensor*>>> captured_nodes;
   bool accumulate = true;
   bool stop_at_captured = false;
@@ -261,6 +268,8 @@ class Engine {
   void seed(const Tensor& root, const Tensor& grad) { send(edge_of(root), grad); }
 
   void run() {
+    bool early = accumulate && accumulated_hooks.load(std::memory_order_relaxed) > 0;
+    if (early) count_uses();
     while (!ready_.empty()) {
       Ref<GradNode> node = ready_.top().node;
       ready_.pop();
@@ -282,8 +291,10 @@ class Engine {
         node->outputs.clear();
         node->custom = nullptr;
       }
+      if (early) finish_complete_leaves(*node);
     }
-    for (const Ref<TensorImpl>& leaf : leaf_order_) finish_leaf(Tensor(leaf), leaves_.at(leaf.get()));
+    for (const Ref<TensorImpl>& leaf : leaf_order_)
+      if (Tensor& g = leaves_.at(leaf.get()); g.defined()) finish_leaf(Tensor(leaf), std::exchange(g, {}));
   }
 
  private:
@@ -291,6 +302,31 @@ class Engine {
     Ref<GradNode> node;
     bool operator<(const Item& o) const { return node->sequence < o.node->sequence; }
   };
+
+  // How often each leaf is used by what will be walked.
+  void count_uses() {
+    std::vector<const GradNode*> pending;
+    std::unordered_set<const GradNode*> seen;
+    for (const auto& [node, grads] : pending_) pending.push_back(node);
+    while (!pending.empty()) {
+      const GradNode* n = pending.back();
+      pending.pop_back();
+      if (!seen.insert(n).second) continue;
+      for (const Edge& e : n->edges)
+        if (e.leaf)
+          ++uses_left_[e.leaf.get()];
+        else if (e.node)
+          pending.push_back(e.node.get());
+    }
+  }
+  // A node that nothing flows into is never run; leaves behind it are finished at the end.
+  void finish_complete_leaves(const GradNode& node) {
+    for (const Edge& e : node.edges) {
+      if (!e.leaf || --uses_left_[e.leaf.get()] != 0) continue;
+      auto it = leaves_.find(e.leaf.get());
+      if (it != leaves_.end() && it->second.defined()) finish_leaf(Tensor(e.leaf), std::exchange(it->second, {}));
+    }
+  }
 
   void add_to(Tensor& sum, const Tensor& g) { sum = sum.defined() ? add(sum, g) : g; }
 
@@ -328,22 +364,27 @@ class Engine {
     if (!accumulate) return;
     made_grad(m);
     if (grad_log) grad_log->touch(leaf, m.grad, true);
-    // What is kept must be the leaf's own: a rule may have handed the same tensor to several inputs, or a broadcast view.
+    // What is kept must be the leaf's own: a rule may have handed the same tensor to several inputs, or a broadcast
+    // view.
     if (m.grad.defined()) {
       static const OpDef& add_op = find_op("add");
-      if (create_ || m.grad.requires_grad()) m.grad = add(m.grad, grad);
-      else call_into(add_op, std::array{m.grad, grad}, add_op.signature.default_attrs(), std::array{m.grad});
+      if (create_ || m.grad.requires_grad())
+        m.grad = add(m.grad, grad);
+      else
+        call_into(add_op, std::array{m.grad, grad}, add_op.signature.default_attrs(), std::array{m.grad});
     } else {
       bool own = grad.is_contiguous() && !grad.impl()->base && grad.storage()->use_count() == 1 &&
                  grad.ref()->use_count() <= 2;
       m.grad = own || create_ ? grad : clone(grad);
     }
+    for (size_t i = 0; i < m.accumulated.size(); ++i) m.accumulated[i].second(leaf);
   }
 
   bool retain_, create_;
   std::priority_queue<Item> ready_;
   std::unordered_map<const GradNode*, std::vector<Tensor>> pending_;
   std::unordered_map<const TensorImpl*, Tensor> leaves_;
+  std::unordered_map<const TensorImpl*, int64_t> uses_left_;
   std::vector<Ref<TensorImpl>> leaf_order_;  // recorded graphs must not depend on addresses
 };
 
@@ -434,6 +475,19 @@ void add_hook(const Tensor& t, Hook hook) {
   if (!list) list = std::make_shared<std::vector<Hook>>();
   list->push_back(std::move(hook));
 }
+int64_t add_accumulated_hook(const Tensor& t, AccumulatedHook hook) {
+  SORUS_CHECK(t.requires_grad() && is_leaf(t), Error,
+              "register_post_accumulate_grad_hook: the tensor is not a leaf that requires gradients");
+  need_meta(t).accumulated.emplace_back(next_hook, std::move(hook));
+  ++accumulated_hooks;
+  return next_hook++;
+}
+void remove_accumulated_hook(const Tensor& t, int64_t number) {
+  if (!t.impl()->autograd) return;
+  accumulated_hooks -= static_cast<int64_t>(
+      std::erase_if(meta_of(t)->accumulated, [&](const auto& hook) { return hook.first == number; }));
+}
+void at_end_of_backward(std::function<void()> f) { ends_of_backward.push_back(std::move(f)); }
 std::string producer_name(const Tensor& t) {
   GradMeta* m = meta_of(t);
   return m && m->node ? std::string(m->node->name()) : "";
@@ -444,7 +498,18 @@ void backward(const Tensor& root, const Tensor& grad, bool retain_graph, bool cr
   GradMode mode(create_graph);
   Engine engine(retain_graph || create_graph, create_graph);
   engine.seed(root, seed);
-  engine.run();
+  {
+    struct Depth {
+      Depth() { ++backward_depth; }
+      ~Depth() {
+        if (--backward_depth == 0 && std::uncaught_exceptions() > exceptions) ends_of_backward.clear();
+      }
+      int exceptions = std::uncaught_exceptions();
+    } depth;
+    engine.run();
+  }
+  if (backward_depth > 0) return;
+  for (auto& f : std::exchange(ends_of_backward, {})) f();
 }
 
 namespace {
@@ -474,7 +539,8 @@ TensorList gradients_of(TensorSpan outputs, TensorSpan inputs, TensorSpan grad_o
     if (auto it = engine.captured_leaves.find(inputs[i].impl()); it != engine.captured_leaves.end())
       found[i] = it->second;
     SORUS_CHECK(found[i].defined() || allow_unused, Error,
-                "grad: input {} was not used in the computation of the outputs; pass allow_unused=True to get None", i);
+                "grad: input {} was not used in the computation of the outputs; pass allow_unused=True to get None",
+                i);
   }
   return found;
 }
@@ -490,8 +556,8 @@ TensorList gradients_up_to(TensorSpan outputs, TensorSpan inputs, TensorSpan gra
 
 TensorList custom_function(TensorSpan inputs, const std::function<TensorList()>& forward,
                            std::function<TensorList(TensorSpan)> back, std::string name) {
-  bool wanted = grad_enabled() &&
-                std::any_of(inputs.begin(), inputs.end(), [](const Tensor& t) { return t.defined() && t.requires_grad(); });
+  bool wanted = grad_enabled() && std::any_of(inputs.begin(), inputs.end(),
+                                              [](const Tensor& t) { return t.defined() && t.requires_grad(); });
   TensorList out;
   {
     GradMode off(false);

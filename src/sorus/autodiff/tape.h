@@ -2,8 +2,8 @@
 //
 // Every call whose inputs require gradients leaves a GradNode: the operator, its attributes, and those values its
 // gradient rule reads. `backward` walks the nodes from the result to the leaves. Gradient rules are written with the
-// public operators, so they run in eager mode, are recorded by a tracer, and (with create_graph) can be differentiated
-// again; there is no second set of rules for any of these.
+// public operators, so they run in eager mode, are recorded by a tracer, and (with create_graph) can be
+// differentiated again; there is no second set of rules for any of these.
 //
 //   Tensor loss = mean(square(x - y));
 //   backward(loss);                        // x.grad is now grad_of(x)
@@ -32,6 +32,14 @@ bool grad_is(const Tensor& t, const Tensor& grad);
 bool has_history(const Tensor& t);
 /// Called with the gradient of `t` when it is complete; what it returns (if defined) replaces it.
 void add_hook(const Tensor& t, Hook hook);
+/// Called when `.grad` of the leaf `t` was added to, which is as soon as nothing of the backward pass that still runs
+/// can add more. Returns a number for remove_accumulated_hook.
+using AccumulatedHook = std::function<void(const Tensor& leaf)>;
+int64_t add_accumulated_hook(const Tensor& t, AccumulatedHook hook);
+void remove_accumulated_hook(const Tensor& t, int64_t number);
+/// To be called from within a hook: `f` runs when the (outermost) backward pass of this thread has ended without an
+/// error.
+void at_end_of_backward(std::function<void()> f);
 /// The operator that made `t`: "mul", or "" for a leaf.
 std::string producer_name(const Tensor& t);
 
@@ -43,8 +51,8 @@ TensorList gradients(TensorSpan outputs, TensorSpan inputs, TensorSpan grad_outp
 /// The same, but nothing is walked that lies behind an input: the inputs are where the graph ends.
 TensorList gradients_up_to(TensorSpan outputs, TensorSpan inputs, TensorSpan grad_outputs);
 
-/// While one is alive on this thread: what happens to the leaves' `.grad`. A recorder of whole training steps needs to
-/// know it, since `.grad` is state of the program that no operator shows.
+/// While one is alive on this thread: what happens to the leaves' `.grad`. A recorder of whole training steps needs
+/// to know it, since `.grad` is state of the program that no operator shows.
 class GradLog {
  public:
   struct Entry {

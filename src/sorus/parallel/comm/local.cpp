@@ -431,11 +431,12 @@ class LocalCommunicator final : public Communicator {
       Member& self;
       ~Waiting() { self.waits_for.store(-1, std::memory_order_relaxed); }
     } waiting{self()};
-    for (int yields = gently ? 2 : 200;; yields = 1) {
-      for (int i = 0; i < yields; ++i) {
+    // Giving way is quick among the ranks alone, and slow when other programs want the core: the clock limits it.
+    for (int64_t until = steady_ns() + (gently ? 0 : 200'000);;) {
+      do {
         if (ready()) return;
         if (!transfers_.pending() || !transfers_.progress()) sched_yield();
-      }
+      } while (steady_ns() < until);
       uint32_t seen = word.load();
       if (ready()) return;
       patience.check(index_[static_cast<size_t>(other)], current_);

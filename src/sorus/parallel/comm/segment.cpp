@@ -60,6 +60,7 @@ class FileSegment final : public Segment {
     board_ = reinterpret_cast<Board*>(block_.get());
   }
   ~FileSegment() override {
+    companion.reset();  // it looks at the board
     maps_.clear();
     block_.reset();
     close(descriptor_);

@@ -27,26 +27,39 @@ void enter_board(Board& board, int rank) {
 
 }  // namespace
 
-std::vector<std::shared_ptr<Communicator>> make_threads(int ranks, Options options) {
+struct ThreadWorld::Shared {
+  std::shared_ptr<Segment> segment;
+  int64_t handle = 0;
+  std::vector<int> all;
+  Options options;
+};
+
+ThreadWorld::ThreadWorld(int ranks, Options options) : shared_(std::make_shared<Shared>()), size_(ranks) {
   SORUS_CHECK(ranks >= 1, ValueError, "a group needs at least one rank, {} were asked for", ranks);
-  auto segment = make_thread_segment(ranks);
-  int64_t handle = segment->reserve(local_block_bytes(ranks));
-  std::vector<int> all(static_cast<size_t>(ranks));
-  std::iota(all.begin(), all.end(), 0);
+  shared_->segment = make_thread_segment(ranks);
+  shared_->handle = shared_->segment->reserve(local_block_bytes(ranks));
+  shared_->all.resize(static_cast<size_t>(ranks));
+  std::iota(shared_->all.begin(), shared_->all.end(), 0);
+  shared_->options = options;
+}
+
+std::shared_ptr<Communicator> ThreadWorld::join(int rank) const {
+  SORUS_CHECK(rank >= 0 && rank < size_, ValueError, "rank {} is not in a world of {}", rank, size_);
+  SORUS_CHECK(shared_->segment->board().member[rank].state.load() == Member::absent, ValueError,
+              "there is a rank {} in this world already", rank);
+  enter_board(shared_->segment->board(), rank);
+  return join_local(shared_->segment, shared_->handle, rank, shared_->all, shared_->all, "world", shared_->options);
+}
+
+std::vector<std::shared_ptr<Communicator>> make_threads(int ranks, Options options) {
+  ThreadWorld world(ranks, options);
   std::vector<std::shared_ptr<Communicator>> out;
-  for (int r = 0; r < ranks; ++r) {
-    enter_board(segment->board(), r);
-    out.push_back(join_local(segment, handle, r, all, all, "world", options));
-  }
+  for (int r = 0; r < ranks; ++r) out.push_back(world.join(r));
   return out;
 }
 
 void run_ranks(int ranks, const std::function<void()>& f, Options options, int threads_each) {
-  SORUS_CHECK(ranks >= 1, ValueError, "a group needs at least one rank, {} were asked for", ranks);
-  auto segment = make_thread_segment(ranks);
-  int64_t handle = segment->reserve(local_block_bytes(ranks));
-  std::vector<int> all(static_cast<size_t>(ranks));
-  std::iota(all.begin(), all.end(), 0);
+  ThreadWorld shared(ranks, options);
   int each = threads_each > 0 ? threads_each : std::max(1, num_threads() / ranks);
   std::mutex mutex;
   std::exception_ptr first;
@@ -54,10 +67,9 @@ void run_ranks(int ranks, const std::function<void()>& f, Options options, int t
   std::vector<std::thread> threads;
   for (int r = 0; r < ranks; ++r)
     threads.emplace_back([&, r] {
-      enter_board(segment->board(), r);
       ThreadLimit limit(each);
       FlushDenormals flush;
-      auto world = join_local(segment, handle, r, all, all, "world", options);
+      auto world = shared.join(r);
       try {
         GroupScope scope(std::make_shared<Groups>(world));
         f();

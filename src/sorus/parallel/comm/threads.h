@@ -17,6 +17,20 @@ namespace sorus::comm {
 /// One communicator for each rank, to be used by one thread each.
 std::vector<std::shared_ptr<Communicator>> make_threads(int ranks, Options options = {});
 
+/// A world whose ranks are threads that somebody else made: each calls `join` with its number.
+class ThreadWorld {
+ public:
+  explicit ThreadWorld(int ranks, Options options = {});
+  /// For the calling thread; each rank once.
+  std::shared_ptr<Communicator> join(int rank) const;
+  int size() const { return size_; }
+
+ private:
+  struct Shared;
+  std::shared_ptr<Shared> shared_;
+  int size_;
+};
+
 /// Runs `f` once for each rank, with `group()` set. `threads_each`: that compute, 0 for an equal share.
 void run_ranks(int ranks, const std::function<void()>& f, Options options = {}, int threads_each = 0);
 
