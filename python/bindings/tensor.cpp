@@ -118,6 +118,17 @@ nb::object register_hook(nb::handle self, nb::object f) {
   return nb::module_::import_("sorus._python").attr("RemovableHandle")(box);
 }
 
+nb::object register_accumulated_hook(nb::handle self, nb::object f) {
+  nb::list box;
+  box.append(f);
+  add_accumulated_hook(tensor_in(self.ptr()), [box](const Tensor& leaf) {
+    if (nb::len(box) == 0) return;
+    nb::object f = nb::object(box[0]);
+    f(wrap(leaf));
+  });
+  return nb::module_::import_("sorus._python").attr("RemovableHandle")(box);
+}
+
 void set_grad_of(nb::handle self, nb::object grad) { set_grad(tensor_in(self.ptr()), unwrap(grad, "grad")); }
 
 void bind_properties(nb::class_<Tensor>& c) {
@@ -225,6 +236,8 @@ void bind_gradients(nb::class_<Tensor>& c) {
         backward(t, unwrap(gradient, "backward"), retain.value_or(create), create);
       }, nb::arg("gradient") = nb::none(), nb::arg("retain_graph") = nb::none(), nb::arg("create_graph") = false)
       .def("register_hook", &register_hook)
+      .def("register_post_accumulate_grad_hook", &register_accumulated_hook,
+           "Calls the function with this leaf when a backward pass has added to its .grad.")
       .def_prop_rw("data", &Tensor::detach, [](const Tensor& t, const Tensor& value) {
         TensorImpl& a = *t.impl();
         const TensorImpl& b = *value.impl();

@@ -10,6 +10,7 @@ import sys
 COMMANDS = {
     "train": ("train_gpt", "train a model; `sorus train gpt` trains a language model on text"),
     "generate": ("generate", "write text with a trained model, or with a GPT-2 folder"),
+    "run": ("run", "start a script once for each rank on this machine"),
     "info": ("info", "what this machine can do: processor, threads, measured speed"),
 }
 

@@ -33,7 +33,7 @@ from .._core._nn import (
     Unflatten,
 )
 from .module import Module  # isort: skip  (the others build on it)
-from . import functional, init, utils
+from . import functional, init, parallel, utils
 from .activation import *  # noqa: F403
 from .activation import CELU, ELU, GELU, GLU, SELU, LogSigmoid, LogSoftmax, ReLU, Softmax  # noqa: F401
 from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential

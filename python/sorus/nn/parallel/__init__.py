@@ -1,0 +1,3 @@
+"""Modules that train on several ranks."""
+
+from .distributed import DistributedDataParallel  # noqa: F401

@@ -1,0 +1,205 @@
+"""sorus.distributed and DistributedDataParallel at ranks that are processes (sorus run) and threads; failures and the launcher."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import sorus
+import sorus.distributed as dist
+from sorus.launch import launch
+
+CASES = Path(__file__).parent / "rank_cases"
+sys.path.insert(0, str(CASES))
+
+import collectives  # noqa: E402
+import ddp  # noqa: E402
+
+
+def sorus_run(*arguments: str, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "sorus.cli", "run", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env={**os.environ, **environment})
+
+
+def is_running(marker: str) -> list[str]:
+    """Command lines of processes that have the marker among their arguments."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().decode(errors="replace")
+                state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
+            except OSError:
+                continue
+            if marker in line and state != "Z":
+                found.append(line)
+    return found
+
+
+@pytest.mark.parametrize("case", ["collectives", "ddp"])
+def test_processes(case):
+    assert launch([str(CASES / f"{case}.py")], 3) == 0
+
+
+def test_threads_have_all_collectives():
+    dist.run_threads(lambda rank: collectives.check(sorus, dist), 4)
+    assert not dist.is_initialized()
+
+
+def test_threads_train_as_one_process():
+    lock = threading.Lock()
+    dist.run_threads(lambda rank: ddp.check(sorus, dist, lock), 2)
+
+
+def test_threads_can_join_by_themselves():
+    sums = []
+
+    def rank(r: int) -> None:
+        dist.init_process_group("threads", init_method="tcp://here:1", rank=r, world_size=2)
+        t = sorus.tensor([r + 1])
+        dist.all_reduce(t)
+        sums.append((int(t), dist.get_backend()))
+        dist.barrier()
+        dist.destroy_process_group()
+
+    threads = [threading.Thread(target=rank, args=(r,)) for r in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert sums == [(3, "threads")] * 2
+
+
+def test_an_error_of_one_thread_is_raised():
+    def rank(r: int) -> None:
+        if r == 1:
+            raise KeyError("lost")
+        dist.barrier()
+
+    with pytest.raises((KeyError, dist.DistBackendError), match="lost"):
+        dist.run_threads(rank, 3)
+
+
+def test_without_a_world():
+    with pytest.raises(ValueError, match="init_process_group"):
+        dist.all_reduce(sorus.ones(2))
+    with pytest.raises(ValueError, match="sorus run"):
+        dist.init_process_group()
+    with pytest.raises(ValueError, match="no backend 'nccl'"):
+        dist.init_process_group("nccl", rank=0, world_size=1)
+    dist.init_process_group("shm", init_method=f"tcp://single:{os.getpid()}", rank=0, world_size=1)
+    try:
+        t = sorus.ones(2)
+        dist.all_reduce(t)
+        assert t.tolist() == [1, 1] and dist.get_rank() == 0
+        with pytest.raises(RuntimeError, match="world already"):
+            dist.init_process_group(rank=0, world_size=1)
+        with pytest.raises(ValueError, match="no reduction 'mean'"):
+            dist.all_reduce(t, op="mean")
+    finally:
+        dist.destroy_process_group()
+
+
+def test_hooks_of_leaves_come_as_soon_as_their_gradient_is_there():
+    order = []
+    a, b = sorus.ones(2, requires_grad=True), sorus.ones(2, requires_grad=True)
+    a.register_hook(lambda g: order.append("grad a"))
+    a.register_post_accumulate_grad_hook(lambda t: order.append(("a", t.grad.tolist())))
+    handle = b.register_post_accumulate_grad_hook(lambda t: order.append(("b", t.grad.tolist())))
+    middle = a * 2
+    middle.register_hook(lambda g: order.append("middle"))
+    (middle * b).sum().backward()
+    assert order == [("b", [2, 2]), "middle", "grad a", ("a", [2, 2])]
+    handle.remove()
+    order.clear()
+    (a * b).sum().backward()
+    assert order == ["grad a", ("a", [3, 3])]
+    with pytest.raises(RuntimeError, match="leaf"):
+        middle.register_post_accumulate_grad_hook(print)
+
+
+# ---- the launcher
+
+
+@pytest.fixture
+def script(tmp_path: Path):
+    def write(text: str) -> str:
+        path = tmp_path / "script.py"
+        path.write_text("import os, sys, time, signal\nrank = int(os.environ['RANK'])\n" + text)
+        return str(path)
+
+    return write
+
+
+# The script leaves the time of the failure in a file: how long a loaded machine takes to start it does not matter.
+FAILS_NOW = "open(__file__ + '.time', 'w').write(str(time.monotonic()))\n"
+
+
+def ended_soon_after_failure(path: str) -> bool:
+    return time.monotonic() - float(Path(path + ".time").read_text()) < 15
+
+
+JOIN = "import sorus, sorus.distributed as dist\ndist.init_process_group()\nt = sorus.ones(3)\ndist.all_reduce(t)\n"
+
+
+def test_run_prefixes_lines_and_passes_arguments(script):
+    done = sorus_run("-n", "2", "--prefix", "--json", script("print('hello', sys.argv[1:], os.environ['OMP_NUM_THREADS'])"),
+                     "--x", "1")  # fmt: skip
+    lines = sorted(done.stdout.splitlines())
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert done.returncode == 0, done.stderr
+    assert lines[:2] == [f"[{r}] hello ['--x', '1'] {os.environ.get('OMP_NUM_THREADS', threads)}" for r in range(2)]
+    assert json.loads(lines[2]) == {"status": 0, "ranks": 2, "failure": None}
+
+
+def test_run_names_mistakes(tmp_path):
+    done = sorus_run("-n", "0", __file__)
+    assert done.returncode == 2 and "at least one rank" in done.stderr
+    done = sorus_run("-n", "2", str(tmp_path / "missing.py"))
+    assert done.returncode == 2 and "no such file" in done.stderr
+
+
+@pytest.mark.parametrize(("how", "status", "message"), [
+    ("os.kill(os.getpid(), signal.SIGKILL)", 137, "was killed by SIGKILL"),
+    ("sys.exit(3)", 3, "ended with status 3"),
+])  # fmt: skip
+def test_a_dead_rank_ends_all(script, how, status, message):
+    path = script(JOIN + f"if rank == 1:\n    {FAILS_NOW}    {how}\ntime.sleep(60) if rank == 2 else dist.barrier()\n")
+    done = sorus_run("-n", "3", path)
+    assert ended_soon_after_failure(path)
+    assert done.returncode == status, done.stderr
+    assert "rank 1" in done.stderr and message in done.stderr
+    assert "last operation: all_reduce of 3 float32" in done.stderr or "has left" in done.stderr, done.stderr
+    assert not is_running(path)
+
+
+def test_a_rank_that_hangs_ends_all(script):
+    path = script(JOIN + f"if rank == 0:\n    {FAILS_NOW}    time.sleep(60)\ndist.barrier()\n")
+    done = sorus_run("-n", "2", path, SORUS_HANG_SECONDS="1")
+    assert ended_soon_after_failure(path)
+    assert done.returncode != 0
+    assert "rank 0" in done.stderr and "hangs" in done.stderr, done.stderr
+    assert not is_running(path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_or_killed_launcher_leaves_nothing(script, number):
+    path = script("print('ready', flush=True)\nimport subprocess\ntime.sleep(60)\n")
+    job = subprocess.Popen([sys.executable, "-m", "sorus.cli", "run", "-n", "2", path], stdout=subprocess.PIPE, text=True)
+    assert job.stdout is not None
+    assert [job.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
+    job.send_signal(number)
+    status = job.wait(timeout=20)
+    assert status == (130 if number == signal.SIGINT else -9)
+    until = time.monotonic() + 5
+    while is_running(path) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not is_running(path)
