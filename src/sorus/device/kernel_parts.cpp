@@ -1,0 +1,98 @@
+#include "sorus/device/kernel_parts.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace sorus::device {
+
+void set_arguments(Values& values, const Prepared& p, const std::string& in_type, size_t inputs,
+                   const std::string& out_type) {
+  std::string text = fmt::format("const {} *in", in_type);
+  if (inputs > 1) text += fmt::format(", const {} *in2", in_type);
+  text += fmt::format(", {} *out", out_type);
+  if (p.scratch) text += ", void *scratch";
+  for (const Table& t : p.tables) text += fmt::format(", const {} *{}", t.type, t.argument);
+  values["ARGS"] = text;
+}
+
+void add_table(Prepared& p, std::string type, std::string argument, std::vector<int64_t> values, int64_t pad) {
+  while (static_cast<int64_t>(values.size()) % pad) values.push_back(0);
+  p.tables.push_back({std::move(type), std::move(values), {}, std::move(argument)});
+}
+
+void set_rescale(Values& values, Prepared& p, const Rescale& r, int64_t channels, int64_t pad) {
+  auto set = [&](const char* name, int64_t value) { values[name] = std::to_string(value); };
+  auto same = [](const std::vector<int32_t>& list) {
+    return std::all_of(list.begin(), list.end(), [&](int32_t v) { return v == list[0]; });
+  };
+  bool uniform = same(r.multiplier), level = same(r.shift);
+  set("UNIFORM", uniform && level), set("ZP", r.zero_point), set("LOW", r.low), set("HIGH", r.high);
+  set("CLAMP", r.low != -128 || r.high != 127);
+  set("LEFT", std::any_of(r.shift.begin(), r.shift.end(), [](int32_t s) { return s > 0; }));
+  set("NOSHIFT", std::any_of(r.shift.begin(), r.shift.end(), [](int32_t s) { return s >= 0; }));
+  // A result below its zero point is clamped anyway: how halves below it are rounded does not show.
+  set("FIX", r.low < r.zero_point);
+  values["RESCALE"] = values["LEFT"] == "1" ? "$P_rescale_left" : "$P_rescale";
+  p.helpers.push_back(values["LEFT"] == "1" ? "rescale_left" : "rescale");
+  if (uniform) {
+    values["MUL"] = std::to_string(r.multiplier[0]);
+  } else {
+    values["MUL"] = "multiplier[o]";
+    add_table(p, "int32_t", "multiplier", {r.multiplier.begin(), r.multiplier.end()}, pad);
+  }
+  if (level) {
+    values["RIGHT"] = std::to_string(-r.shift[0]);
+  } else {
+    values["RIGHT"] = "shift[o]";
+    std::vector<int64_t> right;
+    for (int64_t c = 0; c < channels; ++c) right.push_back(-r.shift_of(c));
+    add_table(p, "int8_t", "shift", right, pad);
+  }
+}
+
+std::vector<int64_t> folded_bias(const ConvForm& f) {
+  const Window& w = f.window;
+  std::vector<int64_t> bias(f.bias.begin(), f.bias.end());
+  int64_t taps = w.kernel_h * w.kernel_w, row = taps * w.in_c;
+  for (int64_t o = 0; o < w.out_c; ++o) {
+    int64_t sum = 0;
+    if (f.depthwise)
+      for (int64_t k = 0; k < taps; ++k) sum += f.weight[static_cast<size_t>(k * w.out_c + o)] - f.weight_zero;
+    else
+      for (int64_t k = 0; k < row; ++k) sum += f.weight[static_cast<size_t>(o * row + k)] - f.weight_zero;
+    bias[static_cast<size_t>(o)] -= f.input_zero * sum;
+  }
+  return bias;
+}
+
+const char* const kResidualText = R"(
+?RES /* The residual connection: v is the result of the sum of products, r what is added to it. */
+?RES static inline int32_t $FN_add(int32_t v, int32_t r)
+?RES {
+?RES   int32_t a = $RESA((v - ($RZA)) * (1 << $RLS), $RMA, $RSA);
+?RES   int32_t b = $RESB((r - ($RZB)) * (1 << $RLS), $RMB, $RSB);
+?RES   return $P_clamp($RESO(a $RSIGN b, $RMO, $RSO) + ($RZO), $RLOW, $RHIGH);
+?RES }
+?RES
+)";
+
+void set_residual(Values& values, Prepared& p, const std::optional<AddForm>& residual) {
+  values["RES"] = residual ? "1" : "0";
+  if (!residual) return;
+  const AddForm& f = *residual;
+  auto set = [&](const char* name, int64_t value) { values[name] = std::to_string(value); };
+  auto scale = [&](const char* function, int32_t shift) {
+    values[function] = shift > 0 ? "$P_rescale_left" : "$P_rescale";
+    p.helpers.push_back(shift > 0 ? "rescale_left" : "rescale");
+  };
+  set("RZA", f.zero_a), set("RZB", f.zero_b), set("RZO", f.rescale.zero_point), set("RLS", f.left_shift);
+  set("RMA", f.multiplier_a), set("RMB", f.multiplier_b), set("RMO", f.rescale.multiplier[0]);
+  set("RSA", -f.shift_a), set("RSB", -f.shift_b), set("RSO", -f.rescale.shift[0]);
+  scale("RESA", f.shift_a), scale("RESB", f.shift_b), scale("RESO", f.rescale.shift[0]);
+  set("RLOW", f.rescale.low), set("RHIGH", f.rescale.high);
+  values["RSIGN"] = f.negate_b ? "-" : "+";
+  p.helpers.push_back("clamp");
+}
+
+}  // namespace sorus::device

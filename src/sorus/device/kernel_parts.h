@@ -1,0 +1,25 @@
+// Pieces that kernel sets share: constants of forms, tables, the fused addition.
+#pragma once
+
+#include "sorus/device/kernel.h"
+
+namespace sorus::device {
+
+/// "int8_t *in, ..": parameters in the order of calls: inputs, result, scratch, tables.
+void set_arguments(Values& values, const Prepared& p, const std::string& in_type, size_t inputs,
+                   const std::string& out_type);
+
+/// MULT, SHIFT (to the right), ZP, LOW, HIGH, CLAMP, UNIFORM, LEFT (some shift goes left), and as expressions of `o`
+/// the multiplier and shift: MUL, RIGHT. Adds tables where they differ from channel to channel, padded to a multiple
+/// of `pad`.
+void set_rescale(Values& values, Prepared& p, const Rescale& r, int64_t channels, int64_t pad = 1);
+
+/// A table of int32 biases into which the input's zero point is folded: bias - zero * sum(weights).
+std::vector<int64_t> folded_bias(const ConvForm& f);
+void add_table(Prepared& p, std::string type, std::string argument, std::vector<int64_t> values, int64_t pad = 1);
+
+/// RES and the constants of $FN_add, the text of which goes before a kernel with a residual input.
+void set_residual(Values& values, Prepared& p, const std::optional<AddForm>& residual);
+extern const char* const kResidualText;
+
+}  // namespace sorus::device

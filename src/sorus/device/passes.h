@@ -1,0 +1,21 @@
+// What is done to a model before it is printed. All of it keeps every output to the bit.
+#pragma once
+
+#include "sorus/device/model.h"
+
+namespace sorus::device {
+
+/// Runs all passes in order.
+void simplify(Model& model);
+
+/// Renames (reshape, squeeze) go: their readers read the tensor itself.
+void remove_renames(Model& model);
+/// Zeros around a tensor become padding of the window that reads it.
+void fuse_pads(Model& model);
+/// An addition whose operand comes from a sum of products is made where that is stored.
+void fuse_residuals(Model& model);
+/// Finds the range of every channel. One that always has the same value is not computed if its readers can take the
+/// value into their bias, and one that nobody reads neither; both go on through depthwise layers and pools.
+void remove_channels(Model& model);
+
+}  // namespace sorus::device

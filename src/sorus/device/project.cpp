@@ -1,0 +1,291 @@
+#include "sorus/device/project.h"
+
+#include <algorithm>
+#include <cctype>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "sorus/base/error.h"
+#include "sorus/device/passes.h"
+
+namespace sorus::device {
+namespace {
+
+std::string upper(std::string s) {
+  for (char& c : s) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return s;
+}
+
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
+}
+
+const char* type_name(Element e) {
+  switch (e) {
+    case Element::u8:
+      return "uint8_t";
+    case Element::i32:
+      return "int32_t";
+    case Element::f32:
+      return "float";
+    default:
+      return "int8_t";
+  }
+}
+
+class Printer {
+ public:
+  Printer(const Model& m, const std::vector<Prepared>& prepared, const ArenaPlan& plan, const Target& target,
+          const GenerateOptions& o)
+      : m_(m), prepared_(prepared), plan_(plan), target_(target), name_(o.name), upper_(upper(o.name)) {}
+
+  std::string header() const {
+    std::string t = fmt::format(
+        "/* {0}: written by `sorus codegen` for {1}. Everything lies in the arena, which the caller owns. */\n"
+        "#ifndef {2}_H\n#define {2}_H\n\n#include <stddef.h>\n\n#ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n"
+        "#define {2}_ARENA_BYTES {3} /* aligned to 16; inputs and outputs to 4 */\n"
+        "#define {2}_NUM_INPUTS {4}\n#define {2}_NUM_OUTPUTS {5}\n\n",
+        name_, target_.name, upper_, plan_.bytes, m_.inputs.size(), m_.outputs.size());
+    auto describe = [&](const char* kind, const std::vector<int>& list) {
+      for (size_t i = 0; i < list.size(); ++i) {
+        const DeviceTensor& d = m_.tensors[static_cast<size_t>(list[i])];
+        std::string p = fmt::format("{}_{}{}", upper_, kind, i);
+        t += fmt::format("/* {} */\n#define {}_BYTES {}\n", d.name, p, d.bytes());
+        t += fmt::format("#define {}_TYPE {}\n#define {}_DIMS {{{}}}\n", p, type_name(d.type), p,
+                         fmt::join(d.dims, ", "));
+        if (d.scale != 0)
+          t += fmt::format("#define {0}_SCALE {1:.9g}\n#define {0}_ZERO_POINT ({2})\n", p, d.scale, d.zero_point);
+        int b = plan_.of_tensor[static_cast<size_t>(list[i])];
+        t += fmt::format("#define {}_OFFSET {}\n", p, plan_.buffers[static_cast<size_t>(b)].offset);
+      }
+      t += "\n";
+    };
+    describe("INPUT", m_.inputs);
+    describe("OUTPUT", m_.outputs);
+    t += fmt::format(
+        "enum {{\n  {0}_OK = 0,\n  {0}_NULL_POINTER = 1, /* the arena, a list or one of its pointers */\n"
+        "  {0}_NOT_ALIGNED = 2,  /* the arena to 16, an input or output to 4 */\n  {0}_ARENA_TOO_SMALL = 3\n}};\n\n"
+        "/* One inference. An input or output may lie in the arena at its OFFSET, where the run destroys inputs, or "
+        "in other\n"
+        "   memory. Returns {0}_OK, or what is wrong before anything was written. May run in several threads at "
+        "once, each\n"
+        "   with an arena of its own. */\n"
+        "int {1}_run(void *arena, const void *const inputs[], void *const outputs[]);\n"
+        "/* The same for an arena of `bytes` bytes, which is checked. */\n"
+        "int {1}_run_in(void *arena, size_t bytes, const void *const inputs[], void *const outputs[]);\n\n"
+        "#ifdef __cplusplus\n}}\n#endif\n#endif\n",
+        upper_, name_);
+    return t;
+  }
+
+  std::string source() {
+    std::string layers, calls;
+    for (size_t s = 0; s < m_.steps.size(); ++s) {
+      const Step& step = m_.steps[s];
+      const Prepared& p = prepared_[s];
+      for (const std::string& h : p.helpers) need(h);
+      std::string function = function_of(p, s, layers);
+      std::string args = pointer(step.inputs[0], true);
+      for (size_t k = 1; k < step.inputs.size(); ++k) args += ", " + pointer(step.inputs[k], true);
+      args += ", " + pointer(step.output, false);
+      if (p.scratch) args += fmt::format(", a + {}", plan_.buffers[static_cast<size_t>(plan_.of_scratch[s])].offset);
+      for (const Table& t : p.tables) args += ", " + table(t, s);
+      calls += fmt::format("  /* {} */\n  {}({});\n", step.name, function, args);
+    }
+    std::string text = fmt::format(
+        "/* Written by `sorus codegen` for {}; see {}.h. */\n#include <stdint.h>\n\n#include \"{}.h\"\n#include "
+        "\"{}_data.h\"\n",
+        target_.name, name_, name_, name_);
+    text += helpers_ + layers + checks() +
+            fmt::format("\nint {}_run(void *arena, const void *const inputs[], void *const outputs[])\n{{\n", name_) +
+            fmt::format(
+                "  uint8_t *const a = arena;\n  const int error = {}_check(arena, inputs, outputs);\n  if (error) "
+                "return error;\n",
+                name_);
+    text += calls + fmt::format("  return {}_OK;\n}}\n\n", upper_);
+    text += fmt::format(
+        "int {0}_run_in(void *arena, size_t bytes, const void *const inputs[], void *const outputs[])\n{{\n"
+        "  if (bytes < {1}_ARENA_BYTES) return {1}_ARENA_TOO_SMALL;\n  return {0}_run(arena, inputs, outputs);\n}}\n",
+        name_, upper_);
+    replace_all(text, "$P", name_);
+    return text;
+  }
+
+  /// After source(): the constants that it named.
+  std::string data() const {
+    std::string t = fmt::format(
+        "/* Weights and constants of {}, in the order in which kernels read them. */\n#ifndef {}_DATA_H\n#define "
+        "{}_DATA_H\n",
+        name_, upper_, upper_);
+    for (size_t i = 0; i < tables_.size(); ++i) {
+      const Table& table = tables_[i];
+      size_t n = std::max(table.integers.size(), table.reals.size());
+      // Kernels read weights four at a time.
+      t += fmt::format("\nstatic const {} {}[{}]{} = {{", table.type, table_names_[i], n,
+                       table.type == "int8_t" ? " __attribute__((aligned(4)))" : "");
+      std::string line;
+      for (size_t k = 0; k < n; ++k) {
+        std::string v = table.reals.empty() ? literal(table.integers[k]) : fmt::format("{:.9g}f", table.reals[k]);
+        if (!table.reals.empty() && v.find_first_of(".en") == std::string::npos) v.insert(v.size() - 1, ".0");
+        if (line.size() + v.size() > 118 || line.empty()) t += line, line = "\n ";
+        line += " " + v + (k + 1 < n ? "," : "");
+      }
+      t += line + "\n};\n";
+    }
+    return t + "\n#endif\n";
+  }
+
+  int64_t constant_bytes() const {
+    int64_t n = 0;
+    for (const Table& t : tables_) n += t.bytes();
+    return n;
+  }
+
+ private:
+  static std::string literal(int64_t v) { return v == -2147483648LL ? "-2147483647 - 1" : std::to_string(v); }
+
+  std::string checks() const {
+    std::string t = fmt::format(
+        "\nstatic int {}_check(const void *arena, const void *const inputs[], void *const outputs[])\n{{\n"
+        "  int i;\n  if (!arena || !inputs || !outputs) return {}_NULL_POINTER;\n"
+        "  if ((uintptr_t)arena & 15) return {}_NOT_ALIGNED;\n",
+        name_, upper_, upper_);
+    for (const char* list : {"inputs", "outputs"})
+      t += fmt::format(
+          "  for (i = 0; i < {0}_NUM_{2}; i++) {{\n    if (!{1}[i]) return {0}_NULL_POINTER;\n"
+          "    if ((uintptr_t){1}[i] & 3) return {0}_NOT_ALIGNED;\n  }}\n",
+          upper_, list, upper(list));
+    return t + fmt::format("  return {}_OK;\n}}\n", upper_);
+  }
+
+  void need(const std::string& helper) {
+    if (!printed_helpers_.insert(helper).second) return;
+    for (const std::string& h : helper_needs(helper)) need(h);
+    helpers_ += helper_text(helper);
+  }
+
+  std::string pointer(int tensor, bool read) const {
+    auto index = [&](const std::vector<int>& list) {
+      return std::find(list.begin(), list.end(), tensor) - list.begin();
+    };
+    if (m_.is_input(tensor)) return fmt::format("inputs[{}]", index(m_.inputs));
+    if (m_.is_output(tensor)) return fmt::format("outputs[{}]", index(m_.outputs));
+    int64_t offset = plan_.buffers[static_cast<size_t>(plan_.of_tensor[static_cast<size_t>(tensor)])].offset;
+    return fmt::format("({}{} *)(a + {})", read ? "const " : "",
+                       type_name(m_.tensors[static_cast<size_t>(tensor)].type), offset);
+  }
+
+  // Layers with the same numbers share a function.
+  std::string function_of(const Prepared& p, size_t step, std::string& layers) {
+    auto it = functions_.find(p.text);
+    if (it != functions_.end()) return it->second;
+    std::string name = fmt::format("{}_layer{}", name_, step), text = p.text;
+    replace_all(text, "$FN", name);
+    layers += fmt::format("\n/* {} */\n", p.kernel) + text;
+    functions_[p.text] = name;
+    return name;
+  }
+
+  std::string table(const Table& t, size_t step) {
+    for (size_t i = 0; i < tables_.size(); ++i)
+      if (tables_[i] == t) return table_names_[i];
+    tables_.push_back(t);
+    table_names_.push_back(fmt::format("{}_{}{}", name_, t.argument, step));
+    return table_names_.back();
+  }
+
+  const Model& m_;
+  const std::vector<Prepared>& prepared_;
+  const ArenaPlan& plan_;
+  const Target& target_;
+  std::string name_, upper_, helpers_;
+  std::set<std::string> printed_helpers_;
+  std::map<std::string, std::string> functions_;
+  std::vector<Table> tables_;
+  std::vector<std::string> table_names_;
+};
+
+std::string makefile(const Target& target, const std::string& name) {
+  return fmt::format(
+      "# Builds build/lib{0}.a for {1}.\nCC = {2}\nAR = $(subst gcc,ar,$(CC))\n"
+      "CFLAGS = {3}{4}-std=c99 -O2 -Wall -Wextra -ffunction-sections -fdata-sections\n\n"
+      "SOURCES = $(wildcard src/*.c)\nOBJECTS = $(SOURCES:src/%.c=build/%.o)\n\n"
+      "build/lib{0}.a: $(OBJECTS)\n\t$(AR) rcs $@ $^\n\nbuild/%.o: src/%.c $(wildcard src/*.h) "
+      "include/{0}.h\n\t@mkdir -p build\n"
+      "\t$(CC) $(CFLAGS) -Iinclude -c $< -o $@\n\n"
+      "# A program that runs the model once on zeros; for processors without an operating system it needs their "
+      "start-up code.\n"
+      "example: build/lib{0}.a\n\t$(CC) $(CFLAGS) -Iinclude example/main.c build/lib{0}.a -lm -o build/example\n\n"
+      "clean:\n\trm -rf build\n\n.PHONY: clean example\n",
+      name, target.name, target.compiler == "cc" ? "cc" : target.compiler, target.flags,
+      target.flags.empty() ? "" : " ");
+}
+
+std::string cmake(const std::string& name) {
+  return fmt::format(
+      "cmake_minimum_required(VERSION 3.13)\nproject({0} C)\n\n# add_subdirectory() this folder and link with {0}.\n"
+      "file(GLOB {0}_sources ${{CMAKE_CURRENT_SOURCE_DIR}}/src/*.c)\nadd_library({0} STATIC ${{{0}_sources}})\n"
+      "target_include_directories({0} PUBLIC include)\nset_target_properties({0} PROPERTIES C_STANDARD 99)\n"
+      "target_compile_options({0} PRIVATE -O2 -ffunction-sections -fdata-sections)\n",
+      name);
+}
+
+std::string example(const Model& m, const std::string& name) {
+  std::string u = upper(name), declare, in, out;
+  for (size_t i = 0; i < m.inputs.size(); ++i) in += fmt::format("{}arena + {}_INPUT{}_OFFSET", i ? ", " : "", u, i);
+  for (size_t i = 0; i < m.outputs.size(); ++i)
+    out += fmt::format("{}arena + {}_OUTPUT{}_OFFSET", i ? ", " : "", u, i);
+  return fmt::format(
+      "/* Runs {0} once, with inputs and outputs inside the arena. Returns the error code. */\n#include \"{0}.h\"\n\n"
+      "static unsigned char arena[{1}_ARENA_BYTES] __attribute__((aligned(16)));\n\nint main(void)\n{{\n"
+      "  const void *inputs[{1}_NUM_INPUTS] = {{{2}}};\n  void *outputs[{1}_NUM_OUTPUTS] = {{{3}}};\n"
+      "  /* Write the input to arena + {1}_INPUT0_OFFSET here. */\n  return {0}_run(arena, inputs, outputs);\n}}\n",
+      name, u, in, out);
+}
+
+void check_name(const std::string& name) {
+  bool good = !name.empty() && std::isdigit(static_cast<unsigned char>(name[0])) == 0;
+  for (char c : name)
+    good = good &&
+           (std::islower(static_cast<unsigned char>(c)) || std::isdigit(static_cast<unsigned char>(c)) || c == '_');
+  SORUS_CHECK(good, ValueError,
+              "codegen: expected --name to be a C identifier of lower-case letters, digits and _, found '{}'", name);
+}
+
+}  // namespace
+
+Project generate(Model model, const Target& target, const GenerateOptions& options) {
+  check_name(options.name);
+  simplify(model);
+  order_steps(model);
+  Project project;
+  std::vector<Prepared> prepared;
+  // Fewer pixels at a time need less scratch; the limit decides how many.
+  for (int64_t group : {4, 2, 1}) {
+    PrepareOptions choose{options.size, group};
+    prepared.clear();
+    for (const Step& step : model.steps) prepared.push_back(target.kernels().prepare(model, step, choose));
+    project.arena = plan_arena(model, prepared);
+    if (options.ram_limit == 0 || project.arena.bytes <= options.ram_limit) break;
+  }
+  SORUS_CHECK(options.ram_limit == 0 || project.arena.bytes <= options.ram_limit, ValueError,
+              "codegen: expected an arena of at most {} bytes, the smallest found needs {} (no plan with these "
+              "kernels needs less than {})",
+              options.ram_limit, project.arena.bytes, project.arena.lower_bound);
+  const std::string& name = options.name;
+  Printer printer(model, prepared, project.arena, target, options);
+  project.files.push_back({"include/" + name + ".h", printer.header()});
+  project.files.push_back({"src/" + name + ".c", printer.source()});
+  project.files.push_back({"src/" + name + "_data.h", printer.data()});
+  project.constant_bytes = printer.constant_bytes();
+  project.files.push_back({"Makefile", makefile(target, name)});
+  project.files.push_back({"CMakeLists.txt", cmake(name)});
+  project.files.push_back({"example/main.c", example(model, name)});
+  project.files.push_back(
+      {"report.json", print_report(model, prepared, project.arena, target, options, project.constant_bytes)});
+  return project;
+}
+
+}  // namespace sorus::device

@@ -1,0 +1,152 @@
+// What a device has to know about an operator: its form.
+//
+// Generated C for small devices has few kernels, one for each form of computation, and each target brings its own. An
+// operator says in its entry which form a call takes, with all constants in it:
+//
+//   op("relu6(input)").each(...)                       // nothing: a scalar body is printed as it is
+//   op("quantized_conv2d(...)").device([](const DeviceCall& c) -> std::optional<DeviceForm> { ConvForm f; ...; return
+//   f; })
+//
+// Tensors of a device lie in memory as batch, height, width, channels. Passes (device/passes.h) work on forms and
+// never ask for an operator's name: a convolution, a depthwise convolution and a dense layer are one form, so what is
+// known about one (constant channels, a fused addition) holds for all.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "sorus/graph/op.h"
+
+namespace sorus {
+
+/// From a 32-bit sum to 8 bits, with the double rounding of TFLite's reference kernels:
+/// clamp(zero_point + round(round(sum * multiplier / 2^31) * 2^shift), low, high).
+struct Rescale {
+  std::vector<int32_t> multiplier;  ///< one, or one for each output channel
+  std::vector<int32_t> shift;       ///< left if positive; as many
+  int32_t zero_point = 0, low = -128, high = 127;
+
+  int32_t multiplier_of(int64_t channel) const {
+    return multiplier[multiplier.size() == 1 ? 0 : static_cast<size_t>(channel)];
+  }
+  int32_t shift_of(int64_t channel) const { return shift[shift.size() == 1 ? 0 : static_cast<size_t>(channel)]; }
+};
+
+/// int32 sum -> int8 (device/reference.cpp): what generated code computes, to the bit.
+int32_t rescaled(int64_t sum, int32_t multiplier, int32_t shift);
+
+/// Geometry of a window that slides over height and width.
+struct Window {
+  int64_t batch = 1, in_h = 1, in_w = 1, in_c = 1, out_h = 1, out_w = 1, out_c = 1;
+  int64_t kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
+  int64_t pad_top = 0, pad_left = 0;  ///< what lies outside counts as the input's zero point
+
+  int64_t pixels() const { return batch * out_h * out_w; }
+  /// Whether every position of the window lies inside the input.
+  bool inside() const {
+    return pad_top == 0 && pad_left == 0 && (out_h - 1) * stride_h + (kernel_h - 1) * dilation_h < in_h &&
+           (out_w - 1) * stride_w + (kernel_w - 1) * dilation_w < in_w;
+  }
+};
+
+/// Sums of products: convolution, depthwise convolution (`depthwise`: output channel c sees input channel
+/// c / (out_c / in_c)) and dense layers (a window of one pixel). Either int8 with int32 sums or float.
+struct ConvForm {
+  Window window;
+  bool depthwise = false;
+  bool is_float = false;
+  std::vector<int8_t> weight;  ///< [out_c, kernel_h, kernel_w, in_c]; depthwise [kernel_h, kernel_w, out_c]
+  std::vector<int32_t> bias;   ///< out_c
+  int32_t input_zero = 0;      ///< zero point of the input
+  int32_t weight_zero = 0;     ///< of asymmetric weights, as 8-bit numbers between -128 and 127
+  Rescale rescale;
+  std::vector<float> weight_f, bias_f;
+  float low_f = -3.4e38F, high_f = 3.4e38F;
+  int64_t macs() const {
+    return window.pixels() * window.out_c * window.kernel_h * window.kernel_w * (depthwise ? 1 : window.in_c);
+  }
+};
+
+struct PoolForm {
+  enum class Kind : uint8_t { average, maximum } kind = Kind::average;
+  Window window;  ///< out_c == in_c; averages count what lies inside
+  bool is_float = false;
+  int32_t low = -128, high = 127;
+  int32_t rounding_zero = 0;  ///< means are rounded away from this value
+  float low_f = -3.4e38F, high_f = 3.4e38F;
+};
+
+/// Sum or difference of two int8 tensors with scales of their own (TFLite's ADD and SUB), or of two float tensors.
+struct AddForm {
+  int64_t elements = 0;
+  bool is_float = false;
+  bool negate_b = false;
+  int32_t zero_a = 0, zero_b = 0;  ///< zero points of the inputs
+  int32_t left_shift = 20;
+  int32_t multiplier_a = 0, shift_a = 0, multiplier_b = 0, shift_b = 0;
+  Rescale rescale;
+  float low_f = -3.4e38F, high_f = 3.4e38F;
+};
+
+/// Any function of one 8-bit element: a table of its 256 results, for -128 to 127.
+struct TableForm {
+  int64_t elements = 0;
+  std::vector<int8_t> table;
+};
+
+/// Softmax over rows of int8 (gemmlowp's fixed point) or float.
+struct SoftmaxForm {
+  int64_t rows = 1, columns = 1;
+  bool is_float = false;
+  int32_t multiplier = 0, shift = 0;  ///< of differences: beta * scale in Q5.26
+  float beta = 1;
+};
+
+/// Zeros around a tensor.
+struct PadForm {
+  Window window;  ///< pad_top, pad_left and the sizes of input and output; a kernel of 1
+  int32_t value = 0;
+};
+
+/// The same bytes under another shape.
+struct RenameForm {};
+
+struct DeviceForm : std::variant<ConvForm, PoolForm, AddForm, TableForm, SoftmaxForm, PadForm, RenameForm> {
+  using variant::variant;
+};
+
+/// What a rule sees: types, attributes, and the values of those inputs that are constants (undefined: computed on the
+/// device). The inputs that are not constants are, in order, the inputs of the form.
+struct DeviceCall {
+  const OpDef& op;
+  const Attrs& attrs;
+  std::span<const TensorType* const> inputs;
+  std::span<const Tensor> constants;
+  std::span<const TensorType> outputs;
+  const TensorType& input(int slot) const { return *inputs[static_cast<size_t>(slot)]; }
+  bool has(int slot) const { return static_cast<size_t>(slot) < inputs.size() && inputs[slot] != nullptr; }
+  /// The value of a constant input; ValueError if it is computed.
+  const Tensor& constant(int slot) const;
+  bool is_constant(int slot) const { return has(slot) && constants[static_cast<size_t>(slot)].defined(); }
+  int64_t integer(std::string_view attr) const;
+  const Shape& integers(std::string_view attr) const;
+};
+
+/// The form of a call; nothing if this call has none.
+using DeviceRule = std::function<std::optional<DeviceForm>(const DeviceCall&)>;
+/// The facet, said in the file of the operator, beside its entry. It is kept here and not in OpDef so that what
+/// includes op.h need not know forms. Returns true.
+bool device_form(std::string_view op, DeviceRule rule);
+/// The operator's rule, or null.
+const DeviceRule* device_rule(const OpDef& op);
+
+/// Elements of a constant tensor of any type, in order, as T; empty if the tensor is undefined.
+std::vector<int64_t> integers_of(const Tensor& t);
+std::vector<float> reals_of(const Tensor& t);
+
+}  // namespace sorus
