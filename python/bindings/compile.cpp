@@ -5,6 +5,7 @@
 
 #include "bind.h"
 #include "sorus/compile/compile.h"
+#include "sorus/nn/module.h"
 
 namespace sorus::python {
 namespace {
@@ -136,7 +137,12 @@ struct Guard {
 struct Entry {
   Flat arguments;  // without the tensors
   std::vector<Guard> guards;
-  std::vector<std::pair<nb::object, bool>> modules;  // and whether each was in training mode
+  struct Mode {
+    nb::object module;
+    const nn::Module* inside;
+    bool training;
+  };
+  std::vector<Mode> modules;
   std::shared_ptr<Recording> recording;
   Flat results;
 
@@ -144,8 +150,8 @@ struct Entry {
     if (given.shape != arguments.shape || !same(given.constants, arguments.constants)) return false;
     for (const Guard& g : guards)
       if (!g.holds()) return false;
-    for (const auto& [m, training] : modules)
-      if (nb::cast<bool>(m.attr("training")) != training) return false;
+    for (const Mode& m : modules)
+      if (m.inside->is_training() != m.training) return false;
     return recording->fits(given.tensors);
   }
 };
@@ -156,14 +162,21 @@ class Compiled {
   Compiled(nb::object f, nb::object find_guards, std::string name)
       : f_(std::move(f)), find_guards_(std::move(find_guards)), name_(std::move(name)) {}
 
-  nb::object call(nb::args args, nb::kwargs kwargs) {
-    if (is_tracing()) return f_(*args, **kwargs);
+  // `args` is a tuple, `kwargs` a dictionary or null.
+  nb::object call(PyObject* args, PyObject* kwargs) {
+    if (is_tracing()) {
+      nb::object out = nb::steal(PyObject_Call(f_.ptr(), args, kwargs));
+      if (!out) throw nb::python_error();
+      return out;
+    }
+    bool has_keywords = kwargs && PyDict_GET_SIZE(kwargs) > 0;
     Flat given;
+    given.tensors.reserve(8);
     flatten(args, given);
-    if (kwargs.size() > 0) flatten(kwargs, given);
+    if (has_keywords) flatten(kwargs, given);
     for (size_t i = entries_.size(); i-- > 0;)
       if (entries_[i]->fits(given)) return run(*entries_[i], given.tensors);
-    entries_.push_back(record(given, kwargs.size() > 0));
+    entries_.push_back(record(given, has_keywords));
     return run(*entries_.back(), given.tensors);
   }
 
@@ -183,7 +196,10 @@ class Compiled {
       nb::tuple t = nb::cast<nb::tuple>(g);
       entry->guards.push_back({nb::borrow(t[0]), nb::borrow(t[1]), nb::borrow(t[2])});
     }
-    for (nb::handle m : nb::cast<nb::list>(found[1])) entry->modules.emplace_back(nb::borrow(m), nb::cast<bool>(m.attr("training")));
+    for (nb::handle m : nb::cast<nb::list>(found[1])) {
+      const nn::Module* inside = nb::inst_ptr<nn::Module>(m);
+      entry->modules.push_back({nb::borrow(m), inside, inside->is_training()});
+    }
     TensorFunction f = [&](TensorSpan tensors) {
       Unflatten arguments(given, tensors);
       nb::tuple args = nb::cast<nb::tuple>(arguments.next());
@@ -210,6 +226,16 @@ class Compiled {
   std::string name_;
   std::vector<std::shared_ptr<Entry>> entries_;
 };
+
+// Python's `f(...)`, straight from the type: a compiled step may be over in a few microseconds.
+PyObject* compiled_call(PyObject* self, PyObject* args, PyObject* kwargs) {
+  try {
+    return nb::inst_ptr<Compiled>(self)->call(args, kwargs).release().ptr();
+  } catch (...) {
+    set_python_error();
+    return nullptr;
+  }
+}
 
 nb::dict report_of(const CompiledGraph& g) {
   const CompileReport& r = g.report();
@@ -247,10 +273,10 @@ const Part part{30, [](nb::module_& m) {
         return out;
       }, nb::arg("backward") = false)
       .def_prop_ro("has_backward", [](const Recording& r) { return r.backward() != nullptr; });
-  nb::class_<Compiled>(m, "_Compiled")
+  static PyType_Slot slots[] = {{Py_tp_call, reinterpret_cast<void*>(compiled_call)}, {0, nullptr}};
+  nb::class_<Compiled>(m, "_Compiled", nb::type_slots(slots))
       .def(nb::init<nb::object, nb::object, std::string>())
-      .def("__call__", &Compiled::call)
-      .def("recordings", &Compiled::recordings);
+      .def("recordings", &Compiled::recordings, "One for each signature seen so far; the newest is last.");
 }};
 
 }  // namespace

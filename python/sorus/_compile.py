@@ -92,7 +92,7 @@ def _find_guards(f: Any) -> tuple[list, list]:
     return guards.found, guards.modules
 
 
-class CompiledFunction:
+class CompiledFunction(_core._Compiled):
     """What `sorus.compile` returns: call it like the function.
 
     It records the function when it is called with arguments of new types or constants, or when a Python value that it
@@ -100,19 +100,11 @@ class CompiledFunction:
     """
 
     def __init__(self, f: Any) -> None:
-        self._compiled = _core._Compiled(f, _find_guards, getattr(f, "__qualname__", type(f).__name__))
+        super().__init__(f, _find_guards, getattr(f, "__qualname__", type(f).__name__))
         functools.update_wrapper(self, f, updated=())
-        self.__call__ = self._compiled.__call__
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._compiled(*args, **kwargs)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
-
-    def recordings(self) -> list:
-        """One for each signature seen so far; the newest is last."""
-        return self._compiled.recordings()
 
     def _newest(self) -> Any:
         found = self.recordings()
@@ -131,7 +123,6 @@ class CompiledFunction:
     def report(self, backward: bool = False) -> dict:
         """Counts of loops and kernels, bytes of the arena, seconds it took to compile."""
         return self._newest().report(backward)
-
 
     def memory(self, backward: bool = False, limit: int = 20) -> str:
         """The arena that all temporaries share, and which of them are alive where it is fullest, by source line."""
