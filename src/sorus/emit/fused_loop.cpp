@@ -337,8 +337,8 @@ class Printer {
           before += fmt::format("    int n{} = 0;\n", sum);
           inside += fmt::format("      {0} = {1} {2} {0} ? {1} : {0};\n", sum, value, less);
           inside += fmt::format("      n{0} |= {1} != {1};\n", sum, value);
-          clauses +=
-              fmt::format(" reduction({0}:{1}) reduction(|:n{1})", v.reduction == Reduction::max ? "max" : "min", sum);
+          clauses += fmt::format(" reduction({0}:{1}) reduction(|:n{1})",
+                                 v.reduction == Reduction::max ? "max" : "min", sum);
           if (v.compute != DType::i64) after += fmt::format("    if (n{0}) {0} = NAN;\n", sum);
         } else {
           inside += fmt::format("      {} = {};\n", sum, combine(v.reduction, v.compute, sum, value));

@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "sorus/graph/scalar.h"
+
 namespace sorus {
 namespace {
 
@@ -38,6 +40,24 @@ std::vector<TensorType> check_types(const OpDef& op, TensorSpan inputs, const At
     pointers.push_back(t.defined() ? &types.back() : nullptr);
   }
   return infer_types(TypeCall{op, pointers, attrs});
+}
+
+// Whether the results are plainly of the targets' types: a body of elements of one shape and type, and numbers of it.
+bool plainly_fits(const OpDef& op, TensorSpan inputs, TensorSpan targets) {
+  if (!op.each || op.types || op.result_text != "promote" || op.each->results.size() != targets.size()) return false;
+  const Tensor& first = targets[0];
+  if (!is_differentiable(first.dtype())) return false;
+  for (size_t i = 0; i < targets.size(); ++i)
+    if (targets[i].dtype() != first.dtype() || targets[i].sizes() != first.sizes() || op.each->results[i]->is_boolean)
+      return false;
+  bool shaped = false;
+  for (const Tensor& t : inputs) {
+    if (!t.defined() || t.impl()->weak || t.dtype() != first.dtype()) return false;
+    bool same = t.sizes() == first.sizes();
+    if (!same && t.dim() != 0) return false;
+    shaped |= same;
+  }
+  return shaped;
 }
 
 // Whether writing `targets` as the results come would change an input before it is read: a scalar body may write the
@@ -98,10 +118,12 @@ void call_into(const OpDef& op, TensorSpan inputs, const Attrs& attrs, TensorSpa
   TensorList results;
   // (`copy` never reads what it writes over.)
   if (direct && (op.each || op.kernel) && !writes_what_it_reads(op, inputs, &op == &copy ? 1 : 0, targets)) {
-    auto outputs = check_types(op, inputs, attrs);
-    direct = outputs.size() == targets.size();
-    for (size_t i = 0; direct && i < outputs.size(); ++i)
-      direct = outputs[i].shape == targets[i].sizes() && outputs[i].dtype == targets[i].dtype();
+    if (!plainly_fits(op, inputs, targets)) {
+      auto outputs = check_types(op, inputs, attrs);
+      direct = outputs.size() == targets.size();
+      for (size_t i = 0; direct && i < outputs.size(); ++i)
+        direct = outputs[i].shape == targets[i].sizes() && outputs[i].dtype == targets[i].dtype();
+    }
   } else {
     direct = false;
   }

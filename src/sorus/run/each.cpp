@@ -115,6 +115,26 @@ std::byte* scratch(size_t bytes) {
   return memory.get();
 }
 
+// Operands in order beside numbers (an optimizer's learning rate): each number is spread over a block once.
+void run_with_numbers(const EachKernel& kernel, DType compute, std::span<const Operand> ops, size_t outputs,
+                      int64_t total, int64_t grain, const void* params) {
+  size_t room = (static_cast<size_t>(std::min(total, kBlock)) * size_of(compute) + 63) / 64 * 64;
+  parallel_for(total, grain, [&](int64_t begin, int64_t end) {
+    std::byte* buffer = scratch(ops.size() * room);
+    int64_t longest = std::min(end - begin, kBlock);
+    std::array<void*, 2 * kMaxOperands> at;
+    for (size_t i = 0; i < ops.size(); ++i) {
+      at[i] = ops[i].direct ? ops[i].base + begin * ops[i].element : buffer + i * room;
+      if (!ops[i].direct) convert_strided(compute, at[i], 1, ops[i].type, ops[i].base, 0, longest);
+    }
+    for (int64_t b = begin; b < end; b += kBlock) {
+      kernel(std::min(kBlock, end - b), at.data(), at.data() + outputs, params, b);
+      for (size_t i = 0; i < ops.size(); ++i)
+        if (ops[i].direct) at[i] = static_cast<std::byte*>(at[i]) + kBlock * ops[i].element;
+    }
+  });
+}
+
 }  // namespace
 
 void run_each(const Call& call, std::span<Tensor> out) {
@@ -149,6 +169,16 @@ void run_each(const Call& call, std::span<Tensor> out) {
       for (size_t i = 0; i < inputs; ++i) in[i] = ops[outputs + i].base + b * ops[outputs + i].element;
       kernel(e - b, o.data(), in.data(), params, b);
     });
+    return;
+  }
+
+  bool only_numbers = in_order;  // beside what lies in order
+  for (size_t i = 0; i < operands && in_order; ++i) {
+    ops[i].direct &= ops[i].stride == 1;
+    only_numbers &= ops[i].direct || (ops[i].stride == 0 && i >= outputs);
+  }
+  if (only_numbers) {
+    run_with_numbers(kernel, compute, {ops.data(), operands}, outputs, total, grain_of(f, total), params);
     return;
   }
 
