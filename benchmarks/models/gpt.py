@@ -103,11 +103,11 @@ class Program:
         loss_of = model.loss
 
         def train_step(ids, targets):
-            optimizer.zero_grad(set_to_none=True)
             with precision():
                 loss = loss_of(ids, targets)
             loss.backward()
             optimizer.step()
+            optimizer.zero_grad(set_to_none=True)  # gradients need to live no longer
             return loss.detach()
 
         def evaluate(ids, targets):

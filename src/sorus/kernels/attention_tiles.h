@@ -135,10 +135,10 @@ void transpose_rows(const void* from, int64_t rows, int64_t words, void* to) {
   const uint32_t* x = static_cast<const uint32_t*>(from);
   uint32_t* y = static_cast<uint32_t*>(to);
   const int64_t width = (rows + kLanes - 1) / kLanes * kLanes;
-#if SORUS_GEMM_TRANSPOSE16
-  for (int64_t i = 0; i < width; i += 16)
-    for (int64_t p = 0; p < words; p += 16)
-      transpose16(x + i * words + p, words * 4, rows - i < 16 ? rows - i : 16, y + p * kQueries + i, kQueries);
+#if SORUS_GEMM_TRANSPOSE
+  for (int64_t i = 0; i < width; i += kLanes)
+    for (int64_t p = 0; p < words; p += kLanes)
+      transpose_square<Words::f32>(x + i * words + p, words * 4, rows - i, y + p * kQueries + i, kQueries);
 #else
   for (int64_t p = 0; p < words; ++p)
     for (int64_t i = 0; i < width; ++i) y[p * kQueries + i] = i < rows ? x[i * words + p] : 0;
@@ -180,7 +180,7 @@ void scores_exp(float* s, int64_t rows, float factor, const float* shift, float*
     for (int64_t i = 0; i < rows; ++i, s += kQueries)
 #pragma GCC unroll 4
       for (int j = 0; j < N; ++j) {
-        vf e = exp2_vector(fms_vector(load<vf>(s + j * kLanes), vf{} + factor, b[j]));
+        vf e = exp2_vector(fms_vector(load<vf>(s + j * kLanes), splat<vf>(factor), b[j]));
         sum[j] += e;
         store<vf>(s + j * kLanes, e);
       }
@@ -188,8 +188,8 @@ void scores_exp(float* s, int64_t rows, float factor, const float* shift, float*
     for (int64_t i = 0; i < rows; i += 2, s += 2 * kQueries, pairs += kQueries)
 #pragma GCC unroll 4
       for (int j = 0; j < N; ++j) {
-        vf e = exp2_vector(fms_vector(load<vf>(s + j * kLanes), vf{} + factor, b[j])), f{};
-        if (i + 1 < rows) f = exp2_vector(fms_vector(load<vf>(s + kQueries + j * kLanes), vf{} + factor, b[j]));
+        vf e = exp2_vector(fms_vector(load<vf>(s + j * kLanes), splat<vf>(factor), b[j])), f{};
+        if (i + 1 < rows) f = exp2_vector(fms_vector(load<vf>(s + kQueries + j * kLanes), splat<vf>(factor), b[j]));
         sum[j] += e + f;
         store<vi>(pairs + j * kLanes, T::pair(e, f));
       }
@@ -207,7 +207,7 @@ void scores_gradient(float* s, float* ds, int64_t rows, float factor, const floa
     for (int64_t i = 0; i < rows; ++i, s += kQueries, ds += kQueries)
 #pragma GCC unroll 4
       for (int j = 0; j < N; ++j) {
-        vf p = exp2_vector(fms_vector(load<vf>(s + j * kLanes), vf{} + factor, b[j]));
+        vf p = exp2_vector(fms_vector(load<vf>(s + j * kLanes), splat<vf>(factor), b[j]));
         store<vf>(s + j * kLanes, p);
         store<vf>(ds + j * kLanes, p * (load<vf>(ds + j * kLanes) - d[j]));
       }
@@ -216,12 +216,12 @@ void scores_gradient(float* s, float* ds, int64_t rows, float factor, const floa
 #pragma GCC unroll 4
       for (int j = 0; j < N; ++j) {
         uint16_t *p16 = reinterpret_cast<uint16_t*>(p_rows) + j * kLanes, *ds16 = reinterpret_cast<uint16_t*>(ds_rows) + j * kLanes;
-        vf p = exp2_vector(fms_vector(load<vf>(s + j * kLanes), vf{} + factor, b[j]));
+        vf p = exp2_vector(fms_vector(load<vf>(s + j * kLanes), splat<vf>(factor), b[j]));
         vf g = p * (load<vf>(ds + j * kLanes) - d[j]), h{};
         store<vh>(p16, narrow(p));
         store<vh>(ds16, narrow(g));
         if (i + 1 < rows) {
-          p = exp2_vector(fms_vector(load<vf>(s + kQueries + j * kLanes), vf{} + factor, b[j]));
+          p = exp2_vector(fms_vector(load<vf>(s + kQueries + j * kLanes), splat<vf>(factor), b[j]));
           h = p * (load<vf>(ds + kQueries + j * kLanes) - d[j]);
           store<vh>(p16 + kQueries, narrow(p));
           store<vh>(ds16 + kQueries, narrow(h));

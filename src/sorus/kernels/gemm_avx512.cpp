@@ -16,7 +16,7 @@ typedef uint16_t vh32 __attribute__((vector_size(64)));
 
 #define SORUS_GEMM_ROWS 12
 #define SORUS_GEMM_F16C 1
-#define SORUS_GEMM_TRANSPOSE16 1
+#define SORUS_GEMM_TRANSPOSE 1
 #define SORUS_GEMM_COMMON                                                                                              \
   inline __attribute__((always_inline)) vf fma_vector(vf x, vf y, vf z) {                                              \
     return (vf)_mm512_fmadd_ps((__m512)x, (__m512)y, (__m512)z);                                                       \
@@ -36,11 +36,10 @@ typedef uint16_t vh32 __attribute__((vector_size(64)));
   inline __attribute__((always_inline)) vf scale_vector(vf x, vf n) {                                                  \
     return (vf)_mm512_scalef_ps((__m512)x, (__m512)n);                                                                 \
   }                                                                                                                    \
-  /* 16 rows of 16 words, `have` of which exist, `from_row` bytes apart. */                                            \
-  void transpose16(const uint32_t* from, int64_t from_row, int64_t have, uint32_t* to, int64_t to_row) {               \
+  /* A square of words: what was word j of register i becomes word i of register j. */                                 \
+  inline __attribute__((always_inline)) void transpose_lanes(vu* lanes) {                                              \
     __m512i r[16], t[16];                                                                                              \
-    for (int i = 0; i < 16; ++i)                                                                                       \
-      r[i] = i < have ? _mm512_loadu_si512(reinterpret_cast<const char*>(from) + i * from_row) : _mm512_setzero_si512(); \
+    for (int i = 0; i < 16; ++i) r[i] = (__m512i)lanes[i];                                                             \
     for (int i = 0; i < 16; i += 2) {                                                                                  \
       t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);                                                                    \
       t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);                                                                \
@@ -58,8 +57,8 @@ typedef uint16_t vh32 __attribute__((vector_size(64)));
       t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);                                                     \
     }                                                                                                                  \
     for (int i = 0; i < 8; ++i) {                                                                                      \
-      _mm512_storeu_si512(to + i * to_row, _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88));                                \
-      _mm512_storeu_si512(to + (i + 8) * to_row, _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd));                          \
+      lanes[i] = (vu)_mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);                                                       \
+      lanes[i + 8] = (vu)_mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);                                                   \
     }                                                                                                                  \
   }
 

@@ -20,19 +20,26 @@ constexpr int kLanes = kVectorBytes / 4, kLanes64 = kVectorBytes / 8;
 
 SORUS_GEMM_ARITHMETIC
 
+/// All lanes x. Subtracting 0 changes no number, so nothing but a broadcast is left of it; adding to 0 would make 0 of -0,
+/// and the addition stays in the loop.
+template <class V, class S>
+inline __attribute__((always_inline)) V splat(S x) {
+  return x - V{};
+}
+
 struct F32 {
   static constexpr int kGroup = 1;
   using S = float;
   using V = vf;
   using Sum = vf;
-  static inline __attribute__((always_inline)) Sum step(V b, S a, Sum c) { return fma_vector(vf{} + a, b, c); }
+  static inline __attribute__((always_inline)) Sum step(V b, S a, Sum c) { return fma_vector(splat<vf>(a), b, c); }
 };
 struct F64 {
   static constexpr int kGroup = 1;
   using S = double;
   using V = vd;
   using Sum = vd;
-  static inline __attribute__((always_inline)) Sum step(V b, S a, Sum c) { return fma_vector(vd{} + a, b, c); }
+  static inline __attribute__((always_inline)) Sum step(V b, S a, Sum c) { return fma_vector(splat<vd>(a), b, c); }
 };
 #if SORUS_GEMM_BF16
 struct Dot {
@@ -40,7 +47,7 @@ struct Dot {
   using S = int32_t;
   using V = vi;
   using Sum = vf;
-  static inline __attribute__((always_inline)) Sum step(V b, S a, Sum c) { return dot_vector(vi{} + a, b, c); }
+  static inline __attribute__((always_inline)) Sum step(V b, S a, Sum c) { return dot_vector(splat<vi>(a), b, c); }
   static inline __attribute__((always_inline)) vi pair(vf low, vf high) { return pair_vector(low, high); }
 };
 #endif
@@ -224,6 +231,12 @@ void pack_contiguous(Arithmetic t, DType type, const void* from, int64_t k_strid
   } else {
     float* out = static_cast<float*>(to);
     int64_t size = type == DType::f32 ? 4 : 2;
+    // Rows of a transposed A: whole vectors, of which the next one overwrites what is too much.
+    if (kLanes == 8 && width == 6 && cols == 6 && type != DType::f16 && k_stride >= 8)
+      for (; k > 1; --k, out += 6, from = static_cast<const char*>(from) + k_stride * size) {
+        if (type == DType::f32) store<vu>(out, load<vu>(from));
+        else store<vu>(out, __builtin_convertvector(load<vh>(from), vu) << 16);
+      }
     for (int64_t p = 0; p < k; ++p, out += width) {
       convert(type, static_cast<const char*>(from) + p * k_stride * size, cols, out);
       zero(out + cols, width - cols);
@@ -277,26 +290,53 @@ void pack_a(Arithmetic t, DType type, const void* a, int64_t a_row, int64_t a_co
   }
 }
 
+#if SORUS_GEMM_TRANSPOSE
+/// What becomes one word of a packed panel: a number, or a pair of bf16 for dot products.
+enum class Words { f32, bf16, f16, pair };
+
+/// A square of kLanes x kLanes words; `have` of its rows exist, the others are zero.
+template <Words W>
+void transpose_square(const void* from, int64_t row_bytes, int64_t have, void* to, int64_t to_row) {
+  const char* x = static_cast<const char*>(from);
+  vu r[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i, x += row_bytes) {
+    r[i] = vu{};
+    if (i >= have) continue;
+    if constexpr (W == Words::bf16) r[i] = __builtin_convertvector(load<vh>(x), vu) << 16;
+    else if constexpr (W == Words::f16) r[i] = (vu)halves_to_floats(reinterpret_cast<const uint16_t*>(x));
+    else r[i] = load<vu>(x);
+  }
+  transpose_lanes(r);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) store<vu>(static_cast<float*>(to) + i * to_row, r[i]);
+}
+
+/// A panel from memory where its columns are contiguous.
+template <Words W>
+void pack_transposed(Arithmetic t, DType type, const void* from, int64_t stride, int64_t cols, int64_t width, int64_t k, void* to) {
+  constexpr int64_t group = W == Words::pair ? 2 : 1, size = W == Words::f32 ? 4 : 2;
+  const int64_t done = k / group / kLanes * kLanes;
+  float* out = static_cast<float*>(to);
+  const char* x = static_cast<const char*>(from);
+  for (int64_t j = 0; j < width; j += kLanes)
+    for (int64_t p = 0; p < done; p += kLanes)
+      transpose_square<W>(x + (j * stride + p * group) * size, stride * size, cols - j, out + p * width + j, width);
+  if (done * group < k)
+    pack_strided(t, type, x + done * group * size, 1, stride, cols, width, k - done * group, out + done * width);
+}
+#endif
+
 void pack_b(Arithmetic t, DType type, const void* b, int64_t b_row, int64_t b_col, int64_t cols, int64_t k, void* to) {
   const int64_t width = kVectors * (t == Arithmetic::f64 ? kLanes64 : kLanes);
   if (b_col == 1) return pack_contiguous(t, type, b, b_row, cols, width, k, to);
-#if SORUS_GEMM_TRANSPOSE16
-  // Columns contiguous, as in a weight [n, k]: transpose blocks of 16 x 16 words (pairs, for dot products).
-  bool words = t == Arithmetic::bf16_dot || (t == Arithmetic::f32 && type == DType::f32);
-  if (b_row == 1 && words) {
-    int64_t group = t == Arithmetic::bf16_dot ? 2 : 1, full = k / group, done = full / 16 * 16;
-    const char* from = static_cast<const char*>(b);
-    int64_t size = 4 / group;
-    uint32_t* out = static_cast<uint32_t*>(to);
-    for (int64_t j = 0; j < width; j += 16) {
-      int64_t have = cols - j < 0 ? 0 : cols - j < 16 ? cols - j : 16;
-      for (int64_t p = 0; p < done; p += 16)
-        transpose16(reinterpret_cast<const uint32_t*>(from + (j * b_col + p * group) * size), b_col * size, have,
-                    out + p * width + j, width);
-    }
-    if (done * group < k)
-      pack_strided(t, type, from + done * 4, b_row, b_col, cols, width, k - done * group, out + done * width);
-    return;
+#if SORUS_GEMM_TRANSPOSE
+  // Columns contiguous, as in a weight [n, k].
+  if (b_row == 1 && t != Arithmetic::f64) {
+    if (t == Arithmetic::bf16_dot) return pack_transposed<Words::pair>(t, type, b, b_col, cols, width, k, to);
+    if (type == DType::f32) return pack_transposed<Words::f32>(t, type, b, b_col, cols, width, k, to);
+    if (type == DType::bf16) return pack_transposed<Words::bf16>(t, type, b, b_col, cols, width, k, to);
+    return pack_transposed<Words::f16>(t, type, b, b_col, cols, width, k, to);
   }
 #endif
   pack_strided(t, type, b, b_row, b_col, cols, width, k, to);
@@ -483,7 +523,7 @@ void small_rows(const S* a, int64_t a_row, int64_t a_col, const S* b, int64_t b_
       for (int64_t u = 0; u < U; ++u) {
         V x = load<V>(b + p * b_row + j + u * L);
 #pragma GCC unroll 4
-        for (int i = 0; i < R; ++i) sum[i][u] = fma_vector(V{} + a[i * a_row + p * a_col], x, sum[i][u]);
+        for (int i = 0; i < R; ++i) sum[i][u] = fma_vector(splat<V>(a[i * a_row + p * a_col]), x, sum[i][u]);
       }
     }
     for (int i = 0; i < R; ++i)
@@ -498,7 +538,7 @@ void small_rows(const S* a, int64_t a_row, int64_t a_col, const S* b, int64_t b_
     for (int64_t p = 0; p < k; ++p) {
       V x = load<V>(b + p * b_row + j);
 #pragma GCC unroll 4
-      for (int i = 0; i < R; ++i) sum[i] = fma_vector(V{} + a[i * a_row + p * a_col], x, sum[i]);
+      for (int i = 0; i < R; ++i) sum[i] = fma_vector(splat<V>(a[i * a_row + p * a_col]), x, sum[i]);
     }
     for (int i = 0; i < R; ++i) {
       S* to = c + i * c_row + j;
@@ -553,7 +593,7 @@ template <class S, class V>
 void small_outer(const S* a, int64_t a_row, const S* b, int64_t m, int64_t n, S* c, int64_t c_row, bool accumulate) {
   constexpr int64_t L = sizeof(V) / sizeof(S);
   for (int64_t i = 0; i < m; ++i, c += c_row) {
-    const V x = V{} + a[i * a_row];
+    const V x = splat<V>(a[i * a_row]);
     int64_t j = 0;
     if (accumulate) {
       for (; j + L <= n; j += L) store<V>(c + j, fma_vector(x, load<V>(b + j), load<V>(c + j)));
