@@ -20,7 +20,7 @@ Speeds = dict[str, float]
 class Line:
     id: str
     kind: str
-    """"steps", "import", "compile" or "training"; measure.py has a function for each."""
+    """"steps", "import", "compile", "training" or "program"; measure.py has a function for each."""
     variants: tuple[Variant, ...]
     claims: tuple[Claim, ...]
     quick: bool = True
@@ -108,6 +108,13 @@ def operator(name: str, backward: bool, at_most: float) -> Line:
     )
 
 
+def operator_from_cpp() -> Line:
+    variants = (Variant("sorus C++", "", {"name": "4: add"}), Variant("torch eager", "", {"name": "4: add"}))
+    title = "operator add of 4 elements from C++ (PyTorch's from Python)"
+    claim = Claim("operator-cpp", title, ("sorus C++",), ("torch eager",), at_most=0.25e-6)
+    return Line("operator-cpp", "program", variants, (claim,))
+
+
 def imports() -> Line:
     variants = (Variant("sorus", ""), Variant("torch", ""), Variant("jax", ""))
     return Line("import", "import", variants, (Claim("import", "import", ("sorus",), ("torch", "jax"), at_most=0.1),))
@@ -158,6 +165,7 @@ def training(dtype: str) -> Line:
 def all_lines() -> list[Line]:
     return [
         imports(),
+        operator_from_cpp(),
         *(operator(name, False, 0.5e-6) for name in ("add", "relu", "sum")),
         *(operator(name, True, 1.2e-6) for name in ("mul", "relu")),
         mlp(),

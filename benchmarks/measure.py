@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -10,12 +11,21 @@ import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import machine
 from claims import Samples
 from lines import Line
-from workers import Failure, Variant, Worker, environment, python_of
+from workers import ROOT, Failure, Variant, Worker, environment, python_of
+
+
+BUDGET = 60.0
+"""Seconds for the first steps of a variant; none is left out, but there may be as few as two."""
+HOPELESS = 3.0
+"""A variant whose steps take that many times those of the fastest on its side cannot be the best one: it runs one round."""
+TRAINING_BUDGET = 240.0
+"""Seconds for one run of a training line: where a framework needs more, all of them train for fewer steps."""
 
 
 @dataclass
@@ -48,6 +58,7 @@ def measure(line: Line, settings: Settings) -> dict:
         "import": measure_import,
         "compile": measure_compile,
         "training": measure_training,
+        "program": measure_program,
     }[line.kind](line, settings)
 
 
@@ -77,19 +88,23 @@ def measure_steps(line: Line, settings: Settings) -> dict:
     failed, samples = result["failed"], {}
     with ExitStack() as stack:
         workers = start(stack, variants_of(line, settings), settings, failed)
-        counts = {}
+        counts, typical = {}, {}
         for name in list(workers):  # the first steps compile, tune, fill caches
-            first = attempt(workers, name, failed, "losses", count=5)
+            first = attempt(workers, name, failed, "losses", count=5, budget=BUDGET)
             if first:
                 result["losses"][name] = first["losses"]
-                counts[name] = max(1, round(settings.seconds / median(first["seconds"][2:])))
+                typical[name] = median(first["seconds"][2:] or first["seconds"][1:])
+                counts[name] = max(1, round(settings.seconds / typical[name]))
                 if counts[name] > 20:  # short steps: the count from a longer look
                     look = attempt(workers, name, failed, "run", count=counts[name] // 4)
                     if look:
                         counts[name] = max(1, round(settings.seconds / (look["wall"] / look["steps"])))
         others = []
+        slow = hopeless(typical)
         for i in range(settings.rounds):
             for name in list(workers)[:: 1 if i % 2 == 0 else -1]:
+                if i and name in slow:
+                    continue
                 watch = machine.Watch()
                 run = attempt(workers, name, failed, "run", count=counts[name])
                 if run:
@@ -103,7 +118,7 @@ def measure_steps(line: Line, settings: Settings) -> dict:
             )
         if any(c.unit == "bytes" for c in line.claims):
             for name in list(workers):
-                peak = attempt(workers, name, failed, "peak", count=2)
+                peak = attempt(workers, name, failed, "peak", count=1 if name in slow else 2)
                 if peak:
                     result["peaks"][name] = peak["bytes"]
         for name in [n for n in workers if n.startswith("sorus")]:
@@ -114,6 +129,15 @@ def measure_steps(line: Line, settings: Settings) -> dict:
     result["others"] = median(others) if others else 0.0
     result["losses_apart"] = apart(result["losses"])
     return result
+
+
+def hopeless(typical: dict[str, float]) -> set[str]:
+    """The variants that are far from the fastest of their side, Sorus or its peers."""
+    slow = set()
+    for ours in (True, False):
+        side = {name: t for name, t in typical.items() if name.startswith("sorus") == ours}
+        slow |= {name for name, t in side.items() if t > HOPELESS * min(side.values())}
+    return slow
 
 
 def apart(losses: dict[str, list[float]]) -> float:
@@ -211,6 +235,15 @@ def measure_training(line: Line, settings: Settings) -> dict:
     failed: dict[str, str] = {}
     curves: dict[str, list] = {}
     steps = settings.training_steps
+    for v in variants_of(line, settings):
+        with ExitStack() as stack:
+            workers = start(stack, [v], settings, failed)
+            first = attempt(workers, v.name, failed, "losses", count=4, budget=BUDGET) if workers else None
+            if first:
+                usual = max(1e-6, median(first["seconds"][1:]))
+                steps = min(steps, max(12, int(TRAINING_BUDGET / usual) // 12 * 12))
+    if steps < settings.training_steps:
+        say(f"    {steps} steps, since {settings.training_steps} would take longer than {TRAINING_BUDGET:.0f} s")
     for seed in range(3):
         for v in variants_of(line, settings):
             if v.name in failed:
@@ -227,6 +260,55 @@ def measure_training(line: Line, settings: Settings) -> dict:
                     curves.setdefault(v.name, []).append(run["curve"])
                     say(f"    seed {seed}  {v.name}: validation loss {run['curve'][-1][1]:.4f} after {steps} steps")
     return {"curves": curves, "failed": failed, "samples": {}, "others": 0.0}
+
+
+def measure_program(line: Line, settings: Settings) -> dict:
+    """Lines of benchmarks/eager: eager_bench in C++ for Sorus, eager_torch.py with the same names for PyTorch."""
+    failed: dict[str, str] = {}
+    samples: dict[str, Samples] = {}
+    others = []
+    for i in range(settings.rounds):
+        for v in variants_of(line, settings):
+            if v.name in failed:
+                continue
+            before, watch = child_cpu(), machine.Watch()
+            try:
+                wall, cpu = run_program(v.framework, v.options["name"], settings)
+            except Failure as failure:
+                failed[v.name] = str(failure)
+                say(f"    {v.name}: {failure}")
+                continue
+            others.append(watch.others(child_cpu() - before))
+            s = samples.setdefault(v.name, Samples([], []))
+            s.wall.append(wall)
+            s.cpu.append(cpu)
+        say(
+            f"    round {i + 1}/{settings.rounds}  "
+            + "  ".join(f"{n} {s.wall[-1] * 1e6:.3f} us" for n, s in samples.items())
+        )
+    return {"samples": samples, "failed": failed, "others": median(others) if others else 0.0}
+
+
+def run_program(framework: str, name: str, settings: Settings) -> tuple[float, float]:
+    """Seconds of wall and of CPU time that the program prints for its line `name`."""
+    if framework == "sorus":
+        build = ROOT / "build"
+        made = subprocess.run(
+            ["cmake", "--build", build, "--target", "eager_bench"], capture_output=True, text=True, check=False
+        )
+        if made.returncode:
+            raise Failure(f"eager_bench cannot be built: {(made.stderr or made.stdout).strip().splitlines()[-1]}")
+        command: list = [build / "eager_bench", name]
+    else:
+        command = [python_of(framework), ROOT / "benchmarks" / "eager" / "eager_torch.py", name]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment(framework, settings.environment)
+    )
+    found = re.search(rf"^{re.escape(name)} +([\d.]+) us +\(best [\d.]+, cpu ([\d.]+)\)$", done.stdout, re.MULTILINE)
+    if done.returncode or not found:
+        words = (done.stderr or done.stdout).strip().splitlines()
+        raise Failure(f"{Path(command[-2]).name} printed no line {name!r}: {words[-1] if words else 'it said nothing'}")
+    return float(found[1]) * 1e-6, float(found[2]) * 1e-6
 
 
 def measure_speeds(settings: Settings) -> dict:

@@ -6,7 +6,7 @@ of the best peer to Sorus, taken round by round. CPU time stands beside wall tim
 processes use more than 3% of the machine. Results are appended to benchmarks/results/*.json.
 
 examples:
-  make bench                              everything, about 20 minutes
+  make bench                              everything, half an hour; --list says how long each line took
   make bench ARGS=--quick                 the short lines with 3 rounds, below 5 minutes
   make bench ARGS="--only gpt2"           the lines with gpt2 in their name
   make bench ARGS="--only mlp --rounds 9"
@@ -51,7 +51,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--training-steps", type=int, default=600, metavar="N", help="length of the training lines (600)")
     p.add_argument("--without-peers", action="store_true", help="measure Sorus alone")
     p.add_argument("--json", action="store_true", help="print one JSON object a row instead of the table")
-    p.add_argument("--list", action="store_true", help="print the names of the lines and end")
+    p.add_argument("--list", action="store_true", help="print the lines, with the seconds each took last, and end")
     p.add_argument("--table", action="store_true", help="write benchmarks/README.md from the results so far and end")
     options = p.parse_args(arguments)
     if options.rounds is not None and options.rounds < 1:
@@ -90,8 +90,10 @@ def rows_of(line: Line, result: dict, speeds: dict[str, float], threads: int) ->
 def main() -> int:
     options = parse()
     if options.list:
+        took = report.seconds_of_lines()
         for line in all_lines():
-            print(f"{line.id:24}", ", ".join(c.title for c in line.claims))
+            usual = f"{took[line.id]:5.0f} s" if line.id in took else "      -"
+            print(f"{line.id:24} {usual}  ", ", ".join(c.title for c in line.claims))
         return 0
     if options.table:
         print(report.write_page())
@@ -140,14 +142,21 @@ def main() -> int:
     }
     path = report.RESULTS / (run["when"].replace(":", "") + ".json")
     interrupted = False
+    failures: dict[str, str] = {}
     for line in lines:
         say(f"{line.id}:")
+        started = time.perf_counter()
         try:
             result = measure(line, settings)
         except KeyboardInterrupt:
             interrupted = True
             break
-        rows = rows_of(line, result, speeds["best"], about["threads"])
+        except Exception as error:  # the other lines are still wanted
+            failures[line.id] = f"{type(error).__name__}: {error}"
+            say(f"    not measured: {failures[line.id]}")
+            continue
+        took = time.perf_counter() - started
+        rows = [row | {"seconds": took} for row in rows_of(line, result, speeds["best"], about["threads"])]
         run["rows"] += rows
         report.save(path, run)  # after each line, so that nothing is lost
         for row in rows:
@@ -159,7 +168,7 @@ def main() -> int:
         print(report.text_table(run["rows"]))
         print(report.notes(run))
     say(f"{time.perf_counter() - begin:.0f} s; results in {path.relative_to(report.ROOT)}")
-    return 130 if interrupted else 0
+    return 130 if interrupted else 1 if failures else 0
 
 
 if __name__ == "__main__":

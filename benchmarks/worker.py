@@ -47,10 +47,15 @@ class Worker:
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         return {"steps": count, "wall": wall, "cpu": cpu}
 
-    def losses(self, count):
-        """The first steps one by one, with their losses: proof that all frameworks compute the same."""
+    def losses(self, count, budget=float("inf")):
+        """The first steps one by one, with their losses: proof that all frameworks compute the same.
+
+        Not fewer than two, and no more once `budget` seconds have passed: a type that the processor has no instructions
+        for can make a step take a minute.
+        """
         losses, seconds = [], []
-        for _ in range(count):
+        end = time.perf_counter() + budget
+        while len(losses) < count and (len(losses) < 2 or time.perf_counter() < end):
             begin = time.perf_counter()
             losses.append(float(self.program.step(self.at).item()))
             seconds.append(time.perf_counter() - begin)

@@ -66,7 +66,7 @@ def environment(framework: str, settings: dict[str, str]) -> dict[str, str]:
 class Worker:
     """A child process. `ask` sends a command and waits for its answer."""
 
-    def __init__(self, variant: Variant, settings: dict[str, str], timeout: float = 300) -> None:
+    def __init__(self, variant: Variant, settings: dict[str, str], timeout: float = 900) -> None:
         self.variant, self.timeout = variant, timeout
         if machine.available_bytes() < 3 << 30:
             raise Failure("less than 3 GiB of memory are free")

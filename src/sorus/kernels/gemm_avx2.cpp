@@ -33,17 +33,21 @@ constexpr int kVectorBytes = 32, kVectors = 2;
   /* A square of words: what was word j of register i becomes word i of register j. */                                       \
   inline __attribute__((always_inline)) void transpose_lanes(vu* lanes) {                                                    \
     __m256 r[8], t[8];                                                                                                       \
+    _Pragma("GCC unroll 16")                                                                                                 \
     for (int i = 0; i < 8; ++i) r[i] = (__m256)lanes[i];                                                                     \
+    _Pragma("GCC unroll 16")                                                                                                 \
     for (int i = 0; i < 8; i += 2) {                                                                                         \
       t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);                                                                             \
       t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);                                                                         \
     }                                                                                                                        \
+    _Pragma("GCC unroll 16")                                                                                                 \
     for (int i = 0; i < 8; i += 4) {                                                                                         \
       r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);                                                                        \
       r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);                                                                    \
       r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);                                                                \
       r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);                                                                \
     }                                                                                                                        \
+    _Pragma("GCC unroll 16")                                                                                                 \
     for (int i = 0; i < 4; ++i) {                                                                                            \
       lanes[i] = (vu)_mm256_permute2f128_ps(r[i], r[i + 4], 0x20);                                                           \
       lanes[i + 4] = (vu)_mm256_permute2f128_ps(r[i], r[i + 4], 0x31);                                                       \

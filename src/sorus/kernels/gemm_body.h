@@ -237,6 +237,13 @@ void pack_contiguous(Arithmetic t, DType type, const void* from, int64_t k_strid
         if (type == DType::f32) store<vu>(out, load<vu>(from));
         else store<vu>(out, __builtin_convertvector(load<vh>(from), vu) << 16);
       }
+    if (width == kVectors * kLanes && cols == width && type != DType::f16)
+      for (; k > 0; --k, out += width, from = static_cast<const char*>(from) + k_stride * size)
+#pragma GCC unroll 4
+        for (int j = 0; j < kVectors * kLanes; j += kLanes) {
+          if (type == DType::f32) store<vu>(out + j, load<vu>(static_cast<const float*>(from) + j));
+          else store<vu>(out + j, __builtin_convertvector(load<vh>(static_cast<const uint16_t*>(from) + j), vu) << 16);
+        }
     for (int64_t p = 0; p < k; ++p, out += width) {
       convert(type, static_cast<const char*>(from) + p * k_stride * size, cols, out);
       zero(out + cols, width - cols);

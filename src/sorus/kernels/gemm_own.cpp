@@ -15,6 +15,7 @@ namespace sorus::kernels {
 namespace {
 
 constexpr int64_t kMaxSteps = 2048, kBlockBytes = 256 * 1024;
+constexpr int64_t kFewRows = 512, kPanelBytes = 16 * 1024;
 
 Arithmetic arithmetic_of(DType t) {
   if (t == DType::f64) return Arithmetic::f64;
@@ -32,69 +33,137 @@ struct Product {
   const GemmIsa& isa = gemm_isa();
   Arithmetic t = arithmetic_of(g.type);
   int64_t group = group_of(t), bytes = step_bytes(t), panel = isa.panel(t);
-  int64_t steps = ceil_div(g.k, group), panels = ceil_div(g.n, panel);
+  int64_t steps = ceil_div(g.k, group), panels = ceil_div(g.n, panel), sum_bytes = t == Arithmetic::f64 ? 8 : 4;
   int64_t k_blocks = std::max<int64_t>(1, ceil_div(steps, kMaxSteps));
   int64_t k_block = k_blocks == 1 ? steps : ceil_div(ceil_div(steps, k_blocks), kChunk) * kChunk;
   bool k_major = g.a_col != 1 || t == Arithmetic::f64;
   bool simple = g.alpha == 1 && (g.beta == 0 || g.beta == 1) && !g.bias && g.epilogue == Epilogue::none && !g.sink.store &&
                 g.out_type == (t == Arithmetic::f64 ? DType::f64 : DType::f32);
 
+  struct Result {
+    char *c, *aux;
+    int64_t batch;
+  };
+
+  /// `count` steps of `r` rows of A and panel `p` of B. Sums of more steps than these are kept in C if nothing else happens
+  /// to them, and in `sums` otherwise.
+  void tile(const Result& out, const char* pa, const char* pb, int64_t count, bool first, bool last, int64_t row, int64_t r,
+            int64_t p, char* sums, int64_t sums_row) const {
+    const int64_t out_size = static_cast<int64_t>(size_of(g.out_type)), cols = std::min(panel, g.n - p * panel);
+    const int64_t offset = (row * g.c_row + p * panel) * out_size;
+    if (simple && cols == panel) return isa.tile(t, k_major, r, pa, pb, count, out.c + offset, g.c_row, !first || g.beta != 0);
+    alignas(64) char own[kMaxRows * kMaxPanel * 8];
+    char* to = sums ? sums : own;
+    int64_t to_row = sums ? sums_row : panel;
+    isa.tile(t, k_major, r, pa, pb, count, to, to_row, !first);
+    if (!last) return;
+    Finish f{g.out_type, g.alpha, g.beta, g.bias ? at(g.bias, g.bias_type, p * panel) : nullptr, g.bias_type, g.epilogue,
+             out.c ? out.c + offset : nullptr, out.aux ? out.aux + offset : nullptr, g.c_row};
+    if (!g.sink.store) return isa.finish(f, t, to, to_row, r, cols);
+    if (f.bias || g.alpha != 1) {
+      f.out_type = DType::f32, f.c = own, f.c_row = panel, f.beta = 0;
+      isa.finish(f, t, to, to_row, r, cols);
+      to = own, to_row = panel;
+    }
+    g.sink.store(g.sink.context, reinterpret_cast<float*>(to), to_row, out.batch, row, p * panel, r, cols);
+  }
+
+  /// Steps [k0, k0 + count) of rows [row, row + rows), the tile of row i at i * room.
+  void pack_rows(const char* a, int64_t row, int64_t rows, int64_t k0, int64_t count, char* to, int64_t room) const {
+    int64_t numbers = std::min(count * group, g.k - k0 * group);
+    // Columns of a transposed A lie pages apart: a few of them for all tiles, then the next.
+    int64_t part = k_major ? 16 * group : std::max<int64_t>(1, numbers);
+    for (int64_t p = 0; p < numbers; p += part)
+      for (int64_t i = 0; i < rows; i += isa.rows) {
+        int64_t r = std::min<int64_t>(isa.rows, rows - i);
+        isa.pack_a(t, g.type, at(a, g.type, (row + i) * g.a_row + (k0 * group + p) * g.a_col), g.a_row, g.a_col, r,
+                   std::min(part, numbers - p), to + i * room + p / group * r * bytes, k_major);
+      }
+  }
+
+  /// Panels [first, last) of B, or steps [k0, k0 + count) of them, each panel `room` bytes after the other.
+  void pack_panels(const char* b, int64_t first, int64_t last, int64_t k0, int64_t count, char* to, int64_t room) const {
+    // A row of a panel is one or two cache lines of a row of B: bands of rows over several panels keep pages open.
+    int64_t begin = k0 * group, end = std::min(g.k, (k0 + count) * group);
+    int64_t band = last - first > 1 && g.b_col == 1 ? 16 * group : std::max<int64_t>(1, end - begin);
+    for (int64_t k = begin; k < end; k += band)
+      for (int64_t p = first; p < last; ++p)
+        isa.pack_b(t, g.type, at(b, g.type, k * g.b_row + p * panel * g.b_col), g.b_row, g.b_col, std::min(panel, g.n - p * panel),
+                   std::min(band, end - k), to + (p - first) * room + (k - begin) / group * panel * bytes);
+  }
+
   /// Rows [row, row + rows) with panels [p0, p1).
-  void block(const char* a, const char* b, char* c, char* aux, char* sums, int64_t batch, int64_t row, int64_t rows, int64_t p0,
-             int64_t p1, char* packed_a) const {
-    const int64_t out_size = static_cast<int64_t>(size_of(g.out_type));
-    alignas(64) char tile[kMaxRows * kMaxPanel * 8];
+  void block(const char* a, const char* b, const Result& out, char* sums, int64_t row, int64_t rows, int64_t p0, int64_t p1,
+             char* packed_a) const {
     for (int64_t k0 = 0; k0 < std::max<int64_t>(1, steps); k0 += std::max<int64_t>(1, k_block)) {
-      int64_t count = std::min(k_block, steps - k0), numbers = std::min(count * group, g.k - k0 * group);
+      int64_t count = std::min(k_block, steps - k0);
       bool first = k0 == 0, last = k0 + count >= steps;
       // A row-major chunk is never short within a tile's rows, so room is counted in whole chunks.
       int64_t tile_room = ceil_div(std::max<int64_t>(count, 1), kChunk) * kChunk * bytes;
-      // Columns of a transposed A lie pages apart: a few of them for all tiles, then the next.
-      int64_t part = k_major ? 16 * group : std::max<int64_t>(1, numbers);
-      for (int64_t p = 0; p < numbers; p += part)
-        for (int64_t i = 0; i < rows; i += isa.rows) {
-          int64_t r = std::min<int64_t>(isa.rows, rows - i);
-          isa.pack_a(t, g.type, at(a, g.type, (row + i) * g.a_row + (k0 * group + p) * g.a_col), g.a_row, g.a_col, r,
-                     std::min(part, numbers - p), packed_a + i * tile_room + p / group * r * bytes, k_major);
+      pack_rows(a, row, rows, k0, count, packed_a, tile_room);
+      for (int64_t p = p0; p < p1; ++p)
+        for (int64_t i = 0; i < rows; i += isa.rows)
+          tile(out, packed_a + i * tile_room, b + (p * steps + k0) * panel * bytes, count, first, last, row + i,
+               std::min<int64_t>(isa.rows, rows - i), p, sums ? sums + ((row + i) * panels + p) * panel * sum_bytes : nullptr, panels * panel);
+    }
+  }
+
+  /// Few rows, as with one sequence, and a B that is used once for each of them: A is packed whole, and each panel of B just
+  /// before all rows meet it, so that B never lies packed in memory. Steps in blocks, for which a panel fits the first-level
+  /// cache and A the second.
+  void run_few_rows(const char* a, const char* b, const Result& out, bool threaded) const {
+    constexpr int64_t kPackedA = 4 << 20, kGroup = 4;
+    thread_local Scratch a_scratch, sum_scratch;
+    const int threads = threaded ? num_threads() : 1;
+    auto even = [](int64_t whole, int64_t most) { return ceil_div(ceil_div(whole, ceil_div(whole, most)), kChunk) * kChunk; };
+    const int64_t fit = std::max<int64_t>(kChunk, kPanelBytes / (panel * bytes) / kChunk * kChunk), block = even(steps, fit);
+    const int64_t room = block * bytes, panel_room = block * panel * bytes;  // of a row and of a panel
+    const int64_t blocks = ceil_div(steps, block), together = std::clamp<int64_t>(kPackedA / (g.m * room), 1, blocks);
+    const int64_t wide = std::clamp<int64_t>(panels / (4 * threads), 1, kGroup), groups = ceil_div(panels, wide);
+    const int64_t parts = ceil_div(g.m, 8 * isa.rows);
+    char* packed_a = static_cast<char*>(a_scratch.get(static_cast<size_t>(together * g.m * room) + 64));
+    // Sums of a group stay with their thread if all steps are met in one go.
+    bool kept = !(simple && g.n % panel == 0) && blocks > 1;
+    char* all_sums = kept && together < blocks ? static_cast<char*>(sum_scratch.get(static_cast<size_t>(g.m * panels * panel * sum_bytes))) : nullptr;
+    for (int64_t from = 0; from < blocks; from += together) {
+      const int64_t to = std::min(blocks, from + together);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+      {
+        FlushDenormals flush;
+        thread_local Scratch b_scratch, own_sums;
+        char* packed_b = static_cast<char*>(b_scratch.get(static_cast<size_t>(wide * panel_room) + 64));
+        char* sums = kept && !all_sums ? static_cast<char*>(own_sums.get(static_cast<size_t>(g.m * wide * panel * sum_bytes))) : nullptr;
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < parts * (to - from); ++i) {
+          int64_t q = from + i / parts, row = i % parts * 8 * isa.rows;
+          pack_rows(a, row, std::min<int64_t>(8 * isa.rows, g.m - row), q * block, std::min(block, steps - q * block),
+                    packed_a + ((q - from) * g.m + row) * room, room);
         }
-      for (int64_t p = p0; p < p1; ++p) {
-        int64_t cols = std::min(panel, g.n - p * panel);
-        const char* pb = b + (p * steps + k0) * panel * bytes;
-        for (int64_t i = 0; i < rows; i += isa.rows) {
-          int64_t r = std::min<int64_t>(isa.rows, rows - i), offset = (row + i) * g.c_row + p * panel;
-          const char* pa = packed_a + i * tile_room;
-          if (simple && cols == panel) {
-            isa.tile(t, k_major, r, pa, pb, count, c + offset * out_size, g.c_row, !first || g.beta != 0);
-            continue;
-          }
-          char* to = tile;
-          int64_t to_row = panel;
-          if (sums) to = sums + ((row + i) * panels + p) * panel * (t == Arithmetic::f64 ? 8 : 4), to_row = panels * panel;
-          isa.tile(t, k_major, r, pa, pb, count, to, to_row, !first);
-          if (!last) continue;
-          Finish f{g.out_type, g.alpha, g.beta, g.bias ? at(g.bias, g.bias_type, p * panel) : nullptr, g.bias_type, g.epilogue,
-                   c ? c + offset * out_size : nullptr, aux ? aux + offset * out_size : nullptr, g.c_row};
-          if (g.sink.store) {
-            if (f.bias || g.alpha != 1) {
-              f.out_type = DType::f32, f.c = tile, f.c_row = panel, f.beta = 0;
-              isa.finish(f, t, to, to_row, r, cols);
-              to = tile, to_row = panel;
-            }
-            g.sink.store(g.sink.context, reinterpret_cast<float*>(to), to_row, batch, row + i, p * panel, r, cols);
-          } else {
-            isa.finish(f, t, to, to_row, r, cols);
+#pragma omp for schedule(dynamic) nowait
+        for (int64_t group = 0; group < groups; ++group) {
+          const int64_t first = panels * group / groups, last = panels * (group + 1) / groups;
+          for (int64_t q = from; q < to; ++q) {
+            const int64_t count = std::min(block, steps - q * block);
+            pack_panels(b, first, last, q * block, count, packed_b, panel_room);
+            for (int64_t p = first; p < last; ++p)
+              for (int64_t i = 0; i < g.m; i += isa.rows) {
+                char* at_sums = all_sums ? all_sums + (i * panels + p) * panel * sum_bytes : sums ? sums + (i * wide + p - first) * panel * sum_bytes : nullptr;
+                tile(out, packed_a + ((q - from) * g.m + i) * room, packed_b + (p - first) * panel_room, count, q == 0, q + 1 == blocks, i,
+                     std::min<int64_t>(isa.rows, g.m - i), p, at_sums, (all_sums ? panels : wide) * panel);
+              }
           }
         }
       }
     }
   }
 
-  void run(const char* a, const char* b, char* c, char* aux, int64_t batch, bool threaded) const {
+  void run(const char* a, const char* b, const Result& out, bool threaded) const {
+    if (g.m <= kFewRows && !g.b_packed && panels >= 16 && steps >= 32) return run_few_rows(a, b, out, threaded);
     thread_local Scratch b_scratch, sum_scratch;
     const int64_t panel_bytes = steps * panel * bytes;
     char* packed_b = g.b_packed ? const_cast<char*>(b) : static_cast<char*>(b_scratch.get(static_cast<size_t>(panels * panel_bytes) + 64));
     char* sums = k_blocks > 1 && !(simple && g.n % panel == 0)
-                     ? static_cast<char*>(sum_scratch.get(static_cast<size_t>(g.m * panels * panel * (t == Arithmetic::f64 ? 8 : 4))))
+                     ? static_cast<char*>(sum_scratch.get(static_cast<size_t>(g.m * panels * panel * sum_bytes)))
                      : nullptr;
     int threads = threaded ? num_threads() : 1;
     // Blocks of whole tiles, small enough for the second-level cache, and enough of them for all threads.
@@ -108,15 +177,10 @@ struct Product {
     int64_t row_blocks = ceil_div(g.m, rows);
     int64_t col_blocks = row_blocks >= threads ? 1 : std::min(panels, ceil_div(int64_t{2} * threads, row_blocks));
     std::atomic<int64_t> next_pack{0}, next{0};
-    // A row of a panel is one or two cache lines of a row of B: bands of rows over several panels keep pages open.
     int64_t wide = g.b_col == 1 ? std::clamp<int64_t>(panels / (2 * threads), 1, 16) : 1;
-    int64_t band = wide > 1 ? 16 * group : std::max<int64_t>(1, g.k);
     auto pack = [&] {
       for (int64_t first; (first = next_pack.fetch_add(wide, std::memory_order_relaxed)) < panels;)
-        for (int64_t k0 = 0; k0 < g.k; k0 += band)
-          for (int64_t p = first; p < std::min(panels, first + wide); ++p)
-            isa.pack_b(t, g.type, at(b, g.type, k0 * g.b_row + p * panel * g.b_col), g.b_row, g.b_col, std::min(panel, g.n - p * panel),
-                       std::min(band, g.k - k0), packed_b + p * panel_bytes + k0 / group * panel * bytes);
+        pack_panels(b, first, std::min(panels, first + wide), 0, steps, packed_b + first * panel_bytes, panel_bytes);
     };
     auto work = [&] {
       thread_local Scratch a_scratch;
@@ -124,7 +188,7 @@ struct Product {
       char* packed_a = static_cast<char*>(a_scratch.get(static_cast<size_t>(room) + 64));
       for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < row_blocks * col_blocks;) {
         int64_t row = i / col_blocks * rows, col = i % col_blocks;
-        block(a, packed_b, c, aux, sums, batch, row, std::min(rows, g.m - row), panels * col / col_blocks,
+        block(a, packed_b, out, sums, row, std::min(rows, g.m - row), panels * col / col_blocks,
               panels * (col + 1) / col_blocks, packed_a);
       }
     };
@@ -181,7 +245,7 @@ void gemm_own(const GemmArgs& g) {
   auto one = [&](int64_t i, int64_t a, int64_t b, int64_t c, bool threaded) {
     char *out = g.c ? static_cast<char*>(g.c) + c * static_cast<int64_t>(size_of(g.out_type)) : nullptr;
     char *aux = g.aux ? static_cast<char*>(g.aux) + c * static_cast<int64_t>(size_of(g.out_type)) : nullptr;
-    product.run(at(g.a, g.type, a), at(g.b, g.type, b), out, aux, i, threaded);
+    product.run(at(g.a, g.type, a), at(g.b, g.type, b), {out, aux, i}, threaded);
   };
   if (!by_batch) {
     for_each_batch(g, [&](int64_t i, int64_t a, int64_t b, int64_t c) { one(i, a, b, c, !nested && flops > 1e6); });

@@ -51,10 +51,10 @@ void compare(GemmArgs g, Data& c, Data& aux, const char* path, double tolerance)
   }
 }
 
-void random_case(DType type, const char* path, std::initializer_list<int64_t> sizes, int64_t k = -1) {
+void random_case(DType type, const char* path, std::initializer_list<int64_t> sizes, int64_t k = -1, int64_t n = -1) {
   GemmArgs g;
   g.type = type, g.out_type = is_half(type) && rng() % 2 ? DType::f32 : type;
-  g.m = pick(sizes), g.n = pick(sizes), g.k = k < 0 ? pick(sizes) : k;
+  g.m = pick(sizes), g.n = n < 0 ? pick(sizes) : n, g.k = k < 0 ? pick(sizes) : k;
   int64_t pad = pick({0, 0, 3}), lda, ldb;
   if (rng() % 2) g.a_row = lda = g.k + pad, g.a_col = 1;
   else g.a_col = lda = g.m + pad, g.a_row = 1;
@@ -102,6 +102,11 @@ TEST(Gemm, LongSums) {
     random_case(DType::f32, "own", {1, 13, 70}, 2100);
     random_case(DType::bf16, "own", {1, 13, 70}, 4101);
   }
+}
+TEST(Gemm, FewRowsAndManyColumns) {  // B is packed as it is used; longer sums than A has room for go through memory
+  for (DType t : {DType::f32, DType::bf16, DType::f64})
+    for (int i = 0; i < 6; ++i) random_case(t, "own", {40, 61}, 300, 520 + 8 * i + i % 2);
+  random_case(DType::f32, "own", {512}, 2100, 520);
 }
 TEST(Gemm, PackedAndSink) {
   for (DType t : {DType::f32, DType::bf16, DType::f16}) {
