@@ -1,5 +1,7 @@
 #include "sorus/kernels/conv.h"
 
+#include <omp.h>
+
 #include <vector>
 
 #include "sorus/base/threads.h"
@@ -118,6 +120,29 @@ void plain(const ConvArgs& g, F&& f) {
 
 // ---- oneDNN: f32 and bf16 ----
 
+// Starting threads for what is over in some ten microseconds costs more than it saves, on a busy machine much more.
+bool is_small(const ConvArgs& g) {
+  constexpr double kFewProducts = 1e6;
+  double work = static_cast<double>(g.batch * g.out_channels) * static_cast<double>(g.in_channels / g.groups);
+  return work * static_cast<double>(product(g.out, g.spatial) * product(g.kernel, g.spatial)) < kFewProducts;
+}
+
+/// oneDNN asks OpenMP how many threads there are, when it plans and when it runs.
+class OneThread {
+ public:
+  explicit OneThread(bool wanted) : before_(wanted ? omp_get_max_threads() : 0) {
+    if (before_ > 1) omp_set_num_threads(1);
+  }
+  ~OneThread() {
+    if (before_ > 1) omp_set_num_threads(before_);
+  }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  int before_;
+};
+
 enum class Pass { forward, backward_data, backward_weights };
 
 /// One argument: its dense layout as the caller has it, the layout the primitive wants, and the reorder between them.
@@ -137,7 +162,7 @@ struct ConvPlan {
 ProblemKey key_of(const ConvArgs& g, Pass pass, bool bias) {
   ProblemKey key;
   for (int64_t v : {static_cast<int64_t>(pass), static_cast<int64_t>(bias), static_cast<int64_t>(g.type), int64_t{g.spatial},
-                    g.batch, g.in_channels, g.out_channels, g.groups, int64_t{num_threads()}})
+                    g.batch, g.in_channels, g.out_channels, g.groups, is_small(g) ? 1 : int64_t{num_threads()}})
     key.add(v);
   for (int d = 0; d < g.spatial; ++d)
     for (int64_t v : {g.in[d], g.out[d], g.kernel[d], g.stride[d], g.padding[d], g.dilation[d]}) key.add(v);
@@ -267,6 +292,7 @@ int64_t conv_out_size(int64_t in, int64_t kernel, int64_t stride, int64_t paddin
 void conv_forward(const ConvArgs& g, const void* x, const void* w, const void* bias, void* y) {
   check(g);
   if (use_onednn(g)) {
+    OneThread alone(is_small(g));
     const ConvPlan& plan = cache().find(key_of(g, Pass::forward, bias), [&] { return make_plan(g, Pass::forward, bias); });
     return bias ? run(plan, {x, w, bias, y}) : run(plan, {x, w, y});
   }
@@ -279,6 +305,7 @@ void conv_forward(const ConvArgs& g, const void* x, const void* w, const void* b
 void conv_backward_data(const ConvArgs& g, const void* grad_y, const void* w, void* grad_x) {
   check(g);
   if (use_onednn(g)) {
+    OneThread alone(is_small(g));
     const ConvPlan& plan =
         cache().find(key_of(g, Pass::backward_data, false), [&] { return make_plan(g, Pass::backward_data, false); });
     return run(plan, {grad_y, w, grad_x});
@@ -292,6 +319,7 @@ void conv_backward_data(const ConvArgs& g, const void* grad_y, const void* w, vo
 void conv_backward_weights(const ConvArgs& g, const void* x, const void* grad_y, void* grad_w, void* grad_bias) {
   check(g);
   if (use_onednn(g)) {
+    OneThread alone(is_small(g));
     const ConvPlan& plan = cache().find(key_of(g, Pass::backward_weights, grad_bias),
                                         [&] { return make_plan(g, Pass::backward_weights, grad_bias); });
     return grad_bias ? run(plan, {x, grad_y, grad_w, grad_bias}) : run(plan, {x, grad_y, grad_w});
