@@ -106,7 +106,11 @@ Edge edge_of(const Tensor& t) {
 }
 
 // A stand-in for a value that the rule does not read: it has a type, and asking for data is an error.
-Tensor type_only(const Tensor& t) { return t.defined() ? Tensor::abstract(t.sizes(), t.dtype()) : Tensor(); }
+Tensor type_only(const Tensor& t) {
+  static const Ref<Storage> nowhere = Storage::abstract(0);
+  if (!t.defined()) return {};
+  return Tensor::from_storage(nowhere, {t.sizes(), contiguous_strides(t.sizes()), 0}, t.dtype());
+}
 
 void link(const Tensor& t, const Ref<GradNode>& node, int output) {
   auto meta = make_ref<GradMeta>();
@@ -141,6 +145,8 @@ uint64_t reads_of(const GradNode& node) {
 void save(GradNode& node, TensorSpan inputs, std::span<Tensor> outputs) {
   const Signature& s = node.op->signature;
   uint64_t reads = reads_of(node);
+  // A rule that was written may ask for any type; derived ones ask for those of the inputs that want a gradient.
+  bool by_hand = static_cast<bool>(node.op->gradient);
   int n = static_cast<int>(inputs.size());
   node.inputs.reserve(inputs.size());
   node.outputs.reserve(outputs.size());
@@ -148,12 +154,19 @@ void save(GradNode& node, TensorSpan inputs, std::span<Tensor> outputs) {
   for (int i = 0; i < n; ++i) {
     const Tensor& t = inputs[static_cast<size_t>(i)];
     bool keep = t.defined() && (reads >> s.tensor_param_of_slot(i, n) & 1);
-    node.inputs.push_back({keep ? t : type_only(t), keep ? t.storage()->version() : 0, false, keep});
+    const Edge& e = node.edges[static_cast<size_t>(i)];
+    bool typed = !keep && (by_hand || e.node || e.leaf);
+    node.inputs.push_back({keep    ? t
+                           : typed ? type_only(t)
+                                   : Tensor(),
+                           keep ? t.storage()->version() : 0, false, keep});
   }
   for (size_t i = 0; i < outputs.size(); ++i) {
     bool keep = reads >> (32 + i) & 1;
-    node.outputs.push_back(
-        {keep ? outputs[i].detach() : type_only(outputs[i]), keep ? outputs[i].storage()->version() : 0, true, keep});
+    node.outputs.push_back({keep      ? outputs[i].detach()
+                            : by_hand ? type_only(outputs[i])
+                                      : Tensor(),
+                            keep ? outputs[i].storage()->version() : 0, true, keep});
     node.output_types.push_back(outputs[i].type());
   }
 }
