@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 
 #include "sorus/derive/loop_nest.h"
+#include "sorus/derive/scalar_derivative.h"
 #include "sorus/graph/call.h"
 
 namespace sorus {
@@ -42,11 +44,22 @@ ShardingRule of_index(const TypeCall& call) {
     Kind kind = Kind::kept;
     if (nest.is_reduced(static_cast<int>(a))) {
       switch (nest.reduction) {
-        case Reduction::sum: kind = Kind::sum; break;
-        case Reduction::prod: kind = Kind::prod; break;
-        case Reduction::max: case Reduction::any: kind = Kind::max; break;
-        case Reduction::min: case Reduction::all: kind = Kind::min; break;
-        case Reduction::none: kind = Kind::whole;
+        case Reduction::sum:
+          kind = Kind::sum;
+          break;
+        case Reduction::prod:
+          kind = Kind::prod;
+          break;
+        case Reduction::max:
+        case Reduction::any:
+          kind = Kind::max;
+          break;
+        case Reduction::min:
+        case Reduction::all:
+          kind = Kind::min;
+          break;
+        case Reduction::none:
+          kind = Kind::whole;
       }
       if (nest.initial) kind = Kind::whole;  // every shard would add it
     }
@@ -85,13 +98,92 @@ ShardingRule of_index(const TypeCall& call) {
   return r;
 }
 
+std::string_view axes_part(std::string_view text) {
+  // The clauses behind come after the last bracket.
+  size_t close = text.rfind(']');
+  return close == std::string_view::npos ? std::string_view()
+                                         : text.substr(0, std::min(text.find(';', close), text.size()));
+}
+
+// Attributes that a clause names: "sized by shape", "placed by whole start".
+std::vector<int> attributes_of(const OpDef& op, std::string_view clause) {
+  std::vector<int> out;
+  std::string_view text = op.axes_text;
+  size_t at = text.find(clause);
+  if (at == std::string_view::npos) {
+    // Gradients of index notation end with the shape of what they are the gradient of.
+    if (clause == "sized by " && op.index && op.index->derived == IndexRule::Derived::gradient)
+      out.push_back(op.signature.attrs - 1);
+    return out;
+  }
+  std::string_view rest = text.substr(at + clause.size());
+  rest = rest.substr(0, rest.find(';'));
+  for (size_t i = 0; i < rest.size();) {
+    size_t j = std::min(rest.find(' ', i), rest.size());
+    if (j > i) out.push_back(op.signature.attr_index(rest.substr(i, j - i)));
+    i = j + 1;
+  }
+  return out;
+}
+
+// Follows the elements: where the view shows a dimension of its input unchanged, both split together. Where it only
+// counts the same elements in other steps, the outermost dimensions do.
+std::optional<ShardingRule> of_view(const TypeCall& call, const std::vector<TensorType>& results) {
+  const Shape &in = call.input(0).shape, &out = results[0].shape;
+  if (numel(in) == 0 || numel(out) == 0) return std::nullopt;
+  Geometry g{in, contiguous_strides(in), 0};
+  std::optional<Geometry> shown = call.op.view(call, g);
+  if (!shown) return std::nullopt;
+  ShardingRule r;
+  r.inputs = unknown(call.inputs);
+  r.outputs.emplace_back(out.size(), -1);
+  auto add = [&](int64_t size, Kind kind) {
+    r.factors.push_back({fmt::format("{}{}", kind == Kind::whole ? "w" : "d", r.factors.size()), size, kind});
+    return static_cast<int>(r.factors.size()) - 1;
+  };
+  auto ends = [&] {  // what nothing was said about must not be split
+    for (auto* side : {&r.inputs[0], &r.outputs[0]}) {
+      const Shape& shape = side == &r.inputs[0] ? in : out;
+      for (size_t d = 0; d < side->size(); ++d)
+        if ((*side)[d] < 0 && shape[d] != 1) (*side)[d] = add(shape[d], Kind::whole);
+    }
+    return r;
+  };
+  if (shown->offset == 0 && numel(out) == numel(in) && is_contiguous(shown->sizes, shown->strides)) {
+    size_t i = 0, j = 0;
+    auto skip = [](const Shape& s, size_t& at) {
+      while (at < s.size() && s[at] == 1) ++at;
+    };
+    for (skip(in, i), skip(out, j); i < in.size() && j < out.size(); skip(in, i), skip(out, j)) {
+      size_t first_i = i, first_j = j;
+      int64_t a = in[i++], b = out[j++];
+      while (a != b) (a < b ? a *= in[i++] : b *= out[j++]);
+      r.inputs[0][first_i] = r.outputs[0][first_j] = add(std::gcd(in[first_i], out[first_j]), Kind::kept);
+    }
+    return ends();
+  }
+  for (size_t d = 0; d < out.size(); ++d) {
+    if (out[d] == 1) continue;
+    if (shown->strides[d] == 0) {
+      if (!attributes_of(call.op, "sized by ").empty()) r.outputs[0][d] = add(out[d], Kind::kept);
+      continue;
+    }
+    for (size_t e = 0; e < in.size(); ++e)
+      if (in[e] == out[d] && g.strides[e] == shown->strides[d] && r.inputs[0][e] < 0) {
+        r.inputs[0][e] = r.outputs[0][d] = add(in[e], Kind::kept);
+        break;
+      }
+  }
+  return ends();
+}
+
 // "input[b.., d!], w[d!] -> output[b.., d!]+k"
 class Axes {
  public:
   Axes(const TypeCall& call, const std::vector<TensorType>& results) : call_(call), results_(results) {}
 
   ShardingRule parse() {
-    std::string_view text = call_.op.axes_text;
+    std::string_view text = axes_part(call_.op.axes_text);
     size_t arrow = text.find("->");
     SORUS_CHECK(arrow != std::string_view::npos, ValueError, "axes of {}: expected inputs -> outputs in '{}'",
                 call_.op.name(), text);
@@ -103,14 +195,22 @@ class Axes {
       auto index = static_cast<int>(&f - r_.factors.data());
       bool kept = false;
       for (const auto& o : r_.outputs) kept |= std::find(o.begin(), o.end(), index) != o.end();
-      if (whole_[f.name]) f.kind = Kind::whole;
-      else if (partial_[f.name]) f.kind = Kind::sum;
-      else f.kind = kept ? Kind::kept : Kind::whole;
+      if (whole_[f.name] || uneven_[f.name])
+        f.kind = Kind::whole;
+      else if (partial(f.name))
+        f.kind = Kind::sum;
+      else
+        f.kind = kept ? Kind::kept : Kind::whole;
     }
     return std::move(r_);
   }
 
  private:
+  // "+b.." is said of b1, b2, ...
+  bool partial(const std::string& name) const {
+    std::string stem = name.substr(0, name.find_last_not_of("0123456789") + 1);
+    return partial_.contains(name) || (stem != name && partial_.contains(stem + ".."));
+  }
   void side(std::string_view s, bool outputs) {
     for (size_t at = 0; (at = s.find('[', at)) != std::string_view::npos;) {
       size_t begin = at;
@@ -128,11 +228,14 @@ class Axes {
       size_t slot = outputs ? static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin())
                             : static_cast<size_t>(call_.op.signature.tensor_index(name));
       if (outputs && slot < results_.size()) fill(dims, results_[slot].shape, r_.outputs[slot]);
-      if (!outputs && slot < call_.inputs.size() && call_.inputs[slot])
-        fill(dims, call_.inputs[slot]->shape, r_.inputs[slot]);
+      bool list = !outputs && call_.op.signature.tensor_param(static_cast<int>(slot)).type == ParamType::tensor_list;
+      for (size_t s = slot; !outputs && s < (list ? call_.inputs.size() : slot + 1) && s < call_.inputs.size(); ++s)
+        if (call_.inputs[s]) fill(dims, call_.inputs[s]->shape, r_.inputs[s]);
     }
   }
   void fill(std::string_view text, const Shape& shape, std::vector<int>& out) {
+    if (size_t semicolon = text.find(';'); semicolon != std::string_view::npos)
+      return fill_by_attribute(text.substr(0, semicolon), text.substr(semicolon + 1), shape, out);
     std::vector<std::string> names;
     for (size_t i = 0; i < text.size();) {
       size_t j = std::min(text.find(',', i), text.size());
@@ -145,18 +248,41 @@ class Axes {
     for (const std::string& n : names) {
       size_t dots = n.find("..");
       size_t count = dots == std::string::npos ? 1 : shape.size() - (names.size() - 1);
-      std::string stem = n.substr(0, std::min(dots, n.find('!')));
+      std::string stem = n.substr(0, std::min(dots, n.find_first_of("!%")));
       for (size_t i = 0; i < count && out.size() < shape.size(); ++i) {
         std::string name = dots == std::string::npos ? stem : fmt::format("{}{}", stem, count - i);
         if (n.back() == '!') whole_[name] = true;
-        out.push_back(factor(name, shape[out.size()]));
+        out.push_back(factor(name, shape[out.size()], n.back() == '%'));
       }
     }
     out.resize(shape.size(), -1);
   }
-  int factor(const std::string& name, int64_t size) {
+  // "a..; dim d!"
+  void fill_by_attribute(std::string_view dots, std::string_view named, const Shape& shape, std::vector<int>& out) {
+    std::string stem(dots.substr(0, dots.find("..")));
+    named.remove_prefix(named.find_first_not_of(' '));
+    size_t space = named.find(' ');
+    std::string other(named.substr(space + 1));
+    int at = call_.op.signature.attr_index(named.substr(0, space));
+    SORUS_CHECK(at >= 0, ValueError, "axes of {}: there is no attribute '{}'", call_.op.name(),
+                named.substr(0, space));
+    auto rank = static_cast<int64_t>(shape.size());
+    int64_t dim = rank == 0 ? 0 : wrap_dim(call_.attr(at).to_int(), rank, call_.op.name());
+    bool whole = other.back() == '!';
+    if (whole) other.pop_back();
+    if (whole) whole_[other] = true;
+    out.clear();
+    for (int64_t d = 0; d < rank; ++d)
+      out.push_back(
+          factor(d == dim ? other : fmt::format("{}{}", stem, d), shape[static_cast<size_t>(d)], d == dim && whole));
+  }
+  int factor(const std::string& name, int64_t size, bool in_proportion) {
     for (size_t i = 0; i < r_.factors.size(); ++i)
-      if (r_.factors[i].name == name) return static_cast<int>(i);
+      if (r_.factors[i].name == name) {
+        if (!in_proportion && r_.factors[i].size != size) uneven_[name] = true;
+        r_.factors[i].size = std::gcd(r_.factors[i].size, size);
+        return static_cast<int>(i);
+      }
     r_.factors.push_back({name, size, Kind::whole});
     return static_cast<int>(r_.factors.size()) - 1;
   }
@@ -164,10 +290,11 @@ class Axes {
   const TypeCall& call_;
   const std::vector<TensorType>& results_;
   ShardingRule r_;
-  std::map<std::string, bool> whole_, partial_;
+  std::map<std::string, bool> whole_, partial_, uneven_;
 };
 
-// ---- the checker --------------------------------------------------------------------------------------------------------
+// ---- the checker
+// --------------------------------------------------------------------------------------------------------
 
 Tensor part_of(const Tensor& t, int dim, int part, int parts) {
   if (dim < 0) return t;
@@ -212,10 +339,14 @@ bool agrees(const Tensor& whole, const TensorList& shards, int dim, Kind kind) {
     } else {
       for (size_t s = 0; s < shards.size(); ++s) {
         double v = element(shards[s], index);
-        if (s == 0) value = v;
-        else if (kind == Kind::sum) value += v;
-        else if (kind == Kind::prod) value *= v;
-        else value = kind == Kind::max ? std::max(value, v) : std::min(value, v);
+        if (s == 0)
+          value = v;
+        else if (kind == Kind::sum)
+          value += v;
+        else if (kind == Kind::prod)
+          value *= v;
+        else
+          value = kind == Kind::max ? std::max(value, v) : std::min(value, v);
       }
     }
     double w = element(whole, index);
@@ -252,9 +383,11 @@ std::string ShardingRule::to_string() const {
 
 ShardingRule sharding_rule(const TypeCall& call) {
   std::vector<TensorType> results = infer_types(call);
-  if (!call.op.axes_text.empty()) return Axes(call, results).parse();
+  if (!axes_part(call.op.axes_text).empty()) return Axes(call, results).parse();
   if (call.op.each) return of_each(call, results);
   if (call.op.index) return of_index(call);
+  if (call.op.is_view())
+    if (auto r = of_view(call, results)) return *r;
   // Nothing is known, so nothing may be split.
   ShardingRule r;
   auto whole = [&](const Shape& shape) {
@@ -268,6 +401,67 @@ ShardingRule sharding_rule(const TypeCall& call) {
   for (const TensorType* t : call.inputs) r.inputs.push_back(t ? whole(t->shape) : std::vector<int>());
   for (const TensorType& t : results) r.outputs.push_back(whole(t.shape));
   return r;
+}
+
+Attrs shard_attrs(const TypeCall& call, const Shape& block, const Shape& start) {
+  Attrs attrs = call.attrs;
+  auto set = [&](int at, const Attr& value) {
+    if (at >= 0) attrs[static_cast<size_t>(at)] = value;
+  };
+  for (int at : attributes_of(call.op, "sized by ")) set(at, Attr(block));
+  std::vector<int> placed = attributes_of(call.op, "placed by ");
+  if (placed.size() != 2) return attrs;
+  std::vector<TensorType> results = infer_types(call);
+  const Shape& whole = results[0].shape;
+  // A block of a block.
+  Shape from = start;
+  const Attr &outer = call.attr(placed[0]), &origin = call.attr(placed[1]);
+  if (!outer.is_none())
+    for (size_t d = 0; d < from.size(); ++d) from[d] += origin.ints()[d];
+  set(placed[0], outer.is_none() ? Attr(whole) : outer);
+  set(placed[1], Attr(from));
+  return attrs;
+}
+
+bool has_shard_attrs(const OpDef& op) {
+  return !attributes_of(op, "sized by ").empty() || !attributes_of(op, "placed by ").empty();
+}
+
+bool is_linear(const OpDef& op, std::span<const int> slots) {
+  if (op.is_view()) return true;
+  auto among = [&](int argument, const std::vector<int>& slot_of) {
+    int slot = slot_of.empty() ? argument : slot_of[static_cast<size_t>(argument)];
+    return std::find(slots.begin(), slots.end(), slot) != slots.end();
+  };
+  // Zero at zero, and no derivative depends on what is partial.
+  auto linear = [&](const ScalarFunction& f, const std::vector<int>& slot_of) {
+    int n = static_cast<int>(f.args.size());
+    for (const Expr& e : f.results)
+      if (e->is_boolean || e->uses_position) return false;
+    for (double point : {0.37, 1.9}) {
+      std::vector<double> args, params;
+      for (int i = 0; i < n; ++i) args.push_back(among(i, slot_of) ? 0 : point + 0.1 * i);
+      for (size_t i = 0; i < f.params.size(); ++i) params.push_back(point + 0.3 + 0.1 * static_cast<double>(i));
+      for (double y : evaluate<double>(f, args, params))
+        if (y != 0) return false;
+    }
+    for (int i = 0; i < n; ++i) {
+      if (!among(i, slot_of)) continue;
+      ScalarFunction d = gradient(f, i);
+      int outer = static_cast<int>(d.args.size()) - n;
+      for (int j = 0; j < n; ++j)
+        if (among(j, slot_of) && depends_on_argument(d.results[0], outer + j)) return false;
+    }
+    return true;
+  };
+  if (op.each) return op.differentiable && linear(*op.each, {});
+  if (op.index && op.index->derived == IndexRule::Derived::no && !op.index->initial &&
+      (op.index->reduction == Reduction::sum || op.index->reduction == Reduction::none)) {
+    std::vector<int> slot_of;
+    for (const IndexAccess& a : op.index->accesses) slot_of.push_back(a.tensor);
+    return linear(op.index->body, slot_of);
+  }
+  return false;
 }
 
 std::vector<std::string> check_sharding(const OpDef& op, TensorSpan inputs, const Attrs& attrs, int parts) {
@@ -312,8 +506,18 @@ std::vector<std::string> check_sharding(const OpDef& op, TensorSpan inputs, cons
     for (int p = 0; p < parts && ran; ++p) {
       TensorList in;
       for (size_t i = 0; i < inputs.size(); ++i) in.push_back(part_of(inputs[i], choice[i], p, parts));
+      Attrs own = attrs;
+      if (allowed) {
+        Shape block = whole[0].sizes(), start(block.size(), 0);
+        for (size_t d = 0; d < block.size(); ++d)
+          if (rule.outputs[0][d] == factor) {
+            block[d] /= parts;
+            start[d] = p * block[d];
+          }
+        own = shard_attrs(TypeCall{op, pointers, attrs}, block, start);
+      }
       try {
-        TensorList out = call(op, in, attrs);
+        TensorList out = call(op, in, own);
         for (size_t o = 0; o < out.size(); ++o) shards[o].push_back(out[o]);
       } catch (const Error&) {
         ran = false;
@@ -340,7 +544,8 @@ std::vector<std::string> check_sharding(const OpDef& op, TensorSpan inputs, cons
           problems.push_back(fmt::format("missing: {}: result {} split at {}", where, o, d));
       for (Kind k : kPartials)
         if (whole[o].numel() > 0 && agrees(whole[o], shards[o], -1, k))
-          problems.push_back(fmt::format("missing: {}: result {} is a partial {}", where, o, kNames[static_cast<size_t>(k)]));
+          problems.push_back(
+              fmt::format("missing: {}: result {} is a partial {}", where, o, kNames[static_cast<size_t>(k)]));
     }
   }
   return problems;

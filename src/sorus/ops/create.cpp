@@ -24,6 +24,7 @@ const bool creation = [] {
       .kernel([](const Call& c, std::span<Tensor> out) {
         copy_elements(out[0], Tensor::scalar(c.attr(1).scalar(), out[0].dtype()));
       })
+      .axes("-> output[a..]; sized by size")
       .not_differentiable();
   op("zeros(size: int[], *, dtype: dtype? = none)").expand([](const Call& c) -> TensorList {
     return {full(c.attr(0).ints(), 0.0, c.attr(1).is_none() ? default_dtype() : c.attr(1).dtype())};
@@ -34,6 +35,7 @@ const bool creation = [] {
   op("empty(size: int[], *, dtype: dtype? = none)")
       .types(shape_and_dtype(0, 1))
       .kernel([](const Call&, std::span<Tensor>) {})
+      .axes("-> output[a..]; sized by size")
       .not_differentiable();
   op("full_like(input: mask, fill_value: scalar, *, dtype: dtype? = none)").expand([](const Call& c) -> TensorList {
     return {full(c.input(0).sizes(), c.attr(0).scalar(), c.attr(1).is_none() ? c.input(0).dtype() : c.attr(1).dtype())};
@@ -143,6 +145,7 @@ const bool copies = [] {
             }
           },
           true)
+      .axes("tensors[a..; dim d!] -> output[a..; dim d!]")
       .joins([](const TypeCall& c) {
         return wrap_dim(c.attr(0).to_int(), static_cast<int64_t>(c.input(0).shape.size()), "cat");
       })
@@ -180,6 +183,7 @@ const bool copies = [] {
             copy_elements(out[0].with_geometry(g), c.input(0));
           },
           true)
+      .axes("grad[a..; dim d!] -> output[a..; dim d!]; sized by size")
       .inset([](const TypeCall& c) -> std::optional<Inset> {
         if (c.attr(3).to_int() != 1) return std::nullopt;
         return Inset{c.attr(1).to_int(), c.attr(2).to_int()};

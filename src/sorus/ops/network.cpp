@@ -186,6 +186,7 @@ const bool lookups = [] {
                                     i.dtype(), i.numel(), g.data(), width,
                                     c.attr(1).is_none() ? -1 : c.attr(1).to_int());
       })
+      .axes("grad[a.., d], indices[a..] -> output[v!, d]+a..")
       .gradient(
           [](const GradCall& c) -> TensorList { return {embedding(c.input(1), c.grad()), Tensor()}; }, "indices");
   op("gather(input, dim: int, index: mask)")
@@ -202,6 +203,7 @@ const bool lookups = [] {
         kernels::gather(x.dtype(), i.sizes(), static_cast<int>(d), x.data(), x.strides(), x.sizes()[d], index,
                         out[0].data(), out[0].strides());
       })
+      .axes("input[a..; dim v!], index[a..; dim i] -> output[a..; dim i]")
       .loop(compare_columns({"input", "index"}, "picked ? input : 0", 0, true))
       .gradient(
           [](const GradCall& c) -> TensorList {
@@ -219,6 +221,7 @@ const bool lookups = [] {
         kernels::scatter(kernels::ScatterMode::add, s.dtype(), i.sizes(), static_cast<int>(d), out[0].data(),
                          out[0].strides(), out[0].sizes()[d], index, s.data(), s.strides());
       })
+      .axes("input[a..; dim v!], index[a..; dim i!], src[a..; dim i!] -> output[a..; dim v!]")
       .loop(compare_columns({"input", "index", "src"}, "picked ? input + src : input", 0, false))
       .gradient(
           [](const GradCall& c) -> TensorList {
@@ -494,6 +497,7 @@ const bool attention = [] {
       // By tokens, so that heads side by side are rows of the projection that follows.
       .memory_order({{0, 2, 1, 3}})
       .writes_strided()
+      .axes("query[b, h%, l!, d!], key[b, h%, s!, d!], value[b, h%, s!, e!] -> output[b, h%, l!, e!], lse[b, h%, l!]")
       .gradient(attention_gradient, "query key value output lse")
       .autocast(Autocast::lower);
   op("flash_attention_backward(grad, query, key, value, output, lse, is_causal: bool, scale: float) "
@@ -522,6 +526,9 @@ const bool attention = [] {
           true)
       .memory_order({{0, 2, 1, 3}, {0, 2, 1, 3}, {0, 2, 1, 3}})
       .writes_strided()
+      .axes("grad[b, h%, l!, e!], query[b, h%, l!, d!], key[b, h%, s!, d!], value[b, h%, s!, e!], "
+            "output[b, h%, l!, e!], lse[b, h%, l!] -> "
+            "grad_query[b, h%, l!, d!], grad_key[b, h%, s!, d!], grad_value[b, h%, s!, e!]")
       .body(attention_backward_body);
   op("scaled_dot_product_attention(query, key, value, attn_mask: Tensor? = none, dropout_p: float = 0.0, "
      "is_causal: bool = false, *, scale: float? = none, enable_gqa: bool = false)")

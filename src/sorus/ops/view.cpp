@@ -151,7 +151,7 @@ View diagonal_view(const TypeCall& c, const Geometry& in) {
 TensorList reshape_gradient(const GradCall& c) { return {reshape(c.grad(), c.input(0).sizes())}; }
 
 const bool views = [] {
-  op("reshape(input, shape: int[])").view(reshape_view).gradient(reshape_gradient);
+  op("reshape(input, shape: int[])").view(reshape_view).axes("; sized by shape").gradient(reshape_gradient);
   op("squeeze(input, dim: int[]? = none)").view(squeeze_view).gradient(reshape_gradient);
   op("unsqueeze(input, dim: int)").view(unsqueeze_view).gradient(reshape_gradient);
   op("permute(input, dims: int[])").view(permute_view).gradient([](const GradCall& c) -> TensorList {
@@ -162,7 +162,7 @@ const bool views = [] {
   op("transpose(input, dim0: int, dim1: int)").view(transpose_view).gradient([](const GradCall& c) -> TensorList {
     return {transpose(c.grad(), c.attrs[0].to_int(), c.attrs[1].to_int())};
   });
-  op("expand(input, size: int[])").view(expand_view).gradient([](const GradCall& c) -> TensorList {
+  op("expand(input, size: int[])").view(expand_view).axes("; sized by size").gradient([](const GradCall& c) -> TensorList {
     return {sum_to_size(c.grad(), c.input(0).sizes())};
   });
   op("slice(input, dim: int = 0, start: int? = none, end: int? = none, step: int = 1)")
@@ -190,6 +190,7 @@ const bool views = [] {
         if (!is_contiguous(in.sizes, in.strides)) return std::nullopt;
         return Geometry{c.attr(0).ints(), c.attr(1).ints(), in.offset + c.attr(2).to_int()};
       })
+      .axes("input[a..!] -> output[b..!]")
       .gradient([](const GradCall& c) -> TensorList {
         return {as_strided_backward(c.grad(), c.input(0).sizes(), c.attrs[0].ints(), c.attrs[1].ints(),
                                     c.attrs[2].to_int())};
