@@ -173,6 +173,12 @@ const std::vector<Lines>& table() {
        {"f[a,4,5,6] f[a,4,7,6] f[a,4,7,8]", "f[a,4,5,6] f[a,2,5,6] f[a,2,5,6] is_causal=true",
         "f[a,4,5,6] f[a,4,7,6] f[a,4,7,8] f[5,7] scale=0.3", "f[a,5,6] f[a,5,6] f[a,5,6] is_causal=true"}},
 
+      // among ranks; here there is one
+      {"all_reduce", {"f[a,b]", "f[] op=\"sum\""}},
+      {"all_gather", {"f[a,b] dim=1 parts=1"}},
+      {"reduce_scatter", {"f[a,b] dim=0 parts=1"}},
+      {"all_to_all", {"f[a,b] split_dim=0 concat_dim=1 parts=1"}},
+
       // draws
       {"rand_from", {"k[2] size=[a,b]", "k[2] size=[d] dtype=bf16"}},
       {"dropout_from", {"f[a,b] k[2] p=0.4"}},

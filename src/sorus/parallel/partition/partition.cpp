@@ -1,0 +1,220 @@
+#include "sorus/parallel/partition/partition.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "sorus/run/passes.h"
+
+namespace sorus::parallel {
+namespace {
+
+class Partition {
+ public:
+  Partition(const Graph& graph, const Propagated& p, int64_t rank)
+      : from_(graph), p_(p), mesh_(p.mesh), rank_(rank), versions_(p.mesh, p.communication), to_(graph.name()) {}
+
+  LocalGraph run() {
+    for (size_t i = 0; i < from_.inputs().size(); ++i) {
+      Node* in = from_.inputs()[i];
+      TensorType t = in->outputs[0];
+      t.shape = block_of(mesh_, p_.inputs[i], t.shape, rank_).sizes;
+      add({in, 0}, p_.inputs[i], to_.add_input(t, in->label));
+    }
+    for (const auto& node : from_.nodes()) {
+      if (node->is_input()) continue;
+      if (node->is_constant()) {
+        const TensorType& t = node->outputs[0];
+        add({node.get(), 0}, replicated(mesh_), to_.add_constant(node->constant.scalar(), t.dtype, t.weak));
+        continue;
+      }
+      split(*node);
+    }
+    std::vector<Value> outputs;
+    for (size_t i = 0; i < from_.outputs().size(); ++i) outputs.push_back(get(from_.outputs()[i], p_.outputs[i]));
+    to_.set_outputs(std::move(outputs));
+    local_.graph = std::move(to_);
+    return std::move(local_);
+  }
+
+ private:
+  void add(const Value& v, const Layout& layout, Value local) {
+    size_t i = versions_.add(v, layout);
+    auto& have = locals_[v];
+    if (have.size() <= i) have.resize(i + 1);
+    have[i] = local;
+    local_.layouts.try_emplace(local, layout);
+  }
+
+  void split(const Node& node) {
+    const NodeChoice& c = p_.choices.at(&node);
+    std::vector<Value> inputs;
+    for (size_t i = 0; i < node.inputs.size(); ++i)
+      inputs.push_back(node.inputs[i] ? get(node.inputs[i], c.inputs[i]) : Value{});
+    auto types = node.input_types();
+    Block b = block_of(mesh_, c.outputs[0], node.outputs[0].shape, rank_);
+    Attrs attrs = shard_attrs(TypeCall{*node.op, types, node.attrs}, b.sizes, b.start);
+    Node* made = to_.add(*node.op, std::move(inputs), std::move(attrs), node.source);
+    for (size_t o = 0; o < node.outputs.size(); ++o) {
+      Value v{const_cast<Node*>(&node), static_cast<int>(o)};
+      add(v, c.outputs[o], {made, static_cast<int>(o)});
+      if (auto mark = p_.marks.find(v); mark != p_.marks.end()) get(v, mark->second);
+    }
+  }
+
+  Value get(const Value& v, const Layout& wanted) {
+    Versions::Source source = versions_.find(v, wanted);
+    if (source.moves.empty()) return locals_.at(v)[source.version];
+    Value local;
+    if (std::optional<Value> again = made_in_place(v, source, wanted)) {
+      local = *again;
+    } else {
+      local = locals_.at(v)[source.version];
+      Layout now = versions_.of(v)[source.version];
+      for (const Move& m : source.moves) {
+        local = move(local, m, v.node->source);
+        apply_move(m, now);
+        local_.layouts.try_emplace(local, now);
+      }
+    }
+    add(v, wanted, local);
+    return local;
+  }
+
+  // A block of what is the same everywhere (a constant, an expanded number, a draw) is made as that block at once.
+  std::optional<Value> made_in_place(const Value& v, const Versions::Source& source, const Layout& wanted) {
+    const Node& node = *v.node;
+    if (!node.op || node.outputs.size() != 1 || !has_shard_attrs(*node.op)) return std::nullopt;
+    for (const Move& m : source.moves)
+      if (m.kind != Move::Kind::slice) return std::nullopt;
+    for (const Placement& p : p_.choices.at(&node).outputs[0])
+      if (!p.is_replicate()) return std::nullopt;
+    auto types = node.input_types();
+    TypeCall call{*node.op, types, node.attrs};
+    ShardingRule rule = sharding_rule(call);
+    for (const Placement& p : wanted) {
+      if (!p.is_shard()) continue;
+      int f = rule.outputs[0][static_cast<size_t>(p.dim)];
+      if (f < 0 || rule.factors[static_cast<size_t>(f)].kind != ShardFactor::Kind::kept) return std::nullopt;
+      for (const auto& dims : rule.inputs)
+        if (std::find(dims.begin(), dims.end(), f) != dims.end()) return std::nullopt;
+    }
+    std::vector<Value> inputs;
+    for (const Value& in : node.inputs) inputs.push_back(in ? get(in, replicated(mesh_)) : Value{});
+    Block b = block_of(mesh_, wanted, node.outputs[0].shape, rank_);
+    Value made{to_.add(*node.op, std::move(inputs), shard_attrs(call, b.sizes, b.start), node.source), 0};
+    if (made.type().shape != b.sizes) return std::nullopt;
+    local_.layouts.try_emplace(made, wanted);
+    return made;
+  }
+
+  Value move(const Value& v, const Move& m, const SourceLocation& source) {
+    int64_t n = mesh_.size(m.axis), at = mesh_.coordinate(rank_, m.axis);
+    const std::string& group = p_.groups[static_cast<size_t>(m.axis)];
+    Attr op(std::string(reduction_name(m.op)));
+    auto call = [&](const char* name, Attrs attrs) {
+      Value made{to_.add(find_op(name), {v}, std::move(attrs), source), 0};
+      if (m.axis == p_.micro_axis && m.kind != Move::Kind::slice) local_.over_micro_batches.emplace(made.node, m);
+      return made;
+    };
+    if (m.axis == p_.micro_axis) return over_time(v, m, source, call);
+    return between_ranks(v, m, source, call, n, at, group, op);
+  }
+
+  // Over micro-batches there are two collectives only; a block of what they give is cut out of it.
+  template <class Call>
+  Value over_time(const Value& v, const Move& m, const SourceLocation& source, Call call) {
+    int64_t n = mesh_.size(m.axis);
+    std::string group = p_.groups[static_cast<size_t>(m.axis)];
+    Attr op(std::string(reduction_name(m.op)));
+    auto whole = [&](const Value& r) {
+      Layout l = local_.layouts.at(v);
+      l[static_cast<size_t>(m.axis)] = Replicate();
+      local_.layouts.try_emplace(r, l);
+      return r;
+    };
+    auto cut = [&](const Value& r) {
+      Move slice{Move::Kind::slice, m.axis, m.dim};
+      return between_ranks(
+          r, slice, source,
+          [&](const char* name, Attrs attrs) {
+            return Value{to_.add(find_op(name), {r}, std::move(attrs), source), 0};
+          },
+          n, mesh_.coordinate(rank_, m.axis), group, op);
+    };
+    switch (m.kind) {
+      case Move::Kind::slice:
+        return cut(v);
+      case Move::Kind::all_reduce:
+        return whole(call("all_reduce", {op, Attr(group)}));
+      case Move::Kind::all_gather:
+        return whole(call("all_gather", {Attr(m.dim), Attr(n), Attr(group)}));
+      case Move::Kind::reduce_scatter:
+        return cut(whole(call("all_reduce", {op, Attr(group)})));
+      case Move::Kind::all_to_all: {
+        Value joined = whole(call("all_gather", {Attr(m.from), Attr(n), Attr(group)}));
+        local_.over_micro_batches[joined.node] = Move{Move::Kind::all_gather, m.axis, m.from};
+        return cut(joined);
+      }
+      case Move::Kind::mask:
+        break;
+    }
+    fail<NotImplementedError>("a value that is the same for all micro-batches cannot become a partial one of them");
+  }
+
+  template <class Call>
+  Value between_ranks(const Value& v, const Move& m, const SourceLocation& source, Call call, int64_t n, int64_t at,
+                      const std::string& group, const Attr& op) {
+    const Shape& shape = v.type().shape;
+    switch (m.kind) {
+      case Move::Kind::slice: {
+        int64_t length = shape[static_cast<size_t>(m.dim)] / n;
+        return call("slice", {Attr(m.dim), Attr(at * length), Attr((at + 1) * length), Attr(1)});
+      }
+      case Move::Kind::all_reduce:
+        return call("all_reduce", {op, Attr(group)});
+      case Move::Kind::all_gather:
+        return call("all_gather", {Attr(m.dim), Attr(n), Attr(group)});
+      case Move::Kind::reduce_scatter:
+        return call("reduce_scatter", {Attr(m.dim), Attr(n), op, Attr(group)});
+      case Move::Kind::all_to_all:
+        return call("all_to_all", {Attr(m.dim), Attr(m.from), Attr(n), Attr(group)});
+      case Move::Kind::mask: {
+        // The same candidate at every rank is as good as one.
+        bool sum = m.op == ShardFactor::Kind::sum, product = m.op == ShardFactor::Kind::prod;
+        if (at == 0 || (!sum && !product)) return v;
+        return {to_.add(find_op("full"), {}, {Attr(shape), Attr(sum ? 0 : 1), Attr(v.type().dtype)}, source), 0};
+      }
+    }
+    return v;
+  }
+
+  const Graph& from_;
+  const Propagated& p_;
+  const DeviceMesh& mesh_;
+  int64_t rank_;
+  Versions versions_;
+  std::unordered_map<Value, std::vector<Value>> locals_;
+  Graph to_;
+  LocalGraph local_;
+};
+
+}  // namespace
+
+Graph prepare_for_partition(const Graph& graph) {
+  Graph g = simplify_graph(
+      expand_composites(simplify_graph(graph), [](const OpDef& op) { return static_cast<bool>(op.kernel); }));
+  // Every output is made by some node.
+  for (Value& v : g.outputs())
+    if (!v.node->op) v = {g.add(find_op("clone"), {v}, {}), 0};
+  return g;
+}
+
+Graph partition(const Graph& graph, const Propagated& propagated, int64_t rank) {
+  return Partition(graph, propagated, rank).run().graph;
+}
+
+LocalGraph partition_local(const Graph& graph, const Propagated& propagated, int64_t rank) {
+  return Partition(graph, propagated, rank).run();
+}
+
+}  // namespace sorus::parallel

@@ -1,0 +1,176 @@
+// The partitioner: every operator of the registry, and random graphs of them, on random layouts against one device.
+#include "sorus/parallel/partition/partition.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "operators/reference.h"
+#include "operators/samples.h"
+#include "sorus/ops.h"
+#include "sorus/parallel/runtime/parallel_step.h"
+#include "sorus/parallel/runtime/rank_pool.h"
+#include "sorus/run/execute.h"
+#include "sorus/tensor/copy.h"
+
+namespace sorus::parallel {
+namespace {
+
+using Random = std::mt19937;
+int64_t below(Random& r, int64_t n) { return std::uniform_int_distribution<int64_t>(0, n - 1)(r); }
+
+// Replicated, or cut along a random dimension that divides.
+Layout random_layout(Random& r, const DeviceMesh& mesh, const Shape& shape, double cut) {
+  Layout l = replicated(mesh);
+  Shape left = shape;
+  for (int a = 0; a < mesh.axes(); ++a) {
+    if (shape.empty() || std::uniform_real_distribution<double>()(r) > cut) continue;
+    auto d = static_cast<size_t>(below(r, static_cast<int64_t>(shape.size())));
+    if (left[d] == 0 || left[d] % mesh.size(a) != 0) continue;
+    left[d] /= mesh.size(a);
+    l[static_cast<size_t>(a)] = Shard(static_cast<int>(d));
+  }
+  return l;
+}
+
+Request random_request(Random& r, const DeviceMesh& mesh, const Graph& g) {
+  Request q;
+  q.mesh = mesh;
+  for (size_t i = 0; i < g.inputs().size(); ++i)
+    q.inputs[static_cast<int>(i)] = random_layout(r, mesh, g.inputs()[i]->outputs[0].shape, 0.7);
+  for (size_t i = 0; i < g.outputs().size(); ++i)
+    q.outputs[static_cast<int>(i)] = random_layout(r, mesh, g.outputs()[i].type().shape, 0.4);
+  return q;
+}
+
+std::string difference(const Tensor& found, const Tensor& expected) {
+  if (found.sizes() != expected.sizes() || found.dtype() != expected.dtype())
+    return fmt::format("{} instead of {}", found.type().to_string(), expected.type().to_string());
+  auto a = harness::elements(found), b = harness::elements(expected);
+  double largest = 1;
+  for (auto v : b)
+    if (std::isfinite(std::abs(v))) largest = std::max(largest, std::abs(v));
+  for (size_t i = 0; i < a.size(); ++i) {
+    bool same = a[i] == b[i] || (std::isnan(std::abs(a[i])) && std::isnan(std::abs(b[i])));
+    if (!same && !(std::abs(a[i] - b[i]) <= 1e-5 * largest))
+      return fmt::format("element {} is {} instead of {}", i, a[i].real(), b[i].real());
+  }
+  return "";
+}
+
+Tensor block_in(const Tensor& t, const Block& b) {
+  Geometry g = t.geometry();
+  for (size_t d = 0; d < b.sizes.size(); ++d) g.offset += b.start[d] * g.strides[d];
+  g.sizes = b.sizes;
+  return t.with_geometry(g);
+}
+
+std::vector<DeviceMesh> meshes() {
+  return {DeviceMesh({"a"}, {2}), DeviceMesh({"a", "b"}, {2, 2}), DeviceMesh({"a"}, {4}),
+          DeviceMesh({"a", "b", "c"}, {2, 3, 2})};
+}
+
+TEST(Redistribution, EveryLayoutFromEveryOther) {
+  DeviceMesh mesh({"a", "b"}, {2, 2});
+  Tensor x = Tensor::empty({4, 8}, DType::f32);
+  for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(i);
+  std::vector<Layout> all;
+  for (const char* a : {"R", "S(0)", "S(1)", "P", "P(max)"})
+    for (const char* b : {"R", "S(0)", "S(1)", "P", "P(max)"})
+      all.push_back({Placement::parse(a), Placement::parse(b)});
+  RankPool pool(mesh);
+  for (const Layout& from : all)
+    for (const Layout& to : all) {
+      // Through `from` and `to` back to everywhere: what comes out is what went in.
+      Graph g;
+      g.set_outputs({g.add_input(x.type())});
+      std::vector<Propagated> legs;
+      std::array<Layout, 4> stops{replicated(mesh), from, to, replicated(mesh)};
+      for (size_t i = 0; i < 3; ++i) {
+        Request q;
+        q.mesh = mesh;
+        q.inputs[0] = stops[i];
+        q.outputs[0] = stops[i + 1];
+        legs.push_back(propagate(g, q));
+      }
+      std::vector<std::string> wrong(4);
+      pool.run([&](int rank) {
+        Tensor y = x;
+        for (const Propagated& p : legs) y = run_graph(partition(g, p, rank), std::array{y})[0];
+        wrong[static_cast<size_t>(rank)] = difference(y, x);
+      });
+      for (const std::string& w : wrong) ASSERT_EQ(w, "") << to_string(from) << " -> " << to_string(to);
+    }
+}
+
+class Partitioned : public testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Operators, Partitioned, testing::ValuesIn(harness::operator_names()),
+                         [](const auto& info) { return harness::test_name(info.param); });
+
+TEST_P(Partitioned, GivesWhatOneDeviceGives) {
+  const OpDef& op = find_op(GetParam());
+  // Shapes that depend on values are not in graphs; collectives are tried with the groups that the partitioner makes.
+  bool collective = false;
+  for (int i = 0; i < op.signature.attrs; ++i) collective |= op.signature.attr_param(i).name == "group";
+  if (op.value_shaped || harness::tested_by(op) || harness::has_free_values(op) || collective) return;
+  Random r(7);
+  std::vector<DeviceMesh> all = meshes();
+  std::vector<std::unique_ptr<RankPool>> pools;
+  for (const DeviceMesh& m : all) pools.push_back(std::make_unique<RankPool>(m));
+  for (const std::string& line : harness::samples_of(op)) {
+    harness::Sizes sizes;
+    for (char c : harness::letters_of(line)) sizes[c] = 12;
+    harness::Sample s = harness::make_sample(op, line, sizes);
+    TensorList inputs;
+    std::vector<size_t> given;
+    for (size_t i = 0; i < s.inputs.size(); ++i)
+      if (s.inputs[i].defined()) given.push_back(i), inputs.push_back(s.inputs[i]);
+    auto f = [&](TensorSpan in) {
+      TensorList all_inputs(s.inputs.size());
+      for (size_t i = 0; i < given.size(); ++i) all_inputs[given[i]] = in[i];
+      return call(op, all_inputs, s.attrs);
+    };
+    TensorList expected = f(inputs);
+    TracedGraph traced;
+    try {
+      traced = trace(f, inputs);
+    } catch (const Error& e) {
+      ASSERT_NE(std::string(e.what()).find("depends on values"), std::string::npos) << e.what();
+      continue;
+    }
+    Graph g = prepare_for_partition(traced.graph);
+    for (int trial = 0; trial < 4; ++trial) {
+      size_t which = static_cast<size_t>(below(r, static_cast<int64_t>(all.size())));
+      const DeviceMesh& mesh = all[which];
+      Request q = random_request(r, mesh, g);
+      Propagated p = propagate(g, q);
+      std::vector<TensorList> results(static_cast<size_t>(mesh.size()));
+      pools[which]->run([&](int rank) {
+        TensorList all_inputs = inputs, mine;
+        all_inputs.insert(all_inputs.end(), traced.captures.begin(), traced.captures.end());
+        for (size_t i = 0; i < all_inputs.size(); ++i) {
+          const Tensor& t = all_inputs[i];
+          Tensor view = block_in(t, block_of(mesh, p.inputs[i], t.sizes(), rank)),
+                 block = Tensor::empty(view.sizes(), t.dtype());
+          copy_elements(block, view);
+          block.impl()->weak = t.impl()->weak;
+          mine.push_back(block);
+        }
+        Graph local = partition(g, p, rank);
+        local.verify();
+        results[static_cast<size_t>(rank)] = run_graph(local, mine);
+      });
+      for (size_t rank = 0; rank < results.size(); ++rank)
+        for (size_t o = 0; o < expected.size(); ++o) {
+          Block b = block_of(mesh, p.outputs[o], expected[o].sizes(), static_cast<int64_t>(rank));
+          ASSERT_EQ(difference(results[rank][o], contiguous(block_in(expected[o], b))), "")
+              << line << " on " << mesh.to_string() << " rank " << rank << " result " << o << "\n"
+              << partition(g, p, static_cast<int64_t>(rank)).to_string();
+        }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sorus::parallel
