@@ -52,6 +52,7 @@ struct Recording::Impl {
   int results = 0;       // what the function returned
   int grad_outputs = 0;  // gradients that are left in `.grad`, after the results
   std::unique_ptr<CompiledGraph> forward, backward;
+  std::shared_ptr<Executor> executor;
   std::vector<int> carries;           // results through which gradients flow
   std::vector<Place> differentiable;  // where they flow to
   struct BackwardInput {
@@ -61,7 +62,7 @@ struct Recording::Impl {
   std::vector<BackwardInput> backward_inputs;  // after the saved values
   int saved = 0;
 
-  void record(const TensorFunction& f, TensorSpan inputs, const std::string& name) {
+  void record(const TensorFunction& f, TensorSpan inputs, const std::string& name, const MakeExecutor& make) {
     for (const Tensor& t : inputs) arguments.push_back({t.type(), t.requires_grad()});
     grad_mode = grad_enabled();
     autocast = autocast_dtype();
@@ -102,6 +103,8 @@ struct Recording::Impl {
         if (!now.defined()) {
           u.after = e.before.defined() ? GradUpdate::After::cleared : GradUpdate::After::same;
           if (!e.read) u.after = GradUpdate::After::cleared;
+        } else if (make) {
+          u.after = GradUpdate::After::cleared;
         } else if (now.is_abstract()) {
           u.after = GradUpdate::After::output;
           u.output = results + grad_outputs++;
@@ -138,6 +141,16 @@ struct Recording::Impl {
       }
       for (const Tensor& t : tracer.differentiable()) captured.emplace_back(t, true);
       joint = tracer.finish();
+    }
+    if (make) {
+      SORUS_CHECK(carries.empty(), Error,
+                  "{}: result {} could carry gradients on, which a step of several devices cannot; call backward() inside "
+                  "of the function, or return result.detach()",
+                  name, carries[0]);
+      TensorList parameters;
+      for (const auto& [t, required] : captured) parameters.push_back(t);
+      executor = make(std::move(joint), parameters);
+      return;
     }
     if (carries.empty()) {
       defer(joint);
@@ -203,7 +216,9 @@ struct Recording::Impl {
     // Gradients that this run replaces are given back before it needs memory for new ones.
     for (const GradUpdate& u : updates)
       if (!u.read && u.after != GradUpdate::After::same) set_grad(u.leaf.in(inputs), {});
-    TensorList out = backward ? run_differentiable(inputs) : forward->run(inputs);
+    TensorList out = executor   ? executor->run(inputs)
+                     : backward ? run_differentiable(inputs)
+                                : forward->run(inputs);
     for (const GradUpdate& u : updates) {
       const Tensor& leaf = u.leaf.in(inputs);
       if (u.after == GradUpdate::After::output) set_grad(leaf, out[static_cast<size_t>(u.output)]);
@@ -256,14 +271,18 @@ struct Recording::Impl {
   }
 };
 
-Recording::Recording(const TensorFunction& f, TensorSpan inputs, const std::string& name)
+Recording::Recording(const TensorFunction& f, TensorSpan inputs, const std::string& name, const MakeExecutor& make)
     : impl_(std::make_unique<Impl>()) {
-  impl_->record(f, inputs, name);
+  impl_->record(f, inputs, name, make);
 }
 Recording::~Recording() = default;
 bool Recording::fits(TensorSpan inputs) const { return impl_->fits(inputs); }
 TensorList Recording::run(TensorSpan inputs) { return impl_->run(inputs); }
-const CompiledGraph& Recording::forward() const { return *impl_->forward; }
+const CompiledGraph& Recording::forward() const {
+  SORUS_CHECK(impl_->forward != nullptr, Error, "compile: this recording is run by several devices; ask for a rank's graph");
+  return *impl_->forward;
+}
+Executor* Recording::executor() const { return impl_->executor.get(); }
 const CompiledGraph* Recording::backward() const { return impl_->backward.get(); }
 
 TensorList CompiledFunction::operator()(TensorSpan inputs) {

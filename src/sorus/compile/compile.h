@@ -23,12 +23,23 @@
 
 namespace sorus {
 
+/// Runs a recorded graph in another way than as one CompiledGraph: by several devices.
+class Executor {
+ public:
+  virtual ~Executor() = default;
+  virtual TensorList run(TensorSpan inputs) = 0;
+};
+/// `parameters`: tensors outside of the function that require gradients.
+using MakeExecutor = std::function<std::shared_ptr<Executor>(TracedGraph traced, TensorSpan parameters)>;
+
 using TensorFunction = std::function<TensorList(TensorSpan)>;
 
 /// One recording, valid for arguments of the same types.
 class Recording {
  public:
-  Recording(const TensorFunction& f, TensorSpan inputs, const std::string& name);
+  /// With an executor gradients do not leave the recording: `.grad` is cleared by every run, and results must not carry
+  /// gradients on (Error).
+  Recording(const TensorFunction& f, TensorSpan inputs, const std::string& name, const MakeExecutor& make = {});
   ~Recording();
   Recording(const Recording&) = delete;
   Recording& operator=(const Recording&) = delete;
@@ -38,7 +49,9 @@ class Recording {
   bool fits(TensorSpan inputs) const;
   TensorList run(TensorSpan inputs);
 
+  /// Error if an executor runs it.
   const CompiledGraph& forward() const;
+  Executor* executor() const;
   /// Null if no result carries gradients.
   const CompiledGraph* backward() const;
 

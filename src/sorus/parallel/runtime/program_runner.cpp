@@ -1,0 +1,186 @@
+#include "sorus/parallel/runtime/program_runner.h"
+
+#include <array>
+
+#include "sorus/base/error.h"
+#include "sorus/graph/call.h"
+#include "sorus/parallel/comm/groups.h"
+#include "sorus/run/compiled.h"
+#include "sorus/run/execute.h"
+#include "sorus/tensor/copy.h"
+
+namespace sorus::parallel {
+namespace {
+
+// How two partial values become one.
+const OpDef& combination(ShardFactor::Kind op) {
+  switch (op) {
+    case ShardFactor::Kind::sum:
+      return find_op("add");
+    case ShardFactor::Kind::prod:
+      return find_op("mul");
+    case ShardFactor::Kind::max:
+      return find_op("maximum");
+    default:
+      return find_op("minimum");
+  }
+}
+
+}  // namespace
+
+struct ProgramRunner::Impl {
+  Program program;
+  TensorList captures;
+  std::string group;
+  bool compiled;
+  std::vector<std::vector<std::unique_ptr<CompiledGraph>>> ready;  // by segment and graph
+  std::vector<std::vector<TracedGraph>> traced;
+  std::vector<TensorList> values;  // by slot and micro-batch; the first where it does not vary
+
+  struct Leaving {
+    std::shared_ptr<comm::Work> work;
+    Tensor tensor;
+  };
+  std::vector<Leaving> leaving;
+
+  Impl(Program p, TensorList c, std::string g, bool use_compiler)
+      : program(std::move(p)), captures(std::move(c)), group(std::move(g)), compiled(use_compiler) {
+    for (Segment& s : program.segments) {
+      ready.emplace_back();
+      traced.emplace_back();
+      for (Graph& graph : s.graphs) {
+        TracedGraph t;
+        t.graph = std::move(graph);
+        t.explicit_inputs = static_cast<int>(s.reads.size());
+        t.explicit_outputs = static_cast<int>(s.makes.size());
+        for (int c : s.captures) t.captures.push_back(captures[static_cast<size_t>(c)]);
+        for (int c : s.writes)
+          for (size_t i = 0; i < s.captures.size(); ++i)
+            if (s.captures[i] == c) t.write_targets.push_back(t.explicit_inputs + static_cast<int>(i));
+        if (compiled)
+          ready.back().push_back(std::make_unique<CompiledGraph>(std::move(t)));
+        else
+          traced.back().push_back(std::move(t));
+      }
+    }
+  }
+
+  Tensor& value(int slot, int micro) {
+    bool varies = program.slots[static_cast<size_t>(slot)].varies;
+    return values[static_cast<size_t>(slot)][varies ? static_cast<size_t>(micro) : 0];
+  }
+  int tag(int slot, int micro) const {
+    return program.slots[static_cast<size_t>(slot)].id * program.micro_batches + std::max(micro, 0);
+  }
+  int capture_tag(int capture) const { return (1 << 30) + capture; }
+
+  void run_segment(int which, int micro) {
+    const Segment& s = program.segments[static_cast<size_t>(which)];
+    auto at = static_cast<size_t>(s.graph_of[micro < 0 ? 0 : static_cast<size_t>(micro)]);
+    TensorList in;
+    for (int slot : s.reads) in.push_back(value(slot, micro));
+    TensorList out = compiled ? ready[static_cast<size_t>(which)][at]->run(in)
+                              : run_traced(traced[static_cast<size_t>(which)][at], in);
+    for (size_t i = 0; i < s.makes.size(); ++i) value(s.makes[i], micro) = out[i];
+  }
+
+  void add(const Action& a) {
+    Tensor& sum = value(a.to, -1);
+    const Tensor& v = value(a.what, a.micro_batch);
+    if (sum.defined()) {
+      call_into(combination(a.op), std::array{sum, v}, a.op == ShardFactor::Kind::sum ? Attrs{Attr(1)} : Attrs{},
+                std::array{sum});
+      return;
+    }
+    // A copy: what was made may show the memory of something that is still read.
+    sum = Tensor::empty(v.sizes(), v.dtype());
+    copy_elements(sum, v);
+  }
+
+  void join(const Action& a) {
+    Tensor& whole = value(a.to, -1);
+    const Tensor& v = value(a.what, a.micro_batch);
+    const TensorType& t = program.slots[static_cast<size_t>(a.to)].type;
+    if (!whole.defined()) whole = Tensor::empty(t.shape, t.dtype);
+    Geometry g = whole.geometry();
+    auto d = static_cast<size_t>(a.dim);
+    g.offset += a.micro_batch * v.sizes()[d] * g.strides[d];
+    g.sizes = v.sizes();
+    copy_elements(whole.with_geometry(g), v);
+  }
+
+  void send(const Tensor& v, int peer, int tag) {
+    Tensor t = v;
+    if (!t.is_contiguous()) {
+      t = Tensor::empty(v.sizes(), v.dtype());
+      copy_elements(t, v);
+    }
+    leaving.push_back({comm::group(group).isend(t.data(), static_cast<int64_t>(t.nbytes()), peer, tag), t});
+    std::erase_if(leaving, [](const Leaving& l) { return l.work->is_completed(); });
+  }
+
+  void act(const Action& a, const TensorList& arguments) {
+    switch (a.kind) {
+      case Action::Kind::run:
+        run_segment(a.what, a.micro_batch);
+        break;
+      case Action::Kind::add:
+        add(a);
+        break;
+      case Action::Kind::join:
+        join(a);
+        break;
+      case Action::Kind::send:
+        send(value(a.what, a.micro_batch), a.peer, tag(a.what, a.micro_batch));
+        break;
+      case Action::Kind::receive: {
+        const TensorType& t = program.slots[static_cast<size_t>(a.what)].type;
+        Tensor v = Tensor::empty(t.shape, t.dtype);
+        comm::group(group).recv(v.data(), static_cast<int64_t>(v.nbytes()), a.peer, tag(a.what, a.micro_batch));
+        value(a.what, a.micro_batch) = v;
+        break;
+      }
+      case Action::Kind::send_capture:
+        send(captures[static_cast<size_t>(a.what)], a.peer, capture_tag(a.what));
+        break;
+      case Action::Kind::receive_capture: {
+        const Tensor& t = captures[static_cast<size_t>(a.what)];
+        comm::group(group).recv(t.data(), static_cast<int64_t>(t.nbytes()), a.peer, capture_tag(a.what));
+        t.storage()->bump_version();
+        break;
+      }
+      case Action::Kind::write: {
+        const Tensor& t =
+            a.to >= 0 ? captures[static_cast<size_t>(a.to)] : arguments[static_cast<size_t>(a.to) + arguments.size()];
+        copy_elements(t, value(a.what, -1));
+        t.storage()->bump_version();
+        break;
+      }
+    }
+    for (auto [slot, micro] : a.last) value(slot, micro) = Tensor();
+  }
+
+  TensorList run(const std::vector<TensorList>& inputs) {
+    values.assign(program.slots.size(), TensorList());
+    for (size_t s = 0; s < values.size(); ++s)
+      values[s].resize(program.slots[s].varies ? static_cast<size_t>(program.micro_batches) : 1);
+    for (size_t m = 0; m < inputs.size(); ++m)
+      for (size_t i = 0; i < inputs[m].size(); ++i)
+        if (m < values[i].size()) values[i][m] = inputs[m][i];
+    for (const Action& a : program.actions) act(a, inputs[0]);
+    TensorList out;
+    for (int s : program.results) out.push_back(s < 0 ? Tensor() : value(s, -1));
+    for (Leaving& l : leaving) l.work->wait();
+    leaving.clear();
+    values.clear();
+    return out;
+  }
+};
+
+ProgramRunner::ProgramRunner(Program program, TensorList captures, std::string group, bool compiled)
+    : impl_(std::make_unique<Impl>(std::move(program), std::move(captures), std::move(group), compiled)) {}
+ProgramRunner::~ProgramRunner() = default;
+TensorList ProgramRunner::run(const std::vector<TensorList>& inputs) { return impl_->run(inputs); }
+const Program& ProgramRunner::program() const { return impl_->program; }
+
+}  // namespace sorus::parallel

@@ -1,0 +1,341 @@
+// Training steps under plans: what several ranks compute is what one does.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "sorus/autodiff/tape.h"
+#include "sorus/compile/compile.h"
+#include "sorus/nn/gpt.h"
+#include "sorus/nn/random.h"
+#include "sorus/nn/utils.h"
+#include "sorus/ops.h"
+#include "sorus/optim/optimizer.h"
+#include "sorus/parallel/runtime/parallel_step.h"
+
+namespace sorus::parallel {
+namespace {
+
+Tensor waves(const Shape& shape, double shift, double scale = 1) {
+  Tensor t = Tensor::empty(shape, DType::f32);
+  for (int64_t i = 0; i < t.numel(); ++i)
+    t.data<float>()[i] = static_cast<float>(
+        scale * std::sin(0.7 * static_cast<double>(i) + 0.013 * static_cast<double>(i * i % 97) + shift));
+  return t;
+}
+Tensor ids(const Shape& shape, int64_t below, int64_t shift) {
+  std::vector<int64_t> v;
+  for (int64_t i = 0; i < numel(shape); ++i) v.push_back((i * 7 + i / 5 + shift) % below);
+  return Tensor::of(v, shape);
+}
+
+// A model, its data and its loss; made anew for every run.
+struct Model {
+  TensorList parameters;
+  std::function<Tensor(TensorSpan)> loss;
+  std::function<TensorList(int step)> batch;
+  std::shared_ptr<void> owner;
+  Tensor parameter(const Shape& shape, double scale) {
+    parameters.push_back(waves(shape, static_cast<double>(parameters.size()), scale));
+    set_requires_grad(parameters.back(), true);
+    return parameters.back();
+  }
+};
+
+Model gpt(double dropout = 0) {
+  Model m;
+  nn::manual_seed(3);
+  auto net = std::make_shared<nn::GPT>(nn::GPTConfig{24, 8, 4, 4, 16, dropout, true});
+  m.owner = net;
+  m.parameters = net->parameters();
+  m.loss = [net](TensorSpan in) { return net->loss(in[0], in[1]); };
+  m.batch = [](int s) -> TensorList { return {ids({16, 8}, 24, s), ids({16, 8}, 24, s + 3)}; };
+  return m;
+}
+
+Tensor normalized(const Tensor& x, const Tensor& scale, const Tensor& shift) {  // batch normalization
+  Shape d{0, 2, 3};
+  Tensor centred = x - mean(x, d, true);
+  return centred * rsqrt(mean(square(centred), d, true) + 1e-5) * reshape(scale, {1, -1, 1, 1}) +
+         reshape(shift, {1, -1, 1, 1});
+}
+
+Model resnet() {
+  Model m;
+  Tensor stem = m.parameter({8, 3, 3, 3}, 0.3), a = m.parameter({8, 8, 3, 3}, 0.2),
+         b = m.parameter({8, 8, 3, 3}, 0.2), down = m.parameter({16, 8, 1, 1}, 0.3),
+         c = m.parameter({16, 8, 3, 3}, 0.2), head = m.parameter({10, 16}, 0.4);
+  TensorList n;
+  for (int i = 0; i < 4; ++i)
+    n.push_back(m.parameter({i < 3 ? 8 : 16}, 0.5)), n.push_back(m.parameter({i < 3 ? 8 : 16}, 0.1));
+  Shape one{1, 1}, two{2, 2}, pad{1, 1}, none{0, 0};
+  m.loss = [=](TensorSpan in) {
+    Tensor x = relu(normalized(conv2d(in[0], stem, Tensor(), one, pad), n[0], n[1]));
+    Tensor y = relu(normalized(conv2d(x, a, Tensor(), one, pad), n[2], n[3]));
+    x = relu(x + normalized(conv2d(y, b, Tensor(), one, pad), n[4], n[5]));
+    y = normalized(conv2d(x, c, Tensor(), two, pad), n[6], n[7]);
+    x = relu(y + conv2d(x, down, Tensor(), two, none));
+    return cross_entropy(linear(mean(x, Shape{2, 3}), head), in[1]);
+  };
+  m.batch = [](int s) -> TensorList { return {waves({16, 3, 8, 8}, s), ids({16}, 10, s)}; };
+  return m;
+}
+
+Model lstm() {
+  Model m;
+  Tensor table = m.parameter({12, 8}, 0.5), wi = m.parameter({32, 8}, 0.3), wh = m.parameter({32, 8}, 0.3),
+         bias = m.parameter({32}, 0.1), out = m.parameter({12, 8}, 0.4);
+  m.loss = [=](TensorSpan in) {
+    Tensor x = embedding(in[0], table), h = zeros(Shape{16, 8}), c = zeros(Shape{16, 8});
+    Tensor total;
+    for (int t = 0; t < 5; ++t) {
+      TensorList g = chunk(linear(select(x, 1, t), wi) + linear(h, wh) + bias, 4, 1);
+      c = sigmoid(g[1]) * c + sigmoid(g[0]) * tanh(g[2]);
+      h = sigmoid(g[3]) * tanh(c);
+      Tensor loss = cross_entropy(linear(h, out), select(in[1], 1, t));
+      total = total.defined() ? total + loss : loss;
+    }
+    return total;
+  };
+  m.batch = [](int s) -> TensorList { return {ids({16, 5}, 12, s), ids({16, 5}, 12, s + 1)}; };
+  return m;
+}
+
+Model mixture() {
+  Model m;
+  Tensor in_w = m.parameter({16, 8}, 0.4), gate = m.parameter({4, 16}, 0.5), up = m.parameter({4, 16, 32}, 0.2),
+         down = m.parameter({4, 32, 16}, 0.2), out = m.parameter({8, 16}, 0.3);
+  m.loss = [=](TensorSpan in) {
+    Tensor x = tanh(linear(in[0], in_w)), p = softmax(linear(x, gate), -1);
+    Tensor chosen = p * p;                         // soft: with hard choices rounding decides now and then
+    Tensor h = gelu(matmul(unsqueeze(x, 0), up));  // [experts, tokens, hidden]
+    Tensor y = sum(matmul(h, down) * unsqueeze(transpose(chosen, 0, 1), -1), Shape{0});
+    Tensor balance = sum(square(mean(p, Shape{0}))) * 4.0;
+    return mse_loss(linear(x + y, out), in[1]) + 0.01 * balance;
+  };
+  m.batch = [](int s) -> TensorList { return {waves({16, 8}, s), waves({16, 8}, s + 2)}; };
+  return m;
+}
+
+Model unet() {
+  Model m;
+  Tensor a = m.parameter({8, 2, 3, 3}, 0.3), b = m.parameter({16, 8, 3, 3}, 0.2),
+         up = m.parameter({16, 8, 2, 2}, 0.2), c = m.parameter({8, 16, 3, 3}, 0.2),
+         out = m.parameter({2, 8, 1, 1}, 0.4);
+  Shape one{1, 1}, two{2, 2}, pad{1, 1};
+  m.loss = [=](TensorSpan in) {
+    Tensor x = relu(conv2d(in[0], a, Tensor(), one, pad));
+    Tensor low = relu(conv2d(max_pool2d(x, two), b, Tensor(), one, pad));
+    Tensor joined = cat(TensorList{x, conv_transpose2d(low, up, Tensor(), two)}, 1);
+    return mse_loss(conv2d(relu(conv2d(joined, c, Tensor(), one, pad)), out), in[1]);
+  };
+  m.batch = [](int s) -> TensorList { return {waves({16, 2, 8, 8}, s), waves({16, 2, 8, 8}, s + 1)}; };
+  return m;
+}
+
+struct Outcome {
+  std::vector<double> losses;
+  TensorList parameters;
+};
+using Plan = std::function<std::pair<Request, ExecutionOptions>(const TracedGraph&, TensorSpan parameters)>;
+
+class Ranks final : public Executor {
+ public:
+  Ranks(TracedGraph t, Request r, ExecutionOptions o) : step_(std::move(t), std::move(r), std::move(o)) {}
+  TensorList run(TensorSpan in) override { return step_.run(in); }
+
+ private:
+  ParallelStep step_;
+};
+
+Outcome train(Model m, const Plan& plan, int steps = 3) {
+  optim::AdamW optimizer({{m.parameters}}, {.lr = 0.01});
+  TensorFunction body = [&](TensorSpan in) -> TensorList {
+    Tensor loss = m.loss(in);
+    backward(loss);
+    nn::clip_grad_norm(m.parameters, 1.0);
+    optimizer.step();
+    optimizer.zero_grad();
+    return {loss.detach()};
+  };
+  MakeExecutor make;
+  if (plan)
+    make = [&](TracedGraph t, TensorSpan parameters) -> std::shared_ptr<Executor> {
+      auto [request, options] = plan(t, parameters);
+      return std::make_shared<Ranks>(std::move(t), request, options);
+    };
+  Recording recording(body, m.batch(0), "step", make);
+  Outcome o;
+  for (int s = 0; s < steps; ++s) o.losses.push_back(recording.run(m.batch(s))[0].item().to_double());
+  for (const Tensor& p : m.parameters) o.parameters.push_back(contiguous(p.detach()));
+  return o;
+}
+
+void expect_close(const Outcome& a, const Outcome& b, const std::string& what) {
+  for (size_t i = 0; i < a.losses.size(); ++i)
+    EXPECT_NEAR(a.losses[i], b.losses[i], 1e-5 * std::abs(b.losses[i])) << what << ", step " << i;
+}
+void expect_equal(const Outcome& a, const Outcome& b, const std::string& what) {
+  EXPECT_EQ(a.losses, b.losses) << what;
+  for (size_t i = 0; i < a.parameters.size(); ++i) {
+    int64_t different = 0;
+    for (int64_t k = 0; k < a.parameters[i].numel(); ++k)
+      different += a.parameters[i].data<float>()[k] != b.parameters[i].data<float>()[k];
+    EXPECT_EQ(different, 0) << what << ": parameter " << i << " of shape " << to_string(a.parameters[i].sizes());
+  }
+}
+
+bool is_parameter(const Tensor& capture, TensorSpan parameters) {
+  for (const Tensor& p : parameters)
+    if (p.storage() == capture.storage()) return true;
+  return false;
+}
+
+// Cuts along one axis: the batch; with ZeRO what the step keeps as well.
+Plan data_parallel(int ranks, int zero, ExecutionOptions options = {.compiled = false}) {
+  return [=](const TracedGraph& t, TensorSpan parameters) {
+    Request r;
+    r.mesh = DeviceMesh({"dp"}, {ranks});
+    for (int i = 0; i < t.explicit_inputs; ++i) r.inputs[i] = {Shard(0)};
+    for (size_t c = 0; c < t.captures.size(); ++c) {
+      const Tensor& x = t.captures[c];
+      int at = t.explicit_inputs + static_cast<int>(c);
+      bool parameter = is_parameter(x, parameters);
+      bool state = !parameter && x.dim() > 0 &&
+                   std::find(t.write_targets.begin(), t.write_targets.end(), at) != t.write_targets.end();
+      if (!(zero >= 1 && state && is_floating(x.dtype())) && !(zero >= 3 && parameter)) continue;
+      for (int d = 0; d < static_cast<int>(x.dim()); ++d)
+        if (x.size(d) % ranks == 0) {
+          r.inputs[at] = {Shard(d)};
+          if (parameter) r.used_as[at] = {Replicate()};
+          break;
+        }
+    }
+    return std::pair(r, options);
+  };
+}
+
+// Everything lies anyhow.
+Plan random_plan(unsigned seed, const DeviceMesh& mesh) {
+  return [=](const TracedGraph& t, TensorSpan) {
+    std::mt19937 random(seed);
+    Request r;
+    r.mesh = mesh;
+    for (size_t i = 0; i < t.graph.inputs().size(); ++i) {
+      const Shape& shape = t.graph.inputs()[i]->outputs[0].shape;
+      Layout l = replicated(mesh);
+      Shape left = shape;
+      for (int a = 0; a < mesh.axes(); ++a) {
+        if (shape.empty() || random() % 10 < 3) continue;
+        auto d = static_cast<size_t>(random() % shape.size());
+        if (left[d] % mesh.size(a)) continue;
+        left[d] /= mesh.size(a);
+        l[static_cast<size_t>(a)] = Shard(static_cast<int>(d));
+      }
+      r.inputs[static_cast<int>(i)] = l;
+    }
+    return std::pair(r, ExecutionOptions{.compiled = false});
+  };
+}
+
+struct Named {
+  const char* name;
+  std::function<Model()> make;
+};
+std::vector<Named> models() {
+  return {{"gpt", [] { return gpt(); }}, {"resnet", resnet}, {"lstm", lstm}, {"mixture", mixture}, {"unet", unet}};
+}
+
+TEST(ParallelTraining, OneRankIsOneDevice) {
+  for (const auto& make :
+       {std::function<Model()>([] { return gpt(); }), std::function<Model()>(lstm), std::function<Model()>(unet)})
+    expect_close(train(make(), data_parallel(1, 0)), train(make(), {}), "compiled against kernels");
+}
+
+TEST(ParallelTraining, RandomPlansGiveTheLossesOfOneDevice) {
+  std::vector<DeviceMesh> meshes{DeviceMesh({"a"}, {2}), DeviceMesh({"a", "b"}, {2, 2}),
+                                 DeviceMesh({"a", "b"}, {4, 2}), DeviceMesh({"a", "b", "c"}, {2, 2, 4})};
+  unsigned seed = 1;
+  for (const Named& m : models()) {
+    Outcome one = train(m.make(), data_parallel(1, 0));
+    for (const DeviceMesh& mesh : meshes) {
+      Outcome many = train(m.make(), random_plan(++seed, mesh), 2);
+      expect_close(many, one, fmt::format("{} on {}, seed {}", m.name, mesh.to_string(), seed));
+      if (testing::Test::HasFailure()) return;
+    }
+  }
+}
+
+TEST(ParallelTraining, DataParallelAndZeroAreEqualToTheBit) {
+  for (const Named& m : models()) {
+    Outcome one = train(m.make(), data_parallel(1, 0)), plain = train(m.make(), data_parallel(4, 0));
+    expect_close(plain, one, m.name);
+    for (int zero : {1, 3})
+      expect_equal(train(m.make(), data_parallel(4, zero)), plain, fmt::format("{}, ZeRO {}", m.name, zero));
+  }
+}
+
+TEST(ParallelTraining, DropoutDoesNotDependOnTheNumberOfRanks) {
+  Outcome one = train(gpt(0.2), data_parallel(1, 0));
+  expect_close(train(gpt(0.2), data_parallel(2, 0)), one, "2 ranks");
+  ExecutionOptions micro{.compiled = false, .micro_batches = 4};
+  expect_close(train(gpt(0.2), data_parallel(2, 0, micro)), one, "2 ranks, 4 micro-batches");
+}
+
+ExecutionOptions pipeline(int ranks, int micro, std::string order = "1f1b", int chunks = 1, bool recompute = false) {
+  ExecutionOptions o{.compiled = false, .micro_batches = micro};
+  o.pipeline.ranks = ranks;
+  o.pipeline.chunks = chunks;
+  o.pipeline.order = std::move(order);
+  o.pipeline.recompute = recompute;
+  return o;
+}
+
+TEST(ParallelTraining, PipelinesAreEqualToTheBit) {
+  for (const Named& m : models()) {
+    Outcome one = train(m.make(), data_parallel(1, 0)), micro = train(m.make(), data_parallel(1, 0, pipeline(1, 4)));
+    expect_close(micro, one, m.name);
+    for (const char* order : {"gpipe", "1f1b"})
+      for (int ranks : {2, 4})
+        expect_equal(train(m.make(), data_parallel(1, 0, pipeline(ranks, 4, order))), micro,
+                     fmt::format("{}, {} of {}", m.name, order, ranks));
+    expect_equal(train(m.make(), data_parallel(1, 0, pipeline(2, 4, "interleaved", 2))), micro,
+                 fmt::format("{}, interleaved", m.name));
+    expect_equal(train(m.make(), data_parallel(1, 0, pipeline(2, 4, "1f1b", 1, true))), micro,
+                 fmt::format("{}, recomputed", m.name));
+  }
+}
+
+TEST(ParallelTraining, AllAtOnce) {
+  Outcome one = train(gpt(), {});
+  for (int zero : {0, 1, 3})
+    expect_close(train(gpt(), data_parallel(2, zero, pipeline(2, 2))), one, fmt::format("dp 2, pp 2, ZeRO {}", zero));
+}
+
+TEST(ParallelTraining, CompiledRanks) {
+  Outcome one = train(gpt(), {});
+  expect_close(train(gpt(), data_parallel(2, 1, {.compiled = true})), one, "data parallel");
+  ExecutionOptions o = pipeline(2, 2);
+  o.compiled = true;
+  expect_close(train(gpt(), data_parallel(1, 0, o)), one, "pipeline");
+}
+
+TEST(ParallelTraining, WhatCannotBeCutSaysSo) {
+  auto message = [](const Plan& plan) -> std::string {
+    try {
+      train(gpt(), plan, 1);
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "";
+  };
+  EXPECT_NE(message(data_parallel(3, 0)).find("dimension 0 of [16, 8] cannot be cut into 3 equal blocks"),
+            std::string::npos);
+  EXPECT_NE(message(data_parallel(1, 0, pipeline(2, 1))).find("needs at least 2 micro-batches"), std::string::npos);
+  EXPECT_NE(message(data_parallel(1, 0, pipeline(2, 3))).find("micro-batches"), std::string::npos);
+  EXPECT_NE(message(data_parallel(1, 0, pipeline(2, 2, "zigzag"))).find("known are: 1f1b, gpipe, interleaved"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace sorus::parallel
