@@ -2,10 +2,12 @@
 // function read while it was recorded. sorus/_compile.py finds those values and gives the class its usual face.
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include "bind.h"
 #include "sorus/compile/compile.h"
 #include "sorus/nn/module.h"
+#include "sorus/parallel/runtime/parallel_step.h"
 
 namespace sorus::python {
 namespace {
@@ -156,11 +158,73 @@ struct Entry {
   }
 };
 
+// A recording run by the ranks of a mesh. Python decides how tensors lie:
+//   layouts(inputs, captures, parameters, written) -> (stored, used), lists of one list of placements ("S(0)") a tensor
+class ParallelExecutor final : public Executor {
+ public:
+  explicit ParallelExecutor(std::unique_ptr<parallel::ParallelStep> s) : step(std::move(s)) {}
+  TensorList run(TensorSpan inputs) override { return step->run(inputs); }
+  std::unique_ptr<parallel::ParallelStep> step;
+};
+
+parallel::Layout layout_from(nb::handle placements) {
+  parallel::Layout out;
+  for (nb::handle p : placements) out.push_back(parallel::Placement::parse(nb::cast<std::string>(p)));
+  return out;
+}
+
+parallel::ExecutionOptions options_from(const nb::dict& d) {
+  parallel::ExecutionOptions o;
+  o.micro_batches = nb::cast<int>(d["micro_batches"]);
+  o.pipeline.ranks = nb::cast<int>(d["pipeline"]);
+  o.pipeline.chunks = nb::cast<int>(d["chunks"]);
+  o.pipeline.order = nb::cast<std::string>(d["schedule"]);
+  o.pipeline.recompute = nb::cast<bool>(d["recompute"]);
+  return o;
+}
+
+std::shared_ptr<Executor> make_parallel(const parallel::DeviceMesh& mesh, const nb::object& layouts,
+                                        const parallel::ExecutionOptions& options, TracedGraph traced,
+                                        TensorSpan parameters) {
+  nb::list inputs, captures, is_parameter, written;
+  for (int i = 0; i < traced.explicit_inputs; ++i)
+    inputs.append(wrap_size(traced.graph.inputs()[static_cast<size_t>(i)]->outputs[0].shape));
+  for (size_t i = 0; i < traced.captures.size(); ++i) {
+    const Tensor& t = traced.captures[i];
+    captures.append(wrap(t));
+    bool parameter = false, writes = false;
+    for (const Tensor& p : parameters) parameter |= p.storage() == t.storage();
+    for (int w : traced.write_targets) writes |= w == traced.explicit_inputs + static_cast<int>(i);
+    is_parameter.append(parameter);
+    written.append(writes);
+  }
+  nb::tuple answer = nb::cast<nb::tuple>(layouts(inputs, captures, is_parameter, written));
+  parallel::Request request;
+  request.mesh = mesh;
+  int at = 0;
+  for (nb::handle l : nb::cast<nb::list>(answer[0])) request.inputs[at++] = layout_from(l);
+  at = 0;
+  for (nb::handle l : nb::cast<nb::list>(answer[1])) {
+    if (!l.is_none()) request.used_as[at] = layout_from(l);
+    ++at;
+  }
+  return std::make_shared<ParallelExecutor>(
+      std::make_unique<parallel::ParallelStep>(std::move(traced), std::move(request), options));
+}
+
 // `find_guards(f)` returns (holder, key, value) triples and modules.
 class Compiled {
  public:
   Compiled(nb::object f, nb::object find_guards, std::string name)
       : f_(std::move(f)), find_guards_(std::move(find_guards)), name_(std::move(name)) {}
+  Compiled(nb::object f, nb::object find_guards, std::string name, std::vector<std::string> axes,
+           const std::vector<int64_t>& sizes, nb::object layouts, const nb::dict& options)
+      : Compiled(std::move(f), std::move(find_guards), std::move(name)) {
+    parallel::DeviceMesh mesh(std::move(axes), Shape(sizes.begin(), sizes.end()));
+    make_ = [mesh, layouts, chosen = options_from(options)](TracedGraph traced, TensorSpan parameters) {
+      return make_parallel(mesh, layouts, chosen, std::move(traced), parameters);
+    };
+  }
 
   // `args` is a tuple, `kwargs` a dictionary or null.
   nb::object call(PyObject* args, PyObject* kwargs) {
@@ -212,7 +276,7 @@ class Compiled {
       entry->results.tensors.clear();
       return results;
     };
-    entry->recording = std::make_shared<Recording>(f, given.tensors, name_);
+    entry->recording = std::make_shared<Recording>(f, given.tensors, name_, make_);
     return entry;
   }
 
@@ -224,6 +288,7 @@ class Compiled {
 
   nb::object f_, find_guards_;
   std::string name_;
+  MakeExecutor make_;
   std::vector<std::shared_ptr<Entry>> entries_;
 };
 
@@ -235,6 +300,12 @@ PyObject* compiled_call(PyObject* self, PyObject* args, PyObject* kwargs) {
     set_python_error();
     return nullptr;
   }
+}
+
+parallel::ParallelStep& parallel_step(const Recording& r) {
+  auto* e = dynamic_cast<ParallelExecutor*>(r.executor());
+  SORUS_CHECK(e, ValueError, "compile: this recording is run by one device");
+  return *e->step;
 }
 
 nb::dict report_of(const CompiledGraph& g) {
@@ -272,10 +343,22 @@ const Part part{30, [](nb::module_& m) {
                                     v.source.known() ? nb::cast(v.source.to_string()) : nb::none()));
         return out;
       }, nb::arg("backward") = false)
+      .def("rank_graph", [](const Recording& r, int rank) { return parallel_step(r).rank_graph(rank).to_string(true); })
+      .def("rank_program",
+           [](const Recording& r, int rank) { return parallel_step(r).rank_program(rank).to_string(); })
+      .def("gather", [](const Recording& r) { parallel_step(r).gather(); })
+      .def("layouts", [](const Recording& r) {
+        nb::list out;
+        for (const parallel::Layout& l : parallel_step(r).layouts().inputs) out.append(parallel::to_string(l));
+        return out;
+      })
+      .def_prop_ro("is_parallel", [](const Recording& r) { return r.executor() != nullptr; })
       .def_prop_ro("has_backward", [](const Recording& r) { return r.backward() != nullptr; });
   static PyType_Slot slots[] = {{Py_tp_call, reinterpret_cast<void*>(compiled_call)}, {0, nullptr}};
   nb::class_<Compiled>(m, "_Compiled", nb::type_slots(slots))
       .def(nb::init<nb::object, nb::object, std::string>())
+      .def(nb::init<nb::object, nb::object, std::string, std::vector<std::string>, std::vector<int64_t>, nb::object,
+                    nb::dict>())
       .def("recordings", &Compiled::recordings, "One for each signature seen so far; the newest is last.");
 }};
 

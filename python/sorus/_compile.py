@@ -99,8 +99,12 @@ class CompiledFunction(_core._Compiled):
     reads (a global, a closure, an attribute of a module) has changed, and runs the compiled graph otherwise.
     """
 
-    def __init__(self, f: Any) -> None:
-        super().__init__(f, _find_guards, getattr(f, "__qualname__", type(f).__name__))
+    def __init__(self, f: Any, mesh: Any = None, places: Any = None, options: dict | None = None) -> None:
+        name = getattr(f, "__qualname__", type(f).__name__)
+        if mesh is None:
+            super().__init__(f, _find_guards, name)
+        else:
+            super().__init__(f, _find_guards, name, list(mesh.mesh_dim_names), list(mesh.shape), places, options)
         functools.update_wrapper(self, f, updated=())
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -123,6 +127,20 @@ class CompiledFunction(_core._Compiled):
     def report(self, backward: bool = False) -> dict:
         """Counts of loops and kernels, bytes of the arena, seconds it took to compile."""
         return self._newest().report(backward)
+
+
+    def rank_graph(self, rank: int = 0) -> str:
+        """The graph of one rank of the mesh, with its collectives."""
+        return self._newest().rank_graph(rank)
+
+    def rank_program(self, rank: int = 0) -> str:
+        """What one rank does in a step, one line each: segments of its graph, sums over micro-batches, messages."""
+        return self._newest().rank_program(rank)
+
+    def gather(self) -> None:
+        """Where ranks are processes: brings the whole of every captured tensor up to date here. All ranks call it."""
+        for recording in self.recordings():
+            recording.gather()
 
     def memory(self, backward: bool = False, limit: int = 20) -> str:
         """The arena that all temporaries share, and which of them are alive where it is fullest, by source line."""
@@ -147,7 +165,19 @@ def memory_table(recording: Any, backward: bool, limit: int) -> str:
     return "\n".join(lines)
 
 
-def compile(model: Any = None) -> Any:  # noqa: A001 - PyTorch's name
+def compile(  # noqa: A001 - PyTorch's name
+    model: Any = None,
+    *,
+    mesh: Any = None,
+    inputs: Any = None,
+    data: str | None = None,
+    zero: int = 0,
+    micro_batches: int = 1,
+    pipeline: int = 1,
+    schedule: str = "1f1b",
+    chunks: int = 1,
+    recompute: bool = False,
+) -> Any:
     """Compiles a function, a module, or a whole training step (forward, `backward()`, `step()`).
 
     Also a decorator. The first call with arguments of new shapes, types or constants records what the function does
@@ -156,11 +186,44 @@ def compile(model: Any = None) -> Any:  # noqa: A001 - PyTorch's name
     code runs only while recording: a branch on the value of a tensor is an error that names the line, other side
     effects (print, append) happen once per recording.
 
+    Args:
+        mesh: run the step on all ranks of a `sorus.distributed.DeviceMesh`. Tensors marked by
+            `sorus.distributed.tensor.distribute_tensor` lie as marked, and all others follow. Gradients do not leave
+            such a step: `.grad` is None after it.
+        inputs: one list of placements for each tensor among the arguments.
+        data: the axis of the mesh along which dimension 0 of every argument is cut, instead of `inputs`.
+        zero: what else is cut along `data`: the optimizer's state (1, 2), and the parameters (3).
+        micro_batches: parts of every argument's dimension 0 that are computed one after the other, in the memory of one.
+        pipeline: ranks among which the function is cut into stages, beside those of the mesh.
+        schedule: of the pipeline: "gpipe", "1f1b" or "interleaved".
+        chunks: stages of a rank, for the interleaved schedule.
+        recompute: stages make their activations again in the backward pass instead of keeping them.
+
     Raises:
         RuntimeError: the function needs the value of a tensor while it is recorded.
+        ValueError: a tensor cannot be cut as asked.
     """
     if model is None:
-        return compile
+        return lambda f: compile(
+            f, mesh=mesh, inputs=inputs, data=data, zero=zero, micro_batches=micro_batches, pipeline=pipeline,
+            schedule=schedule, chunks=chunks, recompute=recompute,
+        )  # fmt: skip
+    options = {"micro_batches": micro_batches, "pipeline": pipeline, "schedule": schedule, "chunks": chunks,
+               "recompute": recompute}  # fmt: skip
+    if any(options[name] < 1 for name in ("micro_batches", "pipeline", "chunks")):
+        raise ValueError(f"compile: micro_batches, pipeline and chunks must be at least 1, found {options}")
+    if mesh is None and max(micro_batches, pipeline, chunks) > 1:
+        from .distributed.device_mesh import DeviceMesh
+
+        mesh = DeviceMesh("cpu", ())
+    if mesh is not None:
+        from .distributed._step import Places
+
+        if not callable(model):
+            raise TypeError(f"compile: expected a function or a module, found {type(model).__name__}")
+        return CompiledFunction(model, mesh, Places(mesh, inputs, data, zero), options)
+    if inputs is not None or data is not None or zero:
+        raise ValueError("compile: inputs, data and zero need a mesh")
     if isinstance(model, _core._nn.Module):
         from .nn._compiled import CompiledModule
 

@@ -47,7 +47,7 @@ def memory_mb() -> float:
 class Lines:
     """--json: an object a line, the last one with the summary as well."""
 
-    def begin(self, folder, settings, checkpoint) -> None: ...
+    def begin(self, folder, settings, checkpoint, arrangement=None) -> None: ...
 
     def prepared(self, training, text, seconds: float) -> None: ...
 
@@ -77,8 +77,10 @@ class Screen:
         self._rate = 0.0  # tokens a second, smoothed
         self._val_loss: float | None = None
 
-    def begin(self, folder, settings, checkpoint) -> None:
+    def begin(self, folder, settings, checkpoint, arrangement=None) -> None:
         self.console.print(f"run: {folder}" + (f", resumed from {checkpoint}" if checkpoint else ""))
+        if arrangement:
+            self.console.print(f"{arrangement.devices} ranks: {arrangement}")
         self.console.print("reading the text ...", end="\r" if self.live else "\n")
 
     def prepared(self, training, text, seconds: float) -> None:

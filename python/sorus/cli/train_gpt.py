@@ -29,6 +29,8 @@ EXAMPLES = """examples:
   sorus train gpt --resume                            go on with the newest run below out/
   sorus train gpt --resume out/gpt-nano-1 --minutes 5
   sorus train gpt --steps 100 --json | jq .loss
+  sorus train gpt --devices 4                         four ranks, threads of this process
+  sorus train gpt --devices 4 --fix dp=2,pp=2 --fix zero=1
 """
 
 
@@ -64,6 +66,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     work.add_argument("--seed", type=count, metavar="N", help="of weights, order of the text, dropout (1337)")
     work.add_argument("--threads", type=positive, metavar="N", help="that compute (one a core)")
     work.add_argument("--anomaly", action="store_true", help="name the operator that makes a NaN (slow; eager mode)")
+
+    many = gpt.add_argument_group("several devices")
+    many.add_argument("--devices", type=positive, metavar="N", help="ranks that train together: threads, or the processes of mpirun")
+    many.add_argument("--fix", action="append", metavar="PINS", help="what must be so: dp=2,tp=1,pp=2,zero=1,micro=4,schedule=1f1b,chunks=1,recompute=1")
+    many.add_argument("--plan", metavar="FILE", help="a plan made by `sorus plan`")
 
     out = gpt.add_argument_group("results")
     out.add_argument("--out", metavar="FOLDER", help="of the run (out/gpt-PRESET-N)")
@@ -129,6 +136,31 @@ def _settings(options: argparse.Namespace, saved: dict | None):
     return settings
 
 
+def _arrangement(options: argparse.Namespace, settings):
+    """What --devices, --fix and --plan ask for; None for one device."""
+    from sorus.distributed.arrangement import Arrangement
+
+    if options.plan is None and options.devices is None:
+        if options.fix:
+            raise CommandError("--fix needs --devices")
+        return None
+    if settings.mode != "compiled":
+        raise CommandError("--devices needs --mode compiled: the step is cut as one graph")
+    if settings.grad_accum != 1:
+        raise CommandError("--devices and --grad-accum exclude each other; --fix micro=N cuts the batch of a step")
+    try:
+        if options.plan is not None:
+            if options.fix:
+                raise CommandError("either --plan or --fix, not both")
+            found = Arrangement.from_plan(options.plan, settings.batch)
+            if options.devices not in (None, found.devices):
+                raise CommandError(f"--devices {options.devices}, but {options.plan} is for {found.devices}")
+            return found
+        return Arrangement.of(options.devices, settings.batch, options.fix)
+    except (ValueError, OSError) as error:
+        raise CommandError(str(error)) from None
+
+
 class _Stop:
     """Ctrl-C and SIGTERM end a run after the step; the second time at once."""
 
@@ -166,6 +198,7 @@ def run(options: argparse.Namespace) -> int:
         if not isinstance(state, dict) or state.get("kind") != "gpt":
             raise CommandError(f"{checkpoint}: not a checkpoint of `sorus train gpt`")
     settings = _settings(options, state and state["settings"])
+    arrangement = _arrangement(options, settings)
     folder = Path(options.out) if options.out else runs.run_of(checkpoint) if checkpoint else None
     folder = folder or runs.new_folder(options.preset or "nano")
     checkpoints = CheckpointFolder(folder / "checkpoints", options.keep)
@@ -175,8 +208,8 @@ def run(options: argparse.Namespace) -> int:
         )
 
     display = make_display(options.json)
-    display.begin(folder, settings, checkpoint)
-    training = _prepare(folder, settings, checkpoint, state, display)
+    display.begin(folder, settings, checkpoint, arrangement)
+    training = _prepare(folder, settings, checkpoint, state, display, arrangement)
     if options.anomaly:
         if settings.mode != "eager":
             raise CommandError("--anomaly needs --mode eager")
@@ -200,7 +233,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _prepare(folder: Path, settings, checkpoint, state, display):
+def _prepare(folder: Path, settings, checkpoint, state, display, arrangement=None):
     """Text, tokenizer, model; everything before the first step."""
     from sorus._core import _io
     from sorus.data import load_text, load_tokenizer
@@ -213,7 +246,7 @@ def _prepare(folder: Path, settings, checkpoint, state, display):
     text = load_text(settings.data, vocab_size=settings.vocab, tokenizer=tokenizer)
     folder.mkdir(parents=True, exist_ok=True)
     text.tokenizer.save(folder / "tokenizer.json")
-    training = Training(settings, text.train, text.validation, text.tokenizer.vocab_size)
+    training = Training(settings, text.train, text.validation, text.tokenizer.vocab_size, arrangement)
     training.tokenizer = text.tokenizer
     if state is not None:
         training.load(state)

@@ -70,8 +70,9 @@ class Settings:
 
 
 class Training:
-    def __init__(self, settings: Settings, train_tokens, val_tokens, vocab_size: int) -> None:
+    def __init__(self, settings: Settings, train_tokens, val_tokens, vocab_size: int, arrangement=None) -> None:
         s = self.settings = settings
+        self.arrangement = arrangement  # on several devices, or None
         sorus.manual_seed(s.seed)
         self.model = GPT(vocab_size, s.context, s.n_layer, s.n_head, s.n_embd, s.dropout)
         matrices = [p for p in self.model.parameters() if p.dim() >= 2]
@@ -142,7 +143,20 @@ class Training:
                 return forward(x, y)
 
         wrap = sorus.compile if s.mode == "compiled" else lambda f: f
-        self._whole, self._accumulate, self._update, self._evaluate = map(wrap, (whole, accumulate, update, evaluate))
+        self._accumulate, self._update, self._evaluate = map(wrap, (accumulate, update, evaluate))
+        self._whole = self._on_several(whole) if self.arrangement else wrap(whole)
+
+    def _on_several(self, step):
+        from sorus.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+        a = self.arrangement
+        mesh = a.mesh()
+        if a.tp > 1:
+            columns, rows = ColwiseParallel(), RowwiseParallel()
+            parallelize_module(self.model, mesh["tp"], {
+                "h.*.attn.c_attn": columns, "h.*.attn.c_proj": rows, "h.*.mlp.c_fc": columns, "h.*.mlp.c_proj": rows,
+            })  # fmt: skip
+        return sorus.compile(step, mesh=mesh, **a.options())
 
     def _endless(self) -> Iterator:
         while True:
@@ -168,9 +182,14 @@ class Training:
         """The mean loss of the validation windows; nothing without validation text."""
         if self.val_loader is None:
             return None
+        self._gather()
         self.model.eval()
         losses = [self._evaluate(x, y).item() for x, y in self.val_loader]
         return sum(losses) / len(losses)
+
+    def _gather(self) -> None:
+        if self.arrangement:
+            self._whole.gather()
 
     @property
     def tokens_per_step(self) -> int:
@@ -185,6 +204,7 @@ class Training:
         return 6.0 * weights + 6.0 * s.n_layer * s.n_embd * s.context
 
     def state(self) -> dict:
+        self._gather()
         return {
             "kind": "gpt",
             "step": self.step,

@@ -1,0 +1,146 @@
+"""Steps compiled for meshes, and the tensors and arrangements they are made of."""
+
+import pytest
+
+import sorus
+from sorus import nn
+from sorus.distributed import DeviceMesh, init_device_mesh
+from sorus.distributed.arrangement import Arrangement, read_pins
+from sorus.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
+from sorus.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+
+def train(mesh=None, prepare=None, steps=3, **options):
+    sorus.manual_seed(1)
+    model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 4))
+    if prepare:
+        prepare(model)
+    optimizer = sorus.optim.AdamW(model.parameters(), lr=0.05)
+    loss_of = nn.CrossEntropyLoss()
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = loss_of(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    compiled = sorus.compile(step, mesh=mesh, **options) if mesh is not None or options else sorus.compile(step)
+    losses = []
+    for i in range(steps):
+        sorus.manual_seed(i + 10)
+        x, y = sorus.randn(16, 8), sorus.arange(16) % 4
+        losses.append(compiled(x, y).item())
+    return losses, [p.detach().clone() for p in model.parameters()], compiled
+
+
+@pytest.mark.parametrize("zero", [0, 1, 3])
+def test_data_parallel_training_is_that_of_one_device(zero):
+    one, weights, _ = train()
+    many, found, step = train(init_device_mesh("cpu", (4,), mesh_dim_names=("dp",)), data="dp", zero=zero)
+    assert many == pytest.approx(one, rel=1e-5)
+    for a, b in zip(found, weights):
+        assert sorus.allclose(a, b, atol=1e-4) if hasattr(sorus, "allclose") else (a - b).abs().max().item() < 1e-4
+    assert ("reduce_scatter" if zero else "all_reduce") in step.rank_graph(1)
+
+
+def test_marked_parameters_and_everything_else_follows():
+    mesh = DeviceMesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
+
+    def prepare(model):
+        parallelize_module(model, mesh["tp"], {"0": ColwiseParallel(), "2": RowwiseParallel()})
+
+    one, _, _ = train()
+    many, _, step = train(mesh, prepare, data="dp")
+    assert many == pytest.approx(one, rel=1e-5)
+    assert "f32[8, 8]" in step.rank_graph(0), "half of the first layer's outputs"
+    assert "[R, S(0)]" in step._newest().layouts()
+
+
+def test_pipelines_and_micro_batches():
+    one, _, _ = train()
+    micro, weights, _ = train(micro_batches=4)
+    assert micro == pytest.approx(one, rel=1e-5)
+    for options in ({"pipeline": 2}, {"pipeline": 2, "schedule": "gpipe"}, {"pipeline": 2, "recompute": True}):
+        many, found, step = train(micro_batches=4, **options)
+        assert many == micro, options
+        assert all((a == b).all().item() for a, b in zip(found, weights)), options
+    assert "send" in step.rank_program(0)
+
+
+def test_a_dtensor_is_whole_and_knows_its_blocks():
+    mesh = init_device_mesh("cpu", (2, 3), mesh_dim_names=("a", "b"))
+    t = sorus.arange(24.0).reshape(4, 6)
+    d = distribute_tensor(t, mesh, [Shard(0), Shard(1)])
+    assert isinstance(d, DTensor) and d.placements == (Shard(0), Shard(1)) and d.device_mesh == mesh
+    assert d.shape == (4, 6) and (d.full_tensor() == t).all().item()
+    assert d.to_local(5).tolist() == [[16.0, 17.0], [22.0, 23.0]]
+    moved = d.redistribute(placements=[Replicate(), Shard(0)]) if False else d.redistribute(placements=[Shard(1), Replicate()])
+    assert moved.to_local(3).tolist() == t[:, 3:].tolist()
+    with pytest.raises(ValueError, match="dimension 0 of size 4 cannot be cut into 3 equal blocks"):
+        distribute_tensor(t, mesh, [Replicate(), Shard(0)])
+    with pytest.raises(ValueError, match="partial along 'a'"):
+        distribute_tensor(t, mesh, [Partial(), Replicate()]).to_local()
+
+
+def test_meshes():
+    mesh = init_device_mesh("cpu", (2, 4), mesh_dim_names=("dp", "tp"))
+    assert mesh.size() == 8 and mesh.size("tp") == 4 and mesh.coordinate(6) == (1, 2)
+    assert mesh["tp"].shape == (4,)
+    for wrong, message in (
+        (lambda: DeviceMesh("cuda", (2,)), "CPUs only"),
+        (lambda: DeviceMesh("cpu", (0,)), "at least one rank"),
+        (lambda: DeviceMesh("cpu", (2, 2), mesh_dim_names=("a", "a")), "name of its own"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong()
+    with pytest.raises(KeyError, match="no axis 'pp'"):
+        mesh["pp"]
+
+
+def test_what_cannot_be_cut_says_so():
+    with pytest.raises(ValueError, match="a batch of 16 cannot be split among 3 ranks along 'dp'"):
+        train(init_device_mesh("cpu", (3,), mesh_dim_names=("dp",)), data="dp")
+    with pytest.raises(ValueError, match="micro-batches"):
+        train(micro_batches=3)
+    with pytest.raises(ValueError, match="needs the axis"):
+        train(init_device_mesh("cpu", (2,)), zero=1)
+    with pytest.raises(ValueError, match="known are: 1f1b"):
+        train(micro_batches=2, pipeline=2, schedule="zigzag")
+
+
+@pytest.mark.parametrize(
+    ("devices", "batch", "fix", "expected"),
+    [
+        (4, 12, [], "dp 4"),
+        (4, 12, ["dp=2,zero=3"], "dp 2 x tp 2, ZeRO 3"),
+        (4, 16, ["pp=4"], "pp 4, 8 micro-batches, 1f1b"),
+        (4, 16, ["pp=2,chunks=2"], "dp 2 x pp 2, 4 micro-batches, interleaved of 2 chunks"),
+    ],
+)
+def test_arrangements(devices, batch, fix, expected):
+    assert str(Arrangement.of(devices, batch, fix)) == expected
+
+
+@pytest.mark.parametrize(
+    ("devices", "batch", "fix", "message"),
+    [
+        (7, 12, [], "batch of 12 cannot be shared equally by 7 .* dp=6, or a batch of 14"),
+        (4, 2, [], "batch of 2 is smaller than the 4 data-parallel ranks, by 2"),
+        (4, 12, ["tp=3"], "4 ranks cannot be arranged as tp=3.*--devices 3 would do"),
+        (4, 12, ["dp=2,tp=1,pp=1"], "that makes 2; --devices 2 would do"),
+        (4, 12, ["dp=4,dp=2"], "dp is both 4 and 2"),
+        (4, 12, ["zero=7"], "'7' is not a whole number from 0 to 3"),
+        (4, 12, ["shards=1"], "known are dp"),
+        (4, 12, ["pp=4,micro=5"], "cannot be cut into 5 micro-batches; the nearest that fit: micro=4"),
+        (4, 12, ["pp=4,zero=1"], "only one; pin dp=2"),
+        (2, 12, ["pp=2,chunks=2,schedule=gpipe"], "contradicts"),
+    ],
+)
+def test_what_cannot_be_arranged_says_so(devices, batch, fix, message):
+    with pytest.raises(ValueError, match=message):
+        Arrangement.of(devices, batch, fix)
+
+
+def test_pins():
+    assert read_pins(["dp=2, zero=1", "schedule=gpipe"]) == {"dp": 2, "zero": 1, "schedule": "gpipe"}
