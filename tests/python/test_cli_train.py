@@ -211,3 +211,40 @@ def test_the_reference_names_every_option() -> None:
         missing = {word for word in re.findall(r"--[a-z][a-z-]*", text) if word not in page}
         assert not missing, f"docs/command.md says nothing of {missing}"
         assert f"## `sorus {' '.join(arguments)}`" in page
+
+
+@pytest.mark.parametrize("fix", ["zero=1", "dp=1,pp=2,micro=2", "dp=1,tp=2"])
+def test_several_devices_give_the_losses_of_one(folder: Path, fix: str) -> None:
+    options = [*SMALL, "--data", "text", "--steps", "3", "--json", "--threads", "1"]
+    one = lines(train(*options, "--out", "one").stdout)
+    many = lines(train(*options, "--out", "many", "--devices", "2", "--fix", fix).stdout)
+    assert [e["loss"] for e in many if "loss" in e] == pytest.approx([e["loss"] for e in one if "loss" in e], rel=1e-4)
+
+
+def test_a_plan_file_is_run(folder: Path) -> None:
+    plan = {"format": "sorus-plan", "version": 1, "devices": 2, "global_batch": 4, "zero": 1,
+            "mesh": [{"name": "dp", "kind": "data", "size": 2}]}  # fmt: skip
+    (folder / "plan.json").write_text(json.dumps(plan))
+    done = train(*SMALL, "--data", "text", "--steps", "2", "--plan", "plan.json", "--threads", "1")
+    assert "2 ranks: dp 2, ZeRO 1" in done.stdout
+    wrong = {**plan, "global_batch": 8}
+    (folder / "wrong.json").write_text(json.dumps(wrong))
+    refused = train(*SMALL, "--data", "text", "--steps", "2", "--plan", "wrong.json", fails=True)
+    assert "the plan is for a batch of 8, this run has 4" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--devices", "7"], "a batch of 4 is smaller than the 7 data-parallel ranks, by 3"),
+        (["--devices", "3"], "cannot be shared equally by 3"),
+        (["--devices", "4", "--fix", "dp=3"], "cannot be arranged as dp=3"),
+        (["--devices", "2", "--fix", "dp=2,dp=1"], "dp is both 2 and 1"),
+        (["--fix", "dp=2"], "--fix needs --devices"),
+        (["--devices", "2", "--mode", "eager"], "needs --mode compiled"),
+        (["--devices", "3", "--fix", "dp=1,tp=3"], "cannot be cut into 3 equal blocks"),
+    ],
+)
+def test_devices_that_do_not_fit_say_so(folder: Path, arguments: list[str], message: str) -> None:
+    done = train(*SMALL, "--data", "text", "--steps", "1", *arguments, fails=True)
+    assert message in " ".join(done.stderr.split()), done.stderr
