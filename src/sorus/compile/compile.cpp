@@ -143,10 +143,11 @@ struct Recording::Impl {
       joint = tracer.finish();
     }
     if (make) {
-      SORUS_CHECK(carries.empty(), Error,
-                  "{}: result {} could carry gradients on, which a step of several devices cannot; call backward() inside "
-                  "of the function, or return result.detach()",
-                  name, carries[0]);
+      SORUS_CHECK(
+          carries.empty(), Error,
+          "{}: result {} could carry gradients on, which a step of several devices cannot; call backward() inside "
+          "of the function, or return result.detach()",
+          name, carries[0]);
       TensorList parameters;
       for (const auto& [t, required] : captured) parameters.push_back(t);
       executor = make(std::move(joint), parameters);
@@ -216,9 +217,7 @@ struct Recording::Impl {
     // Gradients that this run replaces are given back before it needs memory for new ones.
     for (const GradUpdate& u : updates)
       if (!u.read && u.after != GradUpdate::After::same) set_grad(u.leaf.in(inputs), {});
-    TensorList out = executor   ? executor->run(inputs)
-                     : backward ? run_differentiable(inputs)
-                                : forward->run(inputs);
+    TensorList out = executor ? executor->run(inputs) : backward ? run_differentiable(inputs) : forward->run(inputs);
     for (const GradUpdate& u : updates) {
       const Tensor& leaf = u.leaf.in(inputs);
       if (u.after == GradUpdate::After::output) set_grad(leaf, out[static_cast<size_t>(u.output)]);
@@ -279,7 +278,8 @@ Recording::~Recording() = default;
 bool Recording::fits(TensorSpan inputs) const { return impl_->fits(inputs); }
 TensorList Recording::run(TensorSpan inputs) { return impl_->run(inputs); }
 const CompiledGraph& Recording::forward() const {
-  SORUS_CHECK(impl_->forward != nullptr, Error, "compile: this recording is run by several devices; ask for a rank's graph");
+  SORUS_CHECK(impl_->forward != nullptr, Error,
+              "compile: this recording is run by several devices; ask for a rank's graph");
   return *impl_->forward;
 }
 Executor* Recording::executor() const { return impl_->executor.get(); }

@@ -37,8 +37,8 @@ using TensorFunction = std::function<TensorList(TensorSpan)>;
 /// One recording, valid for arguments of the same types.
 class Recording {
  public:
-  /// With an executor gradients do not leave the recording: `.grad` is cleared by every run, and results must not carry
-  /// gradients on (Error).
+  /// With an executor gradients do not leave the recording: `.grad` is cleared by every run, and results must not
+  /// carry gradients on (Error).
   Recording(const TensorFunction& f, TensorSpan inputs, const std::string& name, const MakeExecutor& make = {});
   ~Recording();
   Recording(const Recording&) = delete;
