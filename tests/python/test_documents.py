@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOUR = ROOT / "docs" / "tour.md"
+SEVERAL = ROOT / "docs" / "several_devices.md"
 ENTRY = ROOT / "docs" / "adding_an_operator.md"
 BLOCK = re.compile(r"```python\n(.*?)```\n(?:```text\n(.*?)```\n)?", re.DOTALL)
 
@@ -43,7 +44,7 @@ def executed(page: Path) -> str:
             os.chdir(here)
 
 
-@pytest.mark.parametrize("page", [TOUR, ENTRY], ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", [TOUR, ENTRY, SEVERAL], ids=lambda p: p.stem)
 def test_programs_print_what_is_shown(page):
     assert executed(page) == page.read_text(encoding="utf-8")
 
@@ -76,5 +77,5 @@ def test_links_and_folders_exist():
 
 
 if __name__ == "__main__":
-    for page in (TOUR, TOUR, ENTRY):  # twice: what is printed names lines, and moves them
+    for page in (TOUR, TOUR, ENTRY, SEVERAL):  # twice: what is printed names lines, and moves them
         page.write_text(executed(page), encoding="utf-8")

@@ -9,6 +9,7 @@
 #include "operators/reference.h"
 #include "operators/samples.h"
 #include "sorus/ops.h"
+#include "sorus/parallel/partition/merge.h"
 #include "sorus/parallel/runtime/parallel_step.h"
 #include "sorus/parallel/runtime/rank_pool.h"
 #include "sorus/run/execute.h"
@@ -102,6 +103,26 @@ TEST(Redistribution, EveryLayoutFromEveryOther) {
       });
       for (const std::string& w : wrong) ASSERT_EQ(w, "") << to_string(from) << " -> " << to_string(to);
     }
+}
+
+TEST(MergedCollectives, SmallSumsOfOneLevelAreOne) {
+  Graph g = Graph::parse(R"(graph f(%0: f32[3], %1: f32[2, 2], %2: f32[5]) {
+    %3 = all_reduce(%0, op="sum", group="g") : f32[3]
+    %4 = neg(%3) : f32[3]
+    %5 = all_reduce(%1, op="sum", group="g") : f32[2, 2]
+    %6 = all_reduce(%4, op="sum", group="g") : f32[3]
+    %7 = all_reduce(%2, op="max", group="g") : f32[5]
+    return %5, %6, %7
+  })");
+  auto count = [](const Graph& x) {
+    int n = 0;
+    for (const auto& node : x.nodes()) n += node->op && node->op->name() == "all_reduce";
+    return n;
+  };
+  Graph merged = merge_collectives(g);
+  merged.verify();
+  EXPECT_EQ(count(merged), 3) << "the first two together; one that waits for them, and one of another kind, alone";
+  EXPECT_EQ(count(merge_collectives(g, {.small_bytes = 8})), 4) << "what is large stays alone";
 }
 
 class Partitioned : public testing::TestWithParam<std::string> {};

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "sorus/derive/cost.h"
+#include "sorus/parallel/partition/merge.h"
 
 namespace sorus::parallel {
 namespace {
@@ -433,7 +434,7 @@ class Builder {
     for (const auto* list : {&made, &written})
       for (const Value& v : *list) out.push_back(map.at({index(v), v.index}));
     g.set_outputs(std::move(out));
-    return g;
+    return merge_collectives(g);
   }
 
   // ---- the order
