@@ -38,6 +38,8 @@ class Binder {
       const Attr& attr = attrs_[static_cast<size_t>(a)];
       nest_.params.push_back(attr.is_scalar() ? attr.to_double() : 0);
     }
+    for (LoopOperand& o : nest_.inputs) drop_single(o);
+    drop_single(nest_.output);
     drop_absent();
     return std::move(nest_);
   }
@@ -159,6 +161,14 @@ class Binder {
   }
 
   // ---- accesses ----
+  // An axis of one point adds nothing to a sum of axes: "g*O + o" of a convolution with one group is plainly o.
+  void drop_single(LoopOperand& o) const {
+    for (AffineIndex& d : o.dims) {
+      auto terms = std::count_if(d.coefficients.begin(), d.coefficients.end(), [](int64_t c) { return c != 0; });
+      for (size_t a = 0; a < d.coefficients.size() && terms > 1; ++a)
+        if (d.coefficients[a] != 0 && nest_.axes[a].extent == 1) d.coefficients[a] = 0, --terms;
+    }
+  }
   // Which dimension of the tensor each written index is; coefficients are filled by `close`.
   struct Written {
     const IndexDim* dim = nullptr;
