@@ -48,8 +48,17 @@ def _how_it_ended(code: int) -> str:
 class Launcher:
     """The ranks of one job. `run` starts them and waits; whatever happens, none is left when it returns."""
 
-    def __init__(self, command: Sequence[str], ranks: int, *, prefix: bool = False, threads: int | None = None,
-                 port: int | None = None, grace: float = 5.0, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        ranks: int,
+        *,
+        prefix: bool = False,
+        threads: int | None = None,
+        port: int | None = None,
+        grace: float = 5.0,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         if ranks < 1:
             raise ValueError(f"launch: at least one rank is needed, {ranks} were asked for")
         self.command, self.ranks, self.prefix, self.grace = list(command), ranks, prefix, grace

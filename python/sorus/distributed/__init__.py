@@ -1,5 +1,14 @@
-"""Several ranks working together, with the names of torch.distributed: process groups and collectives."""
+"""Several ranks working together, with the names of torch.distributed: process groups, collectives, meshes, shards,
+checkpoints."""
 
-from .distributed_c10d import *  # noqa: F401, F403
-from .distributed_c10d import _group, group  # noqa: F401
-from .device_mesh import DeviceMesh, init_device_mesh  # noqa: F401
+from .device_mesh import DeviceMesh, init_device_mesh
+from .distributed_c10d import *
+from .distributed_c10d import _group, group
+
+
+def __getattr__(name: str):
+    if name in ("checkpoint", "fsdp", "tensor"):  # loaded when they are first used
+        import importlib
+
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module 'sorus.distributed' has no attribute {name!r}")

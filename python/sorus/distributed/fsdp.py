@@ -147,8 +147,16 @@ def _tensors_in(value: Any) -> list[Tensor]:
     return []
 
 
-def fully_shard(module: Module, *, mesh=None, reshard_after_forward: bool | None = None, shard_placement_fn=None,
-                mp_policy=None, offload_policy=None, ignored_params=None) -> Module:
+def fully_shard(
+    module: Module,
+    *,
+    mesh=None,
+    reshard_after_forward: bool | None = None,
+    shard_placement_fn=None,
+    mp_policy=None,
+    offload_policy=None,
+    ignored_params=None,
+) -> Module:
     """Shards the parameters of `module` (without those of modules that were sharded before) in place; returns it.
 
     mesh: a DeviceMesh of one dimension or a process group (the world). reshard_after_forward: give the memory of the whole

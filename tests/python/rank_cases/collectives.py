@@ -104,8 +104,9 @@ if __name__ == "__main__":
         import torch
         import torch.distributed as dist
     else:
-        import sorus as torch
         import sorus.distributed as dist
+
+        import sorus as torch
     dist.init_process_group("gloo")
     check(torch, dist)
     dist.destroy_process_group()

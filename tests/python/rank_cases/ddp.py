@@ -6,7 +6,9 @@ import contextlib
 def model(torch, seed=0):
     torch.manual_seed(seed)
     nn = torch.nn
-    return nn.Sequential(nn.Linear(6, 40), nn.BatchNorm1d(40), nn.Tanh(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 3))
+    return nn.Sequential(
+        nn.Linear(6, 40), nn.BatchNorm1d(40), nn.Tanh(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 3)
+    )
 
 
 def data(torch, step, rank, ranks, n=8):
@@ -19,7 +21,10 @@ def close(a, b, tolerance=1e-5):
     return bool(((a - b).abs() <= tolerance * (1 + b.abs())).all())
 
 
-def check(torch, dist, lock=contextlib.nullcontext()):
+ALONE = contextlib.nullcontext()
+
+
+def check(torch, dist, lock=ALONE):
     """`lock`: the random numbers of ranks that are threads are shared."""
     rank, ranks = dist.get_rank(), dist.get_world_size()
     nn = torch.nn
@@ -98,8 +103,9 @@ if __name__ == "__main__":
         import torch
         import torch.distributed as dist
     else:
-        import sorus as torch
         import sorus.distributed as dist
+
+        import sorus as torch
     dist.init_process_group("gloo")
     check(torch, dist)
     dist.destroy_process_group()

@@ -1,3 +1,3 @@
 """Modules that train on several ranks."""
 
-from .distributed import DistributedDataParallel  # noqa: F401
+from .distributed import DistributedDataParallel

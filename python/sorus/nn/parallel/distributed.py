@@ -28,17 +28,34 @@ class DistributedDataParallel(Module):
     ValueError if the ranks' parameters differ in number, shape or type.
     """
 
-    def __init__(self, module: Module, device_ids=None, output_device=None, dim: int = 0, broadcast_buffers: bool = True,
-                 init_sync: bool = True, process_group=None, bucket_cap_mb: float | None = None,
-                 find_unused_parameters: bool = False, check_reduction: bool = False,
-                 gradient_as_bucket_view: bool = False, static_graph: bool = False,
-                 delay_all_reduce_named_params=None, param_to_hook_all_reduce=None, mixed_precision=None,
-                 device_mesh=None, skip_all_reduce_unused_params: bool = False, bucket_cap_mb_list=None) -> None:
+    def __init__(
+        self,
+        module: Module,
+        device_ids=None,
+        output_device=None,
+        dim: int = 0,
+        broadcast_buffers: bool = True,
+        init_sync: bool = True,
+        process_group=None,
+        bucket_cap_mb: float | None = None,
+        find_unused_parameters: bool = False,
+        check_reduction: bool = False,
+        gradient_as_bucket_view: bool = False,
+        static_graph: bool = False,
+        delay_all_reduce_named_params=None,
+        param_to_hook_all_reduce=None,
+        mixed_precision=None,
+        device_mesh=None,
+        skip_all_reduce_unused_params: bool = False,
+        bucket_cap_mb_list=None,
+    ) -> None:
         from ...distributed import _group
 
         super().__init__()
         if device_ids or output_device is not None:
-            raise ValueError("DistributedDataParallel: device_ids and output_device must be None, there are only CPUs")
+            raise ValueError(
+                "DistributedDataParallel: device_ids and output_device must be None, there are only CPUs"
+            )
         self.module = module
         self.broadcast_buffers = broadcast_buffers
         self.find_unused_parameters = find_unused_parameters

@@ -1,11 +1,10 @@
 """Functions on the parameters of a model."""
 
 from ..._core._nn_utils import (
-    clip_grad_norm_,
     clip_grad_value_,
-    get_total_norm,
     parameters_to_vector,
     vector_to_parameters,
 )
+from .norms import clip_grad_norm_, get_total_norm
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "get_total_norm", "parameters_to_vector", "vector_to_parameters"]

@@ -20,6 +20,14 @@ namespace {
 constexpr const char* kIndex = "index.json";
 constexpr const char* kFormat = "sorus-sharded-1";
 
+DType type_from(const std::string& text, const std::string& where) {
+  try {
+    return dtype_from_name(text);
+  } catch (const TypeError&) {
+    fail<FileError>("{}: there is no type '{}'", where, text);
+  }
+}
+
 std::string file_of(int rank) { return fmt::format("rank-{:05d}.safetensors", rank); }
 
 Json numbers(IntSpan shape) {
@@ -31,11 +39,14 @@ Shape shape_from(const Json& value, const std::string& where) {
   SORUS_CHECK(value.is_array() && value.size() <= 64, FileError, "{}: expected a list of sizes, found {}", where,
               io::describe(value));
   Shape out;
+  double elements = 1;
   for (const Json& n : value) {
     SORUS_CHECK(n.is_number_integer() && n >= 0 && n < (int64_t{1} << 48), FileError, "{}: expected a size, found {}",
                 where, io::describe(n));
     out.push_back(n.get<int64_t>());
+    elements *= static_cast<double>(std::max<int64_t>(out.back(), 1));
   }
+  SORUS_CHECK(elements < 1e18, FileError, "{}: {} elements are too many", where, elements);
   return out;
 }
 
@@ -252,7 +263,7 @@ Sharded Sharded::open(const fs::path& path) {
   out.state_ = index.contains("state") ? index["state"] : Json();
   for (const auto& [name, t] : io::object_member(index, "tensors", where).items()) {
     std::string at = fmt::format("{}: tensor '{}'", where, name);
-    Entry e{dtype_from_name(io::string_member(t, "dtype", at)), shape_from(io::array_member(t, "shape", at), at), {}};
+    Entry e{type_from(io::string_member(t, "dtype", at), at), shape_from(io::array_member(t, "shape", at), at), {}};
     for (const Json& b : io::array_member(t, "boxes", at)) {
       Box box{io::string_member(b, "file", at), io::string_member(b, "key", at),
               shape_from(io::array_member(b, "start", at), at), shape_from(io::array_member(b, "shape", at), at)};
