@@ -7,7 +7,7 @@ function(sorus_sources result)
     file(GLOB_RECURSE found CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/sorus/${layer}/*.cpp)
     list(APPEND sources ${found})
   endforeach()
-  list(FILTER sources EXCLUDE REGEX "/emit/generator/")
+  list(FILTER sources EXCLUDE REGEX "/emit/generator/|/comm/mpi/")
   set(${result} ${sources} PARENT_SCOPE)
 endfunction()
 
@@ -122,3 +122,16 @@ target_include_directories(sorus PUBLIC
   $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_link_libraries(sorus PUBLIC fmt::fmt PRIVATE sorus_options)
 target_link_options(sorus PRIVATE -Wl,-z,defs)
+
+# MPI is loaded when it is asked for (parallel/comm/mpi.h), so that the library needs none.
+set(MPI_CXX_SKIP_MPICXX ON)  # the old C++ names are not used
+find_package(MPI COMPONENTS CXX)
+if(MPI_CXX_FOUND)
+  file(GLOB mpi_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/sorus/parallel/comm/mpi/*.cpp)
+  add_library(sorus_mpi MODULE ${mpi_sources})
+  target_link_libraries(sorus_mpi PRIVATE sorus sorus_options MPI::MPI_CXX)
+  # C linkage for a function that returns a C++ object: only libsorus calls it.
+  target_compile_options(sorus_mpi PRIVATE $<$<CXX_COMPILER_ID:Clang>:-Wno-return-type-c-linkage>)
+else()
+  message(STATUS "MPI not found: no ranks on several machines")
+endif()

@@ -12,6 +12,7 @@
 #include "sorus/io/json.h"
 #include "sorus/parallel/checkpoint/sharded.h"
 #include "sorus/parallel/comm/groups.h"
+#include "sorus/parallel/comm/mpi.h"
 #include "sorus/parallel/comm/shared_memory.h"
 #include "sorus/parallel/comm/tensors.h"
 #include "sorus/parallel/comm/threads.h"
@@ -210,6 +211,10 @@ const Part part{
           },
           nb::kw_only(), nb::arg("rank"), nb::arg("size"), nb::arg("key"), nb::arg("join_timeout"),
           nb::arg("timeout"), nb::arg("hang"), nb::arg("watch"));
+      m.def(
+          "join_mpi", [](double timeout, double hang) { return comm::join_mpi(options(timeout, hang)); },
+          nb::kw_only(), nb::arg("timeout"), nb::arg("hang"));
+      m.def("mpi_problem", &comm::mpi_problem, "Empty, or why join_mpi cannot work here.");
       nb::class_<comm::ThreadWorld>(m, "ThreadWorld")
           .def(
               "__init__",

@@ -1,8 +1,8 @@
 """How a training step is arranged on a number of ranks: what `--devices`, `--fix` and `--plan` ask for, made whole.
 
-    Arrangement.of(devices=4, batch=12)                       data parallel
-    Arrangement.of(devices=4, batch=12, fix=["pp=2"])         a pipeline of 2 in each of 2 data-parallel ranks
-    Arrangement.from_plan("plan.json", batch=12)
+Arrangement.of(devices=4, batch=12)                       data parallel
+Arrangement.of(devices=4, batch=12, fix=["pp=2"])         a pipeline of 2 in each of 2 data-parallel ranks
+Arrangement.from_plan("plan.json", batch=12)
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ class Arrangement:
         if plan.get("schedule", "none") != "none":
             a.schedule = plan["schedule"]
         if a.schedule not in SCHEDULES:
-            raise ValueError(f"{path}: the schedule {a.schedule!r} cannot be run yet; known are {', '.join(SCHEDULES)}")
+            raise ValueError(
+                f"{path}: the schedule {a.schedule!r} cannot be run yet; known are {', '.join(SCHEDULES)}"
+            )
         stages = plan.get("stages", [])
         a.recompute = a.pp > 1 and any(s.get("recompute", "none") != "none" for s in stages)
         offload = [k for k, v in plan.get("offload", {}).items() if v]
@@ -160,9 +162,13 @@ class Arrangement:
                 f"sample{'s' if share > 1 else ''}; give a batch of {2 * self.dp} or more"
             )
         if self.zero and self.dp == 1:
-            raise ValueError(f"zero={self.zero} cuts among data-parallel ranks, but there is only one; pin dp=2 or more")
+            raise ValueError(
+                f"zero={self.zero} cuts among data-parallel ranks, but there is only one; pin dp=2 or more"
+            )
         if self.chunks > 1 and self.schedule != "interleaved":
-            raise ValueError(f"chunks={self.chunks} contradicts schedule={self.schedule}: only interleaved has several")
+            raise ValueError(
+                f"chunks={self.chunks} contradicts schedule={self.schedule}: only interleaved has several"
+            )
 
     def mesh(self) -> DeviceMesh:
         """The ranks of one stage."""

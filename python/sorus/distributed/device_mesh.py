@@ -72,7 +72,10 @@ class DeviceMesh:
         return tuple(reversed(out))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, DeviceMesh) and (self.shape, self.mesh_dim_names) == (other.shape, other.mesh_dim_names)
+        return isinstance(other, DeviceMesh) and (self.shape, self.mesh_dim_names) == (
+            other.shape,
+            other.mesh_dim_names,
+        )
 
     def __hash__(self) -> int:
         return hash((self.shape, self.mesh_dim_names))

@@ -14,8 +14,10 @@ Backends: "shm" for processes of one machine, "mpi" for those that mpirun starte
 
 from __future__ import annotations
 
+import atexit
 import os
 import pickle
+import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -53,7 +55,7 @@ class _Groups:
     WORLD: ProcessGroup | None
 
     @property  # type: ignore[no-redef]
-    def WORLD(self) -> ProcessGroup | None:  # noqa: N802, F811
+    def WORLD(self) -> ProcessGroup | None:
         return _comm.group("world") if is_initialized() else None
 
 
@@ -72,7 +74,7 @@ def is_initialized() -> bool:
 
 def is_mpi_available() -> bool:
     """Whether Sorus was built with MPI and its library can be loaded here."""
-    return not hasattr(_comm, "mpi_problem") or not _comm.mpi_problem()
+    return not _comm.mpi_problem()
 
 
 def is_gloo_available() -> bool:
@@ -110,7 +112,9 @@ def _meeting_point(init_method: str | None) -> str:
         import hashlib
 
         return hashlib.sha256(init_method.encode()).hexdigest()[:32]
-    raise ValueError(f"init_process_group: init_method {init_method!r}; known are env://, tcp://HOST:PORT and file://PATH")
+    raise ValueError(
+        f"init_process_group: init_method {init_method!r}; known are env://, tcp://HOST:PORT and file://PATH"
+    )
 
 
 def _under_mpi() -> bool:
@@ -128,9 +132,17 @@ def _choose_backend(backend: str | None) -> str:
                      "for the one of them that fits)")  # fmt: skip
 
 
-def init_process_group(backend: str | None = None, init_method: str | None = None, timeout: timedelta | None = None,
-                       world_size: int = -1, rank: int = -1, store=None, group_name: str = "", pg_options=None,
-                       device_id=None) -> None:
+def init_process_group(
+    backend: str | None = None,
+    init_method: str | None = None,
+    timeout: timedelta | None = None,
+    world_size: int = -1,
+    rank: int = -1,
+    store=None,
+    group_name: str = "",
+    pg_options=None,
+    device_id=None,
+) -> None:
     """Joins the world; returns when all ranks have come.
 
     timeout: of a wait for ranks that are computing (30 minutes). A rank that neither computes nor communicates while
@@ -143,7 +155,8 @@ def init_process_group(backend: str | None = None, init_method: str | None = Non
     seconds = (timeout or default_pg_timeout).total_seconds()
     hang = float(os.environ.get("SORUS_HANG_SECONDS", HANG_SECONDS))
     if chosen == "mpi":
-        _comm.set_process_world(_comm.join_mpi(timeout=seconds, hang=hang, watch=True))
+        _comm.set_process_world(_comm.join_mpi(timeout=seconds, hang=hang))
+        _tell_others_of_errors()
         return
     rank = rank if rank >= 0 else _from_environment("RANK", "the rank")
     world_size = world_size if world_size > 0 else _from_environment("WORLD_SIZE", "the number of ranks")
@@ -167,6 +180,21 @@ def init_process_group(backend: str | None = None, init_method: str | None = Non
     world = _comm.join_shared_memory(rank=rank, size=world_size, key=key, join_timeout=min(seconds, 300.0),
                                      timeout=seconds, hang=hang, watch=True)  # fmt: skip
     _comm.set_process_world(world)
+    _tell_others_of_errors()
+
+
+def _tell_others_of_errors() -> None:
+    """An exception that ends this rank ends the others, with its text; a rank that ends leaves the group."""
+    before = sys.excepthook
+
+    def hook(kind, value, trace) -> None:
+        before(kind, value, trace)
+        if is_initialized() and not isinstance(value, (DistBackendError, KeyboardInterrupt)):
+            sys.stderr.flush()
+            _comm.group("world").abort(f"{kind.__name__}: {value}")
+
+    sys.excepthook = hook
+    atexit.register(destroy_process_group)
 
 
 def destroy_process_group(group: ProcessGroup | None = None) -> None:
@@ -220,7 +248,9 @@ def _group(group: ProcessGroup | int | None) -> ProcessGroup | None:
     """The communicator; None for those that are not in the group."""
     if group is None:
         if not is_initialized():
-            raise ValueError("Default process group has not been initialized, please make sure to call init_process_group.")
+            raise ValueError(
+                "Default process group has not been initialized, please make sure to call init_process_group."
+            )
         return _comm.group("world")
     return None if isinstance(group, int) else group
 
@@ -230,7 +260,9 @@ def _member(communicator: ProcessGroup, rank: int, what: str) -> int:
     if communicator.group_name == "world":
         return rank
     if rank not in communicator.members:
-        raise ValueError(f"{what}: rank {rank} is not in the group {communicator.group_name!r} of {communicator.members}")
+        raise ValueError(
+            f"{what}: rank {rank} is not in the group {communicator.group_name!r} of {communicator.members}"
+        )
     return communicator.members.index(rank)
 
 
@@ -268,9 +300,15 @@ def get_group_rank(group: ProcessGroup, global_rank: int) -> int:
 _group_count = threading.local()
 
 
-def new_group(ranks: list[int] | None = None, timeout: timedelta | None = None, backend: str | None = None,
-              pg_options=None, use_local_synchronization: bool = False, group_desc: str | None = None,
-              device_id=None) -> ProcessGroup | int:
+def new_group(
+    ranks: list[int] | None = None,
+    timeout: timedelta | None = None,
+    backend: str | None = None,
+    pg_options=None,
+    use_local_synchronization: bool = False,
+    group_desc: str | None = None,
+    device_id=None,
+) -> ProcessGroup | int:
     """A group of some ranks; all ranks of the world call it, in the same order."""
     world = _group(None)
     assert world is not None
@@ -281,8 +319,14 @@ def new_group(ranks: list[int] | None = None, timeout: timedelta | None = None, 
     return GroupMember.NON_GROUP_MEMBER if made is None else made
 
 
-def new_subgroups(group_size: int | None = None, group: ProcessGroup | None = None, timeout=None, backend=None,
-                  pg_options=None, group_desc=None) -> tuple[Any, list[Any]]:
+def new_subgroups(
+    group_size: int | None = None,
+    group: ProcessGroup | None = None,
+    timeout=None,
+    backend=None,
+    pg_options=None,
+    group_desc=None,
+) -> tuple[Any, list[Any]]:
     """Groups of `group_size` neighbours that cover the world: (the one of this rank, all of them)."""
     size, rank = get_world_size(), get_rank()
     group_size = group_size or int(os.environ.get("LOCAL_WORLD_SIZE", size))
@@ -300,13 +344,21 @@ def _call(group, method: str, *args: Any) -> Work | None:
     return None if communicator is None else getattr(communicator, method)(*args)
 
 
-def all_reduce(tensor: Tensor, op: str = ReduceOp.SUM, group: ProcessGroup | None = None, async_op: bool = False) -> Work | None:
+def all_reduce(
+    tensor: Tensor, op: str = ReduceOp.SUM, group: ProcessGroup | None = None, async_op: bool = False
+) -> Work | None:
     """`tensor` of all ranks taken together, in place, at every rank."""
     return _call(group, "all_reduce", tensor, op, async_op)
 
 
-def reduce(tensor: Tensor, dst: int | None = None, op: str = ReduceOp.SUM, group: ProcessGroup | None = None,
-           async_op: bool = False, group_dst: int | None = None) -> Work | None:
+def reduce(
+    tensor: Tensor,
+    dst: int | None = None,
+    op: str = ReduceOp.SUM,
+    group: ProcessGroup | None = None,
+    async_op: bool = False,
+    group_dst: int | None = None,
+) -> Work | None:
     """The same; only rank `dst` has the result."""
     root = _root(group, dst, group_dst, "reduce")
     return None if root is None else _call(group, "reduce", tensor, root, op, async_op)
@@ -321,58 +373,93 @@ def _root(group, rank: int | None, group_rank: int | None, what: str) -> int | N
     return _member(communicator, 0 if rank is None else rank, what)
 
 
-def broadcast(tensor: Tensor, src: int | None = None, group: ProcessGroup | None = None, async_op: bool = False,
-              group_src: int | None = None) -> Work | None:
+def broadcast(
+    tensor: Tensor,
+    src: int | None = None,
+    group: ProcessGroup | None = None,
+    async_op: bool = False,
+    group_src: int | None = None,
+) -> Work | None:
     """`tensor` of rank `src` at every rank."""
     root = _root(group, src, group_src, "broadcast")
     return None if root is None else _call(group, "broadcast", tensor, root, async_op)
 
 
-def all_gather(tensor_list: list[Tensor], tensor: Tensor, group: ProcessGroup | None = None, async_op: bool = False) -> Work | None:
+def all_gather(
+    tensor_list: list[Tensor], tensor: Tensor, group: ProcessGroup | None = None, async_op: bool = False
+) -> Work | None:
     """tensor_list[r] becomes `tensor` of rank r."""
     return _call(group, "all_gather", tensor_list, tensor, async_op)
 
 
-def all_gather_into_tensor(output_tensor: Tensor, input_tensor: Tensor, group: ProcessGroup | None = None,
-                           async_op: bool = False) -> Work | None:
+def all_gather_into_tensor(
+    output_tensor: Tensor, input_tensor: Tensor, group: ProcessGroup | None = None, async_op: bool = False
+) -> Work | None:
     """The inputs of all ranks one behind the other."""
     return _call(group, "all_gather_into", output_tensor, input_tensor, async_op)
 
 
-def reduce_scatter(output: Tensor, input_list: list[Tensor], op: str = ReduceOp.SUM, group: ProcessGroup | None = None,
-                   async_op: bool = False) -> Work | None:
+def reduce_scatter(
+    output: Tensor,
+    input_list: list[Tensor],
+    op: str = ReduceOp.SUM,
+    group: ProcessGroup | None = None,
+    async_op: bool = False,
+) -> Work | None:
     """`output` of rank r becomes input_list[r] of all ranks taken together."""
     return _call(group, "reduce_scatter", output, input_list, op, async_op)
 
 
-def reduce_scatter_tensor(output: Tensor, input: Tensor, op: str = ReduceOp.SUM, group: ProcessGroup | None = None,
-                          async_op: bool = False) -> Work | None:
+def reduce_scatter_tensor(
+    output: Tensor, input: Tensor, op: str = ReduceOp.SUM, group: ProcessGroup | None = None, async_op: bool = False
+) -> Work | None:
     """The same of one tensor with as many equal parts as ranks."""
     return _call(group, "reduce_scatter_from", output, input, op, async_op)
 
 
-def all_to_all(output_tensor_list: list[Tensor], input_tensor_list: list[Tensor], group: ProcessGroup | None = None,
-               async_op: bool = False) -> Work | None:
+def all_to_all(
+    output_tensor_list: list[Tensor],
+    input_tensor_list: list[Tensor],
+    group: ProcessGroup | None = None,
+    async_op: bool = False,
+) -> Work | None:
     """input_tensor_list[r] goes to rank r; output_tensor_list[r] comes from it."""
     return _call(group, "all_to_all", output_tensor_list, input_tensor_list, async_op)
 
 
-def all_to_all_single(output: Tensor, input: Tensor, output_split_sizes: list[int] | None = None,
-                      input_split_sizes: list[int] | None = None, group: ProcessGroup | None = None,
-                      async_op: bool = False) -> Work | None:
+def all_to_all_single(
+    output: Tensor,
+    input: Tensor,
+    output_split_sizes: list[int] | None = None,
+    input_split_sizes: list[int] | None = None,
+    group: ProcessGroup | None = None,
+    async_op: bool = False,
+) -> Work | None:
     """The same of tensors that are cut along their first dimension."""
     return _call(group, "all_to_all_single", output, input, output_split_sizes, input_split_sizes, async_op)
 
 
-def scatter(tensor: Tensor, scatter_list: list[Tensor] | None = None, src: int | None = None,
-            group: ProcessGroup | None = None, async_op: bool = False, group_src: int | None = None) -> Work | None:
+def scatter(
+    tensor: Tensor,
+    scatter_list: list[Tensor] | None = None,
+    src: int | None = None,
+    group: ProcessGroup | None = None,
+    async_op: bool = False,
+    group_src: int | None = None,
+) -> Work | None:
     """`tensor` becomes scatter_list[r] of rank `src`."""
     root = _root(group, src, group_src, "scatter")
     return None if root is None else _call(group, "scatter", tensor, scatter_list, root, async_op)
 
 
-def gather(tensor: Tensor, gather_list: list[Tensor] | None = None, dst: int | None = None,
-           group: ProcessGroup | None = None, async_op: bool = False, group_dst: int | None = None) -> Work | None:
+def gather(
+    tensor: Tensor,
+    gather_list: list[Tensor] | None = None,
+    dst: int | None = None,
+    group: ProcessGroup | None = None,
+    async_op: bool = False,
+    group_dst: int | None = None,
+) -> Work | None:
     """gather_list[r] of rank `dst` becomes `tensor` of rank r."""
     root = _root(group, dst, group_dst, "gather")
     return None if root is None else _call(group, "gather", gather_list, tensor, root, async_op)
@@ -383,29 +470,49 @@ def barrier(group: ProcessGroup | None = None, async_op: bool = False, device_id
     return _call(group, "barrier", async_op)
 
 
-def isend(tensor: Tensor, dst: int | None = None, group: ProcessGroup | None = None, tag: int = 0,
-          group_dst: int | None = None) -> Work | None:
+def isend(
+    tensor: Tensor,
+    dst: int | None = None,
+    group: ProcessGroup | None = None,
+    tag: int = 0,
+    group_dst: int | None = None,
+) -> Work | None:
     """Starts to send; `tensor` must stay as it is until `wait`."""
     root = _root(group, dst, group_dst, "isend")
     return None if root is None else _call(group, "isend", tensor, root, tag)
 
 
-def irecv(tensor: Tensor, src: int | None = None, group: ProcessGroup | None = None, tag: int = 0,
-          group_src: int | None = None) -> Work | None:
+def irecv(
+    tensor: Tensor,
+    src: int | None = None,
+    group: ProcessGroup | None = None,
+    tag: int = 0,
+    group_src: int | None = None,
+) -> Work | None:
     root = _root(group, src, group_src, "irecv")
     return None if root is None else _call(group, "irecv", tensor, root, tag)
 
 
-def send(tensor: Tensor, dst: int | None = None, group: ProcessGroup | None = None, tag: int = 0,
-         group_dst: int | None = None) -> None:
+def send(
+    tensor: Tensor,
+    dst: int | None = None,
+    group: ProcessGroup | None = None,
+    tag: int = 0,
+    group_dst: int | None = None,
+) -> None:
     """Sends to the world's rank `dst`; returns when `tensor` may be changed."""
     work = isend(tensor, dst, group, tag, group_dst)
     if work is not None:
         work.wait()
 
 
-def recv(tensor: Tensor, src: int | None = None, group: ProcessGroup | None = None, tag: int = 0,
-         group_src: int | None = None) -> int:
+def recv(
+    tensor: Tensor,
+    src: int | None = None,
+    group: ProcessGroup | None = None,
+    tag: int = 0,
+    group_src: int | None = None,
+) -> int:
     """Receives from the world's rank `src`, which is returned."""
     work = irecv(tensor, src, group, tag, group_src)
     if work is None:
@@ -421,10 +528,19 @@ def recv(tensor: Tensor, src: int | None = None, group: ProcessGroup | None = No
 class P2POp:
     """One message of `batch_isend_irecv`: op is isend or irecv."""
 
-    def __init__(self, op: Callable, tensor: Tensor, peer: int | None = None, group=None, tag: int = 0, group_peer=None):
+    def __init__(
+        self, op: Callable, tensor: Tensor, peer: int | None = None, group=None, tag: int = 0, group_peer=None
+    ):
         if op not in (isend, irecv):
             raise ValueError("P2POp: op must be sorus.distributed.isend or sorus.distributed.irecv")
-        self.op, self.tensor, self.peer, self.group, self.tag, self.group_peer = op, tensor, peer, group, tag, group_peer
+        self.op, self.tensor, self.peer, self.group, self.tag, self.group_peer = (
+            op,
+            tensor,
+            peer,
+            group,
+            tag,
+            group_peer,
+        )
 
 
 def batch_isend_irecv(p2p_op_list: list[P2POp]) -> list[Work]:
@@ -459,8 +575,13 @@ def all_gather_object(object_list: list[Any], obj: Any, group: ProcessGroup | No
     object_list[:] = [_from_bytes(part) for part in parts]
 
 
-def broadcast_object_list(object_list: list[Any], src: int | None = None, group: ProcessGroup | None = None, device=None,
-                          group_src: int | None = None) -> None:
+def broadcast_object_list(
+    object_list: list[Any],
+    src: int | None = None,
+    group: ProcessGroup | None = None,
+    device=None,
+    group_src: int | None = None,
+) -> None:
     """The values of rank `src` in `object_list` of every rank."""
     root = _root(group, src, group_src, "broadcast_object_list")
     communicator = _group(group)
@@ -477,8 +598,13 @@ def broadcast_object_list(object_list: list[Any], src: int | None = None, group:
         object_list[:] = _from_bytes(data)
 
 
-def gather_object(obj: Any, object_gather_list: list[Any] | None = None, dst: int | None = None,
-                  group: ProcessGroup | None = None, group_dst: int | None = None) -> None:
+def gather_object(
+    obj: Any,
+    object_gather_list: list[Any] | None = None,
+    dst: int | None = None,
+    group: ProcessGroup | None = None,
+    group_dst: int | None = None,
+) -> None:
     root = _root(group, dst, group_dst, "gather_object")
     if root is None:
         return
@@ -488,8 +614,13 @@ def gather_object(obj: Any, object_gather_list: list[Any] | None = None, dst: in
         object_gather_list[:] = everything
 
 
-def scatter_object_list(scatter_object_output_list: list[Any], scatter_object_input_list: list[Any] | None = None,
-                        src: int | None = None, group: ProcessGroup | None = None, group_src: int | None = None) -> None:
+def scatter_object_list(
+    scatter_object_output_list: list[Any],
+    scatter_object_input_list: list[Any] | None = None,
+    src: int | None = None,
+    group: ProcessGroup | None = None,
+    group_src: int | None = None,
+) -> None:
     root = _root(group, src, group_src, "scatter_object_list")
     if root is None:
         return
@@ -498,6 +629,8 @@ def scatter_object_list(scatter_object_output_list: list[Any], scatter_object_in
     scatter_object_output_list[:1] = [values[get_rank(group)]]
 
 
-def monitored_barrier(group: ProcessGroup | None = None, timeout: timedelta | None = None, wait_all_ranks: bool = False) -> None:
+def monitored_barrier(
+    group: ProcessGroup | None = None, timeout: timedelta | None = None, wait_all_ranks: bool = False
+) -> None:
     """A barrier; every barrier of Sorus names the rank that did not come."""
     barrier(group)

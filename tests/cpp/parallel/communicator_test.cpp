@@ -20,12 +20,13 @@ struct Case {
 class Collectives : public testing::TestWithParam<Case> {};
 
 std::string case_name(const testing::TestParamInfo<Case>& info) {
-  return (info.param.kind == Kind::threads ? "threads" : "processes") + std::to_string(info.param.ranks);
+  const char* kinds[] = {"threads", "processes", "levels"};
+  return kinds[static_cast<int>(info.param.kind)] + std::to_string(info.param.ranks);
 }
 INSTANTIATE_TEST_SUITE_P(, Collectives,
                          testing::Values(Case{Kind::threads, 1}, Case{Kind::threads, 2}, Case{Kind::threads, 5},
                                          Case{Kind::threads, 16}, Case{Kind::processes, 2}, Case{Kind::processes, 3},
-                                         Case{Kind::processes, 4}),
+                                         Case{Kind::processes, 4}, Case{Kind::levels, 3}, Case{Kind::levels, 4}),
                          case_name);
 
 // Small (beside the counters), odd, and larger than several pieces (which threads do not have).
@@ -33,7 +34,8 @@ std::vector<int64_t> counts(const Communicator& c) {
   return {0, 1, 7, 1024, 5000, c.backend() == "threads" ? 20'003 : 400'003};
 }
 
-float value(int rank, int64_t i) { return static_cast<float>((i * 7 + rank * 13) % 1000) * 0.37f - 100.0f; }
+// Multiples of a quarter: sums are exact in any order, since two levels have another than one.
+float value(int rank, int64_t i) { return static_cast<float>((i * 7 + rank * 13) % 1000) * 0.25f - 100.0f; }
 std::vector<float> values(int rank, int64_t count) {
   std::vector<float> out(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) out[static_cast<size_t>(i)] = value(rank, i);
@@ -52,7 +54,26 @@ bool same(const void* a, const void* b, int64_t floats) {
   return std::memcmp(a, b, static_cast<size_t>(floats) * 4) == 0;
 }
 
-TEST_P(Collectives, all_reduce_is_the_sum_in_the_order_of_ranks_to_the_bit) {
+TEST(Communicator, sums_are_taken_in_the_order_of_ranks_to_the_bit) {
+  for (Kind kind : {Kind::threads, Kind::processes})
+    at_ranks(kind, 3, [](Communicator& c) {
+      for (int64_t n : {int64_t{10}, int64_t{9000}}) {
+        std::vector<std::vector<float>> all;
+        std::vector<const void*> in;
+        for (int r = 0; r < 3; ++r) {
+          all.push_back(values(r, n));
+          for (float& v : all.back()) v *= 0.37f;
+        }
+        for (auto& a : all) in.push_back(a.data());
+        std::vector<float> wanted(static_cast<size_t>(n)), out = all[static_cast<size_t>(c.rank())];
+        reduce_arrays(in, wanted.data(), n, DType::f32, ReduceOp::sum);
+        c.all_reduce(out.data(), n, DType::f32);
+        require(same(out.data(), wanted.data(), n), "order");
+      }
+    });
+}
+
+TEST_P(Collectives, all_reduce_is_the_sum_at_every_rank) {
   at_ranks(GetParam().kind, GetParam().ranks, [](Communicator& c) {
     for (ReduceOp op : {ReduceOp::sum, ReduceOp::avg, ReduceOp::max})
       for (int64_t n : counts(c)) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "sorus/base/threads.h"
+#include "sorus/parallel/comm/mpi.h"
 #include "sorus/parallel/comm/shared_memory.h"
 #include "sorus/parallel/comm/threads.h"
 
@@ -64,11 +65,32 @@ inline std::vector<Ended> run_processes(int ranks, const std::function<void(comm
   return ended;
 }
 
-enum class Kind { threads, processes };
+/// Two levels as with several machines, each of two ranks (the last may have one); all are threads.
+inline void at_levels(int ranks, const std::function<void(comm::Communicator&)>& f) {
+  comm::run_ranks(ranks, [&] {
+    auto world = comm::groups().world();
+    comm::Levels levels{world, nullptr, nullptr, {}};
+    for (int r = 0; r < ranks; ++r) levels.machine_of.push_back(r / 2);
+    for (int first = 0; first < ranks; first += 2) {
+      std::vector<int> here{first};
+      if (first + 1 < ranks) here.push_back(first + 1);
+      if (auto made = world->split(here, "local")) levels.local = made;
+    }
+    for (int place = 0; ranks % 2 == 0 && place < 2; ++place) {
+      std::vector<int> same;
+      for (int r = place; r < ranks; r += 2) same.push_back(r);
+      if (auto made = world->split(same, "across")) levels.across = made;
+    }
+    f(*comm::join_levels(levels, "world", world->options()));
+  });
+}
+
+enum class Kind { threads, processes, levels };
 
 /// Fails the test where a rank fails.
 inline void at_ranks(Kind kind, int ranks, const std::function<void(comm::Communicator&)>& f) {
   if (kind == Kind::threads) return comm::run_ranks(ranks, [&] { f(comm::group()); });
+  if (kind == Kind::levels) return at_levels(ranks, f);
   for (const Ended& e : run_processes(ranks, f)) EXPECT_EQ(e.status, 0) << e.error;
 }
 

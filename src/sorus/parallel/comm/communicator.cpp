@@ -47,6 +47,26 @@ std::string Operation::to_string() const {
 
 void set_blocking_hooks(const BlockingHooks& h) { hooks = h; }
 const BlockingHooks& blocking_hooks() { return hooks; }
+namespace {
+thread_local std::vector<std::weak_ptr<Progress>> moving;
+}
+void add_progress(const std::shared_ptr<Progress>& p) {
+  std::erase_if(moving, [](const auto& w) { return w.expired(); });
+  for (const auto& w : moving)
+    if (w.lock() == p) return;
+  moving.push_back(p);
+}
+bool any_pending() {
+  for (const auto& w : moving)
+    if (auto p = w.lock(); p && p->pending()) return true;
+  return false;
+}
+bool progress_all() {
+  bool moved = false;
+  for (const auto& w : moving)
+    if (auto p = w.lock(); p && p->pending()) moved = p->progress() || moved;
+  return moved;
+}
 bool& waits_gently() {
   static thread_local bool gently = false;
   return gently;

@@ -184,6 +184,19 @@ class Blocking {
  private:
   void* token_;
 };
+/// Messages on their way that move on only when their rank does something for them: all of a thread's do whenever it
+/// waits for anything, in whatever group.
+class Progress {
+ public:
+  virtual ~Progress() = default;
+  virtual bool pending() const = 0;
+  /// Whether anything moved.
+  virtual bool progress() = 0;
+};
+/// Of the calling thread, for as long as somebody else holds it.
+void add_progress(const std::shared_ptr<Progress>& p);
+bool any_pending();
+bool progress_all();
 /// Whether the calling thread sleeps at once when it waits, since another thread of its rank computes meanwhile.
 bool& waits_gently();
 

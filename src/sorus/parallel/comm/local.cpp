@@ -66,7 +66,8 @@ class LocalCommunicator final : public Communicator {
         layout_(size()),
         block_(segment_->map(handle, layout_.total)),
         slots_(reinterpret_cast<Slot*>(block_.get() + layout_.slots)),
-        transfers_(rank, size(), slots_, reinterpret_cast<Channel*>(block_.get() + layout_.channels)),
+        transfers_(std::make_shared<Transfers>(rank, size(), slots_,
+                                               reinterpret_cast<Channel*>(block_.get() + layout_.channels))),
         crowded_(crowded(segment_->board().members)),
         threads_(segment_->backend() == "threads") {}
 
@@ -326,11 +327,13 @@ class LocalCommunicator final : public Communicator {
 
   std::shared_ptr<Work> do_isend(const void* data, int64_t bytes, int to, int tag) override {
     note({"send", bytes, DType::u8, ReduceOp::sum, -1});
-    return watched(transfers_.send(data, bytes, to, tag));
+    add_progress(transfers_);
+    return watched(transfers_->send(data, bytes, to, tag));
   }
   std::shared_ptr<Work> do_irecv(void* data, int64_t bytes, int from, int tag) override {
     note({"recv", bytes, DType::u8, ReduceOp::sum, -1});
-    return watched(transfers_.recv(data, bytes, from, tag));
+    add_progress(transfers_);
+    return watched(transfers_->recv(data, bytes, from, tag));
   }
 
  private:
@@ -343,7 +346,7 @@ class LocalCommunicator final : public Communicator {
 
   std::shared_ptr<Work> watched(std::shared_ptr<Transfers::Item> item) {
     item->waiter = [this](Transfers::Item& i) {
-      Slot& own = transfers_.own_slot();
+      Slot& own = transfers_->own_slot();
       wait_until([&] { return i.is_completed(); }, own.bell, own.bell_sleepers, i.peer);
     };
     return item;
@@ -435,13 +438,13 @@ class LocalCommunicator final : public Communicator {
     for (int64_t until = steady_ns() + (gently ? 0 : 200'000);;) {
       do {
         if (ready()) return;
-        if (!transfers_.pending() || !transfers_.progress()) sched_yield();
+        if (!any_pending() || !progress_all()) sched_yield();
       } while (steady_ns() < until);
       uint32_t seen = word.load();
       if (ready()) return;
       patience.check(index_[static_cast<size_t>(other)], current_);
       blocking.poll();
-      futex_sleep(word, seen, transfers_.pending() ? 200'000 : 10'000'000, sleepers);
+      futex_sleep(word, seen, any_pending() ? 200'000 : 10'000'000, sleepers);
     }
   }
 
@@ -457,7 +460,7 @@ class LocalCommunicator final : public Communicator {
   Layout layout_;
   std::shared_ptr<std::byte> block_;
   Slot* slots_;
-  Transfers transfers_;
+  std::shared_ptr<Transfers> transfers_;
   bool crowded_, threads_;
   uint32_t phase_ = 0;
   Operation current_;

@@ -44,7 +44,7 @@ void futex_wake(std::atomic<uint32_t>& word, std::atomic<uint32_t>& sleepers);
 bool crowded(int ranks);
 
 /// The messages of one rank that are on their way. Every wait of that rank moves them on.
-class Transfers {
+class Transfers final : public Progress {
  public:
   Transfers(int rank, int size, Slot* slots, Channel* channels)
       : rank_(rank), size_(size), slots_(slots), channels_(channels), peers_(static_cast<size_t>(size)) {}
@@ -66,9 +66,8 @@ class Transfers {
 
   std::shared_ptr<Item> send(const void* data, int64_t bytes, int to, int tag);
   std::shared_ptr<Item> recv(void* data, int64_t bytes, int from, int tag);
-  bool pending() const { return pending_.load(std::memory_order_relaxed) > 0; }
-  /// Moves what can be moved; whether anything did.
-  bool progress();
+  bool pending() const override { return pending_.load(std::memory_order_relaxed) > 0; }
+  bool progress() override;
   Slot& own_slot() { return slots_[rank_]; }
 
  private:

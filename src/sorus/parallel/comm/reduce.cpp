@@ -198,6 +198,37 @@ void by_type(std::span<const void* const> in, void* out, int64_t count, DType dt
 
 }  // namespace
 
+void divide_array(void* data, int64_t count, DType dtype, int64_t by) {
+  switch (dtype) {
+    case DType::f32:
+      return divide<float>(data, count, static_cast<float>(by));
+    case DType::f64:
+      return divide<double>(data, count, static_cast<double>(by));
+    case DType::c64:
+      return divide<std::complex<float>>(data, count, static_cast<float>(by));
+    case DType::c128:
+      return divide<std::complex<double>>(data, count, static_cast<double>(by));
+    case DType::bf16:
+    case DType::f16: {
+      auto* bits = static_cast<uint16_t*>(data);
+      for (int64_t i = 0; i < count; ++i) {
+        if (dtype == DType::bf16) {
+          bfloat16 v;
+          v.bits = bits[i];
+          bits[i] = bfloat16(static_cast<float>(v) / static_cast<float>(by)).bits;
+        } else {
+          float16 v;
+          v.bits = bits[i];
+          bits[i] = float16(static_cast<float>(v) / static_cast<float>(by)).bits;
+        }
+      }
+      return;
+    }
+    default:
+      fail<TypeError>("a {} cannot be divided by a number of ranks", name(dtype));
+  }
+}
+
 void reduce_arrays(std::span<const void* const> in, void* out, int64_t count, DType dtype, ReduceOp op,
                    int64_t divisor) {
   if (count == 0) return;
