@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "sorus/tensor/meta.h"
+
 namespace sorus {
 
 DType Scalar::dtype() const {
@@ -44,7 +46,10 @@ size_t checked_bytes(IntSpan sizes, DType dtype) {
 }
 }  // namespace
 
-Tensor Tensor::empty(IntSpan sizes, DType dtype) {
+namespace {
+thread_local bool empty_is_abstract = false;
+
+Tensor allocated(IntSpan sizes, DType dtype) {
   size_t bytes = checked_bytes(sizes, dtype);
   auto impl = make_ref<TensorImpl>();
   impl->storage = Storage::allocate(bytes);
@@ -55,18 +60,28 @@ Tensor Tensor::empty(IntSpan sizes, DType dtype) {
   return Tensor(std::move(impl));
 }
 
+}  // namespace
+
+AbstractScope::AbstractScope() : previous_(empty_is_abstract) { empty_is_abstract = true; }
+AbstractScope::~AbstractScope() { empty_is_abstract = previous_; }
+
+Tensor Tensor::empty(IntSpan sizes, DType dtype) {
+  if (empty_is_abstract) [[unlikely]] return abstract(sizes, dtype);
+  return allocated(sizes, dtype);
+}
+
 Tensor Tensor::abstract(IntSpan sizes, DType dtype) {
   return from_storage(Storage::abstract(checked_bytes(sizes, dtype)), {sizes, contiguous_strides(sizes), 0}, dtype);
 }
 
 Tensor Tensor::zeros(IntSpan sizes, DType dtype) {
   Tensor t = empty(sizes, dtype);
-  std::memset(t.data(), 0, t.nbytes());
+  if (!t.is_abstract()) std::memset(t.data(), 0, t.nbytes());
   return t;
 }
 
 Tensor Tensor::scalar(const Scalar& v, DType dtype) {
-  Tensor t = empty(IntSpan{}, dtype);
+  Tensor t = allocated(IntSpan{}, dtype);
   void* p = t.data();
   switch (dtype) {
     case DType::f64:
@@ -126,7 +141,7 @@ Tensor Tensor::of(const std::vector<T>& values, IntSpan sizes) {
             : std::is_same_v<T, int64_t> ? DType::i64
             : std::is_same_v<T, int32_t> ? DType::i32
                                          : DType::u8;
-  Tensor out = empty(sizes, t);
+  Tensor out = allocated(sizes, t);  // values are given, so there is memory
   SORUS_CHECK(out.numel() == static_cast<int64_t>(values.size()), ValueError, "{} values do not fill the shape {}",
               values.size(), to_string(sizes));
   if (!values.empty()) std::memcpy(out.data(), values.data(), out.nbytes());
