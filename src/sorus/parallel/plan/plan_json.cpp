@@ -24,7 +24,7 @@ class Reader {
   }
   void finish() const {
     for (const auto& [key, value] : object_.items())
-      SORUS_CHECK(known_.contains(key), FileError, "{}: '{}' is not a member of the format", where_, quote(key));
+      SORUS_CHECK(known_.contains(key), FileError, "{}: {} is not a member of the format", where_, quote(key));
   }
   const std::string& where() const { return where_; }
 

@@ -1,0 +1,274 @@
+#include "sorus/parallel/cluster/cluster.h"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "sorus/base/error.h"
+#include "sorus/base/files.h"
+#include "sorus/base/text.h"
+
+namespace sorus::parallel {
+namespace {
+
+// Reads members of one table and complains with line and name; what nobody asked for is an error.
+class Table {
+ public:
+  Table(const toml::table& t, std::string file, std::string name)
+      : t_(t), file_(std::move(file)), name_(std::move(name)) {}
+  void finish() const {
+    for (auto&& [key, value] : t_)
+      if (!known_.contains(std::string(key.str())))
+        fail<FileError>("{}:{}: {} is not a field of {}", file_, key.source().begin.line, quote(key.str()),
+                        name_.empty() ? "a cluster" : name_);
+  }
+  bool has(const char* key) const { return t_.contains(key); }
+  void get(const char* key, std::string& to) {
+    if (const toml::node* n = find(key)) {
+      SORUS_CHECK(n->is_string(), FileError, "{}: expected text", where(*n, key));
+      to = n->value<std::string>().value_or("");
+    }
+  }
+  void get(const char* key, double& to, double factor, double least = 0, double most = 1e30) {
+    if (const toml::node* n = find(key)) to = number(*n, key, least, most) * factor;
+  }
+  void get(const char* key, bool& to) {
+    if (const toml::node* n = find(key)) {
+      SORUS_CHECK(n->is_boolean(), FileError, "{}: expected true or false", where(*n, key));
+      to = n->value<bool>().value_or(false);
+    }
+  }
+  void get(const char* key, int64_t& to, int64_t least = 0) {
+    if (const toml::node* n = find(key)) {
+      SORUS_CHECK(n->is_integer(), FileError, "{}: expected a whole number", where(*n, key));
+      to = n->value<int64_t>().value_or(0);
+      SORUS_CHECK(to >= least && to <= (int64_t{1} << 32), FileError, "{}: must be at least {}, not {}",
+                  where(*n, key), least, to);
+    }
+  }
+  void get(const char* key, std::vector<int64_t>& to) {
+    if (const toml::node* n = find(key)) {
+      SORUS_CHECK(n->is_array(), FileError, "{}: expected a list of whole numbers", where(*n, key));
+      for (const toml::node& e : *n->as_array()) {
+        SORUS_CHECK(e.is_integer() && *e.value<int64_t>() > 0 && *e.value<int64_t>() <= (1 << 20), FileError,
+                    "{}: expected a list of positive whole numbers", where(e, key));
+        to.push_back(*e.value<int64_t>());
+      }
+    }
+  }
+  const toml::table* table(const char* key) {
+    const toml::node* n = find(key);
+    if (!n) return nullptr;
+    SORUS_CHECK(n->is_table(), FileError, "{}: expected a table", where(*n, key));
+    return n->as_table();
+  }
+  const toml::array* tables(const char* key) {
+    const toml::node* n = find(key);
+    if (!n) return nullptr;
+    SORUS_CHECK(n->is_array(), FileError, "{}: expected [[{}]] tables", where(*n, key), key);
+    for (const toml::node& e : *n->as_array())
+      SORUS_CHECK(e.is_table(), FileError, "{}: expected [[{}]] tables", where(e, key), key);
+    return n->as_array();
+  }
+  double number(const toml::node& n, const std::string& key, double least, double most) {
+    SORUS_CHECK(n.is_number(), FileError, "{}: expected a number", where(n, key));
+    double v = n.value<double>().value_or(0);
+    SORUS_CHECK(std::isfinite(v) && v >= least && v <= most, FileError, "{}: must lie in [{}, {}], not {}",
+                where(n, key), least, most, v);
+    return v;
+  }
+  std::string where(const toml::node& n, const std::string& key) const {
+    return fmt::format("{}:{}: {}{}{}", file_, n.source().begin.line, name_, name_.empty() ? "" : ".", key);
+  }
+
+ private:
+  const toml::node* find(const char* key) {
+    known_.insert(key);
+    return t_.get(key);
+  }
+  const toml::table& t_;
+  std::string file_, name_;
+  std::set<std::string> known_;
+};
+
+}  // namespace
+
+double Device::peak(std::string_view dtype) const {
+  for (std::string_view wider : {std::string_view("f8"), std::string_view("f16"), std::string_view("bf16"),
+                                 std::string_view("f32"), std::string_view("f64")}) {
+    static constexpr std::string_view order[] = {"f8", "f16", "bf16", "f32", "f64"};
+    auto rank = [&](std::string_view n) {
+      return std::find(std::begin(order), std::end(order), n) - std::begin(order);
+    };
+    if (rank(wider) < rank(dtype)) continue;
+    auto it = flops.find(std::string(wider));
+    if (it != flops.end()) return it->second;
+  }
+  double most = 0;
+  for (const auto& [n, f] : flops) most = std::max(most, f);
+  return most;
+}
+
+int64_t Cluster::max_devices() const {
+  int64_t n = 1;
+  for (const Level& l : levels) {
+    if (l.count == 0) return 0;
+    n *= l.count;
+  }
+  return n;
+}
+
+std::vector<int64_t> Cluster::usable(int64_t wanted) const {
+  std::set<int64_t> broken, slow;
+  for (const Exception& e : exceptions) (e.factor == 0 ? broken : slow).insert(e.device);
+  int64_t limit = max_devices(), unit = levels.empty() ? 1 : levels[0].count == 0 ? 1 : levels[0].count;
+  int64_t all = limit ? limit : wanted + unit * static_cast<int64_t>(broken.size() + slow.size());
+  // Whole units without a flaw first, then those with slow devices; broken devices never.
+  std::vector<int64_t> out, late;
+  for (int64_t first = 0; first < all; first += unit) {
+    bool flawed = false;
+    for (int64_t d = first; d < std::min(all, first + unit); ++d) flawed |= broken.contains(d) || slow.contains(d);
+    for (int64_t d = first; d < std::min(all, first + unit); ++d)
+      if (!broken.contains(d)) (flawed ? late : out).push_back(d);
+  }
+  out.insert(out.end(), late.begin(), late.end());
+  if (static_cast<int64_t>(out.size()) > wanted) out.resize(static_cast<size_t>(wanted));
+  return out;
+}
+
+void Cluster::check() const {
+  SORUS_CHECK(device.memory_bytes > 0, ValueError, "cluster {}: device.memory_gb is missing", quote(name));
+  SORUS_CHECK(device.memory_bandwidth > 0, ValueError, "cluster {}: device.memory_gb_per_s is missing", quote(name));
+  SORUS_CHECK(!device.flops.empty(), ValueError, "cluster {}: device.tflops is missing", quote(name));
+  SORUS_CHECK(!levels.empty(), ValueError, "cluster {}: there is no [[level]]", quote(name));
+  double product = 1;
+  for (size_t i = 0; i < levels.size(); ++i) {
+    const Level& l = levels[i];
+    SORUS_CHECK(l.count > 0 || i + 1 == levels.size(), ValueError,
+                "cluster {}: level '{}': only the outermost level may be without 'count'", quote(name), l.name);
+    product *= static_cast<double>(std::max<int64_t>(1, l.count));
+    SORUS_CHECK(product < 1e9, ValueError, "cluster {}: more than a billion devices", quote(name));
+    SORUS_CHECK(l.bandwidth > 0, ValueError, "cluster {}: level '{}': gb_per_s is missing", quote(name), l.name);
+    double torus = 1;
+    for (int64_t d : l.dims) torus *= static_cast<double>(d);
+    SORUS_CHECK(l.dims.empty() || torus == static_cast<double>(l.count), ValueError,
+                "cluster {}: level '{}': the dims of the torus have {} units, count says {}", quote(name), l.name,
+                torus, l.count);
+  }
+  for (const Exception& e : exceptions) {
+    bool found = e.level.empty();
+    for (const Level& l : levels) found |= l.name == e.level;
+    SORUS_CHECK(found, ValueError, "cluster {}: [[slow]] names the level '{}', which is not there", quote(name),
+                e.level);
+    SORUS_CHECK(max_devices() == 0 || e.device < max_devices(), ValueError,
+                "cluster {}: [[slow]] names device {}, there are {}", quote(name), e.device, max_devices());
+  }
+}
+
+Cluster parse_cluster(std::string_view text, const std::string& file) {
+  toml::table parsed;
+  try {
+    parsed = toml::parse(text, std::string_view(file));
+  } catch (const toml::parse_error& e) {
+    fail<FileError>("{}:{}: {}", file, e.source().begin.line, sanitize_utf8(std::string(e.description())));
+  }
+  Cluster c;
+  Table t(parsed, file, "");
+  t.get("name", c.name);
+  if (const toml::table* inside = t.table("device")) {
+    Table d(*inside, file, "device");
+    d.get("name", c.device.name);
+    d.get("memory_gb", c.device.memory_bytes, 1e9);
+    d.get("memory_gb_per_s", c.device.memory_bandwidth, 1e9);
+    if (const toml::table* flops = d.table("tflops"))
+      for (auto&& [key, value] : *flops) {
+        std::string k(key.str());
+        static const std::set<std::string> types = {"f8", "f16", "bf16", "f32", "f64"};
+        SORUS_CHECK(types.contains(k), FileError, "{}: there are {}", d.where(value, "tflops." + k),
+                    fmt::join(types, ", "));
+        c.device.flops[k] = d.number(value, "tflops." + k, 1e-9, 1e12) * 1e12;
+      }
+    d.finish();
+  }
+  if (const toml::table* inside = t.table("host")) {
+    Table h(*inside, file, "host");
+    h.get("memory_gb", c.host.memory_bytes, 1e9), h.get("gb_per_s", c.host.bandwidth, 1e9);
+    h.get("memory_gb_per_s", c.host.memory_bandwidth, 1e9), h.get("tflops", c.host.flops, 1e12);
+    h.finish();
+  }
+  if (const toml::table* inside = t.table("efficiency")) {
+    Table e(*inside, file, "efficiency");
+    e.get("matrix", c.efficiency.matrix, 1, 1e-3, 1), e.get("matrix_size", c.efficiency.matrix_size, 1);
+    e.get("memory", c.efficiency.memory, 1, 1e-3, 1), e.get("network", c.efficiency.network, 1, 1e-3, 1);
+    e.get("launch_us", c.efficiency.launch_s, 1e-6), e.get("spread", c.efficiency.spread, 1, 0, 1);
+    e.finish();
+  }
+  if (const toml::array* levels = t.tables("level"))
+    for (const toml::node& n : *levels) {
+      Table l(*n.as_table(), file, "level");
+      Level level;
+      l.get("name", level.name), l.get("count", level.count, 1), l.get("gb_per_s", level.bandwidth, 1e9);
+      l.get("latency_us", level.latency, 1e-6), l.get("shared_gb_per_s", level.shared_bandwidth, 1e9);
+      l.get("torus", level.torus), l.get("dims", level.dims);
+      level.torus |= !level.dims.empty();
+      l.finish();
+      c.levels.push_back(std::move(level));
+    }
+  if (const toml::array* slow = t.tables("slow"))
+    for (const toml::node& n : *slow) {
+      Table s(*n.as_table(), file, "slow");
+      Exception e;
+      s.get("device", e.device), s.get("level", e.level), s.get("factor", e.factor, 1, 0, 1);
+      s.finish();
+      c.exceptions.push_back(std::move(e));
+    }
+  t.finish();
+  try {
+    c.check();
+  } catch (const ValueError& e) {
+    fail<FileError>("{}: {}", file, e.what());
+  }
+  return c;
+}
+
+Cluster read_cluster(const std::string& path) { return parse_cluster(read_file(path, 1 << 24), path); }
+
+std::string to_toml(const Cluster& c) {
+  std::string s =
+      fmt::format("name = \"{}\"\n\n[device]\nname = \"{}\"\nmemory_gb = {}\nmemory_gb_per_s = {}\ntflops = {{",
+                  c.name, c.device.name, c.device.memory_bytes / 1e9, c.device.memory_bandwidth / 1e9);
+  const char* comma = " ";
+  for (const auto& [type, flops] : c.device.flops)
+    s += fmt::format("{}{} = {}", comma, type, flops / 1e12), comma = ", ";
+  s += fmt::format(
+      " }}\n\n[host]  # for each device\nmemory_gb = {}\ngb_per_s = {}\nmemory_gb_per_s = {}\ntflops = {}\n",
+      c.host.memory_bytes / 1e9, c.host.bandwidth / 1e9, c.host.memory_bandwidth / 1e9, c.host.flops / 1e12);
+  const Efficiency& e = c.efficiency;
+  s += fmt::format(
+      "\n[efficiency]\nmatrix = {:.4g}\nmatrix_size = {:.4g}\nmemory = {:.4g}\nnetwork = {:.4g}\nlaunch_us = "
+      "{:.4g}\nspread = {:.4g}\n",
+      e.matrix, e.matrix_size, e.memory, e.network, e.launch_s * 1e6, e.spread);
+  for (const Level& l : c.levels) {
+    s += fmt::format("\n[[level]]\nname = \"{}\"\n", l.name);
+    if (l.count) s += fmt::format("count = {}\n", l.count);
+    s += fmt::format("gb_per_s = {}\nlatency_us = {}\n", l.bandwidth / 1e9, l.latency * 1e6);
+    if (l.shared_bandwidth > 0) s += fmt::format("shared_gb_per_s = {}\n", l.shared_bandwidth / 1e9);
+    if (l.torus)
+      s += l.dims.empty() ? std::string("torus = true\n") : fmt::format("dims = [{}]\n", fmt::join(l.dims, ", "));
+  }
+  for (const Exception& x : c.exceptions)
+    s += fmt::format("\n[[slow]]\ndevice = {}\nlevel = \"{}\"\nfactor = {}\n", x.device, x.level, x.factor);
+  return s;
+}
+
+Cluster find_cluster(const std::string& name) {
+  auto presets = preset_clusters();
+  if (std::find(presets.begin(), presets.end(), name) != presets.end()) return preset_cluster(name);
+  SORUS_CHECK(std::filesystem::exists(name), KeyError, "'{}' is neither a preset cluster ({}) nor a file", name,
+              fmt::join(presets, ", "));
+  return read_cluster(name);
+}
+
+}  // namespace sorus::parallel

@@ -1,0 +1,72 @@
+// What one unit of the chain costs when its operators are split over the ranks of an axis: the best choice of a
+// strategy for every operator, with what that communicates, keeps for the backward pass and holds in parameters.
+//
+// Choices are made for forward and backward at once: where a tensor is gathered in one direction, its gradient is
+// scattered in the other, so that a strategy says both. Tensors that several operators read are variables of their
+// own, and are converted once for all of them.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <tuple>
+
+#include "sorus/parallel/cost/collective.h"
+#include "sorus/parallel/cost/operator_cost.h"
+#include "sorus/parallel/space/chain.h"
+#include "sorus/parallel/space/layout.h"
+
+namespace sorus::parallel {
+
+/// How a unit is asked to run.
+struct UnitRequest {
+  int type = 0;
+  int64_t batch_parts = 1;  ///< the traced batch is divided by this
+  int64_t tensor = 1;       ///< ranks that split its operators
+  bool sequence = false;    ///< between units, tokens are split along the same ranks
+  Span span;                ///< where these ranks lie
+  auto operator<=>(const UnitRequest& o) const {
+    return std::tie(type, batch_parts, tensor, sequence, span.stride) <=>
+           std::tie(o.type, o.batch_parts, o.tensor, o.sequence, o.span.stride);
+  }
+};
+
+/// One micro-batch on one rank: seconds and bytes.
+struct UnitCost {
+  double forward = 0, backward = 0;            ///< compute
+  double forward_comm = 0, backward_comm = 0;  ///< waits for other ranks of the axis
+  double regather = 0;             ///< waits in the backward pass for values that are kept in parts and needed whole
+  double recompute_selective = 0;  ///< extra compute when what is large and cheap is made again
+  double saved = 0, saved_selective = 0;  ///< kept for the backward pass
+  double output = 0;                      ///< what goes to the next unit
+  double output_whole = 0;                ///< the same, not split
+  double workspace = 0;                   ///< the largest results of one operator, forward
+  double parameters = 0;                  ///< elements on a rank
+  double shared_gradients = 0;            ///< bytes of gradients that the axis has to add up once a step
+  double flops = 0;                       ///< of the model: forward and backward on all ranks
+  std::vector<Strategy> strategy;         ///< of the nodes [first, end)
+};
+
+struct CostOptions {
+  double memory_price = 1e-11;       ///< seconds that a byte of parameters on a rank is worth
+  bool keeps_dropout_masks = false;  ///< a byte for each element that dropout looks at
+};
+
+/// Works out costs and keeps them. The model and the cluster must outlive it.
+class UnitCosts {
+ public:
+  UnitCosts(const Model& model, const Chain& chain, const Cluster& cluster, CostOptions options = {});
+  ~UnitCosts();
+  const UnitCost& get(const UnitRequest& request);
+  /// Why a request cannot be met, or "" (sequence length that the ranks do not divide).
+  const Model& model() const;
+  const Chain& chain() const;
+  const Cluster& cluster() const;
+  /// The element type that most arithmetic is done in.
+  const std::string& dtype() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace sorus::parallel

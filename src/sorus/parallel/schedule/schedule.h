@@ -1,0 +1,55 @@
+// Schedules of a pipeline: in which order each device runs the passes of its stages.
+//
+//   gpipe         all forward passes, then all backward passes (Huang et al. 2019)
+//   1f1b          as soon as the pipeline is full, one backward after each forward (Narayanan et al. 2019): the same
+//   time,
+//                 but never more than p micro-batches alive
+//   interleaved   each device has `chunks` stages in turns (Narayanan et al. 2021): a bubble of (p-1)/(vm)
+//   zero-bubble   the backward pass in two parts, for inputs and for weights; the second fills the bubble (Qi et al.
+//   2024, H1)
+//
+// A schedule is one function that lists the passes of a device; whoever wants another adds one to schedule.cpp. Time
+// and memory are not written down a second time: `run` plays the list.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "sorus/parallel/plan/plan.h"
+
+namespace sorus::parallel {
+
+struct Pass {
+  enum class Kind : uint8_t { forward, backward, weights };
+  Kind kind = Kind::forward;
+  int micro_batch = 0;
+  int chunk = 0;  ///< which of the device's stages
+};
+
+/// ValueError if the schedule cannot be made (interleaved needs micro-batches in groups of `devices`).
+std::vector<Pass> passes(Schedule schedule, int devices, int micro_batches, int chunks, int device);
+
+/// Seconds of one micro-batch in one stage. `weights` is the part of `backward` that zero-bubble schedules put off.
+struct StageTime {
+  double forward = 0, backward = 0, weights = 0;
+  double send = 0;  ///< to the next stage, and of the gradient back
+};
+
+struct Timeline {
+  struct Event {
+    int device, stage, micro_batch;
+    Pass::Kind kind;
+    double begin, end;
+  };
+  double time = 0;
+  std::vector<double> busy;      ///< by device
+  std::vector<int> most_alive;   ///< by stage: micro-batches whose forward has run and backward has not
+  std::vector<double> last_end;  ///< by device
+  std::vector<Event> events;     ///< if asked for
+};
+
+/// Plays the schedule; stage i of `stages` is on device i mod devices.
+Timeline run(Schedule schedule, const std::vector<StageTime>& stages, int devices, int micro_batches,
+             bool events = false);
+
+}  // namespace sorus::parallel

@@ -1,0 +1,56 @@
+// Search: the fastest way to run a step that fits, over all dimensions together, with a proof of how good it is.
+//
+// Every combination of data, tensor, sequence and pipeline parallelism, micro-batch, schedule, ZeRO, recomputation
+// and offload gets a lower bound on its time that holds for every way to cut the pipeline: with average stages a
+// pipeline of p devices takes at least (m + p - 1) of them, and some device has at least the next whole number of
+// layers. Combinations are then estimated (simulator/step.h) by ascending bound, until the bound passes the best time
+// found. The least bound of all that may fit in memory is the certificate.
+//
+//   SearchResult r = search(costs, {.devices = 1024, .batch = 1536});
+//   r.best.time, r.lower_bound           // no plan of the space is faster than the second
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+
+#include "sorus/parallel/simulator/step.h"
+
+namespace sorus::parallel {
+
+struct SearchRequest {
+  int64_t devices = 1, batch = 1;
+  /// Dimensions that are given: dp, tp, pp, micro_batch, chunks, zero, sp (0 or 1), recompute (0 none, 1 selective, 2
+  /// full), schedule (0 none .. 4 zero-bubble), offload (0 or 1).
+  std::map<std::string, int64_t> fix;
+  double memory_bytes = 0;                                               ///< of a device; 0: the cluster's
+  double time_limit = 0;                                                 ///< seconds; 0: none
+  bool families = true;                                                  ///< estimate the best of each family as well
+  std::function<bool(double best, double bound, size_t left)> progress;  ///< false: stop
+};
+
+struct Candidate {
+  StepConfig config;
+  double bound = 0;
+  StepEstimate estimate;
+  std::string family;  ///< "dp x tp x pp, ZeRO 1"
+};
+
+struct SearchResult {
+  std::optional<Candidate> best;
+  double lower_bound = 0, relaxed_bound = 0, seconds = 0;
+  size_t space = 0, estimated = 0;
+  bool complete = true;             ///< false: stopped by the time limit
+  std::vector<Candidate> families;  ///< the best of each other family, fastest first
+  /// Without a plan: why, by how much, and the nearest that would fit.
+  std::string problem;
+  std::optional<Candidate> nearest;
+};
+
+SearchResult search(UnitCosts& costs, const SearchRequest& request);
+/// Cuts that make the slowest stage as fast as possible: contiguous parts of least maximum.
+std::vector<int> balanced_cuts(const std::vector<double>& cost, int64_t parts);
+/// The plan that a candidate stands for.
+Plan to_plan(UnitCosts& costs, const Candidate& candidate, const SearchRequest& request);
+
+}  // namespace sorus::parallel

@@ -1,0 +1,100 @@
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "sorus/base/error.h"
+#include "sorus/parallel/schedule/schedule.h"
+#include "sorus/parallel/solver/assignment.h"
+
+namespace sorus::parallel {
+namespace {
+
+Assignment random_problem(std::mt19937& random, int nodes, int edges) {
+  auto number = [&] { return static_cast<double>(random() % 1000) / 10; };
+  Assignment a;
+  for (int i = 0; i < nodes; ++i) {
+    std::vector<double> costs(1 + random() % 4);
+    for (double& c : costs) c = number();
+    a.add(costs);
+  }
+  for (int e = 0; e < edges; ++e) {
+    int x = static_cast<int>(random() % static_cast<unsigned>(nodes)),
+        y = static_cast<int>(random() % static_cast<unsigned>(nodes));
+    if (x == y) continue;
+    std::vector<double> costs(a.nodes[static_cast<size_t>(x)].size() * a.nodes[static_cast<size_t>(y)].size());
+    for (double& c : costs) c = number();
+    a.connect(x, y, costs);
+  }
+  return a;
+}
+
+double brute_force(const Assignment& a) {
+  std::vector<int> choice(a.nodes.size(), 0);
+  double best = 1e300;
+  for (;;) {
+    best = std::min(best, a.cost_of(choice));
+    size_t i = 0;
+    while (i < choice.size() && ++choice[i] == static_cast<int>(a.nodes[i].size())) choice[i++] = 0;
+    if (i == choice.size()) return best;
+  }
+}
+
+TEST(Assignment, IsExactOnSmallProblems) {
+  std::mt19937 random(3);
+  for (int round = 0; round < 60; ++round) {
+    Assignment a = random_problem(random, 2 + round % 7, round % 15);
+    Solution s = solve(a);
+    EXPECT_NEAR(s.cost, brute_force(a), 1e-9);
+    EXPECT_DOUBLE_EQ(s.cost, s.bound);
+    EXPECT_DOUBLE_EQ(a.cost_of(s.choice), s.cost);
+  }
+}
+
+TEST(Assignment, BoundsHoldWhenTablesAreTooLarge) {
+  std::mt19937 random(5);
+  for (int round = 0; round < 40; ++round) {
+    Assignment a = random_problem(random, 8, 24);
+    Solution s = solve(a, 8);
+    double best = brute_force(a);
+    EXPECT_LE(s.bound, best + 1e-9);
+    EXPECT_GE(s.cost, best - 1e-9);
+    EXPECT_LE(s.cost, best * 1.5);
+  }
+}
+
+TEST(Schedule, BubblesAreThoseOfThePapers) {
+  auto bubble = [](Schedule s, int p, int m, int v) {
+    std::vector<StageTime> stages(static_cast<size_t>(p * v), StageTime{1.0 / v, 2.0 / v, 1.0 / v, 0});
+    return run(s, stages, p, m).time / (3.0 * m) - 1;
+  };
+  EXPECT_NEAR(bubble(Schedule::gpipe, 4, 8, 1), 3.0 / 8, 1e-9);
+  EXPECT_NEAR(bubble(Schedule::one_f_one_b, 4, 8, 1), 3.0 / 8, 1e-9);
+  EXPECT_NEAR(bubble(Schedule::interleaved, 4, 8, 2), 3.0 / 16, 1e-9);
+  EXPECT_NEAR(bubble(Schedule::interleaved, 8, 32, 4), 7.0 / 128, 1e-9);
+  EXPECT_NEAR(bubble(Schedule::zero_bubble, 4, 8, 1), 3.0 / 8 / 3, 1e-9);  // ZB-H1: a third of 1F1B
+}
+
+TEST(Schedule, MemoryIsThatOfThePapers) {
+  std::vector<StageTime> stages(4, StageTime{1, 2, 1, 0});
+  EXPECT_EQ(run(Schedule::gpipe, stages, 4, 16).most_alive, (std::vector<int>{16, 16, 16, 16}));
+  EXPECT_EQ(run(Schedule::one_f_one_b, stages, 4, 16).most_alive, (std::vector<int>{4, 3, 2, 1}));
+  EXPECT_EQ(run(Schedule::zero_bubble, stages, 4, 16).most_alive, (std::vector<int>{4, 3, 2, 1}));
+}
+
+TEST(Schedule, EveryPassRunsOnce) {
+  for (Schedule s : {Schedule::gpipe, Schedule::one_f_one_b, Schedule::interleaved, Schedule::zero_bubble})
+    for (int p : {1, 2, 3, 5})
+      for (int v : {1, 3}) {
+        if (v > 1 && s != Schedule::interleaved) continue;
+        std::vector<StageTime> stages(static_cast<size_t>(p * v), StageTime{1, 2, 1, 0.1});
+        Timeline t = run(s, stages, p, 2 * p, true);
+        std::vector<int> count(static_cast<size_t>(p * v * 2 * p), 0);
+        for (const auto& e : t.events)
+          if (e.kind != Pass::Kind::weights) ++count[static_cast<size_t>(e.stage * 2 * p + e.micro_batch)];
+        for (int c : count) EXPECT_EQ(c, 2);
+      }
+  EXPECT_THROW(passes(Schedule::interleaved, 4, 6, 2, 0), ValueError);
+}
+
+}  // namespace
+}  // namespace sorus::parallel

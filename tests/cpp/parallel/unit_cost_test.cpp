@@ -1,0 +1,55 @@
+#include "sorus/parallel/cost/unit_cost.h"
+
+#include <gtest/gtest.h>
+
+#include "sorus/graph/meta.h"
+#include "sorus/models/decoder.h"
+
+namespace sorus::parallel {
+namespace {
+
+TEST(UnitCost, TransformerActivationsAreThoseOfKorthikanti) {
+  // Korthikanti et al. 2022, table 2, for a layer of 16-bit numbers.
+  models::DecoderConfig c{.layers = 2, .hidden = 1024, .heads = 16, .vocab = 1024, .context = 512};
+  c.fused_attention = false, c.dropout = 0.1;
+  DType before = default_dtype();
+  set_default_dtype(DType::f16);
+  std::shared_ptr<models::Decoder> model;
+  {
+    MetaScope meta;
+    model = std::make_shared<models::Decoder>(c);
+  }
+  const int64_t b = 4;
+  TensorType ids{DType::i64, Shape{b, c.context}, false};
+  Model m = trace_model("decoder", {ids, ids}, model->named_parameters(),
+                        [&](TensorSpan in) { return model->loss(in[0], in[1]); });
+  set_default_dtype(before);
+  Chain chain = fold(m);
+  Cluster cluster = preset_cluster("dgx-a100");
+  UnitCosts costs(m, chain, cluster, {.keeps_dropout_masks = true});
+  double sbh = static_cast<double>(c.context * b * c.hidden), as_h = 16.0 * 512 / 1024;
+  auto sum = [&](int64_t t, bool sequence, int64_t parts, auto member) {
+    double s = 0;
+    for (int type : {1, 2}) s += costs.get({type, parts, t, sequence, {t, 1}}).*member;
+    return s;
+  };
+  EXPECT_NEAR(sum(1, false, 1, &UnitCost::saved) / sbh, 34 + 5 * as_h, 0.5);
+  EXPECT_NEAR(sum(8, false, 1, &UnitCost::saved) / sbh, 10 + 24.0 / 8 + 5 * as_h / 8, 0.5);
+  EXPECT_NEAR(sum(8, true, 1, &UnitCost::saved) / sbh, (34 + 5 * as_h) / 8, 0.5);
+  EXPECT_NEAR(sum(8, true, 1, &UnitCost::saved_selective) / sbh, 34.0 / 8, 0.3);
+  EXPECT_NEAR(sum(8, false, 1, &UnitCost::saved_selective) / sbh, 10 + 24.0 / 8, 0.3);
+  EXPECT_NEAR(sum(8, true, 4, &UnitCost::saved) / sbh, (34 + 5 * as_h) / 8 / 4, 0.2);  // a quarter of the batch
+  EXPECT_NEAR(sum(8, false, 1, &UnitCost::parameters), 12.0 * 1024 * 1024 / 8, 20000);
+  // Megatron's way of splitting a layer, found from the sharding rules: two all-reduces a layer and direction.
+  double all_reduce = collective_time(cluster, Collective::all_reduce, sbh * 2, {8, 1});
+  for (bool sequence : {false, true}) {
+    EXPECT_NEAR(sum(8, sequence, 1, &UnitCost::forward_comm), 2 * all_reduce, all_reduce * 0.01);
+    EXPECT_NEAR(sum(8, sequence, 1, &UnitCost::backward_comm), 2 * all_reduce, all_reduce * 0.01);
+  }
+  // 6 operations a parameter and token, and the products of attention: 72 B s h^2 (1 + s/6h) forward and backward.
+  double h = static_cast<double>(c.hidden), s = static_cast<double>(c.context);
+  EXPECT_NEAR(sum(1, false, 1, &UnitCost::flops) / (72 * b * s * h * h * (1 + s / (6 * h))), 1, 0.01);
+}
+
+}  // namespace
+}  // namespace sorus::parallel
