@@ -206,7 +206,7 @@ def test_help_and_info() -> None:
 
 def test_the_reference_names_every_option() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "command.md").read_text()
-    for arguments in (["train", "gpt"], ["generate"], ["info"]):
+    for arguments in (["train", "gpt"], ["generate"], ["info"], ["plan"], ["simulate"], ["calibrate"]):
         text = subprocess.run(command(*arguments, "--help"), capture_output=True, text=True).stdout
         missing = {word for word in re.findall(r"--[a-z][a-z-]*", text) if word not in page}
         assert not missing, f"docs/command.md says nothing of {missing}"

@@ -11,6 +11,9 @@ COMMANDS = {
     "train": ("train_gpt", "train a model; `sorus train gpt` trains a language model on text"),
     "generate": ("generate", "write text with a trained model, or with a GPT-2 folder"),
     "run": ("run", "start a script once for each rank on this machine"),
+    "plan": ("plan", "find how to run a training step on a cluster: the fastest plan that fits, with a proof"),
+    "simulate": ("simulate", "predict training steps on clusters: seconds and memory"),
+    "calibrate": ("calibrate", "write a cluster file: measured on this machine, or fitted to measured steps"),
     "info": ("info", "what this machine can do: processor, threads, measured speed"),
 }
 

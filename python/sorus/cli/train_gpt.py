@@ -56,7 +56,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     work = gpt.add_argument_group("training")
     work.add_argument("--data", nargs="+", metavar="PATH", help="text files or folders (Python's standard library)")
     work.add_argument("--steps", type=positive, metavar="N", help="stop after N steps")
-    work.add_argument("--minutes", type=_number(float, 0), metavar="M", help="stop after about M minutes, those before a --resume included (2)")
+    work.add_argument(
+        "--minutes",
+        type=_number(float, 0),
+        metavar="M",
+        help="stop after about M minutes, those before a --resume included (2)",
+    )
     work.add_argument("--batch", type=positive, metavar="N", help="samples of a step")
     work.add_argument("--grad-accum", type=positive, metavar="N", help="batches of a step (1)")
     work.add_argument("--lr", type=_number(float, 0), metavar="X", help="the highest learning rate")

@@ -1,0 +1,120 @@
+// Planning and simulation for Python: what goes in and out is JSON, so that the command and a service see the same.
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "bind.h"
+#include "sorus/graph/meta.h"
+#include "sorus/models/decoder.h"
+#include "sorus/parallel/cluster/cluster.h"
+#include "sorus/parallel/report/report.h"
+#include "sorus/parallel/simulator/published.h"
+
+namespace sorus::python {
+namespace {
+
+struct Meta {
+  std::unique_ptr<MetaScope> scope;
+};
+
+using Input = std::pair<std::vector<int64_t>, DType>;
+
+std::vector<TensorType> types_of(const std::vector<Input>& inputs) {
+  std::vector<TensorType> types;
+  for (const auto& [shape, dtype] : inputs) types.push_back({dtype, Shape(shape.begin(), shape.end()), false});
+  return types;
+}
+
+models::DecoderConfig decoder_config(const nb::dict& d) {
+  models::DecoderConfig c;
+  for (auto [key, value] : d) {
+    std::string name = nb::cast<std::string>(key);
+    auto integer = [&](const char* field, int64_t& to) {
+      if (name == field) to = nb::cast<int64_t>(value);
+      return name == field;
+    };
+    auto flag = [&](const char* field, bool& to) {
+      if (name == field) to = nb::cast<bool>(value);
+      return name == field;
+    };
+    bool known = integer("layers", c.layers) || integer("hidden", c.hidden) || integer("heads", c.heads) ||
+                 integer("kv_heads", c.kv_heads) || integer("ffn", c.ffn) || integer("vocab", c.vocab) ||
+                 integer("context", c.context) || integer("experts", c.experts) || integer("top_k", c.top_k) ||
+                 flag("gated", c.gated) || flag("rms", c.rms) || flag("rotary", c.rotary) || flag("tied", c.tied) ||
+                 flag("bias", c.bias) || flag("fused_attention", c.fused_attention);
+    if (name == "dropout") c.dropout = nb::cast<double>(value), known = true;
+    SORUS_CHECK(known, TypeError, "Decoder: there is no setting '{}'", name);
+  }
+  return c;
+}
+
+const Part planning{
+    60, [](nb::module_& root) {
+      nb::module_ m = root.def_submodule("_planning");
+      nb::class_<Meta>(m, "Meta")
+          .def(nb::init<>())
+          .def("enter", [](Meta& s) { s.scope = std::make_unique<MetaScope>(); })
+          .def("exit", [](Meta& s) { s.scope.reset(); });
+      nb::class_<parallel::Model>(m, "Model")
+          .def_prop_ro("name", [](const parallel::Model& t) { return t.name; })
+          .def_prop_ro("parameters", &parallel::Model::parameter_count)
+          .def_prop_ro("graph", [](const parallel::Model& t) { return t.graph.to_string(); })
+          .def("units", [](const parallel::Model& t) {
+            std::vector<std::string> names;
+            for (const parallel::Unit& u : parallel::fold(t).units) names.push_back(u.name);
+            return names;
+          });
+      m.def("trace", [](const std::string& name, const std::vector<Input>& inputs, nb::list parameters,
+                        nb::list buffers, nb::callable loss) {
+        nn::NamedTensors named, others;
+        for (nb::handle pair : buffers)
+          others.emplace_back(nb::cast<std::string>(pair[0]), unwrap(nb::object(pair[1]), "trace"));
+        for (nb::handle pair : parameters)
+          named.emplace_back(nb::cast<std::string>(pair[0]), unwrap(nb::object(pair[1]), "trace"));
+        return parallel::trace_model(
+            name, types_of(inputs), named,
+            [&](TensorSpan in) {
+              nb::list arguments;
+              for (const Tensor& t : in) arguments.append(wrap(t));
+              return unwrap(loss(*arguments), "trace: the loss");
+            },
+            others);
+      });
+      m.def("trace_decoder", [](const std::string& name, const nb::dict& settings, int64_t batch, DType dtype) {
+        models::DecoderConfig c = decoder_config(settings);
+        DType before = default_dtype();
+        set_default_dtype(dtype);
+        std::shared_ptr<models::Decoder> model;
+        try {
+          MetaScope meta;
+          model = std::make_shared<models::Decoder>(c);
+        } catch (...) {
+          set_default_dtype(before);
+          throw;
+        }
+        set_default_dtype(before);
+        TensorType ids{DType::i64, Shape{batch, c.context}, false};
+        return parallel::trace_model(name, {ids, ids}, model->named_parameters(),
+                                     [&](TensorSpan in) { return model->loss(in[0], in[1]); });
+      });
+      m.def("preset_clusters", &parallel::preset_clusters);
+      m.def("cluster_toml", [](const std::string& name) { return parallel::to_toml(parallel::find_cluster(name)); });
+      m.def("simulate_published", &parallel::simulate_published, nb::arg("row"), nb::arg("cluster"),
+            nb::call_guard<nb::gil_scoped_release>());
+      m.def(
+          "plan",
+          [](const parallel::Model& model, const std::string& cluster, const std::string& request,
+             nb::object progress) {
+            std::function<bool(double, double, size_t)> report;
+            if (!progress.is_none())
+              report = [&](double best, double bound, size_t left) {
+                if (PyErr_CheckSignals() != 0) throw nb::python_error();
+                return nb::cast<bool>(progress(best, bound, left));
+              };
+            return parallel::plan_report(model, cluster, request, report);
+          },
+          nb::arg("model"), nb::arg("cluster"), nb::arg("request"), nb::arg("progress").none() = nb::none());
+    }};
+
+}  // namespace
+}  // namespace sorus::python

@@ -1,0 +1,70 @@
+"""sorus simulate: published training steps."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import pytest
+from sorus.cli import main
+
+GPT = {
+    "model": "GPT-18B", "layers": "40", "hidden": "6144", "heads": "48", "seq_len": "2048", "vocab": "51200",
+    "global_batch": "1024", "micro_batch": "8", "gpus": "256", "tp": "8", "pp": "1", "dp": "32", "recompute": "full",
+    "precision": "fp16", "device": "A100-SXM-80GB", "iter_time_s": "9.4",
+}  # fmt: skip
+
+
+def simulate(tmp_path: Path, *rows: dict) -> list[dict]:
+    table, out = tmp_path / "t.csv", tmp_path / "p.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(k for r in rows for k in r)))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert main(["simulate", "--table", str(table), "--out", str(out)]) == 0
+    return list(csv.DictReader(out.open()))
+
+
+def test_a_row_gets_predictions_and_what_was_assumed(tmp_path):
+    (row,) = simulate(tmp_path, GPT)
+    assert abs(float(row["predicted_iter_time_s"]) / 9.4 - 1) < 0.1
+    assert 20 < float(row["predicted_mem_gb_per_gpu"]) < 80
+    assert "dropout 0.1" in row["note"]
+    assert row["model"] == "GPT-18B"
+
+
+def test_rows_that_cannot_be_expressed_say_why(tmp_path):
+    rows = simulate(
+        tmp_path, GPT, GPT | {"heads": ""}, GPT | {"tp": "5"}, GPT | {"global_batch": "1000"}, GPT | {"dp": "31"}
+    )
+    assert rows[0]["predicted_iter_time_s"]
+    for row, reason in zip(
+        rows[1:], ["'heads' is empty", "tp 5", "not a multiple", "are not the 256 devices"], strict=True
+    ):
+        assert row["predicted_iter_time_s"] == "" and reason in row["note"], row["note"]
+
+
+def test_more_work_takes_longer_and_recomputation_saves_memory(tmp_path):
+    base, longer, kept = simulate(tmp_path, GPT, GPT | {"layers": "80"}, GPT | {"recompute": "none"})
+    assert float(longer["predicted_iter_time_s"]) > 1.8 * float(base["predicted_iter_time_s"])
+    assert float(kept["predicted_iter_time_s"]) < float(base["predicted_iter_time_s"])
+    assert float(kept["predicted_mem_gb_per_gpu"]) > float(base["predicted_mem_gb_per_gpu"])
+
+
+def test_published_steps(tmp_path, capsys):
+    data = os.environ.get("SORUS_DATA")
+    table = Path(data).parent / "anchors" / "parallel_training.csv" if data else None
+    if not table or not table.exists():
+        pytest.skip("SORUS_DATA is not set")
+    rows = [r for r in csv.DictReader(table.open()) if r["source_id"].startswith(("SC21-T1", "KORTHIKANTI22"))]
+    predicted = simulate(tmp_path, *rows)
+
+    def mean(column, by):
+        errors = [abs(float(r[by]) / float(r[column]) - 1) for r in predicted if r[column] and r[by]]
+        return sum(errors) / len(errors)
+
+    assert mean("iter_time_s", "predicted_iter_time_s") < 0.03
+    assert mean("mem_gb_per_gpu", "predicted_mem_gb_per_gpu") < 0.07
+    capsys.readouterr()
+    assert main(["simulate", "--table", str(table), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["not_expressed"] == 0
