@@ -6,8 +6,8 @@ namespace {
 class Shapes final : public Interpreter {
  public:
   void run(const OpDef& op, TensorSpan inputs, const Attrs& attrs, TensorList& out) override {
-    SORUS_CHECK(!op.value_shaped, Error, "{}: the shape of the result depends on values, and tensors without memory have none",
-                op.name());
+    SORUS_CHECK(!op.value_shaped, Error,
+                "{}: the shape of the result depends on values, and tensors without memory have none", op.name());
     if (!out.empty()) return;  // a write into memory that is not there
     if (op.is_view() && inputs[0].defined()) {
       TensorType type = inputs[0].type();

@@ -1,5 +1,6 @@
-// Models of any size without their memory: while a MetaScope is alive, tensors that are made are abstract and operators
-// only work out shapes. A model built in one has its parameters, names and types, and nothing else, and can be traced.
+// Models of any size without their memory: while a MetaScope is alive, tensors that are made are abstract and
+// operators only work out shapes. A model built in one has its parameters, names and types, and nothing else, and can
+// be traced.
 //
 //   std::shared_ptr<nn::Module> model;
 //   {

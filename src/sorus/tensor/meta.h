@@ -1,4 +1,5 @@
-// Tensors without memory on demand: while an AbstractScope is alive on this thread, Tensor::empty gives abstract tensors.
+// Tensors without memory on demand: while an AbstractScope is alive on this thread, Tensor::empty gives abstract
+// tensors.
 #pragma once
 
 namespace sorus {

@@ -19,9 +19,7 @@ DType Scalar::dtype() const {
   }
 }
 
-std::string TensorType::to_string() const {
-  return fmt::format("{}{}", short_name(dtype), sorus::to_string(shape));
-}
+std::string TensorType::to_string() const { return fmt::format("{}{}", short_name(dtype), sorus::to_string(shape)); }
 
 Tensor Tensor::from_storage(Ref<Storage> storage, Geometry g, DType dtype) {
   auto impl = make_ref<TensorImpl>();
@@ -66,7 +64,8 @@ AbstractScope::AbstractScope() : previous_(empty_is_abstract) { empty_is_abstrac
 AbstractScope::~AbstractScope() { empty_is_abstract = previous_; }
 
 Tensor Tensor::empty(IntSpan sizes, DType dtype) {
-  if (empty_is_abstract) [[unlikely]] return abstract(sizes, dtype);
+  if (empty_is_abstract) [[unlikely]]
+    return abstract(sizes, dtype);
   return allocated(sizes, dtype);
 }
 
@@ -126,9 +125,7 @@ Tensor Tensor::scalar(const Scalar& v, DType dtype) {
 
 Tensor Tensor::weak_scalar(const Scalar& v) {
   // Kept in the widest type of its kind: nothing is lost before it meets the tensor that decides the type.
-  DType t = v.kind() == Scalar::Kind::real      ? DType::f64
-            : v.kind() == Scalar::Kind::complex ? DType::c128
-                                                : v.dtype();
+  DType t = v.kind() == Scalar::Kind::real ? DType::f64 : v.kind() == Scalar::Kind::complex ? DType::c128 : v.dtype();
   Tensor s = scalar(v, t);
   s.impl()->weak = true;
   return s;
