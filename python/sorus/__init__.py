@@ -80,6 +80,8 @@ def numel(input: Tensor) -> int:
 
 def __getattr__(name: str):
     # `sorus.nn` without an import of its own, and functions of the compiled part that have no operator behind them.
+    if name == "load_model":  # it needs nn, which is loaded when it is first used
+        return importlib.import_module("._import", __name__).load_model
     if not name.startswith("_"):
         if hasattr(_core, name):
             return getattr(_core, name)

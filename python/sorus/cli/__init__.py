@@ -14,6 +14,7 @@ COMMANDS = {
     "plan": ("plan", "find how to run a training step on a cluster: the fastest plan that fits, with a proof"),
     "simulate": ("simulate", "predict training steps on clusters: seconds and memory"),
     "calibrate": ("calibrate", "write a cluster file: measured on this machine, or fitted to measured steps"),
+    "import": ("import_model", "what is in a model file (.tflite, .onnx, .ms), and what of it cannot be converted"),
     "info": ("info", "what this machine can do: processor, threads, measured speed"),
 }
 

@@ -6,6 +6,21 @@ namespace sorus {
 
 const TensorType& Value::type() const { return node->outputs[static_cast<size_t>(index)]; }
 
+const Quantization& Value::quantization() const {
+  static const Quantization none{};
+  return static_cast<size_t>(index) < node->quantization.size() ? node->quantization[static_cast<size_t>(index)] : none;
+}
+
+void Value::set_quantization(Quantization q) const {
+  node->quantization.resize(node->outputs.size());
+  node->quantization[static_cast<size_t>(index)] = std::move(q);
+}
+
+std::string Quantization::to_string() const {
+  return fmt::format("quantized(scale={}, zero_point={}, axis={})", Attr(scale).to_string(), Attr(zero_point).to_string(),
+                     axis);
+}
+
 std::vector<const TensorType*> Node::input_types() const {
   std::vector<const TensorType*> out;
   out.reserve(inputs.size());
@@ -75,6 +90,10 @@ void Graph::verify() const {
                     "graph {}: result {} of {} is {}, but {} implies {}", name_, i, user, node->outputs[i].to_string(),
                     node->op->name(), expected[i].to_string());
     }
+    for (const Quantization& q : node->quantization)
+      SORUS_CHECK(q.scale.size() == q.zero_point.size() && (q.scale.size() <= 1 || q.axis >= 0), Error,
+                  "graph {}: a result of {} has {} scales and {} zero points along axis {}", name_, user, q.scale.size(),
+                  q.zero_point.size(), q.axis);
     seen.insert(node.get());
   }
   for (const Value& v : outputs_) {

@@ -21,6 +21,18 @@ namespace sorus {
 
 struct Node;
 
+/// What the integers of a value stand for: real = scale * (q - zero_point). One scale for all, or one for each index along
+/// `axis`. It is a note on a value, printed behind its type (`i8[1, 12] quantized(scale=[0.5], zero_point=[3], axis=-1)`);
+/// the arithmetic itself is in the operators (ops/quantized.cpp), so nothing that runs a graph has to look at it.
+struct Quantization {
+  std::vector<double> scale;
+  Shape zero_point;  ///< as many as scales
+  int axis = -1;     ///< -1: one scale
+  bool known() const { return !scale.empty(); }
+  bool operator==(const Quantization&) const = default;
+  std::string to_string() const;  ///< "quantized(scale=[0.5], zero_point=[3], axis=-1)"
+};
+
 /// One result of a node.
 struct Value {
   Node* node = nullptr;
@@ -28,6 +40,8 @@ struct Value {
   bool operator==(const Value&) const = default;
   explicit operator bool() const { return node != nullptr; }
   const TensorType& type() const;
+  const Quantization& quantization() const;
+  void set_quantization(Quantization q) const;
 };
 
 struct Node {
@@ -36,6 +50,7 @@ struct Node {
   std::vector<Value> inputs;       ///< a null value is an optional tensor that is not given
   Attrs attrs;
   std::vector<TensorType> outputs;
+  std::vector<Quantization> quantization;  ///< of each result; empty where none is known
   SourceLocation source;           ///< the user's line
   std::string label;               ///< inputs: their name
   Attr constant;                   ///< constants: the number (weak constants promote like Python numbers)

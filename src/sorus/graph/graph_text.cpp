@@ -3,6 +3,7 @@
 
 #include <charconv>
 #include <map>
+#include <optional>
 
 #include "sorus/graph/graph.h"
 
@@ -21,7 +22,11 @@ std::string operands(const Node& node, const NameMap& names) {
   return fmt::format("{}", fmt::join(items, ", "));
 }
 
-std::string type_text(const TensorType& t) { return t.to_string() + (t.weak ? " weak" : ""); }
+std::string type_text(const Node& node, int i) {
+  const TensorType& t = node.outputs[static_cast<size_t>(i)];
+  const Quantization& q = Value{const_cast<Node*>(&node), i}.quantization();
+  return t.to_string() + (t.weak ? " weak" : "") + (q.known() ? " " + q.to_string() : "");
+}
 
 }  // namespace
 
@@ -35,7 +40,7 @@ std::string Graph::to_string(bool with_sources) const {
   };
   std::vector<std::string> params;
   for (const Node* in : inputs_)
-    params.push_back(fmt::format("{}: {}{}", name(in, 0), type_text(in->outputs[0]),
+    params.push_back(fmt::format("{}: {}{}", name(in, 0), type_text(*in, 0),
                                  in->label.empty() ? "" : " " + Attr(in->label).to_string()));
   std::string out = fmt::format("graph {}({}) {{\n", name_, fmt::join(params, ", "));
   for (const auto& node : nodes_) {
@@ -45,7 +50,7 @@ std::string Graph::to_string(bool with_sources) const {
                                             : fmt::format("{}({})", node->op->name(), operands(*node, names));
     for (size_t i = 0; i < node->outputs.size(); ++i) {
       results.push_back(name(node.get(), static_cast<int>(i)));
-      types.push_back(type_text(node->outputs[i]));
+      types.push_back(type_text(*node, static_cast<int>(i)));
     }
     out += fmt::format("  {} = {} : {}", fmt::join(results, ", "), right, fmt::join(types, ", "));
     if (with_sources && node->source.known()) out += fmt::format("  # {}", node->source.to_string());
@@ -128,6 +133,24 @@ class Reader {
     t.weak = take("weak");
     return t;
   }
+  // "quantized(scale=[..], zero_point=[..], axis=n)" behind a type, if it is there.
+  std::optional<Quantization> quantization() {
+    if (!take("quantized(")) return std::nullopt;
+    Quantization q;
+    expect("scale=");
+    Attr scale = attr();  // an empty list or one of whole numbers reads as integers
+    if (scale.is_ints()) q.scale.assign(scale.ints().begin(), scale.ints().end());
+    else q.scale = scale.reals();
+    expect(",");
+    expect("zero_point=");
+    q.zero_point = attr().ints();
+    expect(",");
+    expect("axis=");
+    q.axis = static_cast<int>(attr().to_int());
+    expect(")");
+    if (q.scale.size() != q.zero_point.size()) wrong("as many zero points as scales are expected");
+    return q;
+  }
   [[noreturn]] void wrong(const std::string& what) {
     auto line = std::count(text_.begin(), text_.begin() + static_cast<ptrdiff_t>(std::min(at_, text_.size())), '\n') + 1;
     fail<ValueError>("graph text, line {}: {}, found '{}'", line, what, text_.substr(std::min(at_, text_.size()), 20));
@@ -158,9 +181,11 @@ Graph Graph::parse(std::string_view text) {
     std::string name(r.word());
     r.expect(":");
     TensorType t = r.type();
+    auto quantization = r.quantization();
     std::string label;
     if (r.peek("\"")) label = r.attr().string();
     values[name] = g.add_input(t, label);
+    if (quantization) values[name].set_quantization(*quantization);
     r.take(",");
   }
   r.expect("{");
@@ -202,6 +227,7 @@ Graph Graph::parse(std::string_view text) {
       TensorType t = r.type();
       if (t.dtype != node->outputs[i].dtype || t.shape != node->outputs[i].shape)
         r.wrong(fmt::format("{} gives {}", op.name(), node->outputs[i].to_string()));
+      if (auto q = r.quantization()) Value{node, static_cast<int>(i)}.set_quantization(*q);
       if (i < names.size()) values[names[i]] = {node, static_cast<int>(i)};
     }
   }

@@ -14,6 +14,7 @@ namespace sorus {
 namespace {
 
 constexpr int kMaxOperands = 16;
+constexpr size_t kMaxParams = 16;
 constexpr int64_t kBlock = 1024;
 
 // Elements that are worth a thread: starting one costs as much as some ten microseconds of work.
@@ -27,7 +28,7 @@ int64_t grain_of(const ScalarFunction& f, int64_t total) {
 size_t pack_params(const Call& call, DType compute, std::byte* out) {
   size_t n = 0, size = size_of(compute);
   for (const Attr& a : call.attrs) {
-    SORUS_ASSERT(n < 8);
+    SORUS_ASSERT(n < kMaxParams);
     std::byte* to = out + n++ * size;
     std::memset(to, 0, size);
     if (!a.is_scalar()) continue;
@@ -146,7 +147,7 @@ void run_each(const Call& call, std::span<Tensor> out) {
   SORUS_ASSERT(operands <= kMaxOperands);
   DType compute = computed_in(call, f, out[0].dtype());
   const EachKernel kernel = find_each_kernel(f, compute);
-  alignas(16) std::byte params[8 * 16];
+  alignas(16) std::byte params[kMaxParams * 16];
   pack_params(call, compute, params);
 
   std::array<Operand, kMaxOperands> ops;

@@ -56,6 +56,88 @@ const std::vector<Lines>& table() {
        {"f[a,4] pad=[1,2]", "f[a,4,5] pad=[1,0,-1,2] value=1.5", "f[a,4,5] pad=[2,1,1,1] mode=\"reflect\"",
         "f[a,4] pad=[2,2] mode=\"replicate\"", "f[a,4] pad=[1,3] mode=\"circular\""}},
 
+      // quantised
+      {"requantize",
+       {"s32[a,b] i9[b] i4[b] zero_point=-3 quant_min=-128 quant_max=127 dtype=i8",
+        "s32[a,c] s32[1] i4[] zero_point=7 quant_min=0 quant_max=255 dtype=u8"}},
+      {"requantize_wide", {"s32[a,b] s32[b] i4[b] zero_point=-3 quant_min=-32768 quant_max=32767 dtype=i16"}},
+      {"requantize_real",
+       {"s32[a,b] o[b] s8[] quant_min=-128 quant_max=127 dtype=i8", "s16[a,b] p[] u8[] quant_min=0 quant_max=255 dtype=u8"}},
+      {"quantize_linear", {"f[a,b] o[b] s8[b] quant_min=-128 quant_max=127 dtype=i8"}},
+      {"dequantize_linear", {"s8[a,b] o[b] s8[b]", "u8[a,b] p[] u8[]"}},
+      {"quantize", {"f[a,b] scale=0.02 zero_point=3 quant_min=-128 quant_max=127 dtype=i8"}},
+      {"dequantize", {"s8[a,b] scale=0.02 zero_point=3", "u8[a] scale=0.5 zero_point=128"}},
+      {"quantized_add",
+       {"s8[a,b] s8[b] left_shift=20 input_zero_point=3 input_multiplier=1073741824 input_shift=0 other_zero_point=-5 "
+        "other_multiplier=1734567890 other_shift=-1 zero_point=7 multiplier=1573741824 shift=-18 quant_min=-128 "
+        "quant_max=127"}},
+      {"quantized_sub",
+       {"s8[a,b] s8[a,1] left_shift=20 input_zero_point=3 input_multiplier=1073741824 input_shift=0 other_zero_point=-5 "
+        "other_multiplier=1734567890 other_shift=-1 zero_point=7 multiplier=1573741824 shift=-18 quant_min=-100 "
+        "quant_max=127"}},
+      {"quantized_mul",
+       {"s8[a,b] s8[a,b] input_zero_point=3 other_zero_point=-5 zero_point=7 multiplier=1573741824 shift=-6 "
+        "quant_min=-128 quant_max=127",
+        "u8[a,b] u8[] input_zero_point=128 other_zero_point=100 zero_point=7 multiplier=1573741824 shift=-6 quant_min=0 "
+        "quant_max=255"}},
+      {"rounded_divide", {"s32[a,b] i9[1]", "s16[a,b] s32[a,b]"}},
+      {"quantized_leaky_relu",
+       {"s8[a,b] input_zero_point=-9 zero_point=4 multiplier=1573741824 shift=0 negative_multiplier=1273741824 "
+        "negative_shift=-3 quant_min=-128 quant_max=127"}},
+      {"quantized_prelu",
+       {"s8[a,b] s8[b] input_zero_point=-9 weight_zero_point=2 zero_point=4 multiplier=1573741824 shift=0 "
+        "negative_multiplier=1273741824 negative_shift=-6 quant_min=-128 quant_max=127"}},
+      {"quantized_hardswish",
+       {"s8[a,b] input_zero_point=-9 zero_point=-20 multiplier=23456 shift=-7 relu_multiplier=17000 relu_shift=1 "
+        "quant_min=-128 quant_max=127",
+        "s8[a,b] input_zero_point=-9 zero_point=-20 multiplier=23456 shift=-7 relu_multiplier=17000 relu_shift=-2 "
+        "quant_min=-128 quant_max=127"}},
+      {"quantized_sigmoid",
+       {"s8[a,b] input_zero_point=4 multiplier=1573741824 shift=22 input_radius=100 quant_min=-128 quant_max=127"}},
+      {"quantized_tanh",
+       {"s8[a,b] input_zero_point=4 zero_point=0 multiplier=1573741824 shift=22 input_radius=100 quant_min=-128 "
+        "quant_max=127"}},
+      {"fixed_exp", {"i9[a,b] multiplier=1573741824 left_shift=3 diff_min=-200"}},
+      {"fixed_round", {"s32[a,b] bits=7", "s16[a] bits=0"}},
+      {"fixed_reciprocal", {"i999999[a,1]"}},
+      {"fixed_share", {"s32[a,b] s32[a,1] i4[a,1] bits=8 dtype=i8"}},
+      {"quantized_softmax",
+       {"s8[a,b] multiplier=1573741824 left_shift=22 diff_min=-248 dtype=i8",
+        "u8[a,b,c] multiplier=1273741824 left_shift=21 diff_min=-400 dtype=i16"}},
+      {"integer_conv2d",
+       {"s8[a,5,6,3] s8[4,3,3,3] s32[4] input_zero_point=3",
+        "u8[a,5,6,4] u8[4,2,3,2] none stride=[2,1] padding=[1,0,2,1] dilation=[1,2] groups=2 input_zero_point=100 "
+        "weight_zero_point=90"}},
+      {"integer_linear", {"s8[a,b] s8[c,b] s32[c] input_zero_point=3", "s16[a,d,b] s8[c,b]"}},
+      {"window_sum2d", {"s8[a,5,6,c] kernel_size=[2,3] stride=[2,1] padding=[0,1,1,1]"}},
+      {"quantized_conv2d",
+       {"s8[a,5,6,3] s8[4,3,3,3] s32[4] i4[4] s32[4] stride=[2,1] padding=[0,1,1,1] input_zero_point=3 zero_point=-5",
+        "s8[a,5,6,4] s8[8,2,3,1] s32[1] i4[1] none dilation=[1,2] groups=4 input_zero_point=-30 quant_min=-20",
+        "s16[a,4,4,2] s8[3,1,1,2] s32[3] i4[3]", "u8[a,4,4,4] u8[4,2,2,2] s32[1] i4[1] s32[4] groups=2 "
+        "input_zero_point=120 weight_zero_point=130 zero_point=7 quant_min=0 quant_max=255"}},
+      {"quantized_linear",
+       {"s8[a,b] s8[c,b] s32[c] i4[c] s32[c] input_zero_point=3 zero_point=-5", "s16[a,d,b] s8[c,b] s32[1] i4[1]"}},
+      {"quantized_avg_pool2d", {"s8[a,5,6,c] kernel_size=[2,3] stride=[2,1] padding=[0,1,1,1] quant_min=-100"}},
+      {"window_max2d", {"s8[a,5,6,c] kernel_size=[2,3] stride=[2,1] padding=[0,1,1,1]"}},
+      {"quantized_max_pool2d",
+       {"s8[a,5,6,c] kernel_size=[2,3] stride=[2,1] padding=[0,1,1,1] quant_min=-100",
+        "u8[a,4,4,c] kernel_size=[2,2] stride=[2,2] quant_min=0 quant_max=200"}},
+      {"integer_conv_transpose2d",
+       {"s8[a,3,4,2] s8[3,3,2,2] stride=[2,1] padding=[1,0] output_size=[6,5] input_zero_point=5"}},
+      {"quantized_conv_transpose2d",
+       {"s8[a,3,4,2] s8[3,3,2,2] s32[3] i4[3] s32[3] stride=[2,1] padding=[1,0] output_size=[6,5] input_zero_point=5"}},
+      {"quantized_resize_bilinear",
+       {"s8[a,3,4,c] size=[5,7]", "s8[a,3,4,c] size=[5,7] half_pixel_centers=true", "u8[a,3,4,c] size=[2,6] align_corners=true"}},
+      {"quantized_sum",
+       {"s8[a,3,4,c] dim=[1,2] keepdim=false input_zero_point=4 zero_point=-3 multiplier=1573741824 shift=-4 "
+        "quant_min=-128 quant_max=127"}},
+      {"quantized_matmul",
+       {"s8[a,b,c] s8[a,c,d] input_zero_point=4 other_zero_point=-3 zero_point=2 multiplier=1573741824 shift=-8 "
+        "quant_min=-128 quant_max=127"}},
+      {"quantized_svdf",
+       {"s8[a,3] s16[a,16] s8[4,3] s16[4,4] s32[2] rank=2 input_zero_point=4 feature_multiplier=1573741824 "
+        "feature_shift=-3 zero_point=2 multiplier=1573741824 shift=-12"}},
+
       // views
       {"reshape", {"f[a,b,c] shape=[-1,c]", "f[6,4] shape=[2,3,4]", "f[4,6] shape=[8,3]", "f[a,b] shape=[a,1,b]", "f[1] shape=[]"}},
       {"view", {"f[6,4] shape=[2,3,4]", "f[a,b] shape=[-1]"}},

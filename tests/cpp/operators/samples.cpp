@@ -89,6 +89,15 @@ Tensor tensor_of(const std::string& word, const Sizes& sizes, std::mt19937& rand
     for (int64_t i = 0; i < t.numel(); ++i) t.data<bool>()[i] = random() % 2 != 0;
     return t;
   }
+  if (kind == "s8" || kind == "u8" || kind == "s16" || kind == "s32") {
+    DType type = kind == "s8" ? DType::i8 : kind == "u8" ? DType::u8 : kind == "s16" ? DType::i16 : DType::i32;
+    Tensor wide = Tensor::empty(shape, DType::i64), t = Tensor::empty(shape, type);
+    int bits = kind == "s16" ? 16 : kind == "s32" ? 20 : 8;  // sums of products of bytes have some 20
+    for (int64_t i = 0; i < t.numel(); ++i)
+      wide.data<int64_t>()[i] = static_cast<int64_t>(random() >> (32 - bits)) - (kind == "u8" ? 0 : int64_t{1} << (bits - 1));
+    copy_elements(t, wide);
+    return t;
+  }
   SORUS_CHECK((kind[0] == 'i' && kind.size() > 1) || kind == "k", ValueError, "sample: there is no kind '{}'", kind);
   int64_t below = 1000;
   if (kind != "k") below = is_letter(kind[1]) ? size_of_letter(kind[1], sizes) : std::stoll(kind.substr(1));

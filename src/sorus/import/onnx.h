@@ -1,0 +1,62 @@
+// The reader of .onnx files, as its converters of operators see it (onnx_*.cpp).
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "sorus/import/builder.h"
+#include "sorus/import/protobuf.h"
+
+namespace sorus::importer::onnx {
+
+struct Attribute {
+  std::optional<int64_t> integer;
+  std::optional<float> real;
+  std::string text;
+  Tensor tensor;
+  std::vector<int64_t> integers;
+  std::vector<float> reals;
+  bool graph = false;
+};
+
+/// A node with its inputs at hand.
+struct Node {
+  std::string op, name;
+  int64_t opset = 0;
+  TensorList in;  ///< undefined where left out
+  size_t outputs = 0;
+  std::map<std::string, Attribute, std::less<>> attributes;
+
+  bool has(size_t i) const { return i < in.size() && in[i].defined(); }
+  /// Input i; ValueError if it is left out.
+  const Tensor& at(size_t i) const;
+  int64_t integer(std::string_view name, int64_t otherwise) const;
+  double real(std::string_view name, double otherwise) const;
+  std::string text(std::string_view name, const std::string& otherwise) const;
+  /// A list; empty if it is left out.
+  Shape integers(std::string_view name) const;
+  bool has_attribute(std::string_view name) const { return attributes.contains(name); }
+  /// Input i, which has to be a constant, as integers or numbers.
+  Shape constant_integers(size_t i) const;
+  std::vector<double> constant_reals(size_t i) const;
+  /// A list that newer versions take as input i and older ones as an attribute; nothing if it is left out.
+  std::optional<Shape> list(size_t i, std::string_view name) const;
+  /// A dimension, counted from the front.
+  int64_t dim(int64_t d, const Tensor& t) const;
+};
+
+using Converter = TensorList (*)(const Node&);
+struct OpKind {
+  const char* name;
+  Converter convert;
+};
+std::span<const OpKind> layer_kinds();
+std::span<const OpKind> element_kinds();
+std::span<const OpKind> shape_kinds();
+std::span<const OpKind> quantized_kinds();
+
+std::optional<DType> type_of(int64_t number);
+
+}  // namespace sorus::importer::onnx

@@ -1,0 +1,111 @@
+// The reader of .tflite files, as its converters of operators see it (tflite_*.cpp).
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "sorus/import/builder.h"
+#include "sorus/import/flatbuffer.h"
+#include "sorus/import/quantize.h"
+
+namespace sorus::importer::tflite {
+
+struct FileTensor {
+  std::string name;
+  TensorType type;
+  bool known_type = true;  ///< strings, resources, ... are not
+  bool declared = true;    ///< the shape is known
+  bool variable = false;
+  Quantization quantization;
+  std::string_view data;   ///< empty: not a constant
+};
+
+struct FileOp {
+  int number = 0;  ///< from 1
+  std::string name;
+  FlatTable options;
+  std::vector<int> in, out;  ///< tensors; -1: not given
+  std::vector<int> intermediates;
+  std::string_view custom_options;
+};
+
+class Importer {
+ public:
+  Importer(std::string_view bytes, const std::string& path);
+  ImportedModel run();
+
+  const FileTensor& info(int tensor) const;
+  bool has(const FileOp& op, size_t i) const { return i < op.in.size() && op.in[i] >= 0; }
+  /// Of the tensor behind an input or output; errors where there is none.
+  int in(const FileOp& op, size_t i) const;
+  int out(const FileOp& op, size_t i = 0) const;
+
+  /// The value in the file's order of dimensions; a constant is a real tensor.
+  Tensor get(int tensor);
+  /// An image of floats as [n, c, h, w].
+  Tensor image(int tensor);
+  bool is_image(int tensor) const;  ///< its value is at hand in that form only
+  /// A constant as numbers; error if it is computed.
+  Shape integers(int tensor);
+  std::vector<double> reals(int tensor);
+
+  /// Result of an operator. Type and shape have to be what the file says.
+  void set(int tensor, const Tensor& t);
+  void set_image(int tensor, const Tensor& t);
+  /// Makes a weight out of constants and gives it the tensor's name.
+  Tensor weight(int tensor, const Tensor& prepared, const Quantization& quantization = {});
+
+  Tensor weight_named(const std::string& name, const Tensor& constant);
+
+  /// A tensor that lasts from one run to the next, at first `zero_point`; and its value after this run.
+  Tensor state(int tensor);
+  void update(const Tensor& state, const Tensor& value);
+
+  /// Whether the result is integers with a scale.
+  bool is_quantized(int tensor) const;
+  /// The scale and zero point of a tensor that has exactly one.
+  double scale(int tensor) const;
+  int64_t zero_point(int tensor) const;
+  /// The range of a result with an activation (a number of the format) in it. NotImplementedError for others.
+  std::pair<int64_t, int64_t> activation_range(int tensor, int activation) const;
+  /// Applies the activation to a float value.
+  Tensor activated(const Tensor& t, int activation) const;
+
+ private:
+  struct Held {
+    Tensor plain, image;
+  };
+  void read_tensors(const FlatTable& subgraph, const std::vector<FlatTable>& buffers);
+  void convert(const FlatTable& op, int number, const std::vector<std::string>& names, const std::vector<int>& codes);
+  void check(int tensor, const TensorType& found);
+
+  std::string_view bytes_;
+  std::string path_;
+  GraphBuilder builder_;
+  std::vector<FileTensor> tensors_;
+  std::vector<Held> held_;
+};
+
+using Converter = void (*)(Importer&, const FileOp&);
+/// One kind of operator of the format: its number and its converter.
+struct OpKind {
+  int code;
+  Converter convert;
+};
+std::span<const OpKind> quantized_kinds();  ///< results are integers with a scale
+std::span<const OpKind> plain_kinds();      ///< floats, integers without a scale, truth values
+std::span<const OpKind> moving_kinds();     ///< any: elements are moved, not computed with
+const char* op_name(int code);              ///< null if the number is not known
+
+/// Activations of the format.
+enum : int { kNone = 0, kRelu = 1, kReluN1To1 = 2, kRelu6 = 3, kTanh = 4, kSignBit = 5 };
+
+/// Padding before and behind a dimension.
+struct Padded {
+  int64_t before = 0, behind = 0;
+};
+/// `same`: as many places as there are strides in the input, else only whole windows.
+Padded padded(bool same, int64_t size, int64_t kernel, int64_t stride, int64_t dilation);
+
+}  // namespace sorus::importer::tflite

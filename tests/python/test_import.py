@@ -1,0 +1,78 @@
+"""sorus.load_model and `sorus import`: models of other frameworks in Python."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sorus
+
+DATA = Path(os.environ.get("SORUS_DATA", "/nonexistent"))
+needs_data = pytest.mark.skipif(not (DATA / "tiny").exists(), reason="SORUS_DATA does not name the folder with models")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "sorus.cli", "import", *arguments], capture_output=True, text=True)
+
+
+@needs_data
+def test_quantised_model_gives_the_golden_output():
+    model = sorus.load_model(DATA / "tiny" / "ad01_int8.tflite")
+    state, values = 1, []
+    for _ in range(640):
+        state = (state * 1664525 + 1013904223) % 2**32
+        values.append(state >> 24)
+    x = sorus.tensor(np.array(values, dtype=np.uint8).view(np.int8).reshape(1, 640))
+    golden = np.frombuffer((DATA / "tiny" / "golden" / "ad01_int8.bin").read_bytes()[:640], dtype=np.int8)
+    assert (model(x).numpy().ravel() == golden).all()
+    assert model.inputs[0]["scale"][0] == pytest.approx(0.391015, rel=1e-5)
+    assert model.inputs[0]["dtype"] == sorus.int8
+    assert "quantized_linear" in model.graph()
+    assert "TensorFlow Lite" in repr(model)
+
+
+@needs_data
+def test_float_model_classifies_and_trains():
+    model = sorus.load_model(DATA / "models" / "mnist.onnx")
+    x = sorus.zeros(4, 1, 28, 28)  # the file says 1: the first dimension may differ
+    y = model(x)
+    assert tuple(y.shape) == (4, 10)
+    optimizer = sorus.optim.SGD(model.parameters(), lr=1e-4)
+    target = sorus.tensor([1, 2, 3, 4])
+    losses = []
+    for _ in range(5):
+        optimizer.zero_grad()
+        loss = sorus.nn.functional.cross_entropy(model(x), target)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+@needs_data
+def test_command():
+    done = run(str(DATA / "tiny" / "kws_ref_model.tflite"), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["macs"] == 2656768
+    assert found["operators"]["DEPTHWISE_CONV_2D"] == 4
+    assert found["inputs"][0]["shape"] == [1, 49, 10, 1]
+    done = run(str(DATA / "tiny" / "kws_ref_model.tflite"))
+    assert "2,656,768 multiply-accumulates" in done.stdout
+
+
+def test_mistakes(tmp_path: Path):
+    (tmp_path / "x.tflite").write_bytes(b"nothing that is a model")
+    with pytest.raises(OSError, match="none of the formats"):
+        sorus.load_model(tmp_path / "x.tflite")
+    (tmp_path / "old.ms").write_bytes(b"\0" * 64)
+    with pytest.raises(OSError, match="before version 1.1"):
+        sorus.load_model(tmp_path / "old.ms")
+    done = run(str(tmp_path / "x.tflite"))
+    assert done.returncode == 1 and "none of the formats" in done.stderr and "Traceback" not in done.stderr
+    done = run("--help")
+    assert done.returncode == 0 and "examples:" in done.stdout
