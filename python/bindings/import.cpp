@@ -34,8 +34,10 @@ double macs_of(const Graph& graph) {
     if (!node->op) continue;
     auto types = node->input_types();
     bool weights = false;
-    for (size_t i = 1; i < node->inputs.size(); ++i) weights |= node->inputs[i] && node->inputs[i].type().shape.size() >= 2;
-    if (weights && !node->op->each && !node->op->is_view()) total += cost_of(TypeCall{*node->op, types, node->attrs}).flops / 2;
+    for (size_t i = 1; i < node->inputs.size(); ++i)
+      weights |= node->inputs[i] && node->inputs[i].type().shape.size() >= 2;
+    if (weights && !node->op->each && !node->op->is_view())
+      total += cost_of(TypeCall{*node->op, types, node->attrs}).flops / 2;
   }
   return total;
 }

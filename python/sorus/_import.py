@@ -11,7 +11,7 @@ from .nn import Module, Parameter
 class ImportedModel(Module):
     """A model that `load_model` read. Calling it with its inputs runs it; one output comes alone, several as a tuple.
 
-    Floating-point weights are parameters and integers are buffers, under their names in the file. States that last from
+    Floating-point weights are parameters and integers are buffers, under their names in the file, with `_` for dots. States that last from
     one run to the next (of recurrent layers) are buffers too; `reset()` makes them what they were at first.
 
     inputs, outputs: dictionaries with name, dtype, shape, and for quantised values scale and zero_point (lists).
@@ -23,15 +23,21 @@ class ImportedModel(Module):
         self._imported = imported
         self.format = imported.format
         self.inputs, self.outputs = imported.inputs, imported.outputs
-        self._weights = [name for name, _ in imported.weights]
-        self._first = {}
-        for name, tensor in imported.weights:
+        self._weights: list[str] = []
+        names: dict[str, str] = {}
+        for given, tensor in imported.weights:
+            name = base = given.replace(".", "_") or "weight"  # a dot stands between modules
+            number = 1
+            while name in self._weights or hasattr(self, name):
+                number += 1
+                name = f"{base}_{number}"
+            self._weights.append(name)
+            names[given] = name
             if tensor.is_floating_point():
                 self.register_parameter(name, Parameter(tensor))
             else:
                 self.register_buffer(name, tensor)
-        for name in imported.states:
-            self._first[name] = getattr(self, name).clone()
+        self._first = {names[given]: getattr(self, names[given]).clone() for given in imported.states}
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         results = self._imported.run(list(inputs), [getattr(self, name) for name in self._weights])

@@ -1,7 +1,7 @@
 #include "sorus/import/builder.h"
 
-#include <algorithm>
 #include <fmt/ranges.h>
+#include <algorithm>
 
 #include "sorus/ops.h"
 

@@ -1,6 +1,6 @@
-// What the readers of all formats share: a graph is recorded (graph/trace.h) by calling operators, one operator of the
-// file after the other. What does not depend on the inputs is a real tensor and computed at once, so shapes and tables
-// that a file computes are gone from the graph.
+// What the readers of all formats share: a graph is recorded (graph/trace.h) by calling operators, one operator of
+// the file after the other. What does not depend on the inputs is a real tensor and computed at once, so shapes and
+// tables that a file computes are gone from the graph.
 #pragma once
 
 #include <functional>
@@ -30,8 +30,8 @@ class GraphBuilder {
   /// A tensor that stands for what an unknown operator would give.
   Tensor stand_in(const TensorType& type);
 
-  /// Runs `f`, which converts operator `number` (from 1) of the file. Operators that cannot be converted are collected,
-  /// and `f` is false; errors of operators become FileErrors.
+  /// Runs `f`, which converts operator `number` (from 1) of the file. Operators that cannot be converted are
+  /// collected, and `f` is false; errors of operators become FileErrors.
   bool convert(int number, const std::string& op, const std::function<void()>& f);
   /// Runs `f` with the recording on; errors become FileErrors.
   void guarded(const std::function<void()>& f);

@@ -3,7 +3,8 @@
 namespace sorus::importer {
 
 void FlatTable::broken(size_t at) const {
-  fail<FileError>("{}: damaged: an offset at byte {} points outside of the {} bytes of the file", file_, at, all_.size());
+  fail<FileError>("{}: damaged: an offset at byte {} points outside of the {} bytes of the file", file_, at,
+                  all_.size());
 }
 
 FlatTable FlatTable::root(std::string_view bytes, std::string_view identifier, std::string_view file) {

@@ -1,13 +1,13 @@
-// FlatBuffers without a schema: tables are read by field number, and every offset is checked when it is followed, so a
-// damaged file is a FileError and never a read outside of it.
+// FlatBuffers without a schema: tables are read by field number, and every offset is checked when it is followed, so
+// a damaged file is a FileError and never a read outside of it.
 //
 //   FlatTable model = FlatTable::root(bytes, "TFL3", path);
 //   for (FlatTable t : model.tables(4)) use(t.bytes(0));
 //
-// Two formats are read with it (.tflite and .ms), each a page of field numbers. The schema compiler would give as many
-// lines of schema and a verifier that has to be asked; here nothing can be read unchecked. The format: a table starts
-// with a signed offset back to its vtable, which lists for each field where in the table it is; strings, vectors and
-// tables are reached by unsigned offsets forward.
+// Two formats are read with it (.tflite and .ms), each a page of field numbers. The schema compiler would give as
+// many lines of schema and a verifier that has to be asked; here nothing can be read unchecked. The format: a table
+// starts with a signed offset back to its vtable, which lists for each field where in the table it is; strings,
+// vectors and tables are reached by unsigned offsets forward.
 #pragma once
 
 #include <cstdint>

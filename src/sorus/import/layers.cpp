@@ -14,42 +14,63 @@ bool even(const Shape& p) { return p[0] == p[1] && p[2] == p[3]; }
 
 Tensor padded(const Tensor& x, const Shape& p, double value) {
   if (std::ranges::all_of(p, [](int64_t n) { return n == 0; })) return x;
-  return pad(x, Shape{p[2], p[3], p[0], p[1]}, "constant", value);
+  // Rows of the value that have the input's other sizes, whatever they are when the graph is run.
+  auto around = [&](const Tensor& t, int64_t dim, int64_t before, int64_t behind) {
+    if (!before && !behind) return t;
+    Shape size(4, -1);
+    Tensor row = where(Tensor::weak_scalar(true), Tensor::weak_scalar(value), narrow(t, dim, 0, 1));
+    TensorList parts;
+    auto add = [&](int64_t n) {
+      size[static_cast<size_t>(dim)] = n;
+      if (n) parts.push_back(expand(row, size));
+    };
+    add(before);
+    parts.push_back(t);
+    add(behind);
+    return cat(parts, dim);
+  };
+  if (x.numel() == 0) return pad(x, Shape{p[2], p[3], p[0], p[1]}, "constant", value);
+  return around(around(x, 3, p[2], p[3]), 2, p[0], p[1]);
 }
 
 void check(const Tensor& x, const Window2d& w) {
   SORUS_CHECK(x.dim() == 4, ValueError, "expected an image of four dimensions, found {}", x.type().to_string());
   for (const Shape* s : {&w.kernel, &w.stride, &w.dilation})
-    SORUS_CHECK(s->size() == 2 && (*s)[0] > 0 && (*s)[1] > 0, ValueError, "kernel, stride and dilation must be positive");
+    SORUS_CHECK(s->size() == 2 && (*s)[0] > 0 && (*s)[1] > 0, ValueError,
+                "kernel, stride and dilation must be positive");
   for (int64_t p : w.padding) SORUS_CHECK(p >= 0 && p < (1 << 24), ValueError, "a padding of {}", p);
 }
 
 Tensor int64s(const std::vector<int64_t>& v) { return Tensor::of(v, Shape{static_cast<int64_t>(v.size())}); }
 
-double place_of(int64_t i, int64_t in, int64_t out, Places p) {
-  double scale = static_cast<double>(in) / static_cast<double>(out), x = static_cast<double>(i);
+double place_of(int64_t i, int64_t in, int64_t out, Places p, double factor) {
+  double scale = factor > 0 ? 1 / factor : static_cast<double>(in) / static_cast<double>(out),
+         x = static_cast<double>(i);
   switch (p) {
     case Places::align_corners:
       return out > 1 ? x * static_cast<double>(in - 1) / static_cast<double>(out - 1) : 0;
-    case Places::asymmetric: return x * scale;
+    case Places::asymmetric:
+      return x * scale;
     case Places::half_pixel_unless_one:
       if (out == 1) return 0;
       [[fallthrough]];
-    case Places::half_pixel: return (x + 0.5) * scale - 0.5;
+    case Places::half_pixel:
+      return (x + 0.5) * scale - 0.5;
   }
   return 0;
 }
 
 void check_resize(const Tensor& x, int64_t dim, int64_t size) {
-  SORUS_CHECK(dim < x.dim() && x.size(dim) > 0 && size > 0 && size < (1 << 24), ValueError, "{} cannot be resized to {}",
-              to_string(x.sizes()), size);
+  SORUS_CHECK(dim < x.dim() && x.size(dim) > 0 && size > 0 && size < (1 << 24), ValueError,
+              "{} cannot be resized to {}", to_string(x.sizes()), size);
 }
 
 }  // namespace
 
 Tensor convolution2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Window2d& w, int64_t groups) {
   check(x, w);
-  if (even(w.padding)) return conv2d(x, weight, bias, w.stride, Shape{w.padding[0], w.padding[2]}, w.dilation, groups);
+  if (even(w.padding))
+    return conv2d(x, weight, bias, w.stride, Shape{w.padding[0], w.padding[2]}, w.dilation, groups);
   return conv2d(padded(x, w.padding, 0), weight, bias, w.stride, Shape{0, 0}, w.dilation, groups);
 }
 
@@ -91,30 +112,36 @@ Tensor transposed_convolution2d(const Tensor& x, const Tensor& weight, const Ten
   return y + reshape(bias, Shape{-1, 1, 1});
 }
 
-Tensor resize_nearest(const Tensor& x, int64_t dim, int64_t size, Places places, const std::string& rounding) {
+Tensor resize_nearest(const Tensor& x, int64_t dim, int64_t size, Places places, const std::string& rounding,
+                      double factor) {
   check_resize(x, dim, size);
   std::vector<int64_t> from;
   for (int64_t i = 0; i < size; ++i) {
     // In f32, as the kernels that files are made for.
-    auto at = static_cast<float>(place_of(i, x.size(dim), size, places));
+    auto at = static_cast<float>(place_of(i, x.size(dim), size, places, factor));
     float r = 0;
-    if (rounding == "floor") r = std::floor(at);
-    else if (rounding == "ceil") r = std::ceil(at);
-    else if (rounding == "round_prefer_ceil") r = std::floor(at + 0.5f);
-    else if (rounding == "round_prefer_floor") r = std::ceil(at - 0.5f);
-    else fail<NotImplementedError>("resizing with the rounding '{}'", rounding);
+    if (rounding == "floor")
+      r = std::floor(at);
+    else if (rounding == "ceil")
+      r = std::ceil(at);
+    else if (rounding == "round_prefer_ceil")
+      r = std::floor(at + 0.5f);
+    else if (rounding == "round_prefer_floor")
+      r = std::ceil(at - 0.5f);
+    else
+      fail<NotImplementedError>("resizing with the rounding '{}'", rounding);
     from.push_back(std::clamp<int64_t>(static_cast<int64_t>(r), 0, x.size(dim) - 1));
   }
   return index_select(x, dim, int64s(from));
 }
 
-Tensor resize_linear(const Tensor& x, int64_t dim, int64_t size, Places places) {
+Tensor resize_linear(const Tensor& x, int64_t dim, int64_t size, Places places, double factor) {
   check_resize(x, dim, size);
   std::vector<int64_t> low, high;
   std::vector<float> part;
   int64_t last = x.size(dim) - 1;
   for (int64_t i = 0; i < size; ++i) {
-    double at = std::clamp(place_of(i, x.size(dim), size, places), 0.0, static_cast<double>(last));
+    double at = std::clamp(place_of(i, x.size(dim), size, places, factor), 0.0, static_cast<double>(last));
     auto below = static_cast<int64_t>(at);
     low.push_back(below);
     high.push_back(std::min(below + 1, last));

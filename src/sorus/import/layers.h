@@ -14,15 +14,17 @@ Tensor convolution2d(const Tensor& x, const Tensor& weight, const Tensor& bias, 
 /// Means of windows; what is outside counts as zeros, or not at all.
 Tensor average_pool2d(const Tensor& x, const Window2d& w, bool count_outside);
 Tensor maximum_pool2d(const Tensor& x, const Window2d& w);
-/// A transposed convolution whose result has this size; weights [in, out / groups, kh, kw]. `before` is cut off at the
-/// top and left.
+/// A transposed convolution whose result has this size; weights [in, out / groups, kh, kw]. `before` is cut off at
+/// the top and left.
 Tensor transposed_convolution2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Window2d& w,
                                 const Shape& before, const Shape& size, int64_t groups);
 
-/// Resizing along one dimension. `place` says which place of the input (a fraction) each place of the result shows.
+/// Resizing along one dimension. `places` says which place of the input (a fraction) each place of the result shows;
+/// `factor` is the ratio of sizes where it is not that of the numbers of places.
 enum class Places { half_pixel, align_corners, asymmetric, half_pixel_unless_one };
-Tensor resize_nearest(const Tensor& x, int64_t dim, int64_t size, Places places, const std::string& rounding);
-Tensor resize_linear(const Tensor& x, int64_t dim, int64_t size, Places places);
+Tensor resize_nearest(const Tensor& x, int64_t dim, int64_t size, Places places, const std::string& rounding,
+                      double factor = 0);
+Tensor resize_linear(const Tensor& x, int64_t dim, int64_t size, Places places, double factor = 0);
 
 /// Sizes, bounds and strides of a slice as Python's, for any combination of signs.
 Tensor strided_slice(const Tensor& x, int64_t dim, int64_t start, int64_t end, int64_t step);

@@ -1,5 +1,6 @@
 #include "sorus/import/load.h"
 
+#include <algorithm>
 #include <array>
 
 #include "sorus/graph/call.h"
@@ -10,8 +11,8 @@ namespace {
 
 void check_input(const Port& port, const Tensor& t) {
   SORUS_CHECK(t.defined(), TypeError, "input '{}' is missing", port.name);
-  SORUS_CHECK(t.dtype() == port.type.dtype, TypeError, "input '{}' is {}, expected {}", port.name, t.type().to_string(),
-              port.type.to_string());
+  SORUS_CHECK(t.dtype() == port.type.dtype, TypeError, "input '{}' is {}, expected {}", port.name,
+              t.type().to_string(), port.type.to_string());
   bool fits = t.sizes().size() == port.type.shape.size();
   for (size_t d = 1; fits && d < t.sizes().size(); ++d) fits = t.sizes()[d] == port.type.shape[d];
   SORUS_CHECK(fits, ValueError, "input '{}' is {}, expected {}{}", port.name, t.type().to_string(),
@@ -23,8 +24,8 @@ void check_input(const Port& port, const Tensor& t) {
 TensorList run_model(const ImportedModel& model, TensorSpan inputs, TensorSpan weights) {
   const TracedGraph& traced = model.traced;
   const Graph& graph = traced.graph;
-  SORUS_CHECK(inputs.size() == model.inputs.size(), TypeError, "the model takes {} inputs, got {}", model.inputs.size(),
-              inputs.size());
+  SORUS_CHECK(inputs.size() == model.inputs.size(), TypeError, "the model takes {} inputs, got {}",
+              model.inputs.size(), inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) check_input(model.inputs[i], inputs[i]);
   SORUS_CHECK(inputs.size() + weights.size() == graph.inputs().size(), ValueError, "the model has {} weights, got {}",
               graph.inputs().size() - inputs.size(), weights.size());
@@ -71,11 +72,17 @@ TensorList run_model(const ImportedModel& model, TensorSpan inputs, TensorSpan w
 
 ImportedModule::ImportedModule(importer::ImportedModel model) : model_(std::move(model)) {
   const auto& inputs = graph().inputs();
+  int repeats = 1;
   for (size_t i = 0; i < model_.traced.captures.size(); ++i) {
     const Tensor& t = model_.traced.captures[i];
-    const std::string& name = inputs[model_.inputs.size() + i]->label;
-    if (is_differentiable(t.dtype())) register_parameter(name, t);
-    else register_buffer(name, t);
+    std::string name = inputs[model_.inputs.size() + i]->label;
+    std::ranges::replace(name, '.', '_');  // a dot stands between modules
+    if (name.empty()) name = "weight";
+    for (std::string base = name; find_tensor(name);) name = fmt::format("{}_{}", base, ++repeats);
+    if (is_differentiable(t.dtype()))
+      register_parameter(name, t);
+    else
+      register_buffer(name, t);
     weight_names_.push_back(name);
   }
 }

@@ -4,8 +4,9 @@
 //   TensorList scores = model->run({image});
 //
 // Its weights are the parameters (floats) and buffers (integers, and states that last from run to run) of the module,
-// under their names in the file. Every node of the graph is an ordinary call, so gradients, sorus.compile and profiles
-// work as for any module. The first dimension of float inputs may have another size than the file says.
+// under their names in the file, with `_` for dots. Every node of the graph is an ordinary call, so gradients,
+// sorus.compile and profiles work as for any module. The first dimension of float inputs may have another size than
+// the file says.
 #pragma once
 
 #include "sorus/import/model.h"
@@ -33,14 +34,14 @@ class ImportedModule : public nn::Module {
   std::vector<std::string> weight_names_;
 };
 
-/// FileError for a file that is damaged or of no known format; NotImplementedError that lists all operators which cannot
-/// be converted.
+/// FileError for a file that is damaged or of no known format; NotImplementedError that lists all operators which
+/// cannot be converted.
 std::shared_ptr<ImportedModule> load_model(const std::filesystem::path& path);
 
 namespace importer {
 
-/// What `ImportedModule::run` does: calls the nodes in order. `weights` stand for `traced.captures`; states among them
-/// are updated.
+/// What `ImportedModule::run` does: calls the nodes in order. `weights` stand for `traced.captures`; states among
+/// them are updated.
 TensorList run_model(const ImportedModel& model, TensorSpan inputs, TensorSpan weights);
 
 }  // namespace importer

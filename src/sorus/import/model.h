@@ -4,12 +4,13 @@
 //   std::cout << m.traced.graph.to_string(true);
 //   TensorList out = run_traced(m.traced, {samples});
 //
-// **The graph** has the model's inputs first, then its weights (`traced.captures`, in the same order), each labelled with
-// its name in the file. Nodes know where they come from: `source` is the file, the number of the operator in it and its
-// name there. What only depends on constants has been computed.
+// **The graph** has the model's inputs first, then its weights (`traced.captures`, in the same order), each labelled
+// with its name in the file. Nodes know where they come from: `source` is the file, the number of the operator in it
+// and its name there. What only depends on constants has been computed.
 //
-// **Float models** become the operators that everybody uses (conv2d, linear, ...), with images as [n, c, h, w] inside;
-// where the file says [n, h, w, c], inputs and outputs keep that, and permutations stand only where they have to.
+// **Float models** become the operators that everybody uses (conv2d, linear, ...), with images as [n, c, h, w]
+// inside; where the file says [n, h, w, c], inputs and outputs keep that, and permutations stand only where they have
+// to.
 //
 // **Quantised models** stay in integers and give what the reference kernels of TensorFlow Lite give, to the bit:
 //
@@ -18,12 +19,14 @@
 //        : i8[1, 25, 5, 64] quantized(scale=[0.0235], zero_point=[-128], axis=-1)
 //
 // - Operators named `quantized_*` take and give int8, uint8 or int16, channels last, weights [o, kh, kw, c / groups]
-//   (also depthwise ones: groups = c). They carry zero points, ranges and ratios of scales, never a scale: the ratios are
-//   a 31-bit multiplier and a shift (ops/fixed_point.h), for convolutions and products in two int32 inputs, one number
-//   each or one for every output channel. A fused ReLU is the range quant_min .. quant_max.
-// - Each is a composite or a scalar body: OpDef::body or ::each is the integer arithmetic to print, plan or check with.
+//   (also depthwise ones: groups = c). They carry zero points, ranges and ratios of scales, never a scale: the ratios
+//   are a 31-bit multiplier and a shift (ops/fixed_point.h), for convolutions and products in two int32 inputs, one
+//   number each or one for every output channel. A fused ReLU is the range quant_min .. quant_max.
+// - Each is a composite or a scalar body: OpDef::body or ::each is the integer arithmetic to print, plan or check
+// with.
 // - Moves (reshape, cat, permute, slice, pad with the zero point, ...) are the ordinary operators on integers.
-// - What a value's integers mean is written on the value: `Value::quantization()`, scales and zero points, for weights
+// - What a value's integers mean is written on the value: `Value::quantization()`, scales and zero points, for
+// weights
 //   along axis 0. Nothing that computes reads it.
 // - `quantize` and `dequantize` are the ends of integer parts.
 #pragma once

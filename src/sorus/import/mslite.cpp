@@ -1,6 +1,6 @@
 // .ms files of MindSpore Lite: tables, operators and their fields by number. Images and weights are [n, h, w, c] and
-// [o, h, w, c] or [n, c, h, w] and [o, c, h, w], as each operator says; inside they are channels-first, as in the graphs of
-// the other formats.
+// [o, h, w, c] or [n, c, h, w] and [o, c, h, w], as each operator says; inside they are channels-first, as in the
+// graphs of the other formats.
 #include <algorithm>
 #include <cstring>
 
@@ -15,16 +15,26 @@ namespace {
 
 std::optional<DType> type_of(int number) {
   switch (number) {
-    case 30: return DType::boolean;
-    case 32: return DType::i8;
-    case 33: return DType::i16;
-    case 34: return DType::i32;
-    case 35: return DType::i64;
-    case 37: return DType::u8;
-    case 42: return DType::f16;
-    case 43: return DType::f32;
-    case 44: return DType::f64;
-    default: return std::nullopt;
+    case 30:
+      return DType::boolean;
+    case 32:
+      return DType::i8;
+    case 33:
+      return DType::i16;
+    case 34:
+      return DType::i32;
+    case 35:
+      return DType::i64;
+    case 37:
+      return DType::u8;
+    case 42:
+      return DType::f16;
+    case 43:
+      return DType::f32;
+    case 44:
+      return DType::f64;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -42,6 +52,11 @@ struct FileTensor {
 struct Op {
   FlatTable fields;
   std::vector<uint32_t> in, out;
+  /// Whether a field says that channels are last: NHWC, or KHWC of older files.
+  bool channels_last(int field) const {
+    auto format = fields.number<int32_t>(field);
+    return format == 1 || format == 7;
+  }
 };
 
 const Shape kToImage{0, 3, 1, 2}, kFromImage{0, 2, 3, 1};
@@ -57,22 +72,23 @@ const OpKind* find_kind(int number);
 
 class Importer {
  public:
-  Importer(std::string_view bytes, const std::string& path) : bytes_(bytes), path_(path), builder_("MindSpore Lite", path) {}
+  Importer(std::string_view bytes, const std::string& path)
+      : bytes_(bytes), path_(path), builder_("MindSpore Lite", path) {}
 
   ImportedModel run() {
     FlatTable root = FlatTable::root(bytes_, "MSL2", path_);
     std::string version(root.text(1));
     read_tensors(root);
     std::vector<FlatTable> nodes = root.tables(6), parts = root.tables(8);
-    SORUS_CHECK(parts.size() <= 1, FileError, "{}: a model of {} graphs ({}); one graph can be read", path_, parts.size(),
-                version);
+    SORUS_CHECK(parts.size() <= 1, FileError, "{}: a model of {} graphs ({}); one graph can be read", path_,
+                parts.size(), version);
     auto inputs = root.numbers<uint32_t>(3), outputs = root.numbers<uint32_t>(4);
     if (!parts.empty() && inputs.empty()) inputs = parts[0].numbers<uint32_t>(1);
     if (!parts.empty() && outputs.empty()) outputs = parts[0].numbers<uint32_t>(2);
     for (uint32_t i : inputs) {
       FileTensor& f = tensor(i);
-      SORUS_CHECK(f.known_type && !f.plain.defined(), FileError, "{}: input '{}' is there twice or of no known type", path_,
-                  f.name);
+      SORUS_CHECK(f.known_type && !f.plain.defined(), FileError, "{}: input '{}' is there twice or of no known type",
+                  path_, f.name);
       f.plain = builder_.input(f.name, f.type);
     }
     int number = 0;
@@ -98,11 +114,13 @@ class Importer {
     FileTensor& f = tensor(i);
     if (f.plain.defined()) return f.plain;
     if (f.image.defined()) {
-      f.plain = is_constant(f.image) ? computed([&] { return permute(f.image, kFromImage); }) : permute(f.image, kFromImage);
+      f.plain = is_constant(f.image) ? computed([&] { return permute(f.image, kFromImage); })
+                                     : permute(f.image, kFromImage);
       return f.plain;
     }
     SORUS_CHECK(f.known_type, NotImplementedError, "tensor '{}' is of a type that is not known", f.name);
-    SORUS_CHECK(f.compression == 0, NotImplementedError, "weights '{}' that are compressed (kind {})", f.name, f.compression);
+    SORUS_CHECK(f.compression == 0, NotImplementedError, "weights '{}' that are compressed (kind {})", f.name,
+                f.compression);
     auto expected = static_cast<size_t>(numel(f.type.shape)) * size_of(f.type.dtype);
     SORUS_CHECK(f.data.size() == expected && (!f.data.empty() || expected == 0), ValueError,
                 "tensor '{}' is {} and has {} bytes: it is used before it is computed, or damaged", f.name,
@@ -132,7 +150,8 @@ class Importer {
   }
   Shape integers(size_t i) {
     Tensor t = get(i);
-    SORUS_CHECK(is_constant(t), NotImplementedError, "'{}' is computed from the inputs, not a constant", tensor(i).name);
+    SORUS_CHECK(is_constant(t), NotImplementedError, "'{}' is computed from the inputs, not a constant",
+                tensor(i).name);
     SORUS_CHECK(!is_differentiable(t.dtype()), ValueError, "'{}' should hold integers", tensor(i).name);
     Tensor wide = computed([&] { return contiguous(to(t, DType::i64)); });
     return Shape(wide.data<int64_t>(), wide.data<int64_t>() + wide.numel());
@@ -148,8 +167,8 @@ class Importer {
     if (t.dtype() == DType::f16) return to(t, DType::f32);
     if (f.scale.empty() || (t.dtype() != DType::i8 && t.dtype() != DType::i16 && t.dtype() != DType::u8)) return t;
     auto n = static_cast<int64_t>(f.scale.size());
-    SORUS_CHECK(n == 1 || (t.dim() > 0 && t.size(0) == n), NotImplementedError, "'{}' of shape {} with {} scales", f.name,
-                to_string(t.sizes()), n);
+    SORUS_CHECK(n == 1 || (t.dim() > 0 && t.size(0) == n), NotImplementedError, "'{}' of shape {} with {} scales",
+                f.name, to_string(t.sizes()), n);
     Shape along(static_cast<size_t>(n == 1 ? 0 : t.dim()), 1);
     if (n > 1) along[0] = n;
     std::vector<float> scales(f.scale.begin(), f.scale.end());
@@ -196,8 +215,8 @@ class Importer {
     bool done = builder_.convert(number, name, [&] {
       if (!kind) throw NotImplementedError("");
       for (uint32_t i : op.out)
-        SORUS_CHECK(tensor(i).type.dtype != DType::i8 || !tensor(i).data.empty() || tensor(i).scale.empty(), NotImplementedError,
-                    "on quantised values");
+        SORUS_CHECK(tensor(i).type.dtype != DType::i8 || !tensor(i).data.empty() || tensor(i).scale.empty(),
+                    NotImplementedError, "on quantised values");
       kind->convert(*this, op);
     });
     if (done) return;
@@ -212,17 +231,28 @@ class Importer {
 
 Tensor activated(const Tensor& t, int kind) {
   switch (kind) {
-    case 0: return t;
-    case 1: return relu(t);
-    case 2: return sigmoid(t);
-    case 3: return clamp(t, Scalar(0), Scalar(6));
-    case 4: return elu(t);
-    case 10: return tanh(t);
-    case 12: return hardswish(t);
-    case 13: return hardsigmoid(t);
-    case 18: return silu(t);
-    case 19: return gelu(t);
-    default: fail<NotImplementedError>("an activation of kind {}", kind);
+    case 0:
+      return t;
+    case 1:
+      return relu(t);
+    case 2:
+      return sigmoid(t);
+    case 3:
+      return clamp(t, Scalar(0), Scalar(6));
+    case 4:
+      return elu(t);
+    case 10:
+      return tanh(t);
+    case 12:
+      return hardswish(t);
+    case 13:
+      return hardsigmoid(t);
+    case 18:
+      return silu(t);
+    case 19:
+      return gelu(t);
+    default:
+      fail<NotImplementedError>("an activation of kind {}", kind);
   }
 }
 
@@ -236,8 +266,9 @@ Window2d window_of(const FlatTable& o, int kernel, int stride, int dilation, int
   Window2d w;
   w.kernel = longs(o, kernel), w.stride = longs(o, stride);
   if (dilation >= 0 && o.has(dilation)) w.dilation = longs(o, dilation);
-  SORUS_CHECK(w.kernel.size() == 2 && w.stride.size() == 2 && w.dilation.size() == 2 && w.stride[0] > 0 && w.stride[1] > 0,
-              ValueError, "kernel, stride or dilation");
+  SORUS_CHECK(
+      w.kernel.size() == 2 && w.stride.size() == 2 && w.dilation.size() == 2 && w.stride[0] > 0 && w.stride[1] > 0,
+      ValueError, "kernel, stride or dilation");
   Shape given = longs(o, pad);
   int how = o.number<uint8_t>(mode);
   if (how == 0 && given.size() == 4) w.padding = given;
@@ -251,18 +282,19 @@ Window2d window_of(const FlatTable& o, int kernel, int stride, int dilation, int
 }
 
 void convolution(Importer& f, const Op& op) {
-  bool last = op.fields.number<int32_t>(0) == 1;
+  bool last = op.channels_last(0);
   Tensor x = f.image(f.input(op, 0), last), w = f.image(f.input(op, 1), last);
   SORUS_CHECK(w.dim() == 4 && x.dim() == 4 && is_floating(w.dtype()), ValueError, "weights {}", w.type().to_string());
   Window2d g = window_of(op.fields, 1, 2, 3, 4, 5, x);
-  SORUS_CHECK(g.kernel == (Shape{w.size(2), w.size(3)}), ValueError, "weights {} for a kernel {}", to_string(w.sizes()),
-              to_string(g.kernel));
-  Tensor y = convolution2d(x, w, f.has(op, 2) ? f.get(op.in[2]) : Tensor(), g, std::max<int64_t>(1, op.fields.number<int64_t>(7)));
+  SORUS_CHECK(g.kernel == (Shape{w.size(2), w.size(3)}), ValueError, "weights {} for a kernel {}",
+              to_string(w.sizes()), to_string(g.kernel));
+  Tensor y = convolution2d(x, w, f.has(op, 2) ? f.get(op.in[2]) : Tensor(), g,
+                           std::max<int64_t>(1, op.fields.number<int64_t>(7)));
   f.set_image(f.output(op), activated(y, op.fields.number<uint8_t>(10)), last);
 }
 
 void pool(Importer& f, const Op& op, bool maximum) {
-  bool last = op.fields.number<int32_t>(5) == 1, global = op.fields.flag(6);
+  bool last = op.channels_last(5), global = op.fields.flag(6);
   Tensor x = f.image(f.input(op, 0), last), y;
   SORUS_CHECK(x.dim() == 4, ValueError, "expected an image, found {}", x.type().to_string());
   if (global) {
@@ -277,7 +309,8 @@ void pool(Importer& f, const Op& op, bool maximum) {
 
 void product(Importer& f, const Op& op) {
   Tensor a = f.get(f.input(op, 0)), b = f.get(f.input(op, 1)), y;
-  SORUS_CHECK(a.dim() >= 2 && b.dim() >= 2, ValueError, "matrices {} and {}", to_string(a.sizes()), to_string(b.sizes()));
+  SORUS_CHECK(a.dim() >= 2 && b.dim() >= 2, ValueError, "matrices {} and {}", to_string(a.sizes()),
+              to_string(b.sizes()));
   Tensor bias = f.has(op, 2) ? f.get(op.in[2]) : Tensor();
   if (op.fields.flag(0)) a = transpose(a, -2, -1);
   if (op.fields.flag(1) && b.dim() == 2) {
@@ -301,8 +334,10 @@ void full_connection(Importer& f, const Op& op) {
 using Unary = Tensor (*)(const Tensor&);
 void each(Importer& f, const Op& op, Unary g) {
   size_t x = f.input(op, 0);
-  if (f.is_image(x)) f.set_image(f.output(op), g(f.image(x, true)), true);
-  else f.set(f.output(op), g(f.get(x)));
+  if (f.is_image(x))
+    f.set_image(f.output(op), g(f.image(x, true)), true);
+  else
+    f.set(f.output(op), g(f.get(x)));
 }
 
 void activation(Importer& f, const Op& op) {
@@ -311,8 +346,10 @@ void activation(Importer& f, const Op& op) {
   bool image = f.is_image(x);
   Tensor t = image ? f.image(x, true) : f.get(x);
   Tensor y = kind == 5 ? leaky_relu(t, op.fields.number<float>(1)) : activated(t, kind);
-  if (image) f.set_image(f.output(op), y, true);
-  else f.set(f.output(op), y);
+  if (image)
+    f.set_image(f.output(op), y, true);
+  else
+    f.set(f.output(op), y);
 }
 
 using Binary = Tensor (*)(const Tensor&, const Tensor&);
@@ -328,7 +365,8 @@ void pairs(Importer& f, const Op& op, Binary g, bool fused) {
 void reshaped(Importer& f, const Op& op) {
   Tensor t = f.get(f.input(op, 0));
   Shape s = f.integers(f.input(op, 1));
-  if (!is_constant(t) && !s.empty() && t.dim() > 0 && s[0] == t.size(0) && t.numel() > 0 && std::ranges::find(s, -1) == s.end())
+  if (!is_constant(t) && !s.empty() && t.dim() > 0 && s[0] == t.size(0) && t.numel() > 0 &&
+      std::ranges::find(s, -1) == s.end())
     s[0] = -1;
   f.set(f.output(op), reshape(t, s));
 }
@@ -361,14 +399,22 @@ void reduced(Importer& f, const Op& op) {
   bool keep = op.fields.flag(0);
   SORUS_CHECK(!op.fields.flag(2), NotImplementedError, "to the end");
   switch (op.fields.number<uint8_t>(1)) {
-    case 0: return f.set(f.output(op), mean(t, dims, keep));
-    case 1: return f.set(f.output(op), amax(t, dims, keep));
-    case 2: return f.set(f.output(op), amin(t, dims, keep));
-    case 3: return f.set(f.output(op), prod(t, dims, keep));
-    case 4: return f.set(f.output(op), sum(t, dims, keep));
-    case 5: return f.set(f.output(op), sum(square(t), dims, keep));
-    case 6: return f.set(f.output(op), sum(abs(t), dims, keep));
-    default: fail<NotImplementedError>("of kind {}", op.fields.number<uint8_t>(1));
+    case 0:
+      return f.set(f.output(op), mean(t, dims, keep));
+    case 1:
+      return f.set(f.output(op), amax(t, dims, keep));
+    case 2:
+      return f.set(f.output(op), amin(t, dims, keep));
+    case 3:
+      return f.set(f.output(op), prod(t, dims, keep));
+    case 4:
+      return f.set(f.output(op), sum(t, dims, keep));
+    case 5:
+      return f.set(f.output(op), sum(square(t), dims, keep));
+    case 6:
+      return f.set(f.output(op), sum(abs(t), dims, keep));
+    default:
+      fail<NotImplementedError>("of kind {}", op.fields.number<uint8_t>(1));
   }
 }
 
@@ -376,7 +422,8 @@ void normalized(Importer& f, const Op& op, double otherwise) {  // x, scale, bia
   bool last = f.is_image(f.input(op, 0));
   Tensor x = f.image(f.input(op, 0), last);
   auto by_channel = [&](const Tensor& v) { return x.dim() == 4 ? reshape(v, Shape{-1, 1, 1}) : v; };
-  Tensor scale = f.get(f.input(op, 1)), bias = f.get(f.input(op, 2)), mean = f.get(f.input(op, 3)), var = f.get(f.input(op, 4));
+  Tensor scale = f.get(f.input(op, 1)), bias = f.get(f.input(op, 2)), mean = f.get(f.input(op, 3)),
+         var = f.get(f.input(op, 4));
   double epsilon = op.fields.number<float>(0, static_cast<float>(otherwise));
   SORUS_CHECK(is_constant(scale) && is_constant(bias) && is_constant(mean) && is_constant(var), NotImplementedError,
               "with computed statistics");
@@ -393,19 +440,23 @@ void unsqueezed(Importer& f, const Op& op) {
   for (int64_t d : longs(op.fields, 0)) t = unsqueeze(t, d);
   f.set(f.output(op), t);
 }
-void flattened(Importer& f, const Op& op) { f.set(f.output(op), flatten(f.get(f.input(op, 0)), op.fields.number<int64_t>(0, 1))); }
+void flattened(Importer& f, const Op& op) {
+  f.set(f.output(op), flatten(f.get(f.input(op, 0)), op.fields.number<int64_t>(0, 1)));
+}
 
 void gathered(Importer& f, const Op& op) {
   Shape axis = f.integers(f.input(op, 2));
   Tensor index = f.get(f.input(op, 1));
-  SORUS_CHECK(axis.size() == 1 && index.dim() == 1, NotImplementedError, "with indices of {} dimensions", index.dim());
+  SORUS_CHECK(axis.size() == 1 && index.dim() == 1, NotImplementedError, "with indices of {} dimensions",
+              index.dim());
   f.set(f.output(op), index_select(f.get(f.input(op, 0)), axis[0], index));
 }
 
 void split_up(Importer& f, const Op& op) {
   Tensor t = f.get(f.input(op, 0));
   int64_t d = op.fields.number<int64_t>(2), at = 0;
-  SORUS_CHECK(d >= -t.dim() && d < t.dim() && !op.out.empty(), ValueError, "dimension {} of {}", d, to_string(t.sizes()));
+  SORUS_CHECK(d >= -t.dim() && d < t.dim() && !op.out.empty(), ValueError, "dimension {} of {}", d,
+              to_string(t.sizes()));
   Shape sizes = longs(op.fields, 1);
   if (sizes.empty()) sizes = Shape(op.out.size(), t.size(d) / static_cast<int64_t>(op.out.size()));
   SORUS_CHECK(sizes.size() == op.out.size(), ValueError, "{} sizes for {} outputs", sizes.size(), op.out.size());
@@ -416,12 +467,18 @@ void split_up(Importer& f, const Op& op) {
   }
 }
 
-#define EACH(number, name, expression) \
-  {number, name, [](Importer& f, const Op& op) { each(f, op, [](const Tensor& x) -> Tensor { return expression; }); }}
-#define PAIRS(number, name, fused, expression)                                                                     \
-  {number, name, [](Importer& f, const Op& op) {                                                                   \
-     pairs(f, op, [](const Tensor& a, const Tensor& b) -> Tensor { return expression; }, fused);                   \
-   }}
+#define EACH(number, name, expression)                                                                       \
+  {                                                                                                          \
+    number, name,                                                                                            \
+        [](Importer& f, const Op& op) { each(f, op, [](const Tensor& x) -> Tensor { return expression; }); } \
+  }
+#define PAIRS(number, name, fused, expression)                                                  \
+  {                                                                                             \
+    number, name, [](Importer& f, const Op& op) {                                               \
+      pairs(                                                                                    \
+          f, op, [](const Tensor& a, const Tensor& b) -> Tensor { return expression; }, fused); \
+    }                                                                                           \
+  }
 
 const OpKind kinds[] = {
     EACH(1, "Abs", abs(x)),
@@ -449,7 +506,7 @@ const OpKind kinds[] = {
     PAIRS(90, "Maximum", false, maximum(a, b)),
     {92, "MaxPoolFusion", [](Importer& f, const Op& op) { pool(f, op, true); }},
     PAIRS(96, "Minimum", false, minimum(a, b)),
-    PAIRS(99, "MulFusion", true, a * b),
+    PAIRS(99, "MulFusion", true, a* b),
     EACH(101, "Neg", neg(x)),
     PAIRS(117, "RealDiv", false, a / b),
     {118, "ReduceFusion", reduced},
@@ -467,7 +524,9 @@ const OpKind kinds[] = {
     {162, "Transpose", transposed},
     {165, "Unsqueeze", unsqueezed},
     {189, "LogSoftmax",
-     [](Importer& f, const Op& op) { f.set(f.output(op), log_softmax(f.get(f.input(op, 0)), op.fields.number<int64_t>(0))); }},
+     [](Importer& f, const Op& op) {
+       f.set(f.output(op), log_softmax(f.get(f.input(op, 0)), op.fields.number<int64_t>(0)));
+     }},
 };
 
 const OpKind* find_kind(int number) {

@@ -12,17 +12,28 @@ namespace onnx {
 
 std::optional<DType> type_of(int64_t number) {
   switch (number) {
-    case 1: return DType::f32;
-    case 2: return DType::u8;
-    case 3: return DType::i8;
-    case 5: return DType::i16;
-    case 6: return DType::i32;
-    case 7: return DType::i64;
-    case 9: return DType::boolean;
-    case 10: return DType::f16;
-    case 11: return DType::f64;
-    case 16: return DType::bf16;
-    default: return std::nullopt;
+    case 1:
+      return DType::f32;
+    case 2:
+      return DType::u8;
+    case 3:
+      return DType::i8;
+    case 5:
+      return DType::i16;
+    case 6:
+      return DType::i32;
+    case 7:
+      return DType::i64;
+    case 9:
+      return DType::boolean;
+    case 10:
+      return DType::f16;
+    case 11:
+      return DType::f64;
+    case 16:
+      return DType::bf16;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -48,14 +59,17 @@ Shape Node::integers(std::string_view name) const {
 }
 Shape Node::constant_integers(size_t i) const {
   const Tensor& t = at(i);
-  SORUS_CHECK(is_constant(t), NotImplementedError, "input {} is computed from the inputs of the model, not a constant", i);
-  SORUS_CHECK(!is_differentiable(t.dtype()), ValueError, "input {} should hold integers, but is {}", i, sorus::name(t.dtype()));
+  SORUS_CHECK(is_constant(t), NotImplementedError,
+              "input {} is computed from the inputs of the model, not a constant", i);
+  SORUS_CHECK(!is_differentiable(t.dtype()), ValueError, "input {} should hold integers, but is {}", i,
+              sorus::name(t.dtype()));
   Tensor wide = computed([&] { return contiguous(to(t, DType::i64)); });
   return Shape(wide.data<int64_t>(), wide.data<int64_t>() + wide.numel());
 }
 std::vector<double> Node::constant_reals(size_t i) const {
   const Tensor& t = at(i);
-  SORUS_CHECK(is_constant(t), NotImplementedError, "input {} is computed from the inputs of the model, not a constant", i);
+  SORUS_CHECK(is_constant(t), NotImplementedError,
+              "input {} is computed from the inputs of the model, not a constant", i);
   Tensor wide = computed([&] { return contiguous(to(t, DType::f64)); });
   return std::vector<double>(wide.data<double>(), wide.data<double>() + wide.numel());
 }
@@ -82,35 +96,52 @@ Tensor tensor_of(const Message& m, const std::string& path, std::string* name = 
   std::string called;
   for (const Field& f : m.fields()) {
     switch (f.number) {
-      case 1: f.append(dims); break;
-      case 2: type = f.integer(); break;
-      case 4: f.append(floats); break;
+      case 1:
+        f.append(dims);
+        break;
+      case 2:
+        type = f.integer();
+        break;
+      case 4:
+        f.append(floats);
+        break;
       case 5:
       case 7:
-      case 11: f.append(integers); break;
-      case 8: called = std::string(f.bytes); break;
-      case 9: raw = f.bytes, has_raw = true; break;
-      case 10: f.append(doubles); break;
-      case 14: outside = f.integer() == 1; break;
-      default: break;
+      case 11:
+        f.append(integers);
+        break;
+      case 8:
+        called = std::string(f.bytes);
+        break;
+      case 9:
+        raw = f.bytes, has_raw = true;
+        break;
+      case 10:
+        f.append(doubles);
+        break;
+      case 14:
+        outside = f.integer() == 1;
+        break;
+      default:
+        break;
     }
   }
   if (name) *name = called;
-  SORUS_CHECK(!outside, FileError, "{}: tensor '{}' lies in another file, which is not read; save the model as one file",
-              path, called);
+  SORUS_CHECK(!outside, FileError,
+              "{}: tensor '{}' lies in another file, which is not read; save the model as one file", path, called);
   auto dtype = type_of(type);
   SORUS_CHECK(dtype, NotImplementedError, "tensor '{}' is of a type that is not known, number {}", called, type);
   int64_t count = 1;
   for (int64_t n : dims) {
-    SORUS_CHECK(n >= 0 && (n == 0 || count <= kMaxElements / n), FileError, "{}: tensor '{}' has an impossible shape", path,
-                called);
+    SORUS_CHECK(n >= 0 && (n == 0 || count <= kMaxElements / n), FileError, "{}: tensor '{}' has an impossible shape",
+                path, called);
     count *= std::max<int64_t>(n, 1);
   }
   Shape shape(dims.begin(), dims.end());
   auto elements = static_cast<size_t>(numel(shape));
   auto expect = [&](size_t found) {
-    SORUS_CHECK(found == elements, FileError, "{}: tensor '{}' has {} elements, its shape {} says {}", path, called, found,
-                to_string(shape), elements);
+    SORUS_CHECK(found == elements, FileError, "{}: tensor '{}' has {} elements, its shape {} says {}", path, called,
+                found, to_string(shape), elements);
   };
   if (has_raw) {
     expect(raw.size() / size_of(*dtype));
@@ -140,15 +171,32 @@ Attribute attribute_of(const Message& m, const std::string& path, std::string& n
   Attribute a;
   for (const Field& f : m.fields()) {
     switch (f.number) {
-      case 1: name = std::string(f.bytes); break;
-      case 2: a.real = f.real(); break;
-      case 3: a.integer = f.integer(); break;
-      case 4: a.text = std::string(f.bytes); break;
-      case 5: a.tensor = tensor_of(f.message(), path); break;
-      case 6: a.graph = true; break;
-      case 7: f.append(a.reals); break;
-      case 8: f.append(a.integers); break;
-      default: break;
+      case 1:
+        name = std::string(f.bytes);
+        break;
+      case 2:
+        a.real = f.real();
+        break;
+      case 3:
+        a.integer = f.integer();
+        break;
+      case 4:
+        a.text = std::string(f.bytes);
+        break;
+      case 5:
+        a.tensor = tensor_of(f.message(), path);
+        break;
+      case 6:
+        a.graph = true;
+        break;
+      case 7:
+        f.append(a.reals);
+        break;
+      case 8:
+        f.append(a.integers);
+        break;
+      default:
+        break;
     }
   }
   return a;
@@ -215,8 +263,8 @@ class Importer {
       if (domain.empty() || domain == "ai.onnx") opset_ = version;
     }
     SORUS_CHECK(found, FileError, "{}: there is no graph in the file", path_);
-    SORUS_CHECK(opset_ >= 7 && opset_ <= 25, FileError, "{}: operators of version {}; versions 7 to 25 can be read", path_,
-                opset_);
+    SORUS_CHECK(opset_ >= 7 && opset_ <= 25, FileError, "{}: operators of version {}; versions 7 to 25 can be read",
+                path_, opset_);
     std::vector<Message> nodes, inputs, outputs;
     for (const Field& f : graph.fields()) {
       if (f.number == 1) nodes.push_back(f.message());
@@ -257,13 +305,26 @@ class Importer {
     std::vector<Message> attributes;
     for (const Field& f : m.fields()) {
       switch (f.number) {
-        case 1: in.emplace_back(f.bytes); break;
-        case 2: out.emplace_back(f.bytes); break;
-        case 3: n.name = std::string(f.bytes); break;
-        case 4: n.op = std::string(f.bytes); break;
-        case 5: attributes.push_back(f.message()); break;
-        case 7: domain = std::string(f.bytes); break;
-        default: break;
+        case 1:
+          in.emplace_back(f.bytes);
+          break;
+        case 2:
+          out.emplace_back(f.bytes);
+          break;
+        case 3:
+          n.name = std::string(f.bytes);
+          break;
+        case 4:
+          n.op = std::string(f.bytes);
+          break;
+        case 5:
+          attributes.push_back(f.message());
+          break;
+        case 7:
+          domain = std::string(f.bytes);
+          break;
+        default:
+          break;
       }
     }
     bool standard = domain.empty() || domain == "ai.onnx" || domain == "com.microsoft";
@@ -312,6 +373,8 @@ class Importer {
 
 }  // namespace onnx
 
-ImportedModel import_onnx(std::string_view bytes, const std::string& path) { return onnx::Importer(bytes, path).run(); }
+ImportedModel import_onnx(std::string_view bytes, const std::string& path) {
+  return onnx::Importer(bytes, path).run();
+}
 
 }  // namespace sorus::importer

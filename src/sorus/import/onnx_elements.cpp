@@ -68,15 +68,33 @@ TensorList extreme_place(const Node& n, bool largest) {
   return {largest ? argmax(n.at(0), d, keep) : argmin(n.at(0), d, keep)};
 }
 
-#define ONE(name, expression) {name, [](const Node& n) -> TensorList { const Tensor& x = n.at(0); return {expression}; }}
-#define TWO(name, expression) \
-  {name, [](const Node& n) -> TensorList { const Tensor &a = n.at(0), &b = n.at(1); return {expression}; }}
-#define ANY(name, expression) \
-  {name, [](const Node& n) { return all_of(n, [](const Tensor& a, const Tensor& b) -> Tensor { return expression; }); }}
-#define OVER(name, expression)                                                                                      \
-  {name, [](const Node& n) {                                                                                        \
-     return reduced(n, [](const Tensor& x, const std::optional<Shape>& d, bool keep) -> Tensor { return expression; }); \
-   }}
+#define ONE(name, expression)               \
+  {                                         \
+    name, [](const Node& n) -> TensorList { \
+      const Tensor& x = n.at(0);            \
+      return {expression};                  \
+    }                                       \
+  }
+#define TWO(name, expression)                  \
+  {                                            \
+    name, [](const Node& n) -> TensorList {    \
+      const Tensor &a = n.at(0), &b = n.at(1); \
+      return {expression};                     \
+    }                                          \
+  }
+#define ANY(name, expression)                                                                  \
+  {                                                                                            \
+    name, [](const Node& n) {                                                                  \
+      return all_of(n, [](const Tensor& a, const Tensor& b) -> Tensor { return expression; }); \
+    }                                                                                          \
+  }
+#define OVER(name, expression)                                                                                \
+  {                                                                                                           \
+    name, [](const Node& n) {                                                                                 \
+      return reduced(                                                                                         \
+          n, [](const Tensor& x, const std::optional<Shape>& d, bool keep) -> Tensor { return expression; }); \
+    }                                                                                                         \
+  }
 
 const OpKind kinds[] = {
     ONE("Relu", relu(x)),

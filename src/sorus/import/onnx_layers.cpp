@@ -15,8 +15,8 @@ Window2d window_of(const Node& n, const Tensor& x, const Shape& kernel) {
   if (stride.empty()) stride = Shape(rank, 1);
   if (dilation.empty()) dilation = Shape(rank, 1);
   if (pads.empty()) pads = Shape(2 * rank, 0);
-  SORUS_CHECK(rank == 2 && kernel.size() == 2 && stride.size() == 2 && dilation.size() == 2 && pads.size() == 4, ValueError,
-              "kernel, strides, dilations or pads do not fit an image {}", to_string(x.sizes()));
+  SORUS_CHECK(rank == 2 && kernel.size() == 2 && stride.size() == 2 && dilation.size() == 2 && pads.size() == 4,
+              ValueError, "kernel, strides, dilations or pads do not fit an image {}", to_string(x.sizes()));
   std::string automatic = n.text("auto_pad", "NOTSET");
   for (size_t i = 0; i < 2; ++i) {
     if (automatic == "NOTSET") break;
@@ -43,8 +43,10 @@ Node in_two_dimensions(const Node& n) {
     auto a = wide.attributes.find(name);
     if (a == wide.attributes.end()) return;
     auto& v = a->second.integers;
-    if (v.size() == 1) v.insert(v.begin(), value);
-    else if (v.size() == 2) v = {value, v[0], value, v[1]};
+    if (v.size() == 1)
+      v.insert(v.begin(), value);
+    else if (v.size() == 2)
+      v = {value, v[0], value, v[1]};
   };
   for (const char* name : {"strides", "dilations", "kernel_shape", "output_shape"}) in_front(name, 1);
   for (const char* name : {"pads", "output_padding"}) in_front(name, 0);
@@ -74,8 +76,8 @@ TensorList transposed_convolution(const Node& given) {
   Shape more = n.integers("output_padding"), size, before{g.padding[0], g.padding[2]};
   if (more.empty()) more = {0, 0};
   for (size_t i = 0; i < 2; ++i)
-    size.push_back((x.size(static_cast<int64_t>(i) + 2) - 1) * g.stride[i] + more[i] + (g.kernel[i] - 1) * g.dilation[i] + 1 -
-                   g.padding[2 * i] - g.padding[2 * i + 1]);
+    size.push_back((x.size(static_cast<int64_t>(i) + 2) - 1) * g.stride[i] + more[i] +
+                   (g.kernel[i] - 1) * g.dilation[i] + 1 - g.padding[2 * i] - g.padding[2 * i + 1]);
   Tensor y = transposed_convolution2d(x, w, n.has(2) ? n.in[2] : Tensor(), g, before, size, n.integer("group", 1));
   return {line ? squeeze(y, Shape{2}) : y};
 }
@@ -92,13 +94,15 @@ TensorList pool(const Node& given, bool maximum) {
                      (w.kernel[i] - 1) * w.dilation[i] - 1;
       int64_t rest = room % w.stride[i];
       if (rest > 0) {
-        SORUS_CHECK(maximum || !n.integer("count_include_pad", 0), NotImplementedError, "ceil_mode with count_include_pad");
+        SORUS_CHECK(maximum || !n.integer("count_include_pad", 0), NotImplementedError,
+                    "ceil_mode with count_include_pad");
         w.padding[2 * i + 1] += w.stride[i] - rest;
       }
     }
   }
   SORUS_CHECK(maximum || w.dilation == (Shape{1, 1}), NotImplementedError, "with dilations");
-  Tensor y = maximum ? maximum_pool2d(n.in[0], w) : average_pool2d(n.in[0], w, n.integer("count_include_pad", 0) != 0);
+  Tensor y =
+      maximum ? maximum_pool2d(n.in[0], w) : average_pool2d(n.in[0], w, n.integer("count_include_pad", 0) != 0);
   return {line ? squeeze(y, Shape{2}) : y};
 }
 
@@ -188,8 +192,8 @@ TensorList recurrent(const Node& n, bool lstm) {
   const Tensor& x = n.at(0);
   SORUS_CHECK(x.dim() == 3 && n.at(1).dim() == 3 && n.at(2).dim() == 3, ValueError, "sizes that do not fit");
   SORUS_CHECK(!n.has_attribute("activations") && !n.has_attribute("clip") && !n.has(4) && !n.has(7) &&
-                  n.integer("input_forget", 0) == 0 && n.integer("layout", 0) == 0, NotImplementedError,
-              "with activations, clip, lengths of sequences, peepholes or another layout");
+                  n.integer("input_forget", 0) == 0 && n.integer("layout", 0) == 0,
+              NotImplementedError, "with activations, clip, lengths of sequences, peepholes or another layout");
   std::string way = n.text("direction", "forward");
   int64_t steps = x.size(0), batch = x.size(1), directions = n.at(1).size(0), gates = lstm ? 4 : 3;
   SORUS_CHECK(steps <= 4096, NotImplementedError, "over {} steps", steps);

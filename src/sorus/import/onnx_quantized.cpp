@@ -18,9 +18,7 @@ Tensor along(const Tensor& v, int64_t dim, int64_t rank) {
   return reshape(v, s);
 }
 // The zero point of a scale; 0 where it is left out.
-Tensor zero_of(const Node& n, size_t i) {
-  return n.has(i) ? n.in[i] : Tensor::zeros(Shape{}, DType::u8);
-}
+Tensor zero_of(const Node& n, size_t i) { return n.has(i) ? n.in[i] : Tensor::zeros(Shape{}, DType::u8); }
 template <class F>
 Tensor prepared(const Tensor& t, F f) {
   return is_constant(t) ? computed([&] { return contiguous(f(t)); }) : f(t);
@@ -52,8 +50,8 @@ Tensor differences(const Tensor& x, const Tensor& zero, int64_t axis) {
 }
 
 // Sums, times the ratio of scales, as the type of the result's zero point.
-Tensor scaled(const Tensor& sums, const Tensor& x_scale, const Tensor& w_scale, const Tensor& y_scale, const Tensor& y_zero,
-              int64_t channel) {
+Tensor scaled(const Tensor& sums, const Tensor& x_scale, const Tensor& w_scale, const Tensor& y_scale,
+              const Tensor& y_zero, int64_t channel) {
   auto [low, high] = code_range(y_zero.dtype());
   auto factor = [&] { return along(x_scale * w_scale / y_scale, channel, sums.dim()); };
   bool constant = is_constant(x_scale) && is_constant(w_scale) && is_constant(y_scale);
@@ -90,7 +88,8 @@ TensorList qlinear_matmul(const Node& n) {
 
 TensorList convolution(const Node& n) {
   Tensor x = n.at(0), w = n.at(1);
-  return {to(integer_convolution(n, differences(x, zero_of(n, 2), 0), differences(w, zero_of(n, 3), 0), {}), DType::i32)};
+  return {
+      to(integer_convolution(n, differences(x, zero_of(n, 2), 0), differences(w, zero_of(n, 3), 0), {}), DType::i32)};
 }
 
 TensorList product(const Node& n) {
@@ -98,8 +97,8 @@ TensorList product(const Node& n) {
 }
 
 const OpKind kinds[] = {
-    {"QuantizeLinear", quantized}, {"DequantizeLinear", dequantized}, {"QLinearConv", qlinear_convolution},
-    {"QLinearMatMul", qlinear_matmul}, {"ConvInteger", convolution}, {"MatMulInteger", product},
+    {"QuantizeLinear", quantized},     {"DequantizeLinear", dequantized}, {"QLinearConv", qlinear_convolution},
+    {"QLinearMatMul", qlinear_matmul}, {"ConvInteger", convolution},      {"MatMulInteger", product},
 };
 
 }  // namespace

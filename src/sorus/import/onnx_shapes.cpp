@@ -74,11 +74,13 @@ TensorList split_up(const Node& n) {
   int64_t d = n.dim(n.integer("axis", 0), x), size = x.size(d), parts = static_cast<int64_t>(n.outputs);
   SORUS_CHECK(parts > 0, ValueError, "no outputs");
   Shape sizes;
-  if (auto given = n.list(1, "split")) sizes = *given;
+  if (auto given = n.list(1, "split"))
+    sizes = *given;
   else
     for (int64_t i = 0, each = (size + parts - 1) / parts; i < parts; ++i)
       sizes.push_back(std::clamp<int64_t>(size - i * each, 0, each));
-  SORUS_CHECK(static_cast<int64_t>(sizes.size()) == parts, ValueError, "{} sizes for {} outputs", sizes.size(), parts);
+  SORUS_CHECK(static_cast<int64_t>(sizes.size()) == parts, ValueError, "{} sizes for {} outputs", sizes.size(),
+              parts);
   TensorList out;
   int64_t at = 0;
   for (int64_t s : sizes) {
@@ -91,20 +93,22 @@ TensorList split_up(const Node& n) {
 TensorList sliced(const Node& n) {
   Tensor y = n.at(0);
   bool inputs = n.opset >= 10;
-  Shape starts = inputs ? n.constant_integers(1) : n.integers("starts"), ends = inputs ? n.constant_integers(2) : n.integers("ends");
+  Shape starts = inputs ? n.constant_integers(1) : n.integers("starts"),
+        ends = inputs ? n.constant_integers(2) : n.integers("ends");
   Shape axes = inputs ? (n.has(3) ? n.constant_integers(3) : Shape()) : n.integers("axes");
   Shape steps = inputs && n.has(4) ? n.constant_integers(4) : Shape(starts.size(), 1);
   if (axes.empty())
     for (size_t i = 0; i < starts.size(); ++i) axes.push_back(static_cast<int64_t>(i));
-  SORUS_CHECK(ends.size() == starts.size() && axes.size() == starts.size() && steps.size() == starts.size(), ValueError,
-              "{} starts, {} ends, {} axes and {} steps", starts.size(), ends.size(), axes.size(), steps.size());
+  SORUS_CHECK(ends.size() == starts.size() && axes.size() == starts.size() && steps.size() == starts.size(),
+              ValueError, "{} starts, {} ends, {} axes and {} steps", starts.size(), ends.size(), axes.size(),
+              steps.size());
   for (size_t i = 0; i < starts.size(); ++i) y = strided_slice(y, n.dim(axes[i], y), starts[i], ends[i], steps[i]);
   return {y};
 }
 
 // Indices may count from the end.
 Tensor counted(const Tensor& index, int64_t size) {
-  return where(lt(index, Tensor::weak_scalar(int64_t{0})), index + size, index);
+  return where(lt(index, Tensor::weak_scalar(int64_t{0})), index + Tensor::weak_scalar(size), index);
 }
 
 TensorList gathered(const Node& n) {
@@ -126,15 +130,18 @@ TensorList padded(const Node& n) {
   std::string mode = n.text("mode", "constant");
   auto rank = static_cast<size_t>(x.dim());
   Shape axes;
-  if (n.has(3)) axes = n.constant_integers(3);
+  if (n.has(3))
+    axes = n.constant_integers(3);
   else
     for (size_t d = 0; d < rank; ++d) axes.push_back(static_cast<int64_t>(d));
-  SORUS_CHECK(p.size() == 2 * axes.size(), ValueError, "{} numbers of padding for {}", p.size(), to_string(x.sizes()));
+  SORUS_CHECK(p.size() == 2 * axes.size(), ValueError, "{} numbers of padding for {}", p.size(),
+              to_string(x.sizes()));
   Shape before(rank, 0), behind(rank, 0), reversed;
   for (size_t i = 0; i < axes.size(); ++i) {
     auto d = static_cast<size_t>(n.dim(axes[i], x));
     before[d] = p[i], behind[d] = p[i + axes.size()];
-    SORUS_CHECK(std::abs(p[i]) < (1 << 24) && std::abs(p[i + axes.size()]) < (1 << 24), ValueError, "a padding of {}", p[i]);
+    SORUS_CHECK(std::abs(p[i]) < (1 << 24) && std::abs(p[i + axes.size()]) < (1 << 24), ValueError, "a padding of {}",
+                p[i]);
   }
   for (size_t d = rank; d-- > 0;) {
     reversed.push_back(before[d]);
@@ -185,7 +192,7 @@ TensorList filled(const Node& n) {
   SORUS_CHECK(numel(s) < (1 << 26), NotImplementedError, "with {} elements", numel(s));
   auto value = n.attributes.find("value");
   Tensor one = value != n.attributes.end() && value->second.tensor.defined() ? value->second.tensor
-                                                                              : Tensor::zeros(Shape{1}, DType::f32);
+                                                                             : Tensor::zeros(Shape{1}, DType::f32);
   SORUS_CHECK(one.numel() == 1, ValueError, "one value is expected");
   return {computed([&] { return contiguous(expand(reshape(one, Shape{}), s)); })};
 }
@@ -204,7 +211,8 @@ TensorList shape_of(const Node& n) {
 TensorList ranged(const Node& n) {
   std::vector<double> a = n.constant_reals(0), b = n.constant_reals(1), step = n.constant_reals(2);
   SORUS_CHECK(a.size() == 1 && b.size() == 1 && step.size() == 1 && step[0] != 0 &&
-                  std::abs((b[0] - a[0]) / step[0]) < (1 << 24), ValueError, "a range that cannot be made");
+                  std::abs((b[0] - a[0]) / step[0]) < (1 << 24),
+              ValueError, "a range that cannot be made");
   DType t = n.at(0).dtype();
   return {computed([&] { return arange(Scalar(a[0]), Scalar(b[0]), Scalar(step[0]), t); })};
 }
@@ -224,8 +232,8 @@ TensorList depth_to_space(const Node& n) {
 TensorList space_to_depth(const Node& n) {
   const Tensor& x = n.at(0);
   int64_t b = n.integer("blocksize", 0);
-  SORUS_CHECK(x.dim() == 4 && b > 0 && b < 4096 && x.size(2) % b == 0 && x.size(3) % b == 0, ValueError, "blocks of {} in {}",
-              b, to_string(x.sizes()));
+  SORUS_CHECK(x.dim() == 4 && b > 0 && b < 4096 && x.size(2) % b == 0 && x.size(3) % b == 0, ValueError,
+              "blocks of {} in {}", b, to_string(x.sizes()));
   int64_t batch = x.size(0), c = x.size(1), h = x.size(2) / b, w = x.size(3) / b;
   Tensor y = permute(reshape(x, Shape{batch, c, h, b, w, b}), Shape{0, 3, 5, 1, 2, 4});
   return {reshape(y, Shape{batch, c * b * b, h, w})};
@@ -234,34 +242,48 @@ TensorList space_to_depth(const Node& n) {
 TensorList resized(const Node& n) {
   Tensor y = n.at(0);
   bool old = n.op == "Upsample" || n.opset < 11;
-  std::string mode = n.text("mode", "nearest"), place = old ? "asymmetric" : n.text("coordinate_transformation_mode", "half_pixel");
+  std::string mode = n.text("mode", "nearest"),
+              place = old ? "asymmetric" : n.text("coordinate_transformation_mode", "half_pixel");
   std::string rounding = old ? "floor" : n.text("nearest_mode", "round_prefer_floor");
   size_t scales_at = old ? 1 : 2;
-  SORUS_CHECK(!n.has_attribute("axes") && n.integer("antialias", 0) == 0, NotImplementedError, "with axes or antialias");
-  std::vector<double> size;
+  SORUS_CHECK(!n.has_attribute("axes") && n.integer("antialias", 0) == 0, NotImplementedError,
+              "with axes or antialias");
+  std::vector<double> size, factor(static_cast<size_t>(y.dim()), 0);
   if (n.has(3)) {
     for (int64_t s : n.constant_integers(3)) size.push_back(static_cast<double>(s));
   } else {
     std::vector<double> scales;
-    if (n.has(scales_at)) scales = n.constant_reals(scales_at);
-    else if (auto a = n.attributes.find("scales"); a != n.attributes.end()) scales.assign(a->second.reals.begin(), a->second.reals.end());
+    if (n.has(scales_at))
+      scales = n.constant_reals(scales_at);
+    else if (auto a = n.attributes.find("scales"); a != n.attributes.end())
+      scales.assign(a->second.reals.begin(), a->second.reals.end());
     for (size_t d = 0; d < scales.size() && d < static_cast<size_t>(y.dim()); ++d)
-      size.push_back(std::floor(static_cast<double>(y.size(static_cast<int64_t>(d))) * scales[d]));
+      size.push_back(std::floor(static_cast<double>(y.size(static_cast<int64_t>(d))) * scales[d])),
+          factor[d] = scales[d];
   }
-  SORUS_CHECK(size.size() == static_cast<size_t>(y.dim()), ValueError, "{} sizes for {}", size.size(), to_string(y.sizes()));
+  SORUS_CHECK(size.size() == static_cast<size_t>(y.dim()), ValueError, "{} sizes for {}", size.size(),
+              to_string(y.sizes()));
   Places p = Places::half_pixel;
-  if (place == "asymmetric") p = Places::asymmetric;
-  else if (place == "align_corners") p = Places::align_corners;
-  else if (place == "pytorch_half_pixel") p = Places::half_pixel_unless_one;
-  else SORUS_CHECK(place == "half_pixel", NotImplementedError, "with places '{}'", place);
+  if (place == "asymmetric")
+    p = Places::asymmetric;
+  else if (place == "align_corners")
+    p = Places::align_corners;
+  else if (place == "pytorch_half_pixel")
+    p = Places::half_pixel_unless_one;
+  else
+    SORUS_CHECK(place == "half_pixel", NotImplementedError, "with places '{}'", place);
   for (int64_t d = 0; d < y.dim(); ++d) {
     double s = size[static_cast<size_t>(d)];
     SORUS_CHECK(s >= 1 && s < (1 << 24), ValueError, "a size of {}", s);
     auto to = static_cast<int64_t>(s);
     if (to == y.size(d)) continue;
-    if (mode == "nearest") y = resize_nearest(y, d, to, p, rounding);
-    else if (mode == "linear") y = resize_linear(y, d, to, p);
-    else fail<NotImplementedError>("in the mode '{}'", mode);
+    double by = factor[static_cast<size_t>(d)];
+    if (mode == "nearest")
+      y = resize_nearest(y, d, to, p, rounding, by);
+    else if (mode == "linear")
+      y = resize_linear(y, d, to, p, by);
+    else
+      fail<NotImplementedError>("in the mode '{}'", mode);
   }
   return {y};
 }

@@ -55,11 +55,20 @@ std::vector<Field> Message::fields() const {
     f.number = static_cast<int>(key >> 3 & 0x1FFFFFFF);
     f.wire = static_cast<int>(key & 7);
     switch (f.wire) {
-      case 0: f.value = c.number(); break;
-      case 1: f.value = c.fixed(8); break;
-      case 2: f.bytes = c.take(c.number()); break;
-      case 5: f.value = c.fixed(4); break;
-      default: fail<FileError>("{}: damaged: a field of kind {}", file_, f.wire);
+      case 0:
+        f.value = c.number();
+        break;
+      case 1:
+        f.value = c.fixed(8);
+        break;
+      case 2:
+        f.bytes = c.take(c.number());
+        break;
+      case 5:
+        f.value = c.fixed(4);
+        break;
+      default:
+        fail<FileError>("{}: damaged: a field of kind {}", file_, f.wire);
     }
     out.push_back(f);
   }

@@ -21,9 +21,9 @@ class Message;
 
 struct Field {
   int number = 0;
-  int wire = 0;             ///< 0 variable-length number, 1 eight bytes, 2 bytes, 5 four bytes
-  uint64_t value = 0;       ///< of numbers
-  std::string_view bytes;   ///< of wire type 2
+  int wire = 0;            ///< 0 variable-length number, 1 eight bytes, 2 bytes, 5 four bytes
+  uint64_t value = 0;      ///< of numbers
+  std::string_view bytes;  ///< of wire type 2
   std::string_view file;
 
   int64_t integer() const { return static_cast<int64_t>(value); }

@@ -17,7 +17,8 @@ Factor fixed_factor(double real) {
   return {m, exponent};
 }
 
-std::vector<Factor> channel_factors(double input_scale, const std::vector<double>& weight_scales, double output_scale) {
+std::vector<Factor> channel_factors(double input_scale, const std::vector<double>& weight_scales,
+                                    double output_scale) {
   std::vector<Factor> out;
   // One scale for all: the product is rounded to f32 first, several: it is not.
   if (weight_scales.size() == 1) {
@@ -31,11 +32,16 @@ std::vector<Factor> channel_factors(double input_scale, const std::vector<double
 
 std::pair<int64_t, int64_t> code_range(DType t) {
   switch (t) {
-    case DType::i8: return {-128, 127};
-    case DType::u8: return {0, 255};
-    case DType::i16: return {-32768, 32767};
-    case DType::i32: return {INT32_MIN, INT32_MAX};
-    default: fail<TypeError>("{} is no type of quantised values", name(t));
+    case DType::i8:
+      return {-128, 127};
+    case DType::u8:
+      return {0, 255};
+    case DType::i16:
+      return {-32768, 32767};
+    case DType::i32:
+      return {INT32_MIN, INT32_MAX};
+    default:
+      fail<TypeError>("{} is no type of quantised values", name(t));
   }
 }
 

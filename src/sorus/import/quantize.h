@@ -15,7 +15,8 @@ struct Factor {
 };
 Factor fixed_factor(double real);
 /// The same, for factors below 1 only where TensorFlow Lite demands that.
-std::vector<Factor> channel_factors(double input_scale, const std::vector<double>& weight_scales, double output_scale);
+std::vector<Factor> channel_factors(double input_scale, const std::vector<double>& weight_scales,
+                                    double output_scale);
 
 /// The smallest and largest integer of a type.
 std::pair<int64_t, int64_t> code_range(DType t);

@@ -1,5 +1,5 @@
-// .tflite files: the tables of the format and the walk over the operators. Field numbers and type numbers are those of
-// TensorFlow Lite's schema, version 3.
+// .tflite files: the tables of the format and the walk over the operators. Field numbers and type numbers are those
+// of TensorFlow Lite's schema, version 3.
 #include "sorus/import/tflite.h"
 
 #include <algorithm>
@@ -14,16 +14,26 @@ namespace {
 
 std::optional<DType> type_of(int number) {
   switch (number) {
-    case 0: return DType::f32;
-    case 1: return DType::f16;
-    case 2: return DType::i32;
-    case 3: return DType::u8;
-    case 4: return DType::i64;
-    case 6: return DType::boolean;
-    case 7: return DType::i16;
-    case 9: return DType::i8;
-    case 10: return DType::f64;
-    default: return std::nullopt;
+    case 0:
+      return DType::f32;
+    case 1:
+      return DType::f16;
+    case 2:
+      return DType::i32;
+    case 3:
+      return DType::u8;
+    case 4:
+      return DType::i64;
+    case 6:
+      return DType::boolean;
+    case 7:
+      return DType::i16;
+    case 9:
+      return DType::i8;
+    case 10:
+      return DType::f64;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -41,7 +51,8 @@ Quantization quantization_of(const FlatTable& t, const FileTensor& tensor, const
   q.scale.assign(scale.begin(), scale.end());
   for (size_t i = 0; i < scale.size(); ++i) {
     int64_t z = i < zero.size() ? zero[i] : zero.size() == 1 ? zero[0] : 0;
-    SORUS_CHECK(z >= INT32_MIN && z <= INT32_MAX, FileError, "{}: tensor '{}': {} is no zero point", path, tensor.name, z);
+    SORUS_CHECK(z >= INT32_MIN && z <= INT32_MAX, FileError, "{}: tensor '{}': {} is no zero point", path,
+                tensor.name, z);
     q.zero_point.push_back(z);
   }
   if (scale.size() == 1) return q;
@@ -49,7 +60,8 @@ Quantization quantization_of(const FlatTable& t, const FileTensor& tensor, const
   const Shape& s = tensor.type.shape;
   auto named = t.number<int32_t>(6);
   auto fits = [&](int64_t d) {
-    return d >= 0 && d < static_cast<int64_t>(s.size()) && s[static_cast<size_t>(d)] == static_cast<int64_t>(scale.size());
+    return d >= 0 && d < static_cast<int64_t>(s.size()) &&
+           s[static_cast<size_t>(d)] == static_cast<int64_t>(scale.size());
   };
   q.axis = named;
   for (int64_t d = 0; !fits(q.axis) && d < static_cast<int64_t>(s.size()); ++d)
@@ -84,8 +96,8 @@ void Importer::read_tensors(const FlatTable& subgraph, const std::vector<FlatTab
       f.type.shape.back() = n == -1 ? 1 : n;
     }
     auto buffer = t.number<uint32_t>(2);
-    SORUS_CHECK(buffer == 0 || buffer < buffers.size(), FileError, "{}: tensor '{}' names buffer {} of {}", path_, f.name,
-                buffer, buffers.size());
+    SORUS_CHECK(buffer == 0 || buffer < buffers.size(), FileError, "{}: tensor '{}' names buffer {} of {}", path_,
+                f.name, buffer, buffers.size());
     if (buffer < buffers.size()) {
       f.data = buffers[buffer].bytes(0);
       auto offset = buffers[buffer].number<uint64_t>(1), size = buffers[buffer].number<uint64_t>(2);
@@ -125,14 +137,15 @@ ImportedModel Importer::run() {
   }
   read_tensors(subgraphs[0], model.tables(4));
   auto checked = [&](int32_t t) {
-    SORUS_CHECK(t >= 0 && static_cast<size_t>(t) < tensors_.size(), FileError, "{}: the graph names tensor {} of {}", path_,
-                t, tensors_.size());
+    SORUS_CHECK(t >= 0 && static_cast<size_t>(t) < tensors_.size(), FileError, "{}: the graph names tensor {} of {}",
+                path_, t, tensors_.size());
     return t;
   };
   for (int32_t t : subgraphs[0].numbers<int32_t>(1)) {
     const FileTensor& f = info(checked(t));
     SORUS_CHECK(f.known_type, FileError, "{}: input '{}' has a type that is not known", path_, f.name);
-    SORUS_CHECK(!held_[static_cast<size_t>(t)].plain.defined(), FileError, "{}: input '{}' is there twice", path_, f.name);
+    SORUS_CHECK(!held_[static_cast<size_t>(t)].plain.defined(), FileError, "{}: input '{}' is there twice", path_,
+                f.name);
     held_[static_cast<size_t>(t)].plain = builder_.input(f.name, f.type, f.quantization);
   }
   int number = 0;
@@ -205,7 +218,8 @@ Tensor Importer::get(int tensor) {
   }
   const FileTensor& f = info(tensor);
   SORUS_CHECK(f.known_type, NotImplementedError, "tensor '{}' has a type that is not known", f.name);
-  SORUS_CHECK(!f.data.empty() || numel(f.type.shape) == 0, ValueError, "tensor '{}' is used before it is computed", f.name);
+  SORUS_CHECK(!f.data.empty() || numel(f.type.shape) == 0, ValueError, "tensor '{}' is used before it is computed",
+              f.name);
   Tensor t = Tensor::empty(f.type.shape, f.type.dtype);
   if (t.numel() > 0) std::memcpy(t.data(), f.data.data(), t.nbytes());
   return h.plain = t;
@@ -227,15 +241,18 @@ Tensor Importer::image(int tensor) {
 
 Shape Importer::integers(int tensor) {
   Tensor t = get(tensor);
-  SORUS_CHECK(is_constant(t), NotImplementedError, "'{}' is computed from the inputs, not a constant", info(tensor).name);
-  SORUS_CHECK(is_integral(t.dtype()), ValueError, "'{}' should hold integers, but is {}", info(tensor).name, name(t.dtype()));
+  SORUS_CHECK(is_constant(t), NotImplementedError, "'{}' is computed from the inputs, not a constant",
+              info(tensor).name);
+  SORUS_CHECK(is_integral(t.dtype()), ValueError, "'{}' should hold integers, but is {}", info(tensor).name,
+              name(t.dtype()));
   Tensor wide = computed([&] { return contiguous(to(t, DType::i64)); });
   return Shape(wide.data<int64_t>(), wide.data<int64_t>() + wide.numel());
 }
 
 std::vector<double> Importer::reals(int tensor) {
   Tensor t = get(tensor);
-  SORUS_CHECK(is_constant(t), NotImplementedError, "'{}' is computed from the inputs, not a constant", info(tensor).name);
+  SORUS_CHECK(is_constant(t), NotImplementedError, "'{}' is computed from the inputs, not a constant",
+              info(tensor).name);
   Tensor wide = computed([&] { return contiguous(to(t, DType::f64)); });
   return std::vector<double>(wide.data<double>(), wide.data<double>() + wide.numel());
 }
@@ -319,12 +336,18 @@ std::pair<int64_t, int64_t> Importer::activation_range(int tensor, int activatio
 
 Tensor Importer::activated(const Tensor& t, int activation) const {
   switch (activation) {
-    case kNone: return t;
-    case kRelu: return relu(t);
-    case kReluN1To1: return clamp(t, Scalar(-1), Scalar(1));
-    case kRelu6: return clamp(t, Scalar(0), Scalar(6));
-    case kTanh: return tanh(t);
-    default: fail<NotImplementedError>("a fused activation of kind {}", activation);
+    case kNone:
+      return t;
+    case kRelu:
+      return relu(t);
+    case kReluN1To1:
+      return clamp(t, Scalar(-1), Scalar(1));
+    case kRelu6:
+      return clamp(t, Scalar(0), Scalar(6));
+    case kTanh:
+      return tanh(t);
+    default:
+      fail<NotImplementedError>("a fused activation of kind {}", activation);
   }
 }
 

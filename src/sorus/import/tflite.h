@@ -18,7 +18,7 @@ struct FileTensor {
   bool declared = true;    ///< the shape is known
   bool variable = false;
   Quantization quantization;
-  std::string_view data;   ///< empty: not a constant
+  std::string_view data;  ///< empty: not a constant
 };
 
 struct FileOp {

@@ -1,5 +1,6 @@
-// Converters to operators on floats (and on integers without a scale). Images are kept as [n, c, h, w] between operators
-// that work on images or on single elements, so that permutations stand only where a chain of them begins and ends.
+// Converters to operators on floats (and on integers without a scale). Images are kept as [n, c, h, w] between
+// operators that work on images or on single elements, so that permutations stand only where a chain of them begins
+// and ends.
 #include <algorithm>
 
 #include "sorus/import/layers.h"
@@ -21,7 +22,8 @@ Window2d window_of(const FlatTable& o, const Tensor& x, int64_t kernel_h, int64_
   Window2d w;
   w.kernel = {kernel_h, kernel_w};
   w.stride = {o.number<int32_t>(2), o.number<int32_t>(1)};
-  if (dilation_field >= 0) w.dilation = {o.number<int32_t>(dilation_field + 1, 1), o.number<int32_t>(dilation_field, 1)};
+  if (dilation_field >= 0)
+    w.dilation = {o.number<int32_t>(dilation_field + 1, 1), o.number<int32_t>(dilation_field, 1)};
   Padded h = padded(same, x.size(2), kernel_h, w.stride[0], w.dilation[0]),
          v = padded(same, x.size(3), kernel_w, w.stride[1], w.dilation[1]);
   w.padding = {h.before, h.behind, v.before, v.behind};
@@ -93,7 +95,8 @@ void fully_connected(Importer& f, const FileOp& op) {
 void batch_matmul(Importer& f, const FileOp& op) {
   Tensor a = f.get(f.in(op, 0)), b = f.get(f.in(op, 1));
   expect_floats(a, b);
-  SORUS_CHECK(a.dim() >= 2 && b.dim() >= 2, ValueError, "matrices {} and {}", to_string(a.sizes()), to_string(b.sizes()));
+  SORUS_CHECK(a.dim() >= 2 && b.dim() >= 2, ValueError, "matrices {} and {}", to_string(a.sizes()),
+              to_string(b.sizes()));
   if (op.options.flag(0)) a = transpose(a, -2, -1);
   if (op.options.flag(1)) b = transpose(b, -2, -1);
   f.set(f.out(op), matmul(f.weight(op.in[0], a), f.weight(op.in[1], b)));
@@ -134,8 +137,10 @@ void reduced(Importer& f, const FileOp& op, Reduce reduce) {
     std::ranges::sort(sorted);
     if (sorted == Shape{1, 2}) {
       Tensor y = reduce(f.image(x), Shape{2, 3}, keep);
-      if (keep) f.set_image(f.out(op), y);
-      else f.set(f.out(op), y);
+      if (keep)
+        f.set_image(f.out(op), y);
+      else
+        f.set(f.out(op), y);
       return;
     }
   }
@@ -146,8 +151,10 @@ void reduced(Importer& f, const FileOp& op, Reduce reduce) {
 using Unary = Tensor (*)(const Tensor&);
 void each(Importer& f, const FileOp& op, Unary g) {
   int x = f.in(op, 0), y = f.out(op);
-  if (f.is_image(x)) f.set_image(y, g(f.image(x)));
-  else f.set(y, g(f.get(x)));
+  if (f.is_image(x))
+    f.set_image(y, g(f.image(x)));
+  else
+    f.set(y, g(f.get(x)));
 }
 
 // A constant beside an image: one number, or one for each channel.
@@ -182,8 +189,10 @@ void pairs(Importer& f, const FileOp& op, Binary g, bool activation) {
 void leaky(Importer& f, const FileOp& op) {
   int x = f.in(op, 0), y = f.out(op);
   double alpha = op.options.number<float>(0);
-  if (f.is_image(x)) f.set_image(y, leaky_relu(f.image(x), alpha));
-  else f.set(y, leaky_relu(f.get(x), alpha));
+  if (f.is_image(x))
+    f.set_image(y, leaky_relu(f.image(x), alpha));
+  else
+    f.set(y, leaky_relu(f.get(x), alpha));
 }
 
 void parametric(Importer& f, const FileOp& op) {
@@ -198,7 +207,9 @@ void resized(Importer& f, const FileOp& op) {
   Shape size = f.integers(f.in(op, 1));
   Tensor t = f.image(f.in(op, 0));
   SORUS_CHECK(size.size() == 2, ValueError, "an image cannot be resized to {}", to_string(size));
-  Places p = op.options.flag(2) ? Places::align_corners : op.options.flag(3) ? Places::half_pixel : Places::asymmetric;
+  Places p = op.options.flag(2)   ? Places::align_corners
+             : op.options.flag(3) ? Places::half_pixel
+                                  : Places::asymmetric;
   for (int64_t d = 0; d < 2; ++d) t = resize_linear(t, d + 2, size[static_cast<size_t>(d)], p);
   f.set_image(f.out(op), t);
 }
@@ -228,33 +239,44 @@ void dequantized(Importer& f, const FileOp& op) {
 }
 
 void selected(Importer& f, const FileOp& op) {
-  f.set(f.out(op), where(f.get(f.in(op, 0)), f.weight(f.in(op, 1), f.get(op.in[1])), f.weight(f.in(op, 2), f.get(op.in[2]))));
+  f.set(f.out(op),
+        where(f.get(f.in(op, 0)), f.weight(f.in(op, 1), f.get(op.in[1])), f.weight(f.in(op, 2), f.get(op.in[2]))));
 }
 
 void gelu_of(Importer& f, const FileOp& op) {
   bool tanh_form = op.options.flag(0);
-  each(f, op, tanh_form ? [](const Tensor& t) { return gelu(t, "tanh"); } : [](const Tensor& t) { return gelu(t); });
+  each(
+      f, op, tanh_form ? [](const Tensor& t) { return gelu(t, "tanh"); } : [](const Tensor& t) { return gelu(t); });
 }
 
 void ranged(Importer& f, const FileOp& op) {
   std::vector<double> a = f.reals(f.in(op, 0)), b = f.reals(f.in(op, 1)), step = f.reals(f.in(op, 2));
   SORUS_CHECK(a.size() == 1 && b.size() == 1 && step.size() == 1 && step[0] != 0 &&
-                  std::abs((b[0] - a[0]) / step[0]) < (1 << 24), ValueError, "a range that cannot be made");
-  f.set(f.out(op), computed([&] { return arange(Scalar(a[0]), Scalar(b[0]), Scalar(step[0]), f.info(f.out(op)).type.dtype); }));
+                  std::abs((b[0] - a[0]) / step[0]) < (1 << 24),
+              ValueError, "a range that cannot be made");
+  f.set(f.out(op),
+        computed([&] { return arange(Scalar(a[0]), Scalar(b[0]), Scalar(step[0]), f.info(f.out(op)).type.dtype); }));
 }
 
 void zeros_of(Importer& f, const FileOp& op) { f.set(f.out(op), zeros_like(f.get(f.in(op, 0)))); }
 
-#define EACH(code, expression) \
-  {code, [](Importer& f, const FileOp& op) { each(f, op, [](const Tensor& x) -> Tensor { return expression; }); }}
-#define PAIRS(code, activation, expression)                                                                           \
-  {code, [](Importer& f, const FileOp& op) {                                                                          \
-     pairs(f, op, [](const Tensor& a, const Tensor& b) -> Tensor { return expression; }, activation);                 \
-   }}
-#define REDUCED(code, function) \
-  {code, [](Importer& f, const FileOp& op) {                                                                      \
-     reduced(f, op, [](const Tensor& x, const Shape& d, bool keep) -> Tensor { return function(x, d, keep); });    \
-   }}
+#define EACH(code, expression)                                                                                     \
+  {                                                                                                                \
+    code, [](Importer& f, const FileOp& op) { each(f, op, [](const Tensor& x) -> Tensor { return expression; }); } \
+  }
+#define PAIRS(code, activation, expression)                                                          \
+  {                                                                                                  \
+    code, [](Importer& f, const FileOp& op) {                                                        \
+      pairs(                                                                                         \
+          f, op, [](const Tensor& a, const Tensor& b) -> Tensor { return expression; }, activation); \
+    }                                                                                                \
+  }
+#define REDUCED(code, function)                                                                                  \
+  {                                                                                                              \
+    code, [](Importer& f, const FileOp& op) {                                                                    \
+      reduced(f, op, [](const Tensor& x, const Shape& d, bool keep) -> Tensor { return function(x, d, keep); }); \
+    }                                                                                                            \
+  }
 
 const OpKind kinds[] = {
     PAIRS(0, true, a + b),
@@ -267,7 +289,7 @@ const OpKind kinds[] = {
     {11, normalized},
     EACH(14, sigmoid(x)),
     {17, [](Importer& f, const FileOp& op) { pool(f, op, true); }},
-    PAIRS(18, true, a * b),
+    PAIRS(18, true, a* b),
     EACH(19, relu(x)),
     EACH(20, clamp(x, Scalar(-1), Scalar(1))),
     EACH(21, clamp(x, Scalar(0), Scalar(6))),

@@ -23,7 +23,8 @@ void same_scale(Importer& f, int a, int b) {
 
 void reshaped(Importer& f, const FileOp& op) {
   Shape shape;
-  if (f.has(op, 1)) shape = f.integers(op.in[1]);
+  if (f.has(op, 1))
+    shape = f.integers(op.in[1]);
   else
     for (int32_t n : op.options.numbers<int32_t>(0)) shape.push_back(n);
   Tensor t = f.get(f.in(op, 0));
@@ -68,8 +69,10 @@ void concatenated(Importer& f, const FileOp& op) {
     parts.push_back(is_constant(t) ? f.weight(i, t, f.info(i).quantization) : t);
   }
   int64_t d = dim_of(axis, parts[0]);
-  if (images) f.set_image(y, cat(parts, Shape{0, 2, 3, 1}[static_cast<size_t>(d)]));
-  else f.set(y, cat(parts, d));
+  if (images)
+    f.set_image(y, cat(parts, Shape{0, 2, 3, 1}[static_cast<size_t>(d)]));
+  else
+    f.set(y, cat(parts, d));
 }
 
 void split_into(Importer& f, const FileOp& op, int value, const Shape& sizes, int64_t axis) {
@@ -122,7 +125,8 @@ void sliced_in_strides(Importer& f, const FileOp& op) {
   auto mask = [&](int field) { return op.options.number<int32_t>(field); };
   SORUS_CHECK(mask(2) == 0 && mask(3) == 0, NotImplementedError, "with an ellipsis or new dimensions");
   SORUS_CHECK(begin.size() <= t.sizes().size() && end.size() == begin.size() && stride.size() == begin.size() &&
-                  begin.size() < 32, ValueError, "{} bounds for {}", begin.size(), to_string(t.sizes()));
+                  begin.size() < 32,
+              ValueError, "{} bounds for {}", begin.size(), to_string(t.sizes()));
   Shape gone;
   for (size_t d = 0; d < begin.size(); ++d) {
     auto dim = static_cast<int64_t>(d);
@@ -154,7 +158,8 @@ void padded_with(Importer& f, const FileOp& op, const std::string& mode) {
   }
   bool image = f.is_image(x) && p.size() == 8;
   Tensor t = image ? f.image(x) : f.get(x);
-  SORUS_CHECK(p.size() == 2 * t.sizes().size(), ValueError, "{} numbers of padding for {}", p.size(), to_string(t.sizes()));
+  SORUS_CHECK(p.size() == 2 * t.sizes().size(), ValueError, "{} numbers of padding for {}", p.size(),
+              to_string(t.sizes()));
   for (int64_t n : p) SORUS_CHECK(n >= 0 && n < (1 << 24), ValueError, "a padding of {}", n);
   if (image) p = Shape{p[0], p[1], p[6], p[7], p[2], p[3], p[4], p[5]};
   Shape reversed;  // the last dimension first; whole ones in front are left out
@@ -167,8 +172,10 @@ void padded_with(Importer& f, const FileOp& op, const std::string& mode) {
     reversed.pop_back();
   }
   if (!reversed.empty()) t = mode == "constant" ? pad(t, reversed, mode, value) : pad(t, reversed, mode);
-  if (image) f.set_image(y, t);
-  else f.set(y, t);
+  if (image)
+    f.set_image(y, t);
+  else
+    f.set(y, t);
 }
 
 void mirrored(Importer& f, const FileOp& op) {
@@ -235,12 +242,17 @@ void nearest(Importer& f, const FileOp& op) {
   // With half pixels the place is (i + 1/2) * scale without the half that is taken off elsewhere.
   Places p = corners ? Places::align_corners : half ? Places::half_pixel : Places::asymmetric;
   std::string rounding = corners || half ? "round_prefer_ceil" : "floor";
-  for (int64_t d = 0; d < 2; ++d) t = resize_nearest(t, d + (image ? 2 : 1), size[static_cast<size_t>(d)], p, rounding);
-  if (image) f.set_image(y, t);
-  else f.set(y, t);
+  for (int64_t d = 0; d < 2; ++d)
+    t = resize_nearest(t, d + (image ? 2 : 1), size[static_cast<size_t>(d)], p, rounding);
+  if (image)
+    f.set_image(y, t);
+  else
+    f.set(y, t);
 }
 
-void expanded(Importer& f, const FileOp& op) { f.set(f.out(op), expand(f.get(f.in(op, 0)), f.integers(f.in(op, 1)))); }
+void expanded(Importer& f, const FileOp& op) {
+  f.set(f.out(op), expand(f.get(f.in(op, 0)), f.integers(f.in(op, 1))));
+}
 
 void repeated(Importer& f, const FileOp& op) { f.set(f.out(op), tiled(f.get(f.in(op, 0)), f.integers(f.in(op, 1)))); }
 

@@ -58,8 +58,8 @@ Weights weights_of(Importer& f, const FileOp& op, const Tensor& prepared) {
   Quantization noted = q;
   noted.axis = q.scale.size() > 1 ? 0 : -1;
   out.weight = f.weight(w, prepared, noted);
-  out.multiplier = f.weight_named(f.info(w).name + ".multiplier", int32s(multipliers));
-  out.shift = f.weight_named(f.info(w).name + ".shift", int32s(shifts));
+  out.multiplier = f.weight_named(f.info(w).name + "_multiplier", int32s(multipliers));
+  out.shift = f.weight_named(f.info(w).name + "_shift", int32s(shifts));
   if (f.has(op, 2)) out.bias = f.weight(op.in[2], f.get(op.in[2]), f.info(op.in[2]).quantization);
   return out;
 }
@@ -131,8 +131,8 @@ void sum(Importer& f, const FileOp& op, bool minus) {
 void softmax(Importer& f, const FileOp& op) {
   int x = f.in(op, 0), y = f.out(op);
   DType from = f.info(x).type.dtype, to = f.info(y).type.dtype;
-  SORUS_CHECK((from == DType::i8 || from == DType::u8) && (to == DType::i8 || to == DType::i16), NotImplementedError,
-              "from {} to {}", name(from), name(to));
+  SORUS_CHECK((from == DType::i8 || from == DType::u8) && (to == DType::i8 || to == DType::u8 || to == DType::i16),
+              NotImplementedError, "from {} to {}", name(from), name(to));
   constexpr int kIntegerBits = 5;
   double beta = op.options.number<float>(0);
   double real = std::min(beta * f.scale(x) * static_cast<double>(1 << (31 - kIntegerBits)), 2147483647.0);
@@ -155,19 +155,21 @@ void product(Importer& f, const FileOp& op) {
   int a = f.in(op, 0), b = f.in(op, 1), y = f.out(op);
   Factor k = fixed_factor(in_f32(f.scale(a), f.scale(b), f.scale(y)));
   auto [low, high] = f.activation_range(y, op.options.number<int8_t>(0));
-  f.set(y, quantized_mul(operand(f, a), operand(f, b), f.zero_point(a), f.zero_point(b), f.zero_point(y), k.multiplier,
-                         k.shift, low, high));
+  f.set(y, quantized_mul(operand(f, a), operand(f, b), f.zero_point(a), f.zero_point(b), f.zero_point(y),
+                         k.multiplier, k.shift, low, high));
 }
 
 void matrix_product(Importer& f, const FileOp& op) {
   int a = f.in(op, 0), b = f.in(op, 1), y = f.out(op);
   Tensor l = f.get(a), r = f.get(b);
-  SORUS_CHECK(l.dim() >= 2 && r.dim() >= 2, ValueError, "matrices {} and {}", to_string(l.sizes()), to_string(r.sizes()));
+  SORUS_CHECK(l.dim() >= 2 && r.dim() >= 2, ValueError, "matrices {} and {}", to_string(l.sizes()),
+              to_string(r.sizes()));
   if (op.options.flag(0)) l = transpose(l, -2, -1);
   if (op.options.flag(1)) r = transpose(r, -2, -1);
   Factor k = channel_factors(f.scale(a), {f.scale(b)}, f.scale(y))[0];
   auto [low, high] = code_range(f.info(y).type.dtype);
-  f.set(y, quantized_matmul(l, r, f.zero_point(a), f.zero_point(b), f.zero_point(y), k.multiplier, k.shift, low, high));
+  f.set(y,
+        quantized_matmul(l, r, f.zero_point(a), f.zero_point(b), f.zero_point(y), k.multiplier, k.shift, low, high));
 }
 
 void sum_over(Importer& f, const FileOp& op, bool mean) {
@@ -188,7 +190,8 @@ void sum_over(Importer& f, const FileOp& op, bool mean) {
     k = {(k.multiplier << bits) / terms, k.shift - bits};
   }
   auto [low, high] = code_range(f.info(y).type.dtype);
-  f.set(y, quantized_sum(t, dims, op.options.flag(0), f.zero_point(x), f.zero_point(y), k.multiplier, k.shift, low, high));
+  f.set(y, quantized_sum(t, dims, op.options.flag(0), f.zero_point(x), f.zero_point(y), k.multiplier, k.shift, low,
+                         high));
 }
 
 void leaky(Importer& f, const FileOp& op) {
@@ -198,13 +201,15 @@ void leaky(Importer& f, const FileOp& op) {
   SORUS_CHECK(negative >= 0, NotImplementedError, "with a negative slope");
   Factor n = fixed_factor(negative);
   auto [low, high] = code_range(f.info(y).type.dtype);
-  f.set(y, quantized_leaky_relu(f.get(x), f.zero_point(x), f.zero_point(y), k.multiplier, k.shift, n.multiplier, n.shift,
-                                low, high));
+  f.set(y, quantized_leaky_relu(f.get(x), f.zero_point(x), f.zero_point(y), k.multiplier, k.shift, n.multiplier,
+                                n.shift, low, high));
 }
 
 void parametric(Importer& f, const FileOp& op) {
   int x = f.in(op, 0), w = f.in(op, 1), y = f.out(op);
-  Factor k = fixed_factor(in_f32(f.scale(x), 1, f.scale(y))), n = fixed_factor(in_f32(f.scale(x), f.scale(w), f.scale(y)));
+  SORUS_CHECK(f.info(x).type.dtype != DType::i16, NotImplementedError, "on int16");
+  Factor k = fixed_factor(in_f32(f.scale(x), 1, f.scale(y))),
+         n = fixed_factor(in_f32(f.scale(x), f.scale(w), f.scale(y)));
   auto [low, high] = code_range(f.info(y).type.dtype);
   f.set(y, quantized_prelu(f.get(x), operand(f, w), f.zero_point(x), f.zero_point(w), f.zero_point(y), k.multiplier,
                            k.shift, n.multiplier, n.shift, low, high));
@@ -216,8 +221,8 @@ void rectified(Importer& f, const FileOp& op, int activation) {
   Factor k = fixed_factor(in_f32(f.scale(x), 1, f.scale(y)));
   auto [low, high] = f.activation_range(y, activation);
   Tensor difference = to(f.get(x), DType::i32) - Tensor::weak_scalar(f.zero_point(x));
-  f.set(y, requantize(difference, Tensor::weak_scalar(k.multiplier), Tensor::weak_scalar(k.shift), f.zero_point(y), low,
-                      high, f.info(y).type.dtype));
+  f.set(y, requantize(difference, Tensor::weak_scalar(k.multiplier), Tensor::weak_scalar(k.shift), f.zero_point(y),
+                      low, high, f.info(y).type.dtype));
 }
 
 // Functions of four integer bits: the factor to them, and where they have reached their limits.
@@ -231,9 +236,11 @@ void smooth(Importer& f, const FileOp& op, bool is_tanh) {
   auto limit = static_cast<int64_t>(std::floor(radius));
   auto [low, high] = code_range(t);
   // The result's scale is what the format says it has to be.
-  SORUS_CHECK(f.scale(y) == (is_tanh ? 1.0 / 128 : 1.0 / 256), ValueError, "the scale of the result is {}", f.scale(y));
-  f.set(y, is_tanh ? quantized_tanh(f.get(x), f.zero_point(x), f.zero_point(y), k.multiplier, k.shift, limit, low, high)
-                   : quantized_sigmoid(f.get(x), f.zero_point(x), k.multiplier, k.shift, limit, low, high));
+  SORUS_CHECK(f.scale(y) == (is_tanh ? 1.0 / 128 : 1.0 / 256), ValueError, "the scale of the result is {}",
+              f.scale(y));
+  f.set(y, is_tanh
+               ? quantized_tanh(f.get(x), f.zero_point(x), f.zero_point(y), k.multiplier, k.shift, limit, low, high)
+               : quantized_sigmoid(f.get(x), f.zero_point(x), k.multiplier, k.shift, limit, low, high));
 }
 
 // A factor of 15 bits.
@@ -250,8 +257,8 @@ void hard_swish(Importer& f, const FileOp& op) {
   Factor k = short_factor(fine / static_cast<float>(f.scale(y))), r = short_factor(fine / (3.0f / 32768.0f));
   SORUS_CHECK(k.shift <= 0, NotImplementedError, "to a scale that is so much finer");
   auto [low, high] = code_range(f.info(y).type.dtype);
-  f.set(y, quantized_hardswish(f.get(x), f.zero_point(x), f.zero_point(y), k.multiplier, k.shift, r.multiplier, r.shift,
-                               low, high));
+  f.set(y, quantized_hardswish(f.get(x), f.zero_point(x), f.zero_point(y), k.multiplier, k.shift, r.multiplier,
+                               r.shift, low, high));
 }
 
 void transposed_convolution(Importer& f, const FileOp& op) {
@@ -270,14 +277,16 @@ void transposed_convolution(Importer& f, const FileOp& op) {
   ordered.in = {op.in[2], op.in[1]};
   if (f.has(op, 3)) ordered.in.push_back(op.in[3]);
   Weights k = weights_of(f, ordered, w);
-  f.set(y, quantized_conv_transpose2d(x, k.weight, k.multiplier, k.shift, k.bias, Shape{sh, sw}, Shape{h.before, v.before},
-                                      Shape{size[1], size[2]}, f.zero_point(op.in[2]), k.zero_point, f.zero_point(y), low,
-                                      high));
+  f.set(y, quantized_conv_transpose2d(x, k.weight, k.multiplier, k.shift, k.bias, Shape{sh, sw},
+                                      Shape{h.before, v.before}, Shape{size[1], size[2]}, f.zero_point(op.in[2]),
+                                      k.zero_point, f.zero_point(y), low, high));
 }
 
 void resized(Importer& f, const FileOp& op) {
   Shape size = f.integers(f.in(op, 1));
   SORUS_CHECK(size.size() == 2, ValueError, "an image cannot be resized to {}", to_string(size));
+  // The format computes uint8 in floats.
+  SORUS_CHECK(f.info(f.out(op)).type.dtype != DType::u8, NotImplementedError, "on uint8");
   f.set(f.out(op), quantized_resize_bilinear(f.get(f.in(op, 0)), size, op.options.flag(2), op.options.flag(3)));
 }
 
@@ -289,8 +298,8 @@ void quantized_from(Importer& f, const FileOp& op) {
   if (is_floating(v.dtype())) return f.set(y, quantize(v, f.scale(y), f.zero_point(y), low, high, t));
   Factor k = fixed_factor(f.scale(x) / f.scale(y));
   Tensor difference = to(v, DType::i32) - Tensor::weak_scalar(f.zero_point(x));
-  f.set(y, requantize(difference, Tensor::weak_scalar(k.multiplier), Tensor::weak_scalar(k.shift), f.zero_point(y), low,
-                      high, t));
+  f.set(y, requantize(difference, Tensor::weak_scalar(k.multiplier), Tensor::weak_scalar(k.shift), f.zero_point(y),
+                      low, high, t));
 }
 
 // Tensors: input, weights over features, weights over time, bias, state.
@@ -302,9 +311,9 @@ void svdf(Importer& f, const FileOp& op) {
          two = fixed_factor(in_f32(f.scale(state), f.scale(time), f.scale(y)));
   Tensor bias = f.has(op, 3) ? operand(f, op.in[3]) : Tensor(), memory = f.state(state);
   auto [low, high] = code_range(f.info(y).type.dtype);
-  auto out = quantized_svdf(f.get(x), memory, operand(f, feature), operand(f, time), bias, op.options.number<int32_t>(0),
-                            f.zero_point(x), one.multiplier, one.shift, f.zero_point(y), two.multiplier, two.shift, low,
-                            high);
+  auto out = quantized_svdf(f.get(x), memory, operand(f, feature), operand(f, time), bias,
+                            op.options.number<int32_t>(0), f.zero_point(x), one.multiplier, one.shift,
+                            f.zero_point(y), two.multiplier, two.shift, low, high);
   f.set(y, out[0]);
   f.update(memory, out[1]);
 }

@@ -26,8 +26,8 @@ int64_t QuantizedOutput::operator()(int64_t sum, int64_t channel) const {
 
 namespace {
 
-// Windows are laid out as rows of 16-bit differences from the zero point, so that the inner loop is one product of two
-// such rows, which compilers turn into multiply-add instructions of pairs.
+// Windows are laid out as rows of 16-bit differences from the zero point, so that the inner loop is one product of
+// two such rows, which compilers turn into multiply-add instructions of pairs.
 SORUS_CLONES int32_t dot(const int16_t* a, const int16_t* b, int64_t n) {
   int32_t sum = 0;
   for (int64_t i = 0; i < n; ++i) sum += int32_t{a[i]} * int32_t{b[i]};
@@ -46,8 +46,10 @@ void differences(const T* from, int64_t n, int64_t zero_point, int16_t* to) {
 
 std::vector<int16_t> widened(DType type, const void* p, int64_t n, int64_t zero_point) {
   std::vector<int16_t> out(static_cast<size_t>(n));
-  if (type == DType::i8) differences(static_cast<const int8_t*>(p), n, zero_point, out.data());
-  else differences(static_cast<const uint8_t*>(p), n, zero_point, out.data());
+  if (type == DType::i8)
+    differences(static_cast<const int8_t*>(p), n, zero_point, out.data());
+  else
+    differences(static_cast<const uint8_t*>(p), n, zero_point, out.data());
   return out;
 }
 
@@ -77,8 +79,10 @@ struct Work {
       for (int64_t g = 0; g < c.groups; ++g) {
         for_window(n, h, v, [&](int64_t k, int64_t at) {
           int16_t* to = row.data() + k * in_per_group;
-          if (at < 0) std::fill_n(to, in_per_group, int16_t{0});
-          else differences(x + at + g * in_per_group, in_per_group, c.input_zero_point, to);
+          if (at < 0)
+            std::fill_n(to, in_per_group, int16_t{0});
+          else
+            differences(x + at + g * in_per_group, in_per_group, c.input_zero_point, to);
         });
         for (int64_t k = g * out_per_group; k < (g + 1) * out_per_group; ++k)
           out[p * c.out[3] + k] = static_cast<T>(o(product(row.data(), w.data() + k * window), k));
@@ -109,7 +113,8 @@ struct Work {
       int64_t terms = 0;
       for_window(n, h, v, [&](int64_t k, int64_t at) {
         if (at < 0) return;
-        if (out_per_group == 1) differences(x + at, c.in[3], c.input_zero_point, row.data());
+        if (out_per_group == 1)
+          differences(x + at, c.in[3], c.input_zero_point, row.data());
         else
           for (size_t i = 0; i < channels; ++i)
             row[i] = static_cast<int16_t>(x[at + static_cast<int64_t>(i) / out_per_group] - c.input_zero_point);
@@ -133,16 +138,18 @@ struct Work {
     int64_t points = c.out[0] * c.out[1] * c.out[2];
     int64_t work = std::max<int64_t>(1, window * c.out[3]);
     parallel_for(points, std::max<int64_t>(1, 65536 / work), [&](int64_t begin, int64_t end) {
-      if (in_per_group == 1 && c.groups > 1) depthwise(x, w, out, begin, end);
-      else dense(x, w, out, begin, end);
+      if (in_per_group == 1 && c.groups > 1)
+        depthwise(x, w, out, begin, end);
+      else
+        dense(x, w, out, begin, end);
     });
   }
 };
 
 }  // namespace
 
-void quantized_conv(const QuantizedConv& c, const QuantizedOutput& o, DType type, const void* input, DType weight_type,
-                    const void* weight, void* out) {
+void quantized_conv(const QuantizedConv& c, const QuantizedOutput& o, DType type, const void* input,
+                    DType weight_type, const void* weight, void* out) {
   if (c.out[0] * c.out[1] * c.out[2] * c.out[3] == 0) return;
   int64_t window = c.weight[1] * c.weight[2] * c.weight[3];
   Work work{c, o, c.weight[3], c.weight[0] / std::max<int64_t>(c.groups, 1), window};

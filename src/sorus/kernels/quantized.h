@@ -21,7 +21,7 @@ struct QuantizedOutput {
   std::vector<int32_t> multiplier, shift;
   std::vector<int64_t> bias;  ///< empty: none
   int64_t zero_point = 0, low = -128, high = 127;
-  bool wide = false;          ///< as `requantize_wide`
+  bool wide = false;  ///< as `requantize_wide`
   int64_t operator()(int64_t sum, int64_t channel) const;
 };
 

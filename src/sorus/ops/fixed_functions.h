@@ -1,6 +1,6 @@
-// Functions in fixed point, as text of the scalar language (see fixed_point.h): those of gemmlowp's fixedpoint.h, whose
-// constants and roundings are kept so that results are equal to the bit. A number with n integer bits is an int32 q that
-// stands for q / 2^(31-n).
+// Functions in fixed point, as text of the scalar language (see fixed_point.h): those of gemmlowp's fixedpoint.h,
+// whose constants and roundings are kept so that results are equal to the bit. A number with n integer bits is an
+// int32 q that stands for q / 2^(31-n).
 #pragma once
 
 #include <string>

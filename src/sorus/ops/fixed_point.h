@@ -3,9 +3,9 @@
 //   "p = input << 20;" + fixed::product("y", "p", "multiplier", "shift") + "y + zero_point"
 //
 // A real factor is kept as a 32-bit `multiplier` in [2^30, 2^31) and a `shift`: factor = multiplier / 2^31 * 2^shift.
-// Products round twice, first to 31 bits (half away from zero, as ARM's SQRDMULH), then by the right shift, since that is
-// what the reference kernels of TensorFlow Lite do (Jacob et al. 2018; gemmlowp's fixedpoint.h), and results have to be
-// equal to the bit. All of it is computed in 64-bit integers, where none of the steps can overflow.
+// Products round twice, first to 31 bits (half away from zero, as ARM's SQRDMULH), then by the right shift, since
+// that is what the reference kernels of TensorFlow Lite do (Jacob et al. 2018; gemmlowp's fixedpoint.h), and results
+// have to be equal to the bit. All of it is computed in 64-bit integers, where none of the steps can overflow.
 #pragma once
 
 #include <string>
@@ -32,7 +32,8 @@ inline std::string rounded_shift(std::string_view y, std::string_view x, std::st
 }
 
 /// `y` = x times the real factor of `multiplier` and `shift`.
-inline std::string product(std::string_view y, std::string_view x, std::string_view multiplier, std::string_view shift) {
+inline std::string product(std::string_view y, std::string_view x, std::string_view multiplier,
+                           std::string_view shift) {
   std::string high = fmt::format("{}_h", y);
   return high_product(high, fmt::format("({}) << max({}, 0)", x, shift), multiplier) +
          rounded_shift(y, high, fmt::format("max(-({}), 0)", shift));

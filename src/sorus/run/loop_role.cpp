@@ -153,7 +153,7 @@ Role role_of(const Node& node) {
     auto types = node.input_types();
     for (auto* t : types)
       if (!t) return r;
-    DType meet = op.types ? types[0]->dtype : promoted_type(TypeCall{op, types, node.attrs});
+    DType meet = promoted_type(TypeCall{op, types, node.attrs});
     if (!op.types && is_differentiable(node.outputs[0].dtype) && !is_differentiable(meet))
       meet = node.outputs[0].dtype;
     r.compute = compute_type(meet);

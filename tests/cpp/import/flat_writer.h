@@ -16,7 +16,7 @@ namespace sorus::test {
 
 struct Flat {
   enum class Kind { number, vector, table, tables } kind = Kind::number;
-  std::string bytes;   // of a number, or of the elements of a vector
+  std::string bytes;  // of a number, or of the elements of a vector
   size_t count = 0;
   std::map<int, Flat> fields;
   std::vector<Flat> items;
@@ -27,7 +27,8 @@ struct Flat {
   }
   template <class T>
   static Flat numbers(const std::vector<T>& v) {
-    return {Kind::vector, std::string(reinterpret_cast<const char*>(v.data()), v.size() * sizeof(T)), v.size(), {}, {}};
+    return {
+        Kind::vector, std::string(reinterpret_cast<const char*>(v.data()), v.size() * sizeof(T)), v.size(), {}, {}};
   }
   static Flat text(std::string_view s) { return {Kind::vector, std::string(s), s.size(), {}, {}}; }
   static Flat table(std::map<int, Flat> fields) { return {Kind::table, "", 0, std::move(fields), {}}; }
@@ -48,7 +49,8 @@ inline std::string flat_file(const Flat& root, std::string_view identifier) {
     size_t at = 0;
     if (flat->kind == Flat::Kind::table) {
       std::string body(4, '\0');
-      std::vector<uint16_t> places(flat->fields.empty() ? 0 : static_cast<size_t>(flat->fields.rbegin()->first) + 1, 0);
+      std::vector<uint16_t> places(flat->fields.empty() ? 0 : static_cast<size_t>(flat->fields.rbegin()->first) + 1,
+                                   0);
       std::vector<std::pair<size_t, const Flat*>> children;
       for (const auto& [id, f] : flat->fields) {
         size_t size = f.kind == Flat::Kind::number ? f.bytes.size() : 4;

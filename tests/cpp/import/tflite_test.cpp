@@ -17,7 +17,7 @@ using test::Flat;
 
 struct T {
   std::vector<int32_t> shape;
-  int type;              // 0: f32, 9: int8, 2: int32
+  int type;               // 0: f32, 9: int8, 2: int32
   std::string data = {};  // of a constant
   std::vector<float> scale = {};
   std::vector<int64_t> zero = {};
@@ -34,37 +34,49 @@ std::string raw(const std::vector<V>& v) {
   return {reinterpret_cast<const char*>(v.data()), v.size() * sizeof(V)};
 }
 
-std::string model_of(const std::vector<T>& tensors, const std::vector<O>& ops, std::vector<int32_t> in, std::vector<int32_t> out,
-                     const std::string& custom = "") {
+std::string model_of(const std::vector<T>& tensors, const std::vector<O>& ops, std::vector<int32_t> in,
+                     std::vector<int32_t> out, const std::string& custom = "") {
   std::vector<Flat> buffers{Flat::table({})}, ts, os, codes;
   for (size_t i = 0; i < tensors.size(); ++i) {
     const T& t = tensors[i];
-    std::map<int, Flat> f{{0, Flat::numbers(t.shape)}, {1, Flat::number(static_cast<uint8_t>(t.type))},
+    std::map<int, Flat> f{{0, Flat::numbers(t.shape)},
+                          {1, Flat::number(static_cast<uint8_t>(t.type))},
                           {3, Flat::text("t" + std::to_string(i))}};
     if (!t.data.empty()) {
       f[2] = Flat::number(static_cast<uint32_t>(buffers.size()));
       buffers.push_back(Flat::table({{0, Flat::text(t.data)}}));
     }
     if (!t.scale.empty())
-      f[4] = Flat::table({{2, Flat::numbers(t.scale)}, {3, Flat::numbers(t.zero)}, {6, Flat::number<int32_t>(t.axis)}});
+      f[4] =
+          Flat::table({{2, Flat::numbers(t.scale)}, {3, Flat::numbers(t.zero)}, {6, Flat::number<int32_t>(t.axis)}});
     ts.push_back(Flat::table(f));
   }
   for (const O& o : ops) {
-    os.push_back(Flat::table({{0, Flat::number(static_cast<uint32_t>(codes.size()))}, {1, Flat::numbers(o.in)},
-                              {2, Flat::numbers(o.out)}, {3, Flat::number<uint8_t>(1)}, {4, Flat::table(o.options)}}));
-    std::map<int, Flat> code{{0, Flat::number(static_cast<int8_t>(std::min(o.code, 127)))}, {3, Flat::number<int32_t>(o.code)}};
+    os.push_back(Flat::table({{0, Flat::number(static_cast<uint32_t>(codes.size()))},
+                              {1, Flat::numbers(o.in)},
+                              {2, Flat::numbers(o.out)},
+                              {3, Flat::number<uint8_t>(1)},
+                              {4, Flat::table(o.options)}}));
+    std::map<int, Flat> code{{0, Flat::number(static_cast<int8_t>(std::min(o.code, 127)))},
+                             {3, Flat::number<int32_t>(o.code)}};
     if (o.code == 32) code[1] = Flat::text(custom);
     codes.push_back(Flat::table(code));
   }
-  Flat graph = Flat::table({{0, Flat::tables(ts)}, {1, Flat::numbers(in)}, {2, Flat::numbers(out)}, {3, Flat::tables(os)}});
-  return test::flat_file(Flat::table({{0, Flat::number<uint32_t>(3)}, {1, Flat::tables(codes)}, {2, Flat::tables({graph})},
-                                      {4, Flat::tables(buffers)}}), "TFL3");
+  Flat graph =
+      Flat::table({{0, Flat::tables(ts)}, {1, Flat::numbers(in)}, {2, Flat::numbers(out)}, {3, Flat::tables(os)}});
+  return test::flat_file(Flat::table({{0, Flat::number<uint32_t>(3)},
+                                      {1, Flat::tables(codes)},
+                                      {2, Flat::tables({graph})},
+                                      {4, Flat::tables(buffers)}}),
+                         "TFL3");
 }
 
-// One convolution, 3x3 over a 4x4 image of one channel, stride 2, then RELU: as floats, or quantised with an axis that
-// does not exist.
+// One convolution, 3x3 over a 4x4 image of one channel, stride 2, then RELU: as floats, or quantised with an axis
+// that does not exist.
 std::string convolution(bool quantized) {
-  std::map<int, Flat> options{{0, Flat::number<int8_t>(0)}, {1, Flat::number<int32_t>(2)}, {2, Flat::number<int32_t>(2)},
+  std::map<int, Flat> options{{0, Flat::number<int8_t>(0)},
+                              {1, Flat::number<int32_t>(2)},
+                              {2, Flat::number<int32_t>(2)},
                               {3, Flat::number<int8_t>(1)}};
   if (!quantized) {
     std::vector<float> w(18), b{0.5f, -0.25f};
@@ -140,8 +152,8 @@ TEST(Tflite, AllUnknownOperatorsInOneError) {
 
 TEST(Tflite, ErrorsNameTheOperator) {
   // A convolution over something that is no image.
-  std::string file = model_of({{{1, 4}, 0}, {{2, 3, 3, 1}, 0, std::string(72, '\0')}, {{1, 2, 2, 2}, 0}}, {{3, {0, 1}, {2}}},
-                              {0}, {2});
+  std::string file = model_of({{{1, 4}, 0}, {{2, 3, 3, 1}, 0, std::string(72, '\0')}, {{1, 2, 2, 2}, 0}},
+                              {{3, {0, 1}, {2}}}, {0}, {2});
   try {
     import_tflite(file, "x.tflite");
     FAIL() << "it was read";

@@ -21,13 +21,15 @@ class Tiny : public testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
     const char* data = std::getenv("SORUS_DATA");
-    if (!data || !fs::exists(fs::path(data) / "tiny")) GTEST_SKIP() << "SORUS_DATA does not name the folder with tiny/";
+    if (!data || !fs::exists(fs::path(data) / "tiny"))
+      GTEST_SKIP() << "SORUS_DATA does not name the folder with tiny/";
     folder = fs::path(data) / "tiny";
   }
   fs::path folder;
 };
 INSTANTIATE_TEST_SUITE_P(Models, Tiny,
-                         testing::Values(Case{"kws_ref_model.tflite", "kws_ref_model.bin"}, Case{"vww_96_int8.tflite", "vww_96_int8.bin"},
+                         testing::Values(Case{"kws_ref_model.tflite", "kws_ref_model.bin"},
+                                         Case{"vww_96_int8.tflite", "vww_96_int8.bin"},
                                          Case{"pretrainedResnet_quant.tflite", "pretrainedResnet_quant.bin"},
                                          Case{"ad01_int8.tflite", "ad01_int8.bin"}));
 
@@ -48,7 +50,8 @@ TEST_P(Tiny, GivesTheGoldenOutputs) {
       x.data<int8_t>()[i] = static_cast<int8_t>(s >> 24);
     }
     Tensor y = run_traced(m.traced, std::array{x})[0];
-    ASSERT_EQ(std::string_view(y.data<char>(), bytes), std::string_view(golden).substr(k * bytes, bytes)) << "input " << k;
+    ASSERT_EQ(std::string_view(y.data<char>(), bytes), std::string_view(golden).substr(k * bytes, bytes))
+        << "input " << k;
   }
 }
 
