@@ -12,7 +12,9 @@ import pytest
 import sorus
 
 DATA = Path(os.environ.get("SORUS_DATA", "/nonexistent"))
-needs_data = pytest.mark.skipif(not (DATA / "tiny").exists(), reason="SORUS_DATA does not name the folder with models")
+needs_data = pytest.mark.skipif(
+    not (DATA / "tiny").exists(), reason="SORUS_DATA does not name the folder with models"
+)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -70,7 +72,7 @@ def test_mistakes(tmp_path: Path):
     with pytest.raises(OSError, match="none of the formats"):
         sorus.load_model(tmp_path / "x.tflite")
     (tmp_path / "old.ms").write_bytes(b"\0" * 64)
-    with pytest.raises(OSError, match="before version 1.1"):
+    with pytest.raises(OSError, match=r"before version 1\.1"):
         sorus.load_model(tmp_path / "old.ms")
     done = run(str(tmp_path / "x.tflite"))
     assert done.returncode == 1 and "none of the formats" in done.stderr and "Traceback" not in done.stderr
