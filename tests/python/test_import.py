@@ -78,3 +78,34 @@ def test_mistakes(tmp_path: Path):
     assert done.returncode == 1 and "none of the formats" in done.stderr and "Traceback" not in done.stderr
     done = run("--help")
     assert done.returncode == 0 and "examples:" in done.stdout
+
+
+@needs_data
+def test_mindspore_lite():
+    model = sorus.load_model(DATA / "ms" / "lenet_tod_infer.ms")
+    assert model.format == "MindSpore Lite"
+    assert sum(p.numel() for p in model.parameters()) == 61684
+    assert tuple(model(sorus.zeros(2, 32, 32, 1)).shape) == (2, 10)
+    with pytest.raises(NotImplementedError, match="number 10 ") as caught:  # a training graph
+        sorus.load_model(DATA / "ms" / "conv_train_model.ms")
+    assert "number 33 " in str(caught.value)  # all of them, not only the first
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["models/mnist.onnx", "ms/lenet_tod_infer.ms", "tiny/kws_ref_model.tflite"])
+def test_damaged_files(tmp_path: Path, name: str):
+    valid, random = (DATA / name).read_bytes(), np.random.default_rng(1)
+    path, refused = tmp_path / Path(name).name, 0
+    for _ in range(150):
+        damaged = bytearray(valid)
+        for _ in range(random.integers(1, 20)):
+            # The tables lie at one end, weights are most of the rest.
+            at = int(random.integers(len(damaged)) if random.random() < 0.3 else random.integers(3000))
+            at = len(damaged) - 1 - at if random.random() < 0.5 else at
+            damaged[at] = random.integers(256)
+        path.write_bytes(damaged if random.random() < 0.9 else damaged[: random.integers(len(damaged))])
+        try:
+            sorus.load_model(path)
+        except (OSError, NotImplementedError):
+            refused += 1
+    assert refused > 20

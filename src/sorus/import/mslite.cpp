@@ -8,6 +8,7 @@
 #include "sorus/import/flatbuffer.h"
 #include "sorus/import/layers.h"
 #include "sorus/import/mslite.h"
+#include "sorus/base/text.h"
 #include "sorus/ops.h"
 
 namespace sorus::importer {
@@ -77,7 +78,7 @@ class Importer {
 
   ImportedModel run() {
     FlatTable root = FlatTable::root(bytes_, "MSL2", path_);
-    std::string version(root.text(1));
+    std::string version = sanitize_utf8(root.text(1));
     read_tensors(root);
     std::vector<FlatTable> nodes = root.tables(6), parts = root.tables(8);
     SORUS_CHECK(parts.size() <= 1, FileError, "{}: a model of {} graphs ({}); one graph can be read", path_,
@@ -179,7 +180,7 @@ class Importer {
   void read_tensors(const FlatTable& root) {
     for (const FlatTable& t : root.tables(7)) {
       FileTensor f;
-      f.name = std::string(t.text(9));
+      f.name = sanitize_utf8(t.text(9));
       if (f.name.empty()) f.name = fmt::format("tensor_{}", tensors_.size());
       auto type = type_of(t.number<int32_t>(1));
       f.known_type = type.has_value();

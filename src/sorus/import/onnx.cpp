@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "sorus/base/text.h"
 #include "sorus/ops.h"
 
 namespace sorus::importer {
@@ -111,7 +112,7 @@ Tensor tensor_of(const Message& m, const std::string& path, std::string* name = 
         f.append(integers);
         break;
       case 8:
-        called = std::string(f.bytes);
+        called = sanitize_utf8(f.bytes);
         break;
       case 9:
         raw = f.bytes, has_raw = true;
@@ -172,7 +173,7 @@ Attribute attribute_of(const Message& m, const std::string& path, std::string& n
   for (const Field& f : m.fields()) {
     switch (f.number) {
       case 1:
-        name = std::string(f.bytes);
+        name = sanitize_utf8(f.bytes);
         break;
       case 2:
         a.real = f.real();
@@ -181,7 +182,7 @@ Attribute attribute_of(const Message& m, const std::string& path, std::string& n
         a.integer = f.integer();
         break;
       case 4:
-        a.text = std::string(f.bytes);
+        a.text = sanitize_utf8(f.bytes);
         break;
       case 5:
         a.tensor = tensor_of(f.message(), path);
@@ -208,7 +209,7 @@ TensorType type_of(const Message& value, const std::string& path, std::string& n
   int64_t type = 0;
   bool tensor = false;
   for (const Field& f : value.fields()) {
-    if (f.number == 1) name = std::string(f.bytes);
+    if (f.number == 1) name = sanitize_utf8(f.bytes);
     if (f.number != 2) continue;
     for (const Field& kind : f.message().fields()) {
       if (kind.number != 1) continue;
@@ -257,7 +258,7 @@ class Importer {
       std::string domain;
       int64_t version = 0;
       for (const Field& o : f.message().fields()) {
-        if (o.number == 1) domain = std::string(o.bytes);
+        if (o.number == 1) domain = sanitize_utf8(o.bytes);
         if (o.number == 2) version = o.integer();
       }
       if (domain.empty() || domain == "ai.onnx") opset_ = version;
@@ -288,7 +289,7 @@ class Importer {
     for (const Message& m : nodes) convert(m, ++number);
     for (const Message& m : outputs) {
       if (stopped_) break;
-      std::string name(m.last(1).bytes);
+      std::string name = sanitize_utf8(m.last(1).bytes);
       auto v = values_.find(name);
       SORUS_CHECK(v != values_.end(), FileError, "{}: the output '{}' is not computed", path_, name);
       builder_.guarded([&] { builder_.output(name, v->second); });
@@ -306,22 +307,22 @@ class Importer {
     for (const Field& f : m.fields()) {
       switch (f.number) {
         case 1:
-          in.emplace_back(f.bytes);
+          in.push_back(sanitize_utf8(f.bytes));
           break;
         case 2:
-          out.emplace_back(f.bytes);
+          out.push_back(sanitize_utf8(f.bytes));
           break;
         case 3:
-          n.name = std::string(f.bytes);
+          n.name = sanitize_utf8(f.bytes);
           break;
         case 4:
-          n.op = std::string(f.bytes);
+          n.op = sanitize_utf8(f.bytes);
           break;
         case 5:
           attributes.push_back(f.message());
           break;
         case 7:
-          domain = std::string(f.bytes);
+          domain = sanitize_utf8(f.bytes);
           break;
         default:
           break;

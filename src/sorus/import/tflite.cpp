@@ -6,6 +6,7 @@
 #include <array>
 #include <cstring>
 
+#include "sorus/base/text.h"
 #include "sorus/ops.h"
 
 namespace sorus::importer {
@@ -79,7 +80,7 @@ Importer::Importer(std::string_view bytes, const std::string& path)
 void Importer::read_tensors(const FlatTable& subgraph, const std::vector<FlatTable>& buffers) {
   for (const FlatTable& t : subgraph.tables(0)) {
     FileTensor f;
-    f.name = std::string(t.text(3));
+    f.name = sanitize_utf8(t.text(3));
     auto type = type_of(t.number<uint8_t>(1));
     f.known_type = type.has_value();
     f.type.dtype = type.value_or(DType::f32);
@@ -130,7 +131,7 @@ ImportedModel Importer::run() {
     // Numbers up to 126 were kept in one byte; newer ones have a field of their own.
     int code = std::max<int>(c.number<int8_t>(0), c.number<int32_t>(3));
     const char* known = op_name(code);
-    std::string custom(c.text(1));
+    std::string custom = sanitize_utf8(c.text(1));
     codes.push_back(code);
     names.push_back(known ? custom.empty() ? known : fmt::format("{} '{}'", known, custom)
                           : fmt::format("number {}", code));
