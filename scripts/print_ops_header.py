@@ -69,8 +69,9 @@ def function(signature: str) -> tuple[str, str]:
     if not match:
         sys.exit(f"print_ops_header: cannot read the signature '{signature}'")
     full, inside, outputs = match.groups()
-    base = full.split("/")[0] if "/" in full else full.split(".")[0] if not full.startswith("linalg.") else full
-    name = full.replace("/", ".")
+    # The dot of a namespace belongs to the base, as in graph/signature.cpp; the next one starts the overload.
+    base = re.match(r"(?:(?:linalg|special|fft)\.)?[^.]+", full)[0]
+    name = full
     namespace, _, short = base.rpartition(".")
     params, tensors, attrs, has_list = [], [], [], False
     for item in split(inside):

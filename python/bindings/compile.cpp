@@ -354,6 +354,7 @@ const Part part{30, [](nb::module_& m) {
       })
       .def_prop_ro("is_parallel", [](const Recording& r) { return r.executor() != nullptr; })
       .def_prop_ro("has_backward", [](const Recording& r) { return r.backward() != nullptr; });
+  m.def("_is_recording", &is_tracing);
   static PyType_Slot slots[] = {{Py_tp_call, reinterpret_cast<void*>(compiled_call)}, {0, nullptr}};
   nb::class_<Compiled>(m, "_Compiled", nb::type_slots(slots))
       .def(nb::init<nb::object, nb::object, std::string>())

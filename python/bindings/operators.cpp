@@ -95,7 +95,8 @@ bool attr_arg(PyObject* o, const Param& p, Attr& out) {
     case ParamType::real:
     case ParamType::scalar: {
       auto s = scalar_from(o);
-      if (!s && is_tensor(o) && tensor_in(o).dim() == 0) s = tensor_in(o).item();
+      // A number that a gradient is asked for is left to overloads that take tensors.
+      if (!s && is_tensor(o) && tensor_in(o).dim() == 0 && !tensor_in(o).requires_grad()) s = tensor_in(o).item();
       if (!s) return false;
       out = p.type == ParamType::real ? Attr(s->to_double()) : Attr(*s);
       return true;
@@ -112,7 +113,11 @@ bool attr_arg(PyObject* o, const Param& p, Attr& out) {
     }
     case ParamType::ints: return ints_arg(o, p, out);
     case ParamType::reals: {
-      if (!PyTuple_Check(o) && !PyList_Check(o)) return false;
+      if (!PyTuple_Check(o) && !PyList_Check(o)) {
+        auto s = scalar_from(o);
+        if (s) out = Attr(std::vector<double>{s->to_double()});
+        return s.has_value();
+      }
       std::vector<double> v;
       for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(o); ++i) {
         auto s = scalar_from(PySequence_Fast_GET_ITEM(o, i));
@@ -141,7 +146,7 @@ std::string_view usual_name(std::string_view name) {
   return name;
 }
 bool ignored(std::string_view name) {
-  return name == "device" || name == "layout" || name == "pin_memory" || name == "memory_format" ||
+  return name == "layout" || name == "pin_memory" || name == "memory_format" ||
          name == "non_blocking" || name == "generator" || name == "copy" || name == "names";
 }
 
@@ -185,6 +190,8 @@ bool parse(const Signature& s, PyObject* const* args, Py_ssize_t nargs, PyObject
         a.extras.out = value == Py_None ? nullptr : value;
       } else if (name == "requires_grad") {
         a.extras.requires_grad = PyObject_IsTrue(value);
+      } else if (name == "device") {
+        check_device(value, s.base.c_str());
       } else if (!ignored(name)) {
         return false;
       }

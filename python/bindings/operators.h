@@ -19,4 +19,7 @@ const Group* find_group(std::string_view base);
 /// The slots of Python's number protocol and comparisons, for the class Tensor.
 PyType_Slot* symbol_slots();
 
+/// RuntimeError unless it is None or the processor.
+void check_device(nb::handle device, const char* who);
+
 }  // namespace sorus::python

@@ -44,7 +44,7 @@ void bind_algorithm(nb::module_& m, const char* name, Fill fill) {
 const Part optimizers{20, [](nb::module_& root) {
   nb::module_ m = root.def_submodule("_optim");
   nb::class_<optim::Optimizer>(m, "Optimizer")
-      .def("step", &optim::Optimizer::step)
+      .def("step", [](optim::Optimizer& o, nb::handle skip) { o.step(unwrap(skip, "step")); }, nb::arg("skip").none() = nb::none())
       .def("zero_grad", &optim::Optimizer::zero_grad)
       .def("add_group", [](optim::Optimizer& o, const GivenGroup& g) { o.add_group(group_from(g)); })
       .def("num_groups", &optim::Optimizer::num_groups)
@@ -61,6 +61,22 @@ const Part optimizers{20, [](nb::module_& root) {
   };
   bind_algorithm<optim::Adam, optim::AdamOptions>(m, "Adam", adam);
   bind_algorithm<optim::AdamW, optim::AdamWOptions>(m, "AdamW", adam);
+  bind_algorithm<optim::RMSprop, optim::RMSpropOptions>(m, "RMSprop", [](const auto& given, auto& o) {
+    given.read("lr", o.lr), given.read("alpha", o.alpha), given.read("eps", o.eps), given.read("momentum", o.momentum);
+    given.read("weight_decay", o.weight_decay), given.read("centered", o.centered), given.read("maximize", o.maximize);
+  });
+  bind_algorithm<optim::Adagrad, optim::AdagradOptions>(m, "Adagrad", [](const auto& given, auto& o) {
+    given.read("lr", o.lr), given.read("lr_decay", o.lr_decay), given.read("eps", o.eps), given.read("maximize", o.maximize);
+    given.read("weight_decay", o.weight_decay), given.read("initial_accumulator_value", o.initial_accumulator_value);
+  });
+  bind_algorithm<optim::Adadelta, optim::AdadeltaOptions>(m, "Adadelta", [](const auto& given, auto& o) {
+    given.read("lr", o.lr), given.read("rho", o.rho), given.read("eps", o.eps);
+    given.read("weight_decay", o.weight_decay), given.read("maximize", o.maximize);
+  });
+  bind_algorithm<optim::Adamax, optim::AdamaxOptions>(m, "Adamax", [](const auto& given, auto& o) {
+    given.read("lr", o.lr), given.read("beta1", o.beta1), given.read("beta2", o.beta2), given.read("eps", o.eps);
+    given.read("weight_decay", o.weight_decay), given.read("maximize", o.maximize);
+  });
   bind_algorithm<optim::SGD, optim::SGDOptions>(m, "SGD", [](const auto& given, auto& o) {
     given.read("lr", o.lr), given.read("momentum", o.momentum), given.read("dampening", o.dampening);
     given.read("weight_decay", o.weight_decay), given.read("nesterov", o.nesterov), given.read("maximize", o.maximize);

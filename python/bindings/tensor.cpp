@@ -70,8 +70,8 @@ nb::object to(nb::handle self, nb::args args, nb::kwargs kwargs) {
       wanted = t;
     else if (is_tensor(o.ptr()))
       wanted = tensor_in(o.ptr()).dtype();
-    else if (nb::isinstance<nb::str>(o) && std::string_view(nb::str(o).c_str()).substr(0, 3) != "cpu")
-      fail<Error>("to: there is no device '{}'; the only one is 'cpu'", nb::str(o).c_str());
+    else if (nb::isinstance<nb::str>(o) && std::string_view(nb::str(o).c_str()).substr(0, 6) != "sorus.")
+      check_device(o, "to");
   };
   for (nb::handle o : args) take(o);
   for (auto [key, value] : kwargs) {
@@ -85,6 +85,17 @@ nb::object to(nb::handle self, nb::args args, nb::kwargs kwargs) {
   if (!wanted || *wanted == t.dtype()) return call_group("clone", {self});
   return wrap(converted(t, *wanted));
 }
+
+}  // namespace
+
+void check_device(nb::handle device, const char* who) {
+  if (device.is_none()) return;
+  std::string name = nb::str(device).c_str();
+  if (name.substr(0, name.find(':')) != "cpu")
+    fail<Error>("{}: there is no device '{}'; the only one is 'cpu'", who, name);
+}
+
+namespace {
 
 Tensor move_last_two(const Tensor& t) {
   static const OpDef& transpose = find_op("transpose");
@@ -212,7 +223,7 @@ void bind_conversions(nb::class_<Tensor>& c) {
       {"long", DType::i64},   {"int", DType::i32},   {"short", DType::i16},     {"char", DType::i8},
       {"byte", DType::u8},    {"bool", DType::boolean}, {"cfloat", DType::c64}, {"cdouble", DType::c128}};
   for (auto [name, type] : kNames)
-    c.def(name, [type = type](nb::handle self) -> nb::object {
+    c.def(name, [type = type](nb::handle self, nb::kwargs) -> nb::object {
       const Tensor& t = tensor_in(self.ptr());
       return t.dtype() == type ? nb::borrow(self) : wrap(converted(t, type));
     });
@@ -253,14 +264,16 @@ const Part part{10, [](nb::module_& m) {
   bind_properties(c);
   bind_conversions(c);
   bind_gradients(c);
-  m.def("tensor", [](nb::handle data, std::optional<DType> dtype, nb::object, bool requires_grad) {
+  m.def("tensor", [](nb::handle data, std::optional<DType> dtype, nb::object device, bool requires_grad) {
+    check_device(device, "tensor");
     Tensor t = tensor_from(data, dtype);
     if (requires_grad) set_requires_grad(t, true);
     return t;
   }, nb::arg("data"), nb::kw_only(), nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none(),
      nb::arg("requires_grad") = false);
   m.def("from_numpy", &tensor_from_buffer);
-  m.def("as_tensor", [](nb::handle data, std::optional<DType> dtype, nb::object) -> nb::object {
+  m.def("as_tensor", [](nb::handle data, std::optional<DType> dtype, nb::object device) -> nb::object {
+    check_device(device, "as_tensor");
     if (is_tensor(data.ptr()) && (!dtype || *dtype == tensor_in(data.ptr()).dtype())) return nb::borrow(data);
     if (is_tensor(data.ptr())) return wrap(converted(tensor_in(data.ptr()), *dtype));
     if (!nb::isinstance<nb::list>(data) && !nb::isinstance<nb::tuple>(data) && PyObject_CheckBuffer(data.ptr())) {

@@ -38,13 +38,15 @@ from ._core import (  # noqa: F401
     uint8,
 )
 from ._python import device  # noqa: F401
-from . import _copying  # noqa: F401, E402  (gives Tensor its methods)
+from . import _copying, _names  # noqa: F401, E402  (gives Tensor its methods)
 from ._compile import compile  # noqa: F401, A004
 from ._profile import profile  # noqa: F401
 from .autograd import (  # noqa: F401
     autocast,
     enable_grad,
+    get_autocast_dtype,
     inference_mode,
+    is_autocast_enabled,
     no_grad,
     set_grad_enabled,
 )
@@ -57,25 +59,38 @@ short, int, long = int16, int32, int64
 cfloat, cdouble = complex64, complex128
 inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 newaxis = None
-strided = contiguous_format = preserve_format = None
+# Hints where there is one layout: accepted and without effect.
+strided, contiguous_format, preserve_format, channels_last, channels_last_3d = (
+    f"sorus.{name}" for name in ("strided", "contiguous_format", "preserve_format", "channels_last", "channels_last_3d"))
 
+_names.add_second_names(operators, Tensor)
 globals().update({name: f for name, f in operators.items() if "." not in name})
+from ._functions import *  # noqa: F403, E402
+from ._format import set_printoptions  # noqa: F401, E402
 
 
-def is_tensor(obj) -> bool:
-    return isinstance(obj, Tensor)
+class layout:
+    """The layouts of PyTorch; here there is sorus.strided."""
 
 
-def is_floating_point(input: Tensor) -> bool:
-    return input.is_floating_point()
+class memory_format:
+    """The memory formats of PyTorch; here there is the contiguous one."""
 
 
-def is_complex(input: Tensor) -> bool:
-    return input.is_complex()
+def typename(obj) -> str:
+    """The type of a tensor ("torch.FloatTensor") or of another object."""
+    return obj.type() if isinstance(obj, Tensor) else f"{type(obj).__module__}.{type(obj).__qualname__}"
 
 
-def numel(input: Tensor) -> int:
-    return input.numel()
+def set_float32_matmul_precision(precision: str) -> None:
+    """ "highest": products of float32 are computed in float32, as they always are here. "high" and "medium" allow less,
+    and need not be used. ValueError for another name."""
+    if precision not in ("highest", "high", "medium"):
+        raise ValueError(f"set_float32_matmul_precision: expected 'highest', 'high' or 'medium', not {precision!r}")
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:  # noqa: F821
+    """Results never depend on threads or timing, so there is nothing to switch."""
 
 
 def __getattr__(name: str):

@@ -147,10 +147,14 @@ class CompiledFunction(_core._Compiled):
         return memory_table(self._newest(), backward, limit)
 
 
+def _size(count: int) -> str:
+    return f"{count / 2**20:9.2f} MiB" if count >= 2**20 else f"{count / 2**10:9.2f} KiB"
+
+
 def memory_table(recording: Any, backward: bool, limit: int) -> str:
     report = recording.report(backward)
     held = sum(size for _, _, size, _ in recording.peak(backward))
-    lines = [f"arena {report['arena_bytes'] / 2**20:.1f} MiB for temporaries; alive at its peak {held / 2**20:.1f} MiB:"]
+    lines = [f"arena {_size(report['arena_bytes']).strip()} for temporaries; alive at its peak {_size(held).strip()}:"]
     groups: dict[tuple, list] = {}
     for name, kind, size, line in recording.peak(backward):
         group = groups.setdefault((name, kind, line), [0, 0])
@@ -158,16 +162,22 @@ def memory_table(recording: Any, backward: bool, limit: int) -> str:
         group[1] += size
     rows = sorted(groups.items(), key=lambda item: -item[1][1])
     for (name, kind, line), (count, size) in rows[:limit]:
-        lines.append(f"{size / 2**20:9.2f} MiB  {count:4d} x {name} {kind}" + (f"  {line}" if line else ""))
+        lines.append(f"{_size(size)}  {count:4d} x {name} {kind}" + (f"  {line}" if line else ""))
     if len(rows) > limit:
         rest = sum(size for _, (_, size) in rows[limit:])
-        lines.append(f"{rest / 2**20:9.2f} MiB  ({len(rows) - limit} more)")
+        lines.append(f"{_size(rest)}  ({len(rows) - limit} more)")
     return "\n".join(lines)
 
 
 def compile(  # noqa: A001 - PyTorch's name
     model: Any = None,
     *,
+    fullgraph: bool = True,
+    dynamic: bool | None = None,
+    backend: Any = None,
+    mode: str | None = None,
+    options: dict | None = None,
+    disable: bool = False,
     mesh: Any = None,
     inputs: Any = None,
     data: str | None = None,
@@ -185,6 +195,9 @@ def compile(  # noqa: A001 - PyTorch's name
     (parameters, buffers, optimizer and generator state, `.grad`) are part of the recording and updated in place. Python
     code runs only while recording: a branch on the value of a tensor is an error that names the line, other side
     effects (print, append) happen once per recording.
+
+    `disable` gives back the model as it is. `fullgraph`, `dynamic`, `backend`, `mode` and `options` are PyTorch's and
+    change nothing: a function is always one graph, recorded for each signature, and there is one backend.
 
     Args:
         mesh: run the step on all ranks of a `sorus.distributed.DeviceMesh`. Tensors marked by
@@ -205,9 +218,11 @@ def compile(  # noqa: A001 - PyTorch's name
     """
     if model is None:
         return lambda f: compile(
-            f, mesh=mesh, inputs=inputs, data=data, zero=zero, micro_batches=micro_batches, pipeline=pipeline,
+            f, disable=disable, mesh=mesh, inputs=inputs, data=data, zero=zero, micro_batches=micro_batches, pipeline=pipeline,
             schedule=schedule, chunks=chunks, recompute=recompute,
         )  # fmt: skip
+    if disable:
+        return model
     options = {"micro_batches": micro_batches, "pipeline": pipeline, "schedule": schedule, "chunks": chunks,
                "recompute": recompute}  # fmt: skip
     if any(options[name] < 1 for name in ("micro_batches", "pipeline", "chunks")):

@@ -4,7 +4,26 @@ from __future__ import annotations
 
 import math
 
-EDGE, THRESHOLD, WIDTH, DIGITS = 3, 1000, 80, 4
+EDGE, THRESHOLD, WIDTH, DIGITS, SCIENTIFIC = 3, 1000, 80, 4, None
+
+_PROFILES = {"default": (4, 1000, 3, 80), "short": (2, 1000, 2, 80), "full": (4, math.inf, 3, 80)}
+
+
+def set_printoptions(precision=None, threshold=None, edgeitems=None, linewidth=None, profile=None, sci_mode=None) -> None:
+    """How tensors print: digits, elements above which the middle is left out, elements shown at each end, width of a
+    line, and whether numbers are shown with powers of ten (None: where they need it). ValueError for an unknown profile.
+    """
+    global EDGE, THRESHOLD, WIDTH, DIGITS, SCIENTIFIC
+    if profile is not None:
+        if profile not in _PROFILES:
+            raise ValueError(f"set_printoptions: profile must be one of {', '.join(_PROFILES)}, not {profile!r}")
+        DIGITS, THRESHOLD, EDGE, WIDTH = _PROFILES[profile]
+        SCIENTIFIC = None
+    DIGITS = DIGITS if precision is None else precision
+    THRESHOLD = THRESHOLD if threshold is None else threshold
+    EDGE = EDGE if edgeitems is None else edgeitems
+    WIDTH = WIDTH if linewidth is None else linewidth
+    SCIENTIFIC = sci_mode if sci_mode is not None or profile is None and SCIENTIFIC is None else SCIENTIFIC
 
 
 def _numbers(value, out: list) -> list:
@@ -21,15 +40,20 @@ def _formatter(values: list):
     if not values or isinstance(values[0], bool):
         return lambda v: str(v).rjust(5 if True in values and False in values else 0)
     if isinstance(values[0], complex):
-        return lambda v: f"{v.real:.{DIGITS}f}{v.imag:+.{DIGITS}f}j"
+        real, imag = (_formatter([getattr(v, part) for v in values]) for part in ("real", "imag"))
+        return lambda v: f"{real(v.real)}{'-' if math.copysign(1, v.imag) < 0 else '+'}{imag(abs(v.imag)).strip()}j"
     if isinstance(values[0], int):
         width = max(len(str(v)) for v in values)
         return lambda v: str(v).rjust(width)
     finite = [abs(v) for v in values if math.isfinite(v) and v != 0]
     high, low = max(finite, default=0.0), min(finite, default=0.0)
-    if all(v == int(v) for v in finite):
-        text = (lambda v: f"{v:.0f}.") if high < 1e8 else (lambda v: f"{v:.{DIGITS}e}")
-    elif high > 1e8 or low < 1e-4 or high / low > 1000:
+    whole = all(v == int(v) for v in finite)
+    wide = high > 1e8 or high / (low or 1) > 1000 or (not whole and low < 1e-4)
+    if SCIENTIFIC is not None:
+        wide = SCIENTIFIC
+    if whole and not wide:
+        text = lambda v: f"{v:.0f}."  # noqa: E731
+    elif wide:
         text = lambda v: f"{v:.{DIGITS}e}"  # noqa: E731
     else:
         text = lambda v: f"{v:.{DIGITS}f}"  # noqa: E731
@@ -80,10 +104,12 @@ def tensor_text(tensor) -> str:
     if name == "Parameter":
         prefix = "Parameter containing:\ntensor("
     data = tensor.detach()
-    value = _summary(data) if data.numel() > THRESHOLD else data.tolist()
+    # As PyTorch: without elements there is nothing to nest.
+    value = [] if data.numel() == 0 else _summary(data) if data.numel() > THRESHOLD else data.tolist()
     show = _formatter([v for v in _numbers(value, []) if v is not ...])
     text = prefix + _lines(value, show, len("tensor("))
-    usual = (sorus.get_default_dtype(), sorus.int64, sorus.bool)
+    usual = [sorus.get_default_dtype(), sorus.int64, sorus.bool]
+    usual.append(sorus.complex128 if usual[0] is sorus.float64 else sorus.complex64)
     if data.numel() == 0:
         text += f", size={tuple(data.shape)}" if data.dim() != 1 else ""
     if data.dtype not in usual or (data.numel() == 0 and data.dtype != usual[0]):

@@ -106,5 +106,8 @@ class profile:  # noqa: N801 - named like PyTorch's
         out.append(f"{'':7} {total * 1e3:10.3f}")
         return "\n".join(out)
 
+    def __str__(self) -> str:
+        return self.table()
+
     def export_chrome_trace(self, path: str | os.PathLike) -> None:
         pathlib.Path(path).write_text(self._profile.chrome_trace())

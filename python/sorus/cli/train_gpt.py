@@ -25,7 +25,7 @@ PRESETS = {
 EXAMPLES = """examples:
   sorus train gpt                                     two minutes on Python's standard library
   sorus train gpt --data book.txt notes/ --minutes 10
-  sorus train gpt --preset small --dtype bfloat16 --steps 500
+  sorus train gpt --preset small --dtype bf16 --steps 500
   sorus train gpt --resume                            go on with the newest run below out/
   sorus train gpt --resume out/gpt-nano-1 --minutes 5
   sorus train gpt --steps 100 --json | jq .loss
@@ -66,7 +66,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     work.add_argument("--grad-accum", type=positive, metavar="N", help="batches of a step (1)")
     work.add_argument("--lr", type=_number(float, 0), metavar="X", help="the highest learning rate")
     work.add_argument("--warmup", type=count, metavar="N", help="steps in which the learning rate rises")
-    work.add_argument("--dtype", choices=["float32", "bfloat16"], help="of the arithmetic; weights are float32")
+    work.add_argument("--dtype", type=_dtype, choices=["float32", "bfloat16", "float16"],
+                      help="of the arithmetic (also f32, bf16, f16); weights are float32, f16 scales the loss")  # fmt: skip
     work.add_argument("--mode", choices=["eager", "compiled"], help="operators one by one, or a step as one graph")
     work.add_argument("--seed", type=count, metavar="N", help="of weights, order of the text, dropout (1337)")
     work.add_argument("--threads", type=positive, metavar="N", help="that compute (one a core)")
@@ -98,6 +99,10 @@ def _number(kind, least):
 
     parse.__name__ = kind.__name__
     return parse
+
+
+def _dtype(text: str) -> str:
+    return {"f32": "float32", "fp32": "float32", "bf16": "bfloat16", "f16": "float16", "fp16": "float16"}.get(text, text)
 
 
 def standard_library() -> str:
@@ -288,7 +293,7 @@ def _loop(training, target, val_every, checkpoint_every, checkpoints, extra, csv
         rate = schedule.lr(training.step)
         loss = training.train_step()
         spent = time.monotonic() - before
-        if not math.isfinite(loss):
+        if not math.isfinite(loss) and not training.step_left_out():
             raise CommandError(
                 f"the loss became {loss} at step {training.step}; the newest checkpoint is of step "
                 f"{saved_step}. Try a smaller --lr, or --mode eager --anomaly to see which operator "

@@ -114,27 +114,32 @@ class Training:
         s, model, optimizer = self.settings, self.model, self.optimizer
         parameters = list(model.parameters())
         share = 1.0 / s.grad_accum
+        cast = {"bfloat16": sorus.bfloat16, "float16": sorus.float16}.get(s.dtype)
+        # float16 loses small gradients, unless the loss is scaled.
+        scaler = self.scaler = sorus.amp.GradScaler("cpu", enabled=s.dtype == "float16")
 
         def forward(x, y):
-            if s.dtype == "bfloat16":
-                with sorus.autocast("cpu", dtype=sorus.bfloat16):
-                    return model.loss(x, y)
-            return model.loss(x, y)
+            if cast is None:
+                return model.loss(x, y)
+            with sorus.autocast("cpu", dtype=cast):
+                return model.loss(x, y)
 
         def accumulate(x, y):
             loss = forward(x, y) * share
-            loss.backward()
+            scaler.scale(loss).backward()
             return loss.detach()
 
         def update():
             if s.clip > 0:
+                scaler.unscale_(optimizer)
                 sorus.nn.utils.clip_grad_norm_(parameters, s.clip)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             optimizer.zero_grad()
 
         def whole(x, y):
             loss = forward(x, y)
-            loss.backward()
+            scaler.scale(loss).backward()
             update()
             return loss.detach()
 
@@ -178,6 +183,10 @@ class Training:
         self.step += 1
         return loss
 
+    def step_left_out(self) -> bool:
+        """Whether a loss that is not finite was an overflow of float16: the step was left out and the scale shrinks."""
+        return self.scaler.is_enabled() and self.scaler.get_scale() >= 1.0
+
     def validate(self) -> float | None:
         """The mean loss of the validation windows; nothing without validation text."""
         if self.val_loader is None:
@@ -217,6 +226,7 @@ class Training:
             "generator": sorus.get_rng_state(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
         }
 
     def load(self, state: dict) -> None:
@@ -228,6 +238,8 @@ class Training:
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
         self.loader.load_state_dict(state["loader"])
         self._batches = self._endless()
         sorus.set_rng_state(state["generator"])

@@ -40,3 +40,4 @@ from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Se
 from .layers import *  # noqa: F403
 from .loss import *  # noqa: F403
 from .parameter import Buffer, Parameter
+from .transformer import Transformer, TransformerDecoder, TransformerDecoderLayer

@@ -32,3 +32,9 @@ class CompiledModule(Module):
 
     def report(self, backward: bool = False) -> dict:
         return self._function.report(backward)
+
+    def memory(self, backward: bool = False, limit: int = 20) -> str:
+        return self._function.memory(backward, limit)
+
+    def recordings(self) -> list:
+        return self._function.recordings()

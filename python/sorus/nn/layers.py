@@ -103,19 +103,267 @@ def _pad_classes() -> dict[str, type]:
 globals().update(_pad_classes())
 
 
-class PixelShuffle(Module):
-    """[.., c r^2, h, w] to [.., c, h r, w r]."""
+class _Function(Module):
+    """A layer without parameters: `function` of the input and the options in the order of `options`."""
 
-    def __init__(self, upscale_factor: int) -> None:
-        super().__init__()
-        self.upscale_factor = upscale_factor
+    function: Any
+    options: tuple[str, ...] = ()
+    shown: tuple[str, ...] | None = None  # in the text; all options unless said otherwise
 
-    def forward(self, input: Tensor) -> Tensor:
-        r = self.upscale_factor
-        *lead, c, h, w = input.shape
-        x = input.reshape((*lead, c // (r * r), r, r, h, w))
-        n = len(lead)
-        return x.permute((*range(n), n, n + 3, n + 1, n + 4, n + 2)).reshape((*lead, c // (r * r), h * r, w * r))
+    def _keep(self, **values: Any) -> None:
+        Module.__init__(self)
+        for name, value in values.items():
+            setattr(self, name, value)
+        self.options = tuple(values)
+
+    def forward(self, input: Tensor) -> Any:
+        return type(self).function(input, *(getattr(self, name) for name in self.options))
 
     def extra_repr(self) -> str:
-        return f"upscale_factor={self.upscale_factor}"
+        return ", ".join(f"{name}={getattr(self, name)}" for name in (self.options if self.shown is None else self.shown))
+
+
+class PixelShuffle(_Function):
+    """[.., c r^2, h, w] to [.., c, h r, w r] (Shi et al. 2016)."""
+
+    function = staticmethod(F.pixel_shuffle)
+
+    def __init__(self, upscale_factor: int) -> None:
+        self._keep(upscale_factor=upscale_factor)
+
+
+class PixelUnshuffle(_Function):
+    """[.., c, h r, w r] to [.., c r^2, h, w]."""
+
+    function = staticmethod(F.pixel_unshuffle)
+
+    def __init__(self, downscale_factor: int) -> None:
+        self._keep(downscale_factor=downscale_factor)
+
+
+class ChannelShuffle(_Function):
+    """Channels of several groups taken in turns."""
+
+    function = staticmethod(F.channel_shuffle)
+
+    def __init__(self, groups: int) -> None:
+        self._keep(groups=groups)
+
+
+class AdaptiveMaxPool1d(_Function):
+    """Maxima of as many windows as asked for."""
+
+    function = staticmethod(F.adaptive_max_pool1d)
+    shown = ("output_size",)
+
+    def __init__(self, output_size: Any, return_indices: bool = False) -> None:
+        self._keep(output_size=output_size, return_indices=return_indices)
+
+
+class AdaptiveMaxPool2d(AdaptiveMaxPool1d):
+    """Maxima of as many windows as asked for; None keeps a size."""
+
+    function = staticmethod(F.adaptive_max_pool2d)
+
+
+class LPPool1d(_Function):
+    """The norm of each window."""
+
+    function = staticmethod(F.lp_pool1d)
+
+    def __init__(self, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> None:
+        self._keep(norm_type=norm_type, kernel_size=kernel_size, stride=stride, ceil_mode=ceil_mode)
+
+
+class LPPool2d(LPPool1d):
+    """The norm of each window."""
+
+    function = staticmethod(F.lp_pool2d)
+
+
+class LocalResponseNorm(_Function):
+    """Each element divided by a power of the mean square of its neighbours in `size` channels."""
+
+    function = staticmethod(F.local_response_norm)
+
+    def __init__(self, size: int, alpha: float = 0.0001, beta: float = 0.75, k: float = 1.0) -> None:
+        self._keep(size=size, alpha=alpha, beta=beta, k=k)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
+class Unfold(_Function):
+    """The windows of images as columns; see nn.functional.unfold."""
+
+    function = staticmethod(F.unfold)
+
+    def __init__(self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
+        self._keep(kernel_size=kernel_size, dilation=dilation, padding=padding, stride=stride)
+
+
+class Fold(_Function):
+    """Adds up columns of windows; see nn.functional.fold."""
+
+    function = staticmethod(F.fold)
+
+    def __init__(self, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
+        self._keep(output_size=output_size, kernel_size=kernel_size, dilation=dilation, padding=padding, stride=stride)
+
+
+class Upsample(Module):
+    """Images in another size; see nn.functional.interpolate."""
+
+    def __init__(self, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
+                 recompute_scale_factor: bool | None = None) -> None:
+        super().__init__()
+        self.size, self.mode, self.align_corners = size, mode, align_corners
+        self.scale_factor = tuple(map(float, scale_factor)) if isinstance(scale_factor, tuple) else scale_factor and float(scale_factor)
+        self.recompute_scale_factor = recompute_scale_factor
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.interpolate(input, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor)
+
+    def extra_repr(self) -> str:
+        size = f"scale_factor={self.scale_factor!r}" if self.scale_factor is not None else f"size={self.size!r}"
+        return f"{size}, mode={self.mode!r}"
+
+
+class UpsamplingNearest2d(Upsample):
+    """Upsample with mode "nearest"."""
+
+    def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
+        super().__init__(size, scale_factor, "nearest")
+
+
+class UpsamplingBilinear2d(Upsample):
+    """Upsample with mode "bilinear" and align_corners."""
+
+    def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
+        super().__init__(size, scale_factor, "bilinear", True)
+
+
+class RReLU(_Function):
+    """Leaky ReLU whose slope is drawn while training."""
+
+    function = staticmethod(F.rrelu)
+
+    def __init__(self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False) -> None:
+        self._keep(lower=lower, upper=upper)
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
+
+
+class AlphaDropout(Module):
+    """Dropout that keeps what SELU normalizes."""
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__()
+        self.p, self.inplace = p, inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.alpha_dropout(input, self.p, self.training, self.inplace)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, inplace={self.inplace}"
+
+
+class _InstanceNorm(Module):
+    dimensions: tuple[int, ...] = ()
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
+                 track_running_stats: bool = False, device: Any = None, dtype: Any = None) -> None:
+        super().__init__()
+        from .. import ones, tensor, zeros
+
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.affine, self.track_running_stats = affine, track_running_stats
+        self.register_parameter("weight", Parameter(ones(num_features, dtype=dtype)) if affine else None)
+        self.register_parameter("bias", Parameter(zeros(num_features, dtype=dtype)) if affine else None)
+        if track_running_stats:
+            self.register_buffer("running_mean", zeros(num_features, dtype=dtype))
+            self.register_buffer("running_var", ones(num_features, dtype=dtype))
+            self.register_buffer("num_batches_tracked", tensor(0))
+        else:
+            self.running_mean = self.running_var = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        batched = input.dim() == self.dimensions[1]
+        if input.dim() not in self.dimensions:
+            raise ValueError(f"{type(self).__name__}: expected {self.dimensions[0]} or {self.dimensions[1]} dimensions, "
+                             f"got {tuple(input.shape)}")  # fmt: skip
+        y = F.instance_norm(input if batched else input.unsqueeze(0), self.running_mean, self.running_var, self.weight, self.bias,
+                            self.training or not self.track_running_stats, self.momentum, self.eps)
+        return y if batched else y.squeeze(0)
+
+    def extra_repr(self) -> str:
+        return (f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+                f"track_running_stats={self.track_running_stats}")  # fmt: skip
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Each channel of each sample [N, C, L] normalized over its elements (Ulyanov et al. 2016)."""
+
+    dimensions = (2, 3)
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Each channel of each sample [N, C, H, W] normalized over its elements (Ulyanov et al. 2016)."""
+
+    dimensions = (3, 4)
+
+
+class EmbeddingBag(Module):
+    """Sums, means or maxima of the rows that bags of indices name: `input` [bags, n], or flat with `offsets`."""
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, max_norm: float | None = None, norm_type: float = 2.0,
+                 scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, _weight: Tensor | None = None,
+                 include_last_offset: bool = False, padding_idx: int | None = None, device: Any = None, dtype: Any = None) -> None:
+        super().__init__()
+        from .. import randn
+
+        if mode not in ("sum", "mean", "max"):
+            raise ValueError(f"EmbeddingBag: mode must be 'sum', 'mean' or 'max', not {mode!r}")
+        self.num_embeddings, self.embedding_dim, self.mode = num_embeddings, embedding_dim, mode
+        self.max_norm, self.norm_type, self.scale_grad_by_freq = max_norm, norm_type, scale_grad_by_freq
+        self.include_last_offset, self.padding_idx = include_last_offset, padding_idx
+        self.weight = Parameter(randn(num_embeddings, embedding_dim, dtype=dtype) if _weight is None else _weight)
+
+    def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
+        from .. import cat, where, zeros
+
+        if input.dim() == 2:
+            if offsets is not None:
+                raise ValueError("EmbeddingBag: offsets are for flat input, not for one of 2 dimensions")
+            bags, n = input.shape
+            starts = list(range(0, bags * n, n)) if n else [0] * bags
+            input = input.reshape(-1)
+            per_sample_weights = None if per_sample_weights is None else per_sample_weights.reshape(-1)
+        else:
+            if offsets is None:
+                raise ValueError("EmbeddingBag: flat input needs offsets")
+            starts = offsets.tolist()
+            if self.include_last_offset:
+                starts = starts[:-1]
+        rows = F.embedding(input, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq)
+        if per_sample_weights is not None:
+            rows = rows * per_sample_weights.unsqueeze(1)
+        counted = None if self.padding_idx is None else input != self.padding_idx
+        out = []
+        for start, end in zip(starts, [*starts[1:], input.numel()], strict=True):
+            part = rows[start:end]
+            kept = None if counted is None else counted[start:end].unsqueeze(1)
+            count = end - start if kept is None else int(kept.sum().item())
+            if count == 0:
+                out.append(zeros(self.embedding_dim, dtype=rows.dtype))
+            elif self.mode == "max":
+                out.append((part if kept is None else where(kept, part, float("-inf"))).amax(0))
+            else:
+                total = (part if kept is None else where(kept, part, 0.0)).sum(0)
+                out.append(total / count if self.mode == "mean" else total)
+        return cat([o.unsqueeze(0) for o in out])
+
+    def extra_repr(self) -> str:
+        return f"{self.num_embeddings}, {self.embedding_dim}, mode={self.mode!r}"

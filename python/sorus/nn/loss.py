@@ -190,3 +190,31 @@ class PairwiseDistance(Module):
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
         return F.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
+
+
+class MultiMarginLoss(_Loss):
+    """Mean over classes of max(0, margin - x[target] + x[i])^p."""
+
+    function = staticmethod(F.multi_margin_loss)
+
+    def __init__(self, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, size_average=None, reduce=None,
+                 reduction: str = "mean") -> None:
+        self._keep(p=p, margin=margin, weight=weight, reduction=_legacy(reduction, size_average, reduce))
+
+
+class MultiLabelSoftMarginLoss(_Loss):
+    """Mean over classes of the binary cross entropy of sigmoid(input)."""
+
+    function = staticmethod(F.multilabel_soft_margin_loss)
+
+    def __init__(self, weight: Tensor | None = None, size_average=None, reduce=None, reduction: str = "mean") -> None:
+        self._keep(weight=weight, reduction=_legacy(reduction, size_average, reduce))
+
+
+class TripletMarginWithDistanceLoss(_Loss):
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin) for any distance d."""
+
+    function = staticmethod(F.triplet_margin_with_distance_loss)
+
+    def __init__(self, *, distance_function: Any = None, margin: float = 1.0, swap: bool = False, reduction: str = "mean") -> None:
+        self._keep(distance_function=distance_function, margin=margin, swap=swap, reduction=reduction)

@@ -17,7 +17,7 @@ from .parameter import Parameter
 
 Module = _nn.Module
 _IncompatibleKeys = namedtuple("_IncompatibleKeys", ["missing_keys", "unexpected_keys"])
-_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_state_dict_hooks")
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_hooks", "_state_dict_hooks")
 _set = object.__setattr__
 
 
@@ -120,7 +120,15 @@ def _call_with_hooks(self: Module, args: tuple, kwargs: dict) -> Any:
             result = hook(self, args)
             if result is not None:
                 args = result if isinstance(result, tuple) else (result,)
+    watched = None
+    if self.__dict__.get("_backward_hooks") and _core.is_grad_enabled():
+        from ._backward_hooks import Watched
+
+        watched = Watched(self)
+        args = watched.inputs(args)
     output = self.forward(*args, **kwargs)
+    if watched is not None:
+        output = watched.outputs(output)
     for hook, with_kwargs in list(self.__dict__.get("_forward_hooks", {}).values()):
         result = hook(self, args, kwargs, output) if with_kwargs else hook(self, args, output)
         if result is not None:
@@ -167,6 +175,12 @@ def register_forward_hook(self: Module, hook: Callable, *, prepend: bool = False
                           always_call: bool = False) -> _HookHandle:
     """`hook(module, args, output)` runs after forward; what it returns (if not None) replaces the output."""
     return _add_hook(self, "_forward_hooks", (hook, with_kwargs), prepend)
+
+
+def register_full_backward_hook(self: Module, hook: Callable, prepend: bool = False) -> _HookHandle:
+    """`hook(module, grad_input, grad_output)` runs when the gradients of the module's inputs are there; what it returns
+    (if not None) replaces them. Both are tuples with None where there is no gradient."""
+    return _add_hook(self, "_backward_hooks", hook, prepend)
 
 
 def children(self: Module) -> Iterator[Module]:
@@ -414,7 +428,7 @@ def _setstate(self: Module, state: dict[str, Any]) -> None:
     for name, value in state["plain"].items():
         _set(self, name, value)
     self.training = state["training"]
-    if any(kind in self.__dict__ for kind in ("_forward_pre_hooks", "_forward_hooks")):
+    if any(kind in self.__dict__ for kind in ("_forward_pre_hooks", "_forward_hooks", "_backward_hooks")):
         _set(self, "_hooked", True)
         self._route_calls(True)
 
@@ -432,6 +446,7 @@ def _deepcopy(self: Module, memo: dict) -> Module:
 
 def _extend() -> None:
     functions = [register_parameter, register_buffer, register_module, register_forward_pre_hook, register_forward_hook,
+                 register_full_backward_hook,
                  children, named_children, named_modules, modules, named_parameters, parameters, named_buffers, buffers,
                  state_dict, load_state_dict, get_submodule, get_parameter, get_buffer, train, eval, requires_grad_,
                  zero_grad, apply, to, cpu, _get_name]

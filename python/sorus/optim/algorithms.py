@@ -48,3 +48,51 @@ class AdamW(CoreOptimizer):
         super().__init__(_optim.AdamW, params, dict(
             lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, maximize=maximize,
             foreach=foreach, capturable=capturable, differentiable=differentiable, fused=fused))
+
+
+class RMSprop(CoreOptimizer):
+    """Gradients divided by the root of their running mean square (Tieleman, Hinton 2012). ValueError for negative settings.
+
+    `foreach`, `capturable` and `differentiable` are accepted for PyTorch's sake and change nothing, here and below.
+    """
+
+    def __init__(self, params: Iterable, lr: Any = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0,
+                 momentum: float = 0, centered: bool = False, capturable: bool = False, foreach: Any = None,
+                 maximize: bool = False, differentiable: bool = False) -> None:
+        super().__init__(_optim.RMSprop, params, dict(
+            lr=lr, momentum=momentum, alpha=alpha, eps=eps, centered=centered, weight_decay=weight_decay,
+            capturable=capturable, foreach=foreach, maximize=maximize, differentiable=differentiable))
+
+
+class Adagrad(CoreOptimizer):
+    """Gradients divided by the root of the sum of all squares so far (Duchi, Hazan, Singer 2011)."""
+
+    def __init__(self, params: Iterable, lr: Any = 1e-2, lr_decay: float = 0, weight_decay: float = 0,
+                 initial_accumulator_value: float = 0, eps: float = 1e-10, foreach: Any = None, *, maximize: bool = False,
+                 differentiable: bool = False, fused: Any = None) -> None:
+        super().__init__(_optim.Adagrad, params, dict(
+            lr=lr, lr_decay=lr_decay, eps=eps, weight_decay=weight_decay,
+            initial_accumulator_value=initial_accumulator_value, foreach=foreach, maximize=maximize,
+            differentiable=differentiable, fused=fused))
+
+
+class Adadelta(CoreOptimizer):
+    """The size of a step follows from those before it (Zeiler 2012)."""
+
+    def __init__(self, params: Iterable, lr: Any = 1.0, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0,
+                 foreach: Any = None, *, capturable: bool = False, maximize: bool = False,
+                 differentiable: bool = False) -> None:
+        super().__init__(_optim.Adadelta, params, dict(
+            lr=lr, rho=rho, eps=eps, weight_decay=weight_decay, maximize=maximize, capturable=capturable,
+            foreach=foreach, differentiable=differentiable))
+
+
+class Adamax(CoreOptimizer):
+    """Adam with a running maximum for the second moment (Kingma, Ba 2015)."""
+
+    def __init__(self, params: Iterable, lr: Any = 2e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0, foreach: Any = None, *, maximize: bool = False, differentiable: bool = False,
+                 capturable: bool = False) -> None:
+        super().__init__(_optim.Adamax, params, dict(
+            lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, foreach=foreach, maximize=maximize,
+            differentiable=differentiable, capturable=capturable))

@@ -191,6 +191,10 @@ class Optimizer:
         position = {n: i for i, n in enumerate(numbers)}
         self._load_state({position[n]: s for n, s in state_dict["state"].items()}, given)
 
+    def _step_unless(self, skip: Tensor) -> None:
+        """A step that changes nothing where the 0-d truth value `skip` holds: for steps that are recorded."""
+        self._core.step(skip)
+
     def _load_state(self, state: dict[int, dict[str, Any]], groups: list[dict[str, Any]]) -> None:
         for old, new in zip(self.param_groups, groups, strict=True):
             old.update({k: v for k, v in new.items() if k != "params"})
@@ -316,6 +320,10 @@ class CoreOptimizer(Optimizer):
                 _core._set_grad_enabled(before)
         self._core.step()
         return loss
+
+    def _step_unless(self, skip: Tensor) -> None:
+        """A step that changes nothing where the 0-d truth value `skip` holds: for steps that are recorded."""
+        self._core.step(skip)
 
     def _load_state(self, state: dict[int, dict[str, Any]], groups: list[dict[str, Any]]) -> None:
         for old, new in zip(self.param_groups, groups, strict=True):

@@ -10,6 +10,8 @@ and __getitem__ (or any object that has both) may hold anything; its samples are
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,15 +19,178 @@ from .. import _core
 from .._core._data import Dataset, ImageDataset, Subset, TensorDataset, TextDataset
 
 __all__ = [
+    "BatchSampler",
+    "ChainDataset",
+    "ConcatDataset",
     "DataLoader",
     "Dataset",
     "ImageDataset",
+    "IterableDataset",
+    "RandomSampler",
+    "Sampler",
+    "SequentialSampler",
     "Subset",
+    "SubsetRandomSampler",
     "TensorDataset",
     "TextDataset",
+    "WeightedRandomSampler",
     "default_collate",
+    "get_worker_info",
     "random_split",
 ]
+
+
+def get_worker_info() -> None:
+    """None: samples are read by threads of this process, so there is nothing for a dataset to divide."""
+
+
+class IterableDataset(Dataset):
+    """Samples that come one after the other: subclass it with __iter__. A loader takes them in that order."""
+
+    def __iter__(self):
+        raise NotImplementedError(f"{type(self).__name__}: __iter__ is not written")
+
+    def __add__(self, other):
+        return ChainDataset([self, other])
+
+
+class ChainDataset(IterableDataset):
+    """The samples of several iterable datasets, one dataset after the other."""
+
+    def __init__(self, datasets) -> None:
+        super().__init__()
+        self.datasets = list(datasets)
+
+    def __iter__(self):
+        return itertools.chain.from_iterable(self.datasets)
+
+
+class ConcatDataset(Dataset):
+    """Several datasets as one. ValueError if there are none, or one is iterable only."""
+
+    def __init__(self, datasets) -> None:
+        super().__init__()
+        self.datasets = list(datasets)
+        if not self.datasets:
+            raise ValueError("ConcatDataset: expected at least one dataset")
+        for d in self.datasets:
+            if isinstance(d, IterableDataset):
+                raise ValueError("ConcatDataset: an IterableDataset has no positions; use ChainDataset")
+        self.cumulative_sizes = list(itertools.accumulate(len(d) for d in self.datasets))
+
+    def __len__(self) -> int:
+        return self.cumulative_sizes[-1]
+
+    def __getitem__(self, index: int):
+        n = len(self)
+        if not -n <= index < n:
+            raise IndexError(f"ConcatDataset: index {index} of {n} samples")
+        index = index + n if index < 0 else index
+        which = bisect.bisect_right(self.cumulative_sizes, index)
+        return self.datasets[which][index - (self.cumulative_sizes[which - 1] if which else 0)]
+
+
+class Sampler:
+    """The order of samples: subclass it with __iter__ (of indices) and, where it is known, __len__."""
+
+    def __init__(self, data_source=None) -> None:
+        pass
+
+    def __class_getitem__(cls, item):
+        return cls
+
+    def __iter__(self):
+        raise NotImplementedError(f"{type(self).__name__}: __iter__ is not written")
+
+
+class SequentialSampler(Sampler):
+    """0, 1, 2, ..."""
+
+    def __init__(self, data_source) -> None:
+        self.data_source = data_source
+
+    def __iter__(self):
+        return iter(range(len(self.data_source)))
+
+    def __len__(self) -> int:
+        return len(self.data_source)
+
+
+def _permutation(n: int, generator) -> list[int]:
+    return _core.operators["argsort"](_core.rand(n, dtype=_core.float64, generator=generator)).tolist()
+
+
+class RandomSampler(Sampler):
+    """All indices in random order, or `num_samples` of them, drawn anew each if `replacement`."""
+
+    def __init__(self, data_source, replacement: bool = False, num_samples: int | None = None, generator=None) -> None:
+        if num_samples is not None and num_samples <= 0:
+            raise ValueError(f"RandomSampler: num_samples must be positive, found {num_samples}")
+        self.data_source, self.replacement, self.generator = data_source, replacement, generator
+        self.num_samples = len(data_source) if num_samples is None else num_samples
+
+    def __iter__(self):
+        n = len(self.data_source)
+        if self.replacement:
+            yield from _core.randint(0, n, (self.num_samples,), generator=self.generator).tolist()
+            return
+        for _ in range(self.num_samples // n):
+            yield from _permutation(n, self.generator)
+        if self.num_samples % n:
+            yield from _permutation(n, self.generator)[: self.num_samples % n]
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+
+class SubsetRandomSampler(Sampler):
+    """The given indices in random order."""
+
+    def __init__(self, indices, generator=None) -> None:
+        self.indices, self.generator = indices, generator
+
+    def __iter__(self):
+        return (self.indices[i] for i in _permutation(len(self.indices), self.generator))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class WeightedRandomSampler(Sampler):
+    """`num_samples` indices drawn by their weights."""
+
+    def __init__(self, weights, num_samples: int, replacement: bool = True, generator=None) -> None:
+        if num_samples <= 0:
+            raise ValueError(f"WeightedRandomSampler: num_samples must be positive, found {num_samples}")
+        self.weights = _core.as_tensor(weights, dtype=_core.float64)
+        self.num_samples, self.replacement, self.generator = num_samples, replacement, generator
+
+    def __iter__(self):
+        from .._functions import multinomial
+
+        return iter(multinomial(self.weights, self.num_samples, self.replacement, generator=self.generator).tolist())
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+
+class BatchSampler(Sampler):
+    """Lists of `batch_size` indices of another sampler."""
+
+    def __init__(self, sampler, batch_size: int, drop_last: bool) -> None:
+        if batch_size <= 0:
+            raise ValueError(f"BatchSampler: batch_size must be positive, found {batch_size}")
+        self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
+
+    def __iter__(self):
+        indices = iter(self.sampler)
+        while batch := list(itertools.islice(indices, self.batch_size)):
+            if len(batch) == self.batch_size or not self.drop_last:
+                yield batch
+
+    def __len__(self) -> int:
+        n = len(self.sampler)
+        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
 
 class _Wrapped(Dataset):
@@ -89,10 +254,20 @@ def default_collate(samples: list):
     return list(samples)
 
 
+def _as_sample(sample):
+    """A sample that is not put into a batch: arrays become tensors."""
+    if isinstance(sample, dict):
+        return {key: _as_sample(v) for key, v in sample.items()}
+    if isinstance(sample, (tuple, list)):
+        parts = [_as_sample(v) for v in sample]
+        return type(sample)(*parts) if hasattr(sample, "_fields") else type(sample)(parts)
+    return _core.as_tensor(sample) if hasattr(sample, "__array__") else sample
+
+
 class DataLoader:
     """Batches of a dataset.
 
-    batch_size, shuffle, drop_last, collate_fn are PyTorch's. num_workers are threads that prepare batches ahead,
+    batch_size (None: single samples), shuffle, drop_last, collate_fn, batch_sampler are PyTorch's. num_workers are threads that prepare batches ahead,
     prefetch_factor each; the batches do not depend on their number. The order of an epoch is a function of the seed and
     the number of the epoch: `seed`, else one drawn from `generator`, else from the default generator. `sampler` gives
     the order instead: an iterable of indices, read anew for each epoch.
@@ -105,18 +280,32 @@ class DataLoader:
     def __init__(
         self,
         dataset,
-        batch_size: int = 1,
-        shuffle: bool = False,
+        batch_size: int | None = 1,
+        shuffle: bool | None = False,
         sampler=None,
+        batch_sampler=None,
         num_workers: int = 0,
         collate_fn=None,
-        drop_last: bool = False,
-        generator=None,
-        prefetch_factor: int = 2,
-        seed: int | None = None,
         pin_memory: bool = False,
+        drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn=None,
+        multiprocessing_context=None,
+        generator=None,
+        *,
+        prefetch_factor: int | None = 2,
         persistent_workers: bool = False,
+        pin_memory_device: str = "",
+        in_order: bool = True,
+        seed: int | None = None,
     ) -> None:
+        # Workers are threads of this process: nothing is pinned, and they start with the state that it has.
+        shuffle, prefetch_factor = bool(shuffle), 2 if prefetch_factor is None else prefetch_factor
+        self._plain = None  # where indices (or samples) come from Python alone: what yields them
+        if isinstance(dataset, IterableDataset) or batch_sampler is not None or batch_size is None:
+            self._plain_loader(dataset, batch_size, shuffle, sampler, batch_sampler, drop_last, collate_fn, generator)
+            self.num_workers, self.prefetch_factor = num_workers, prefetch_factor
+            return
         if sampler is not None and shuffle:
             raise ValueError("DataLoader: either shuffle or a sampler, not both")
         if num_workers < 0 or prefetch_factor < 1:
@@ -143,10 +332,48 @@ class DataLoader:
         self._fresh = True  # the next iteration goes on where the state says
         self._state: dict | None = None  # of what was handed out, where Python reads ahead
 
+    def _plain_loader(self, dataset, batch_size, shuffle, sampler, batch_sampler, drop_last, collate_fn, generator) -> None:
+        if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
+            raise ValueError("DataLoader: batch_sampler excludes batch_size, shuffle, sampler and drop_last")
+        iterable = isinstance(dataset, IterableDataset)
+        if iterable and (shuffle or sampler is not None or batch_sampler is not None):
+            raise ValueError("DataLoader: the order of an IterableDataset is its own: no shuffle and no sampler")
+        self.dataset, self.batch_size, self.drop_last, self._native = dataset, batch_size, drop_last, False
+        one = batch_size is None and batch_sampler is None
+        self.collate_fn = collate_fn or (_as_sample if one else default_collate)
+        if iterable:
+            self.sampler, self.batch_sampler, self._plain = None, None, dataset
+            return
+        if sampler is None and batch_sampler is None:
+            sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
+        self.sampler, self.batch_sampler = sampler, batch_sampler
+        self._plain = batch_sampler if batch_sampler is not None else sampler
+
+    def _plain_batches(self):
+        if isinstance(self.dataset, IterableDataset):
+            samples = iter(self.dataset)
+            if self.batch_size is None:
+                yield from (self.collate_fn(s) for s in samples)
+                return
+            while batch := list(itertools.islice(samples, self.batch_size)):
+                if len(batch) == self.batch_size or not self.drop_last:
+                    yield self.collate_fn(batch)
+            return
+        for indices in self._plain:
+            one = self.batch_sampler is None
+            yield self.collate_fn(self.dataset[indices] if one else [self.dataset[i] for i in indices])
+
     def __len__(self) -> int:
-        return len(self._loader)
+        if self._plain is None:
+            return len(self._loader)
+        n = len(self._plain)
+        if not isinstance(self.dataset, IterableDataset) or self.batch_size is None:
+            return n
+        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
     def __iter__(self):
+        if self._plain is not None:
+            return self._plain_batches()
         state = self.state_dict()
         if state["position"] and not self._fresh:
             self.set_epoch(state["epoch"] + 1)
@@ -192,16 +419,24 @@ class DataLoader:
                 for future in waiting:
                     future.cancel()
 
+    def _check_resumes(self) -> None:
+        if self._plain is not None:
+            raise RuntimeError("DataLoader: with a batch_sampler, an IterableDataset or single samples the order is not the "
+                               "loader's, so it cannot say where it stands")  # fmt: skip
+
     def state_dict(self) -> dict:
         """Numbers only: the epoch, the batches of it that were handed out, the seed, and what identifies the loader."""
+        self._check_resumes()
         return dict(self._state or self._loader.state())
 
     def load_state_dict(self, state: dict) -> None:
         """ValueError for the state of a loader with another number of samples or another batch size."""
+        self._check_resumes()
         self._loader.load_state(state)
         self._state, self._fresh = None, True
 
     def set_epoch(self, epoch: int) -> None:
         """The next iteration is this epoch, from its start."""
+        self._check_resumes()
         self._loader.set_epoch(epoch)
         self._state, self._fresh = None, True

@@ -121,6 +121,21 @@ void link(const Tensor& t, const Ref<GradNode>& node, int output) {
   t.impl()->requires_grad = true;
 }
 
+bool has_nan(const Tensor& t) {
+  if (!t.defined() || !is_floating(t.dtype()) || t.is_abstract()) return false;
+  GradMode off(false);
+  return any(isnan(t)).item().to_bool();
+}
+
+// The first operator that makes a NaN of numbers. A NaN that comes from outside of the tape is reported where it enters.
+void check_results(const OpDef& op, TensorSpan inputs, TensorSpan outputs) {
+  if (std::none_of(outputs.begin(), outputs.end(), has_nan)) return;
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (has_nan(inputs[i]))
+      fail<Error>("anomaly mode: input {} of {} is NaN already", i, op.name());
+  fail<Error>("anomaly mode: the result of {} is NaN, its inputs are not", op.name());
+}
+
 Ref<GradNode> make_node(const OpDef& op, TensorSpan inputs, const Attrs& attrs) {
   auto node = make_ref<GradNode>();
   node->op = &op;
@@ -172,6 +187,7 @@ void save(GradNode& node, TensorSpan inputs, std::span<Tensor> outputs) {
 }
 
 void record(const OpDef& op, TensorSpan inputs, const Attrs& attrs, std::span<Tensor> outputs) {
+  if (anomaly) [[unlikely]] check_results(op, inputs, outputs);
   Ref<GradNode> node = make_node(op, inputs, attrs);
   save(*node, inputs, outputs);
   for (size_t i = 0; i < outputs.size(); ++i)
@@ -260,12 +276,10 @@ TensorList apply_node(const Ref<GradNode>& node, TensorSpan grads) {
 }
 
 void check_anomaly(const Ref<GradNode>& node, TensorSpan grads) {
-  for (const Tensor& g : grads) {
-    if (!g.defined() || !is_floating(g.dtype()) || g.is_abstract()) continue;
-    if (any(isnan(g)).item().to_bool())
+  for (const Tensor& g : grads)
+    if (has_nan(g))
       fail<Error>("anomaly mode: the gradient of {} is NaN; the forward call was made at {}", node->name(),
                   node->source.to_string());
-  }
 }
 
 // Walks the nodes in the reverse order of their creation, which is a topological order.

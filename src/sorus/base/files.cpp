@@ -81,6 +81,10 @@ AtomicWriter::AtomicWriter(fs::path path) : path_(std::move(path)) {
     fs::path target = fs::weakly_canonical(path_, ignored);
     if (!ignored) path_ = target;
   }
+  // A device or a pipe would be replaced by a file.
+  fs::file_status there = fs::status(path_, ignored);
+  SORUS_CHECK(!fs::exists(there) || fs::is_regular_file(there), FileError, "{}: expected a file to write, found {}",
+              path_.string(), fs::is_directory(there) ? "a folder" : "something else");
   static std::atomic<unsigned> counter{0};
   temporary_ = path_;
   temporary_ += fmt::format(".tmp-{}-{}", ::getpid(), counter++);

@@ -74,6 +74,28 @@ bool writes_what_it_reads(const OpDef& op, TensorSpan inputs, size_t first, Tens
   return false;
 }
 
+// An error of what an operator is made of names the operator that was called as well: "gather: index 7 is out of range
+// for a dimension of size 3, in cross_entropy".
+std::string within(const OpDef& op, const Error& e) {
+  std::string text = e.what();
+  if (text.find(op.signature.base) != std::string::npos) return text;
+  size_t end = std::min(text.find("\n  at "), text.size());
+  return text.insert(end, fmt::format(", in {}", op.signature.base));
+}
+TensorList run_rule(const OpDef& op, const BodyRule& rule, TensorSpan inputs, const Attrs& attrs) {
+  try {
+    return rule(Call{op, inputs, attrs});
+  } catch (const IndexError& e) {
+    throw IndexError(within(op, e));
+  } catch (const ValueError& e) {
+    throw ValueError(within(op, e));
+  } catch (const TypeError& e) {
+    throw TypeError(within(op, e));
+  } catch (const NotImplementedError& e) {
+    throw NotImplementedError(within(op, e));
+  }
+}
+
 }  // namespace
 
 TensorList call(const OpDef& op, TensorSpan inputs, const Attrs& attrs) {
@@ -82,16 +104,16 @@ TensorList call(const OpDef& op, TensorSpan inputs, const Attrs& attrs) {
     cast = casted(op, inputs, *autocast);
     inputs = cast;
   }
-  if (op.expand && !(op.value_shaped && is_tracing())) return op.expand(Call{op, inputs, attrs});
+  if (op.expand && !(op.value_shaped && is_tracing())) return run_rule(op, op.expand, inputs, attrs);
   Interpreter& interpreter = current_interpreter();
   bool record = recording && op.differentiable && any_requires_grad(inputs);
   if (op.body && !interpreter.takes_whole(op, inputs, attrs, record)) {
     check_types(op, inputs, attrs);
-    if (!record || !op.gradient) return op.body(Call{op, inputs, attrs});
+    if (!record || !op.gradient) return run_rule(op, op.body, inputs, attrs);
     TensorList out;  // its gradient is not that of what it is made of
     {
       GradMode off(false);
-      out = op.body(Call{op, inputs, attrs});
+      out = run_rule(op, op.body, inputs, attrs);
     }
     if (tape.record) tape.record(op, inputs, attrs, out);
     return out;

@@ -72,13 +72,11 @@ Signature Signature::parse(std::string_view text) {
   SORUS_CHECK(open != std::string_view::npos && close != std::string_view::npos && open < close, ValueError,
               "signature '{}': expected name(parameters)", text);
   s.name = trim(text.substr(0, open));
-  s.base = s.name.substr(0, s.name.find('.'));
-  // Namespaces such as linalg.norm keep their dot in the base; overloads come after a colon-free lower-case tail that
-  // the entry marks with '/': "linalg.norm/ord".
-  if (size_t slash = s.name.find('/'); slash != std::string::npos) {
-    s.base = s.name.substr(0, slash);
-    s.name[slash] = '.';
-  }
+  // The dot of a namespace (linalg.vector_norm) belongs to the base; the next one starts the overload.
+  size_t from = 0;
+  for (std::string_view space : {"linalg.", "special.", "fft."})
+    if (s.name.starts_with(space)) from = space.size();
+  s.base = s.name.substr(0, s.name.find('.', from));
   bool keyword_only = false;
   for (std::string_view item : split(text.substr(open + 1, close - open - 1))) {
     if (item == "*") {

@@ -51,6 +51,7 @@ Tensor dropout_channels(const Tensor& input, double p, Generator& generator) {
 
 Tensor batch_norm(const Tensor& input, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
                   const Tensor& bias, bool training, double momentum, double eps) {
+  if (input.numel() == 0) return clone(input);
   SORUS_CHECK(input.dim() >= 2, ValueError, "batch_norm: expected at least 2 dimensions, got {}",
               to_string(input.sizes()));
   int64_t channels = input.size(1), count = channels ? input.numel() / channels : 0;

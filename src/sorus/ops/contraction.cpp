@@ -46,10 +46,10 @@ const OpDef& bmm = op("bmm(input, mat2)")
     .index("y[b, m, n] = sum(k) input[b, m, k] * mat2[b, k, n]").autocast(Autocast::lower)
     .doc("Products of two batches of matrices.");
 const OpDef& mv = op("mv(input, vec)")
-    .index("y[m] = sum(k) input[m, k] * vec[k]").autocast(Autocast::lower)
+    .index("y[m] = sum(k) input[m, k] * vec[k]")
     .doc("Product of a matrix and a vector.");
 const OpDef& dot = op("dot(input, tensor)")
-    .index("y[] = sum(k) input[k] * tensor[k]").autocast(Autocast::lower)
+    .index("y[] = sum(k) input[k] * tensor[k]")
     .doc("Sum of the products of two vectors.");
 const OpDef& outer = op("outer(input, vec2)")
     .index("y[m, n] = input[m] * vec2[n]")
@@ -67,6 +67,48 @@ const OpDef& baddbmm = op("baddbmm(input, batch1, batch2, *, beta: scalar = 1, a
       return TensorList{add_scaled(c.input(0), call_one(bmm, {c.input(1), c.input(2)}), c.attr(0), c.attr(1))};
     })
     .doc("`beta * input + alpha * bmm(batch1, batch2)`.");
+
+const OpDef& addmv = op("addmv(input, mat, vec, *, beta: scalar = 1, alpha: scalar = 1)")
+    .expand([](const Call& c) {
+      return TensorList{add_scaled(c.input(0), call_one(mv, {c.input(1), c.input(2)}), c.attr(0), c.attr(1))};
+    });
+const OpDef& addr = op("addr(input, vec1, vec2, *, beta: scalar = 1, alpha: scalar = 1)")
+    .expand([](const Call& c) {
+      return TensorList{add_scaled(c.input(0), call_one(outer, {c.input(1), c.input(2)}), c.attr(0), c.attr(1))};
+    });
+const OpDef& addbmm = op("addbmm(input, batch1, batch2, *, beta: scalar = 1, alpha: scalar = 1)")
+    .expand([](const Call& c) {
+      Tensor product = apply("sum", {call_one(bmm, {c.input(1), c.input(2)})}, {Attr(Shape{0})});
+      return TensorList{add_scaled(c.input(0), product, c.attr(0), c.attr(1))};
+    });
+const OpDef& vdot = op("vdot(input, other)")
+    .expand([](const Call& c) { return TensorList{call_one(dot, {apply("conj", {c.input(0)}), c.input(1)})}; });
+const OpDef& inner = op("inner(input, other)")
+    .expand([](const Call& c) {
+      const Tensor &a = c.input(0), &b = c.input(1);
+      if (a.dim() == 0 || b.dim() == 0) return TensorList{apply("mul", {a, b})};
+      Shape whole(a.sizes().begin(), a.sizes().end() - 1);
+      SORUS_CHECK(a.size(-1) == b.size(-1), Error, "inner: the last dimensions of {} and {} differ", to_string(a.sizes()),
+                  to_string(b.sizes()));
+      int64_t k = a.size(-1);
+      auto rows = [k](const Tensor& t) { return apply("reshape", {t}, {Attr(Shape{k ? t.numel() / k : 0, k})}); };
+      for (int64_t i = 0; i + 1 < b.dim(); ++i) whole.push_back(b.size(i));
+      return TensorList{apply("reshape", {call_one(mm, {rows(a), apply("t", {rows(b)})})}, {Attr(whole)})};
+    });
+const OpDef& kron = op("kron(input, other)")
+    .expand([](const Call& c) {
+      auto rank = static_cast<size_t>(std::max(c.input(0).dim(), c.input(1).dim()));
+      Shape a = c.input(0).sizes(), b = c.input(1).sizes(), left, right, whole;
+      while (a.size() < rank) a.insert(a.begin(), 1);
+      while (b.size() < rank) b.insert(b.begin(), 1);
+      for (size_t i = 0; i < rank; ++i) {
+        for (int64_t v : {a[i], int64_t{1}}) left.push_back(v);
+        for (int64_t v : {int64_t{1}, b[i]}) right.push_back(v);
+        whole.push_back(a[i] * b[i]);
+      }
+      Tensor y = apply("mul", {apply("reshape", {c.input(0)}, {Attr(left)}), apply("reshape", {c.input(1)}, {Attr(right)})});
+      return TensorList{apply("reshape", {y}, {Attr(whole)})};
+    });
 
 // ---- einsum: each pair of operands becomes one batched product of matrices -------------------------------------------
 

@@ -70,6 +70,34 @@ const OpDef& conv2d = op("conv2d(input, weight, bias: Tensor? = none, stride: in
     .doc("Convolution over two dimensions.");
 [[maybe_unused]] const bool conv2d_gradients = gradient_kernel("conv2d:grad0", to_input<2>) && gradient_kernel("conv2d:grad1", to_weight<2>);
 
+// padding='same' and 'valid'; where the padding is odd, the larger half comes last, as in PyTorch.
+template <int spatial>
+TensorList named_padding(const Call& c, const OpDef& conv) {
+  const std::string& mode = c.attr(1).string();
+  SORUS_CHECK(mode == "same" || mode == "valid", ValueError, "{}: padding must be numbers, 'same' or 'valid', not '{}'",
+              conv.name(), mode);
+  Tensor x = c.input(0);
+  Shape both(spatial, 0);
+  if (mode == "same") {
+    Shape pad(2 * spatial, 0);
+    bool uneven = false;
+    for (int i = 0; i < spatial; ++i) {
+      SORUS_CHECK(at(c.attr(0), i) == 1, ValueError, "{}: padding='same' needs a stride of 1, not {}", conv.name(),
+                  at(c.attr(0), i));
+      int64_t total = at(c.attr(2), i) * (c.input(1).size(i + 2) - 1);
+      both[static_cast<size_t>(i)] = total / 2;
+      pad[static_cast<size_t>(2 * (spatial - 1 - i) + 1)] = total % 2;
+      uneven |= total % 2 != 0;
+    }
+    if (uneven) x = apply("pad", {x}, {Attr(pad)});
+  }
+  return {call_one(conv, {x, c.input(1), c.has(2) ? c.input(2) : Tensor()}, {c.attr(0), Attr(both), c.attr(2), c.attr(3)})};
+}
+const OpDef& conv1d_named = op("conv1d.padding(input, weight, bias: Tensor? = none, stride: int[1] = 1, padding: str = 'valid', dilation: int[1] = 1, groups: int = 1)")
+    .expand([](const Call& c) { return named_padding<1>(c, conv1d); });
+const OpDef& conv2d_named = op("conv2d.padding(input, weight, bias: Tensor? = none, stride: int[2] = 1, padding: str = 'valid', dilation: int[2] = 1, groups: int = 1)")
+    .expand([](const Call& c) { return named_padding<2>(c, conv2d); });
+
 // The result's index is the sum here, so the bias, which belongs to elements of the result, is added afterwards.
 Tensor with_bias(const Call& c, const OpDef& product, int spatial) {
   Tensor y = call_one(product, {c.input(0), c.input(1)}, c.attrs);

@@ -1,5 +1,6 @@
 // Operators that make tensors from nothing, copy them, and change their type.
 #include <cmath>
+#include <complex>
 #include <cstring>
 
 #include "sorus/ops.h"
@@ -78,8 +79,64 @@ const bool creation = [] {
     DType t = !c.attr(1).is_none() ? c.attr(1).dtype() : integers ? DType::i64 : default_dtype();
     return {arange(Scalar(int64_t{0}), end, Scalar(int64_t{1}), t)};
   });
+  op("linspace(start: scalar, end: scalar, steps: int, *, dtype: dtype? = none)")
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        SORUS_CHECK(c.attr(2).to_int() >= 0, ValueError, "linspace: the number of steps must not be negative, it is {}",
+                    c.attr(2).to_int());
+        bool complex = c.attr(0).scalar().kind() == Scalar::Kind::complex || c.attr(1).scalar().kind() == Scalar::Kind::complex;
+        DType t = default_dtype();
+        if (complex) t = t == DType::f64 ? DType::c128 : DType::c64;
+        return {{c.attr(3).is_none() ? t : c.attr(3).dtype(), Shape{c.attr(2).to_int()}, false}};
+      })
+      .kernel([](const Call& c, std::span<Tensor> out) {
+        // From both ends, so that the last element is exactly `end`.
+        std::complex<double> a = c.attr(0).scalar().to_complex(), b = c.attr(1).scalar().to_complex();
+        Tensor wide = Tensor::empty(out[0].sizes(), is_complex(out[0].dtype()) ? DType::c128 : DType::f64);
+        int64_t n = wide.numel();
+        for (int64_t i = 0; i < n; ++i) {
+          auto step = n > 1 ? (b - a) / static_cast<double>(n - 1) : std::complex<double>(0);
+          auto v = i < n / 2 || n == 1 ? a + step * static_cast<double>(i) : b - step * static_cast<double>(n - 1 - i);
+          if (wide.dtype() == DType::c128) wide.data<std::complex<double>>()[i] = v;
+          else wide.data<double>()[i] = v.real();
+        }
+        copy_elements(out[0], wide);
+      })
+      .not_differentiable()
+      .doc("`steps` numbers from start to end, both included, at equal distances.");
+  op("logspace(start: scalar, end: scalar, steps: int, base: float = 10.0, *, dtype: dtype? = none)")
+      .expand([](const Call& c) -> TensorList {
+        Tensor e = linspace(c.attr(0).scalar(), c.attr(1).scalar(), c.attr(2).to_int(), DType::f64);
+        return {to(pow(Tensor::weak_scalar(c.attr(3).to_double()), e),
+                   c.attr(4).is_none() ? default_dtype() : c.attr(4).dtype())};
+      });
+  op("eye(n: int, m: int? = none, *, dtype: dtype? = none)").expand([](const Call& c) -> TensorList {
+    int64_t n = c.attr(0).to_int(), m = c.attr(1).is_none() ? n : c.attr(1).to_int();
+    SORUS_CHECK(n >= 0 && m >= 0, ValueError, "eye: sizes must not be negative, they are {} and {}", n, m);
+    Tensor same = eq(unsqueeze(arange(n), 1), arange(m));
+    return {to(same, c.attr(2).is_none() ? default_dtype() : c.attr(2).dtype())};
+  });
+  op("empty_like(input: mask, *, dtype: dtype? = none)").expand([](const Call& c) -> TensorList {
+    return {empty(c.input(0).sizes(), c.attr(0).is_none() ? c.input(0).dtype() : c.attr(0).dtype())};
+  });
+  op("new_full(input: mask, size: int[], fill_value: scalar, *, dtype: dtype? = none)")
+      .expand([](const Call& c) -> TensorList {
+        return {full(c.attr(0).ints(), c.attr(1).scalar(),
+                     c.attr(2).is_none() ? c.input(0).dtype() : c.attr(2).dtype())};
+      });
+  op("new_zeros(input: mask, size: int[], *, dtype: dtype? = none)").expand([](const Call& c) -> TensorList {
+    return {zeros(c.attr(0).ints(), c.attr(1).is_none() ? c.input(0).dtype() : c.attr(1).dtype())};
+  });
+  op("new_ones(input: mask, size: int[], *, dtype: dtype? = none)").expand([](const Call& c) -> TensorList {
+    return {ones(c.attr(0).ints(), c.attr(1).is_none() ? c.input(0).dtype() : c.attr(1).dtype())};
+  });
+  op("new_empty(input: mask, size: int[], *, dtype: dtype? = none)").expand([](const Call& c) -> TensorList {
+    return {empty(c.attr(0).ints(), c.attr(1).is_none() ? c.input(0).dtype() : c.attr(1).dtype())};
+  });
   return true;
 }();
+
+// Tensors of shape [0] may stand among others of any rank, as in PyTorch.
+bool is_legacy_empty(const Shape& s) { return s.size() == 1 && s[0] == 0; }
 
 const bool copies = [] {
   op("clone(input)")
@@ -120,15 +177,23 @@ const bool copies = [] {
   op("cat(tensors: Tensor[], dim: int = 0)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
         SORUS_CHECK(!c.inputs.empty(), ValueError, "cat: expected at least one tensor");
-        Shape shape = c.input(0).shape;
+        const TensorType* first = c.inputs[0];
+        for (const TensorType* t : c.inputs)
+          if (!is_legacy_empty(t->shape)) {
+            first = t;
+            break;
+          }
+        Shape shape = first->shape;
         int64_t d = wrap_dim(c.attr(0).to_int(), static_cast<int64_t>(shape.size()), "cat");
         SORUS_CHECK(!shape.empty(), ValueError, "cat: tensors without dimensions cannot be joined");
-        for (size_t i = 1; i < c.inputs.size(); ++i) {
+        shape[d] = 0;
+        for (size_t i = 0; i < c.inputs.size(); ++i) {
           const Shape& s = c.inputs[i]->shape;
+          if (is_legacy_empty(s)) continue;
           bool fits = s.size() == shape.size();
           for (size_t k = 0; fits && k < s.size(); ++k) fits = static_cast<int64_t>(k) == d || s[k] == shape[k];
           SORUS_CHECK(fits, ValueError, "cat: tensor {} has shape {}, which does not fit {} outside of dimension {}", i,
-                      to_string(s), to_string(c.input(0).shape), d);
+                      to_string(s), to_string(first->shape), d);
           shape[d] += s[d];
         }
         return {{promoted_type(c), shape, false}};
@@ -137,6 +202,7 @@ const bool copies = [] {
           [](const Call& c, std::span<Tensor> out) {
             int64_t d = wrap_dim(c.attr(0).to_int(), out[0].dim(), "cat"), at = 0;
             for (const Tensor& t : c.inputs) {
+              if (is_legacy_empty(t.sizes())) continue;
               Geometry g = out[0].geometry();
               g.offset += at * g.strides[d];
               g.sizes[d] = t.sizes()[d];
@@ -147,12 +213,18 @@ const bool copies = [] {
           true)
       .axes("tensors[a..; dim d!] -> output[a..; dim d!]")
       .joins([](const TypeCall& c) {
+        for (const TensorType* t : c.inputs)
+          if (is_legacy_empty(t->shape)) return int64_t{-1};
         return wrap_dim(c.attr(0).to_int(), static_cast<int64_t>(c.input(0).shape.size()), "cat");
       })
       .gradient([](const GradCall& c) -> TensorList {
         int64_t d = wrap_dim(c.attrs[0].to_int(), c.grad().dim(), "cat"), at = 0;
         TensorList out;
         for (const Tensor& t : c.inputs) {
+          if (is_legacy_empty(t.sizes())) {
+            out.push_back(zeros(t.sizes(), t.dtype()));
+            continue;
+          }
           int64_t n = t.sizes()[d];
           out.push_back(to(slice(c.grad(), d, at, at + n), t.dtype()));
           at += n;

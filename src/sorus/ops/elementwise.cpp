@@ -1,5 +1,8 @@
 // Elementwise operators: one scalar body each. Shape, type, gradient of any order, sharding, cost, eager kernel and
 // compiled loop follow from the body (graph/scalar.h has the language).
+#include <cmath>
+#include <limits>
+
 #include "sorus/ops.h"
 
 namespace sorus {
@@ -10,7 +13,16 @@ const bool arithmetic = [] {
   op("sub(input, other, *, alpha: scalar = 1)").each("input - alpha * other");
   op("mul(input, other)").each("input * other");
   op("div(input, other)").each("input / other", "float");
-  op("floor_divide(input, other)").each("floordiv(input, other)").not_differentiable();
+  op("floor_divide(input, other)").each("floordiv(input, other)");
+  op("trunc_divide(input, other)").each("truncdiv(input, other)");
+  op("div.rounded(input, other, *, rounding_mode: str?)")
+      .expand([](const Call& c) -> TensorList {
+        if (c.attr(0).is_none()) return {div(c.input(0), c.input(1))};
+        const std::string& mode = c.attr(0).string();
+        SORUS_CHECK(mode == "trunc" || mode == "floor", ValueError,
+                    "div: rounding_mode must be None, 'trunc' or 'floor', not '{}'", mode);
+        return {mode == "trunc" ? trunc_divide(c.input(0), c.input(1)) : floor_divide(c.input(0), c.input(1))};
+      });
   op("remainder(input, other)").each("remainder(input, other)");
   op("fmod(input, other)").each("fmod(input, other)");
   op("pow(input, exponent)").each("pow(input, exponent)");
@@ -19,6 +31,10 @@ const bool arithmetic = [] {
   op("real_part(input)").each("real(input)", "real");
   op("imag_part(input)").each("imag(input)", "real");
   op("conj(input)").each("conj(input)");
+  op("angle(input)").each("arg(input)", "float");
+  op("hypot(input, other)").each("hypot(input, other)");
+  op("copysign(input, other)").each("copysign(input, other)", "float");
+  op("frac(input)").each("input - trunc(input)");
   op("sign(input)").each("sign(input)");
   op("square(input)").each("input * input");
   op("reciprocal(input)").each("1 / input", "float");
@@ -30,6 +46,7 @@ const bool arithmetic = [] {
   op("addcmul(input, tensor1, tensor2, *, value: scalar = 1)").each("input + value * tensor1 * tensor2");
   op("addcdiv(input, tensor1, tensor2, *, value: scalar = 1)").each("input + value * tensor1 / tensor2", "float");
   op("clamp_range(input, low: scalar, high: scalar)").each("input < low ? low : input > high ? high : input");
+  op("clamp_between(input, low, high)").each("t = input < low ? low : input; t > high ? high : t");
   op("clamp_low(input, low: scalar)").each("input < low ? low : input");
   op("clamp_high(input, high: scalar)").each("input > high ? high : input");
   op("where(condition: mask, input, other)").each("condition ? input : other");
@@ -62,6 +79,16 @@ const bool transcendental = [] {
   op("atanh(input)").each("atanh(input)", "float");
   op("erf(input)").each("erf(input)", "float");
   op("erfc(input)").each("erfc(input)", "float");
+  op("erfinv(input)").each("erfinv(input)", "float");
+  op("lgamma(input)").each("lgamma(input)", "float");
+  op("digamma(input)").each("digamma(input)", "float");
+  op("sinc(input)").each("x = pi * input; input == 0 ? 1 : sin(x) / x", "float");
+  op("deg2rad(input)").each("input * (pi / 180)", "float");
+  op("rad2deg(input)").each("input * (180 / pi)", "float");
+  op("xlogy(input, other)").each("isnan(other) ? other : input == 0 ? 0 : input * log(other)", "float");
+  op("logaddexp(input, other)")
+      .each("isinf(input) && input == other ? input : max(input, other) + log1p(exp(-abs(input - other)))", "float")
+      .doc("log(exp(input) + exp(other)), computed without overflow.");
   op("sigmoid(input)").each("sigmoid(input)", "float");
   return true;
 }();
@@ -69,7 +96,14 @@ const bool transcendental = [] {
 const bool rounding = [] {
   op("floor(input)").each("floor(input)");
   op("ceil(input)").each("ceil(input)");
-  op("round(input)").each("round(input)");
+  op("round(input)").each("round(input)").doc("To the nearest integer, halves to the even one.");
+  op("round.decimals(input, *, decimals: int)").expand([](const Call& c) -> TensorList {
+    const Tensor& x = c.input(0);
+    int64_t places = c.attr(0).to_int();
+    if (places == 0 || !is_floating(x.dtype())) return {round(x)};
+    double scale = std::pow(10.0, static_cast<double>(std::abs(places)));
+    return {places > 0 ? round(x * scale) / scale : round(x / scale) * scale};
+  });
   op("trunc(input)").each("trunc(input)");
   return true;
 }();
@@ -91,6 +125,28 @@ const bool comparison = [] {
   op("bitwise_and(input, other)").each("input & other").not_differentiable();
   op("bitwise_or(input, other)").each("input | other").not_differentiable();
   op("bitwise_xor(input, other)").each("input ^ other").not_differentiable();
+  op("bitwise_left_shift(input, other)").each("input << other").not_differentiable();
+  op("bitwise_right_shift(input, other)").each("input >> other").not_differentiable();
+  op("invert_bits(input)").each("~input").not_differentiable();
+  op("bitwise_not(input)").expand([](const Call& c) -> TensorList {
+    return {c.input(0).dtype() == DType::boolean ? logical_not(c.input(0)) : invert_bits(c.input(0))};
+  });
+  op("signbit(input)").each("signbit(input)").not_differentiable();
+  op("isposinf(input)").each("isinf(input) && input > 0").not_differentiable();
+  op("isneginf(input)").each("isinf(input) && input < 0").not_differentiable();
+  op("is_close(input, other, rtol: float, atol: float, equal_nan: bool)")
+      .each("input == other || (isfinite(input) && isfinite(other) && abs(input - other) <= atol + abs(rtol * other))"
+            " || (equal_nan && isnan(input) && isnan(other))")
+      .not_differentiable();
+  op("isclose(input, other, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = false)")
+      .expand([](const Call& c) -> TensorList {
+        SORUS_CHECK(c.input(0).dtype() == c.input(1).dtype(), Error, "isclose: the types {} and {} differ",
+                    name(c.input(0).dtype()), name(c.input(1).dtype()));
+        bool exact = !is_differentiable(c.input(0).dtype());
+        Tensor a = exact ? to(c.input(0), DType::f64) : c.input(0), b = exact ? to(c.input(1), DType::f64) : c.input(1);
+        return {is_close(a, b, c.attr(0).to_double(), c.attr(1).to_double(), c.attr(2).to_bool())};
+      })
+      .doc("|input - other| <= atol + rtol |other|, element by element.");
   return true;
 }();
 
@@ -117,6 +173,48 @@ const bool activations = [] {
     SORUS_CHECK(low || high, ValueError, "clamp: at least one of min and max is needed");
     if (low && high) return {clamp_range(c.input(0), c.attr(0).scalar(), c.attr(1).scalar())};
     return {low ? clamp_low(c.input(0), c.attr(0).scalar()) : clamp_high(c.input(0), c.attr(1).scalar())};
+  });
+  op("clamp.tensor(input, min: Tensor? = none, max: Tensor? = none)").expand([](const Call& c) -> TensorList {
+    SORUS_CHECK(c.has(1) || c.has(2), ValueError, "clamp: at least one of min and max is needed");
+    if (c.has(1) && c.has(2)) return {clamp_between(c.input(0), c.input(1), c.input(2))};
+    return {c.has(1) ? where(lt(c.input(0), c.input(1)), c.input(1), c.input(0))
+                     : where(gt(c.input(0), c.input(2)), c.input(2), c.input(0))};
+  });
+  op("clamp_min(input, min)").expand([](const Call& c) -> TensorList {
+    return {where(lt(c.input(0), c.input(1)), c.input(1), c.input(0))};
+  });
+  op("clamp_max(input, max)").expand([](const Call& c) -> TensorList {
+    return {where(gt(c.input(0), c.input(1)), c.input(1), c.input(0))};
+  });
+  op("nan_to_num(input, nan: float? = none, posinf: float? = none, neginf: float? = none)")
+      .expand([](const Call& c) -> TensorList {
+        const Tensor& x = c.input(0);
+        if (!is_floating(x.dtype())) return {clone(x)};
+        double most = x.dtype() == DType::f64   ? std::numeric_limits<double>::max()
+                      : x.dtype() == DType::f16 ? 65504.0
+                      : x.dtype() == DType::bf16 ? 3.3895313892515355e38
+                                                 : static_cast<double>(std::numeric_limits<float>::max());
+        auto value = [&](int i, double otherwise) {
+          return Tensor::weak_scalar(c.attr(i).is_none() ? otherwise : c.attr(i).to_double());
+        };
+        Tensor y = where(isnan(x), value(0, 0.0), x);
+        y = where(isposinf(x), value(1, most), y);
+        return {where(isneginf(x), value(2, -most), y)};
+      })
+      .doc("NaN becomes `nan`, the infinities `posinf` and `neginf` (by default the largest finite numbers).");
+  op("logit(input, eps: float? = none)").expand([](const Call& c) -> TensorList {
+    Tensor x = c.input(0);
+    if (!c.attr(0).is_none()) x = clamp(x, Scalar(c.attr(0).to_double()), Scalar(1 - c.attr(0).to_double()));
+    return {log(x / (1.0 - x))};
+  });
+  op("heaviside(input, values)").expand([](const Call& c) -> TensorList {
+    const Tensor &x = c.input(0), &v = c.input(1);
+    Tensor zero = zeros_like(x), one = ones_like(x);
+    return {where(eq(x, zero), v, where(isnan(x), x, where(gt(x, zero), one, zero)))};
+  });
+  op("float_power(input, exponent)").expand([](const Call& c) -> TensorList {
+    auto wide = [](const Tensor& t) { return to(t, is_complex(t.dtype()) ? DType::c128 : DType::f64); };
+    return {pow(wide(c.input(0)), wide(c.input(1)))};
   });
   return true;
 }();

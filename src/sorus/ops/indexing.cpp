@@ -237,7 +237,77 @@ const bool indexing = [] {
     int64_t d = wrap_dim(c.attr(0).to_int(), c.input(0).dim(), "index_select");
     SORUS_CHECK(c.input(1).dim() <= 1, ValueError, "index_select: the index must have one dimension, its shape is {}",
                 to_string(c.input(1).sizes()));
-    return {index(c.input(0), Shape{d}, TensorList{reshape(c.input(1), Shape{-1})})};
+    Tensor places = reshape(c.input(1), Shape{-1});
+    if (c.input(0).dim() == 0) return {reshape(index(reshape(c.input(0), Shape{1}), Shape{0}, TensorList{places}), Shape{})};
+    return {index(c.input(0), Shape{d}, TensorList{places})};
+  });
+  op("index_add(input, dim: int, index: mask, source, *, alpha: scalar = 1)").expand([](const Call& c) -> TensorList {
+    Tensor x = c.input(0), source = c.input(2);
+    SORUS_CHECK(x.dtype() == source.dtype(), Error, "index_add: input is {} and source is {}; they must be the same",
+                name(x.dtype()), name(source.dtype()));
+    if (c.attr(1).scalar().to_complex() != 1.0) source = mul(source, Tensor::weak_scalar(c.attr(1).scalar()));
+    if (x.dim() == 0) {
+      Tensor one = reshape(x, Shape{1}), places = reshape(c.input(1), Shape{-1});
+      return {reshape(index_put(one, Shape{0}, TensorList{places}, reshape(source, Shape{-1}), true), Shape{})};
+    }
+    int64_t d = wrap_dim(c.attr(0).to_int(), x.dim(), "index_add");
+    return {index_put(x, Shape{d}, TensorList{reshape(c.input(1), Shape{-1})}, source, true)};
+  });
+  op("index_copy(input, dim: int, index: mask, source)").expand([](const Call& c) -> TensorList {
+    const Tensor& x = c.input(0);
+    int64_t d = wrap_dim(c.attr(0).to_int(), std::max<int64_t>(x.dim(), 1), "index_copy");
+    if (x.dim() == 0) return {reshape(c.input(2), Shape{})};
+    return {index_put(x, Shape{d}, TensorList{reshape(c.input(1), Shape{-1})}, c.input(2), false)};
+  });
+  op("index_fill(input, dim: int, index: mask, value)").expand([](const Call& c) -> TensorList {
+    const Tensor& x = c.input(0);
+    Tensor v = to(c.input(2), x.dtype());
+    SORUS_CHECK(v.dim() == 0, Error, "index_fill: the value must be a single number, not {}", to_string(v.sizes()));
+    if (x.dim() == 0) return {c.input(1).numel() ? clone(v) : clone(x)};
+    int64_t d = wrap_dim(c.attr(0).to_int(), x.dim(), "index_fill");
+    return {index_put(x, Shape{d}, TensorList{reshape(c.input(1), Shape{-1})}, v, false)};
+  });
+  // As Python knows it: one index for each of the first dimensions; masks stand for the places where they are true.
+  op("index_put.given(input, indices: Tensor[], values: mask, accumulate: bool = false)").expand([](const Call& c) -> TensorList {
+    Shape dims;
+    TensorList places;
+    for (size_t i = 1; i + 1 < c.inputs.size(); ++i) {
+      const Tensor& t = c.inputs[i];
+      if (t.dtype() != DType::boolean) {
+        dims.push_back(static_cast<int64_t>(dims.size()));
+        places.push_back(t);
+        continue;
+      }
+      for (const Tensor& column : unbind(nonzero(t), 1)) {
+        dims.push_back(static_cast<int64_t>(dims.size()));
+        places.push_back(column);
+      }
+    }
+    return {index_put(c.input(0), dims, places, c.inputs.back(), c.attr(0).to_bool())};
+  });
+  op("take_along_dim(input, indices: mask, dim: int? = none)").expand([](const Call& c) -> TensorList {
+    if (c.attr(0).is_none()) return {gather(reshape(c.input(0), Shape{-1}), 0, reshape(c.input(1), Shape{-1}))};
+    int64_t d = wrap_dim(c.attr(0).to_int(), c.input(0).dim(), "take_along_dim");
+    Shape a = c.input(0).sizes(), b = c.input(1).sizes();
+    SORUS_CHECK(a.size() == b.size(), Error, "take_along_dim: input {} and indices {} must have as many dimensions",
+                to_string(a), to_string(b));
+    int64_t n = a[static_cast<size_t>(d)], m = b[static_cast<size_t>(d)];
+    a[static_cast<size_t>(d)] = b[static_cast<size_t>(d)] = 1;
+    Shape both = broadcast_shapes(a, b, "take_along_dim"), wide = both;
+    wide[static_cast<size_t>(d)] = n, both[static_cast<size_t>(d)] = m;
+    return {gather(expand(c.input(0), wide), d, expand(c.input(1), both))};
+  });
+  op("argwhere(input)").expand([](const Call& c) -> TensorList { return {nonzero(c.input(0))}; });
+  op("masked_scatter(input, mask: mask, source: mask)").expand([](const Call& c) -> TensorList {
+    Shape both = broadcast_shapes(c.input(0).sizes(), c.input(1).sizes(), "masked_scatter");
+    Tensor mask = reshape(expand(c.input(1), both), Shape{-1}), flat = reshape(c.input(2), Shape{-1});
+    // The n-th place that is masked takes the n-th element.
+    Tensor rank = clamp(sub(cumsum(mask, 0), Tensor::weak_scalar(1)), Scalar(int64_t{0}));
+    SORUS_CHECK(is_tracing() || sum(mask).item().to_int() <= flat.numel(), Error,
+                "masked_scatter: the source has {} elements, fewer than the mask asks for", flat.numel());
+    if (flat.numel() == 0) return {expand(c.input(0), both)};
+    Tensor taken = index(flat, Shape{0}, TensorList{clamp(rank, {}, Scalar(flat.numel() - 1))});
+    return {where(reshape(mask, both), reshape(taken, both), expand(c.input(0), both))};
   });
   op("masked_select(input, mask: mask)").expand([](const Call& c) -> TensorList {
     Shape both = broadcast_shapes(c.input(0).sizes(), c.input(1).sizes(), "masked_select");

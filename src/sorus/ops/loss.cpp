@@ -37,6 +37,7 @@ const bool classification = [] {
         return {by_input, c.grad() * (log1p(neg(p)) - log(p))};
       }, "input target");
   op("binary_cross_entropy(input, target, weight: Tensor? = none, reduction: str = 'mean')")
+      .autocast(Autocast::full)
       .expand([](const Call& c) -> TensorList {
         same_shape(c);
         return {reduced(c, weighted(binary_cross_entropy_each(c.input(0), c.input(1)), optional_input(c, 2)))};
@@ -44,6 +45,7 @@ const bool classification = [] {
       .doc("-(t log p + (1 - t) log(1 - p)) of probabilities p and targets t in [0, 1].");
   op("binary_cross_entropy_with_logits(input, target, weight: Tensor? = none, reduction: str = 'mean', "
      "pos_weight: Tensor? = none)")
+      .autocast(Autocast::full)
       .expand([](const Call& c) -> TensorList {
         same_shape(c);
         const Tensor &x = c.input(0), &t = c.input(1);
@@ -53,6 +55,7 @@ const bool classification = [] {
       })
       .doc("Binary cross entropy of sigmoid(input), computed without overflow.");
   op("kl_div(input, target, reduction: str = 'mean', log_target: bool = false)")
+      .autocast(Autocast::full)
       .expand([](const Call& c) -> TensorList {
         const Tensor &x = c.input(0), &t = c.input(1);
         Tensor loss = c.attr("log_target").to_bool()
@@ -62,10 +65,11 @@ const bool classification = [] {
         return {reduced(c, loss)};
       })
       .doc("target * (log target - input): `input` holds logarithms.");
-  op("soft_margin_loss(input, target, reduction: str = 'mean')").expand([](const Call& c) -> TensorList {
+  op("soft_margin_loss(input, target, reduction: str = 'mean')").autocast(Autocast::full).expand([](const Call& c) -> TensorList {
     return {reduced(c, neg(logsigmoid(c.input(0) * c.input(1))))};
   });
   op("hinge_embedding_loss(input, target, margin: float = 1.0, reduction: str = 'mean')")
+      .autocast(Autocast::full)
       .expand([](const Call& c) -> TensorList {
         const Tensor &x = c.input(0), &t = c.input(1);
         Tensor one = Tensor::weak_scalar(1), zero = Tensor::weak_scalar(0.0);
@@ -79,6 +83,7 @@ const bool regression = [] {
   op("smooth_l1_each(input, target, beta: float)")
       .each("d = abs(input - target); d < beta ? 0.5 * d * d / beta : d - 0.5 * beta");
   op("smooth_l1_loss(input, target, reduction: str = 'mean', beta: float = 1.0)")
+      .autocast(Autocast::full)
       .expand([](const Call& c) -> TensorList {
         SORUS_CHECK(number(c, "beta") >= 0, ValueError, "smooth_l1_loss: beta must not be negative, found {}",
                     number(c, "beta"));
@@ -88,6 +93,7 @@ const bool regression = [] {
   op("huber_each(input, target, delta: float)")
       .each("d = abs(input - target); d <= delta ? 0.5 * d * d : delta * (d - 0.5 * delta)");
   op("huber_loss(input, target, reduction: str = 'mean', delta: float = 1.0, weight: Tensor? = none)")
+      .autocast(Autocast::full)
       .expand([](const Call& c) -> TensorList {
         SORUS_CHECK(number(c, "delta") > 0, ValueError, "huber_loss: delta must be positive, found {}",
                     number(c, "delta"));
@@ -95,6 +101,7 @@ const bool regression = [] {
       });
   op("poisson_nll_loss(input, target, log_input: bool = true, full: bool = false, eps: float = 1e-08, "
      "reduction: str = 'mean')")
+      .autocast(Autocast::full)
       .expand([](const Call& c) -> TensorList {
         const Tensor &x = c.input(0), &t = c.input(1);
         Tensor loss = c.attr("log_input").to_bool() ? exp(x) - t * x : x - t * log(x + number(c, "eps"));
@@ -123,8 +130,12 @@ const bool distances = [] {
   op("cosine_similarity(x1, x2, dim: int = 1, eps: float = 1e-08)")
       .expand([](const Call& c) -> TensorList {
         Shape d{c.attr("dim").to_int()};
-        auto length = [&](const Tensor& x) { return clamp(sqrt(sum(square(x), d, true)), Scalar(number(c, "eps"))); };
-        return {sum(c.input(0) / length(c.input(0)) * (c.input(1) / length(c.input(1))), d)};
+        Shape both = broadcast_shapes(c.input(0).sizes(), c.input(1).sizes(), "cosine_similarity");
+        auto direction = [&](const Tensor& t) {
+          Tensor x = expand(t, both);
+          return x / clamp(norm(x, Scalar(2.0), d, true), Scalar(number(c, "eps")));
+        };
+        return {sum(direction(c.input(0)) * direction(c.input(1)), d)};
       })
       .doc("x1 . x2 / (|x1| |x2|) along `dim`.");
   op("pairwise_distance(x1, x2, p: float = 2.0, eps: float = 1e-06, keepdim: bool = false)")
@@ -138,10 +149,12 @@ const bool distances = [] {
       })
       .doc("input / max(norm of order p along `dim`, eps).");
   op("margin_ranking_loss(input1, input2, target, margin: float = 0.0, reduction: str = 'mean')")
+      .autocast(Autocast::full)
       .expand([](const Call& c) -> TensorList {
         return {reduced(c, relu(neg(c.input(2)) * (c.input(0) - c.input(1)) + number(c, "margin")))};
       });
   op("cosine_embedding_loss(input1, input2, target, margin: float = 0.0, reduction: str = 'mean')")
+      .autocast(Autocast::full)
       .expand([](const Call& c) -> TensorList {
         const Tensor& t = c.input(2);
         Shape last{-1};
@@ -153,6 +166,7 @@ const bool distances = [] {
       });
   op("triplet_margin_loss(anchor, positive, negative, margin: float = 1.0, p: float = 2.0, eps: float = 1e-06, "
      "swap: bool = false, reduction: str = 'mean')")
+      .autocast(Autocast::full)
       .expand([](const Call& c) -> TensorList {
         auto distance = [&](int a, int b) {
           return last_norm(c.input(a) - c.input(b), number(c, "p"), number(c, "eps"));

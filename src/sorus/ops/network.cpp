@@ -83,11 +83,10 @@ TensorList rms_norm_body(const Call& c) {
 }
 
 const bool norms = [] {
-  op("softmax(input, dim: int, dtype: dtype? = none)").types(softmax_types).body(softmax_body).autocast(Autocast::full)
+  op("softmax(input, dim: int, dtype: dtype? = none)").types(softmax_types).body(softmax_body)
       .axes("input[a.., d!] -> output[a.., d!]")
       .doc("exp(x) / sum(exp(x)) along `dim`, computed from x - max(x).");
-  op("log_softmax(input, dim: int, dtype: dtype? = none)").types(softmax_types).body(log_softmax_body)
-      .autocast(Autocast::full);
+  op("log_softmax(input, dim: int, dtype: dtype? = none)").types(softmax_types).body(log_softmax_body);
   op("layer_norm(input, normalized_shape: int[], weight: Tensor? = none, bias: Tensor? = none, eps: float = 1e-05)")
       .types([](const TypeCall& c) {
         check_normalized(c);
@@ -200,7 +199,7 @@ const bool lookups = [] {
         const Tensor &x = c.input(0), &i = c.input(1);
         int64_t d = wrap_dim(c.attr(0).to_int(), x.dim(), "gather");
         kernels::IndexTensor index{i.data(), i.dtype(), i.strides()};
-        kernels::gather(x.dtype(), i.sizes(), static_cast<int>(d), x.data(), x.strides(), x.sizes()[d], index,
+        kernels::gather(x.dtype(), i.sizes(), static_cast<int>(d), x.data(), x.strides(), x.dim() ? x.size(d) : 1, index,
                         out[0].data(), out[0].strides());
       })
       .axes("input[a..; dim v!], index[a..; dim i] -> output[a..; dim i]")
@@ -219,7 +218,7 @@ const bool lookups = [] {
         int64_t d = wrap_dim(c.attr(0).to_int(), out[0].dim(), "scatter_add");
         kernels::IndexTensor index{i.data(), i.dtype(), i.strides()};
         kernels::scatter(kernels::ScatterMode::add, s.dtype(), i.sizes(), static_cast<int>(d), out[0].data(),
-                         out[0].strides(), out[0].sizes()[d], index, s.data(), s.strides());
+                         out[0].strides(), out[0].dim() ? out[0].size(d) : 1, index, s.data(), s.strides());
       })
       .axes("input[a..; dim v!], index[a..; dim i!], src[a..; dim i!] -> output[a..; dim v!]")
       .loop(compare_columns({"input", "index", "src"}, "picked ? input + src : input", 0, false))
@@ -228,6 +227,60 @@ const bool lookups = [] {
             return {c.grad(), Tensor(), gather(c.grad(), c.attrs[0].to_int(), c.input(1))};
           },
           "index");
+  op("scatter_from(input, dim: int, index: mask, src)")
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        const Shape &x = c.input(0).shape, &index = c.input(1).shape, &src = c.input(2).shape;
+        SORUS_CHECK(c.input(0).dtype == c.input(2).dtype, Error, "scatter: input is {} and src is {}; they must be the same",
+                    name(c.input(0).dtype), name(c.input(2).dtype));
+        bool fits = index.size() == x.size() && src.size() == x.size();
+        int64_t d = wrap_dim(c.attr(0).to_int(), std::max<int64_t>(static_cast<int64_t>(x.size()), 1), "scatter");
+        for (size_t i = 0; fits && i < x.size(); ++i)
+          fits = index[i] <= src[i] && (static_cast<int64_t>(i) == d || index[i] <= x[i]);
+        SORUS_CHECK(fits || numel(index) == 0, Error,
+                    "scatter: the index {} must be no larger than src {}, and than input {} outside of dimension {}",
+                    to_string(index), to_string(src), to_string(x), d);
+        return like_input(c);
+      })
+      .kernel([](const Call& c, std::span<Tensor> out) {
+        copy_elements(out[0], c.input(0));
+        const Tensor &i = c.input(1), &s = c.input(2);
+        int64_t d = wrap_dim(c.attr(0).to_int(), std::max<int64_t>(out[0].dim(), 1), "scatter");
+        kernels::IndexTensor index{i.data(), i.dtype(), i.strides()};
+        kernels::scatter(kernels::ScatterMode::assign, s.dtype(), i.sizes(), static_cast<int>(d), out[0].data(),
+                         out[0].strides(), out[0].dim() ? out[0].size(d) : 1, index, s.data(), s.strides());
+      })
+      .gradient(
+          [](const GradCall& c) -> TensorList {
+            int64_t d = c.attrs[0].to_int();
+            Tensor nothing = zeros(c.input(1).sizes(), c.grad().dtype()), by_src;
+            if (c.needs[2]) {  // what index does not reach of src has no part in the result
+              by_src = gather(c.grad(), d, c.input(1));
+              const Shape &from = by_src.sizes(), &whole = c.input(2).sizes();
+              Shape padding;
+              for (size_t k = from.size(); k-- > 0;)
+                for (int64_t v : {int64_t{0}, whole[k] - from[k]}) padding.push_back(v);
+              if (from != whole) by_src = pad(by_src, padding);
+            }
+            return {scatter_from(c.grad(), d, c.input(1), nothing), Tensor(), by_src};
+          },
+          "index");
+  // The value first: a number would also do for `src`.
+  op("scatter.value(input, dim: int, index: mask, value: scalar)").expand([](const Call& c) -> TensorList {
+    const Tensor &x = c.input(0), &i = c.input(1);
+    return {scatter_from(x, c.attr(0).to_int(), i, full(i.sizes(), c.attr(1).scalar(), x.dtype()))};
+  });
+  op("scatter(input, dim: int, index: mask, src)").expand([](const Call& c) -> TensorList {
+    return {scatter_from(c.input(0), c.attr(0).to_int(), c.input(1), c.input(2))};
+  }).doc("A copy of `input` in which index names the places along `dim` that are replaced by `src`.");
+  op("scatter.reduced_value(input, dim: int, index: mask, value: scalar, *, reduce: str)").expand([](const Call& c) -> TensorList {
+    const Tensor &x = c.input(0), &i = c.input(1);
+    return {scatter(x, c.attr(0).to_int(), i, full(i.sizes(), c.attr(1).scalar(), x.dtype()), c.attr(2).string())};
+  });
+  op("scatter.reduced(input, dim: int, index: mask, src, *, reduce: str)").expand([](const Call& c) -> TensorList {
+    const std::string& reduce = c.attr(1).string();
+    SORUS_CHECK(reduce == "add", NotImplementedError, "scatter: reduce must be 'add', not '{}'", reduce);
+    return {scatter_add(c.input(0), c.attr(0).to_int(), c.input(1), c.input(2))};
+  });
   return true;
 }();
 
@@ -328,6 +381,7 @@ const bool losses = [] {
   // Classes in dimension 1 (0 if there is only one); targets are class indices.
   op("cross_entropy(input, target: mask, weight: Tensor? = none, ignore_index: int = -100, "
      "reduction: str = 'mean', label_smoothing: float = 0.0)")
+      .autocast(Autocast::full)
       .expand([](const Call& c) -> TensorList {
         const Tensor &x = c.input(0), &t = c.input(1);
         int64_t d = x.dim() == 1 ? 0 : 1;
@@ -365,6 +419,7 @@ const bool losses = [] {
         return {sum(loss) / sum(factor)};
       });
   op("nll_loss(input, target: mask, weight: Tensor? = none, ignore_index: int = -100, reduction: str = 'mean')")
+      .autocast(Autocast::full)
       .expand([](const Call& c) -> TensorList {
         const Tensor &x = c.input(0), &t = c.input(1);
         SORUS_CHECK(is_floating(x.dtype()), TypeError, "nll_loss: expected log-probabilities of a floating type, got {}",
@@ -378,10 +433,10 @@ const bool losses = [] {
         if (c.attr(1).string() != "mean") return {reduced(loss, c.attr(1).string(), "nll_loss")};
         return {sum(loss) / sum(factor)};
       });
-  op("mse_loss(input, target, reduction: str = 'mean')").expand([](const Call& c) -> TensorList {
+  op("mse_loss(input, target, reduction: str = 'mean')").autocast(Autocast::full).expand([](const Call& c) -> TensorList {
     return {reduced(square(c.input(0) - c.input(1)), c.attr(0).string(), "mse_loss")};
   });
-  op("l1_loss(input, target, reduction: str = 'mean')").expand([](const Call& c) -> TensorList {
+  op("l1_loss(input, target, reduction: str = 'mean')").autocast(Autocast::full).expand([](const Call& c) -> TensorList {
     return {reduced(abs(c.input(0) - c.input(1)), c.attr(0).string(), "l1_loss")};
   });
   return true;

@@ -9,6 +9,8 @@ Tensor source_of(int64_t n, int64_t before, int64_t after, const std::string& mo
   SORUS_CHECK(mode == "reflect" || mode == "replicate" || mode == "circular", ValueError,
               "pad: mode must be 'constant', 'reflect', 'replicate' or 'circular', not '{}'", mode);
   int64_t most = mode == "reflect" ? n - 1 : n;
+  SORUS_CHECK(n + before + after >= 0, ValueError, "pad: ({}, {}) takes away more than the {} of a dimension", before,
+              after, n);
   SORUS_CHECK(mode == "replicate" ? n > 0 : std::max(before, after) <= most, ValueError,
               "pad: with mode '{}' a dimension of {} can be padded by at most {}, not ({}, {})", mode, n, most, before,
               after);
@@ -25,11 +27,11 @@ Tensor padded(Tensor x, int64_t d, int64_t before, int64_t after, const std::str
   int64_t n = x.size(d);
   SORUS_CHECK(n + before + after >= 0, ValueError, "pad: ({}, {}) takes away more than dimension {} of {}", before,
               after, d, to_string(x.sizes()));
+  if (mode != "constant") return before || after ? index_select(x, d, source_of(n, before, after, mode)) : x;
   int64_t cut_before = std::max<int64_t>(-before, 0), cut_after = std::max<int64_t>(-after, 0);
   if (cut_before || cut_after) x = narrow(x, d, cut_before, n - cut_before - cut_after);
   before = std::max<int64_t>(before, 0), after = std::max<int64_t>(after, 0);
   if (!before && !after) return x;
-  if (mode != "constant") return index_select(x, d, source_of(x.size(d), before, after, mode));
   TensorList parts;
   auto filled = [&](int64_t count) {
     Shape s = x.sizes();

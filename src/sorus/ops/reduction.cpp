@@ -111,7 +111,7 @@ const OpDef& prod = op("prod(input, *, dtype: dtype? = none)")
     })
     .doc("Product of all elements, or over one dimension.");
 const OpDef& prod_dims = op("prod.dims(input, dim: int[]?, keepdim: bool = false, *, dtype: dtype? = none)")
-    .index("y[..] = prod(dim) input[.., dim]", "sum")
+    .index("y[..] = prod(dim) input[.., dim]", "sum").autocast(Autocast::full)
     .gradient([](const GradCall& c) {
       return TensorList{prod_gradient(c.grad(), c.input(0), c.attr("dim"), c.attr("keepdim").to_bool())};
     }, "input")
@@ -301,6 +301,58 @@ const OpDef& norm = op("norm(input, p: scalar? = 2, dim: int[]? = none, keepdim:
       return TensorList{vector_norm_of(c.input(0), p, c.attr(1), c.attr(2).to_bool(), c.attr(3))};
     })
     .doc("p-norm of all elements or over some dimensions.");
+
+const OpDef& norm_named = op("norm.named(input, p: str, dim: int[]? = none, keepdim: bool = false, *, dtype: dtype? = none)")
+    .expand([](const Call& c) {
+      const std::string& p = c.attr(0).string();
+      SORUS_CHECK(p == "fro", NotImplementedError, "norm: p must be a number or 'fro', not '{}'", p);
+      return TensorList{vector_norm_of(c.input(0), 2, c.attr(1), c.attr(2).to_bool(), c.attr(3))};
+    });
+const OpDef& count_nonzero = op("count_nonzero(input, dim: int[]? = none)")
+    .expand([](const Call& c) {
+      return TensorList{call_one(sum, {apply("ne", {c.input(0), integer(0)})}, {c.attr(0), Attr(false), Attr()})};
+    });
+const OpDef& nansum = op("nansum(input, dim: int[]? = none, keepdim: bool = false, *, dtype: dtype? = none)")
+    .expand([](const Call& c) {
+      Tensor x = c.input(0);
+      if (is_floating(x.dtype())) x = apply("where", {apply("isnan", {x}), number(0), x});
+      return TensorList{call_one(sum, {x}, c.attrs)};
+    })
+    .doc("Sum of what is not NaN.");
+const OpDef& nanmean = op("nanmean(input, dim: int[]? = none, keepdim: bool = false, *, dtype: dtype? = none)")
+    .expand([](const Call& c) {
+      const Tensor& x = c.input(0);
+      Tensor there = apply("logical_not", {apply("isnan", {x})});
+      Tensor n = call_one(sum, {there}, {c.attr(0), c.attr(1), Attr()}), s = call_one(nansum, {x}, c.attrs);
+      return TensorList{apply("div", {s, n})};
+    })
+    .doc("Mean of what is not NaN.");
+const OpDef& aminmax = op("aminmax(input, *, dim: int? = none, keepdim: bool = false) -> min, max")
+    .expand([](const Call& c) {
+      Attr dims = c.attr(0).is_none() ? Attr() : Attr(Shape{c.attr(0).to_int()});
+      return TensorList{call_one(amin, {c.input(0)}, {dims, c.attr(1)}), call_one(amax, {c.input(0)}, {dims, c.attr(1)})};
+    });
+const OpDef& var_mean = op("var_mean(input, dim: int[]? = none, *, correction: scalar? = 1, keepdim: bool = false) -> var, mean")
+    .expand([](const Call& c) {
+      return TensorList{call_one(var, {c.input(0)}, c.attrs), apply("mean", {c.input(0)}, {c.attr(0), c.attr(2)})};
+    });
+const OpDef& var_mean_unbiased = op("var_mean.unbiased(input, dim: int[]?, unbiased: bool, keepdim: bool = false) -> var, mean")
+    .expand([](const Call& c) {
+      return TensorList{call_one(var_unbiased, {c.input(0)}, c.attrs), apply("mean", {c.input(0)}, {c.attr(0), c.attr(2)})};
+    });
+const OpDef& std_mean = op("std_mean(input, dim: int[]? = none, *, correction: scalar? = 1, keepdim: bool = false) -> std, mean")
+    .expand([](const Call& c) {
+      return TensorList{call_one(standard_deviation, {c.input(0)}, c.attrs),
+                        apply("mean", {c.input(0)}, {c.attr(0), c.attr(2)})};
+    });
+const OpDef& std_mean_unbiased = op("std_mean.unbiased(input, dim: int[]?, unbiased: bool, keepdim: bool = false) -> std, mean")
+    .expand([](const Call& c) {
+      return TensorList{call_one(std_unbiased, {c.input(0)}, c.attrs), apply("mean", {c.input(0)}, {c.attr(0), c.attr(2)})};
+    });
+const OpDef& dist = op("dist(input, other, p: float = 2.0)")
+    .expand([](const Call& c) {
+      return TensorList{vector_norm_of(apply("sub", {c.input(0), c.input(1)}), c.attr(0).to_double(), Attr(), false, Attr())};
+    });
 
 const OpDef& logsumexp = op("logsumexp(input, dim: int[], keepdim: bool = false)")
     .expand([](const Call& c) {

@@ -31,6 +31,13 @@ const bool updates = [] {
       .each("d = grad + weight_decay * param; b = momentum * momentum_buffer + taken * d;"
             "param - lr * (nesterov ? d + momentum * b : b), b")
       .not_differentiable();
+  // A gradient that overflowed shrinks the scale of the loss; `interval` steps in a row without one let it grow, unless
+  // it would overflow itself.
+  op("amp_update_scale(scale, tracker: mask, found_inf: mask, growth: float, backoff: float, interval: int) -> scale, tracker")
+      .each("n = found_inf ? 0 : tracker + 1; bigger = scale * growth;"
+            "found_inf ? scale * backoff : n == interval && isfinite(bigger) ? bigger : scale, n == interval ? 0 : n")
+      .not_differentiable()
+      .doc("The loss scale and the count of good steps after one more step (Micikevicius et al. 2018).");
   return true;
 }();
 

@@ -133,9 +133,13 @@ void Optimizer::split_clocks(OwnGroup& group) {
   }
 }
 
-void Optimizer::step() {
-  static const OpDef& add = find_op("add");
+void Optimizer::step(const Tensor& skip) {
+  static const OpDef &add = find_op("add"), &select = find_op("where");
   GradMode off(false);
+  std::vector<std::pair<Tensor, Tensor>> kept;  // what a step writes, and what it held before
+  auto keep = [&](const Tensor& t) {
+    if (skip.defined()) kept.emplace_back(t, clone(t));
+  };
   for (OwnGroup& g : groups_) {
     split_clocks(g);
     bool counts = counts_steps(g);
@@ -145,6 +149,7 @@ void Optimizer::step() {
         return s.clock == c && grad_of(s.parameter).defined();
       });
       if (!moves) continue;
+      if (counts) keep(clock.step);
       if (counts) call_into(add, std::array{clock.step, Tensor::weak_scalar(1)}, {Attr(1)}, std::array{clock.step});
       clock.advanced_by = &current_interpreter();
       clock.scalars = prepare(g, clock.step);
@@ -152,11 +157,14 @@ void Optimizer::step() {
         if (s.clock != c) continue;
         Tensor grad = grad_of(s.parameter);
         if (!grad.defined()) continue;
+        keep(s.parameter.detach());
+        for (const Tensor& t : s.state) keep(t);
         update(g, s, g.settings.at("maximize") != 0 ? neg(grad) : grad, clock.scalars);
       }
       clock.scalars.clear();
     }
   }
+  for (auto& [now, before] : kept) call_into(select, std::array{skip, before, now}, {}, std::array{now});
 }
 
 void Optimizer::zero_grad() {

@@ -39,8 +39,9 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  /// Parameters without a gradient are left alone, their counter of steps too.
-  virtual void step();
+  /// Parameters without a gradient are left alone, their counter of steps too. Where the 0-d truth value `skip` is
+  /// given and true, nothing changes: that is how a recorded step leaves out gradients that overflowed.
+  virtual void step(const Tensor& skip = {});
   void zero_grad();
 
   void add_group(const Group& group);
@@ -146,6 +147,74 @@ class SGD : public Optimizer {
  protected:
   std::vector<const char*> state_names(const OwnGroup& group) const override;
   bool counts_steps(const OwnGroup& group) const override;
+  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
+  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
+  void check_setting(const std::string& name, double value) const override;
+};
+
+struct RMSpropOptions {
+  double lr = 1e-2, alpha = 0.99, eps = 1e-8, weight_decay = 0, momentum = 0;
+  bool centered = false, maximize = false;
+};
+/// Tieleman, Hinton 2012: gradients divided by the root of their running mean square.
+class RMSprop : public Optimizer {
+ public:
+  explicit RMSprop(const std::vector<Group>& groups, const RMSpropOptions& options = {});
+
+ protected:
+  std::vector<const char*> state_names(const OwnGroup& group) const override;
+  bool counts_steps(const OwnGroup&) const override { return true; }
+  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
+  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
+  void check_setting(const std::string& name, double value) const override;
+};
+
+struct AdagradOptions {
+  double lr = 1e-2, lr_decay = 0, weight_decay = 0, initial_accumulator_value = 0, eps = 1e-10;
+  bool maximize = false;
+};
+/// Duchi, Hazan, Singer 2011: divided by the root of the sum of all squares.
+class Adagrad : public Optimizer {
+ public:
+  explicit Adagrad(const std::vector<Group>& groups, const AdagradOptions& options = {});
+
+ protected:
+  std::vector<const char*> state_names(const OwnGroup& group) const override;
+  bool counts_steps(const OwnGroup&) const override { return true; }
+  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
+  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
+  void check_setting(const std::string& name, double value) const override;
+};
+
+struct AdadeltaOptions {
+  double lr = 1.0, rho = 0.9, eps = 1e-6, weight_decay = 0;
+  bool maximize = false;
+};
+/// Zeiler 2012: the size of a step follows from those before it.
+class Adadelta : public Optimizer {
+ public:
+  explicit Adadelta(const std::vector<Group>& groups, const AdadeltaOptions& options = {});
+
+ protected:
+  std::vector<const char*> state_names(const OwnGroup& group) const override;
+  bool counts_steps(const OwnGroup&) const override { return true; }
+  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
+  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
+  void check_setting(const std::string& name, double value) const override;
+};
+
+struct AdamaxOptions {
+  double lr = 2e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  bool maximize = false;
+};
+/// Kingma, Ba 2015, section 7: Adam with a running maximum for the second moment.
+class Adamax : public Optimizer {
+ public:
+  explicit Adamax(const std::vector<Group>& groups, const AdamaxOptions& options = {});
+
+ protected:
+  std::vector<const char*> state_names(const OwnGroup& group) const override;
+  bool counts_steps(const OwnGroup&) const override { return true; }
   TensorList prepare(const OwnGroup& group, const Tensor& step) override;
   void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
   void check_setting(const std::string& name, double value) const override;

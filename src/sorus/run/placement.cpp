@@ -56,6 +56,7 @@ Placement::Placement(const Graph& graph) {
     if (!node->op || !node->op->joins) continue;
     auto types = node->input_types();
     int64_t dim = node->op->joins(TypeCall{*node->op, types, node->attrs}), at = 0;
+    if (dim < 0) continue;  // more than a join
     Value whole{node.get(), 0};
     Shape strides = contiguous_strides(whole.type().shape);
     std::vector<Value> sources;

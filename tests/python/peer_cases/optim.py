@@ -80,3 +80,23 @@ def case_adamw_missing_gradients(torch):
 
 def case_adamw_amsgrad(torch):
     return train(torch, lambda p: torch.optim.AdamW(p, lr=0.05, amsgrad=True, weight_decay=0.1), steps=12)
+
+
+def case_rmsprop(torch):
+    return train(torch, lambda p: torch.optim.RMSprop(groups(p, lr=0.02), lr=0.1))
+
+
+def case_rmsprop_all(torch):
+    return train(torch, lambda p: torch.optim.RMSprop(p, lr=0.05, momentum=0.8, centered=True, weight_decay=0.1, alpha=0.9))
+
+
+def case_adagrad(torch):
+    return train(torch, lambda p: torch.optim.Adagrad(p, lr=0.1, lr_decay=0.05, weight_decay=0.1))
+
+
+def case_adadelta(torch):
+    return train(torch, lambda p: torch.optim.Adadelta(p, lr=0.7, rho=0.8, weight_decay=0.1))
+
+
+def case_adamax(torch):
+    return train(torch, lambda p: torch.optim.Adamax(p, lr=0.1, weight_decay=0.1))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from . import _core
-from ._core import Tensor
+from .. import _core
+from .._core import Tensor
 
 
 class _Switch:
@@ -69,28 +69,50 @@ class set_grad_enabled(_GradMode):
 
 
 class autocast(_Switch):
-    """Products inside compute in bfloat16 (or `dtype`); what needs precision stays in float32."""
+    """Matrix products, convolutions and attention inside compute in bfloat16 (or `dtype`, float16), losses in float32,
+    as PyTorch's list for the CPU says; everything else in the type of its inputs. May be nested and be a decorator.
+
+    RuntimeError for another device, ValueError for another type.
+    """
 
     def __init__(self, device_type: str = "cpu", dtype=None, enabled: bool = True, cache_enabled: bool | None = None):
         if not isinstance(device_type, str):
             device_type, dtype = "cpu", device_type
+        if device_type != "cpu":
+            raise RuntimeError(f"autocast: there is no device {device_type!r}; the only one is 'cpu'")
         self.device_type = device_type
         self.dtype = dtype if dtype is not None else _core.bfloat16
         self.enabled = enabled
+        if enabled and self.dtype not in (_core.bfloat16, _core.float16):
+            raise ValueError(f"autocast: dtype must be bfloat16 or float16, not {self.dtype}")
+        self._before: list = []
 
-    def __enter__(self) -> None:
-        self._before = _core._autocast_dtype()
+    def __enter__(self) -> autocast:
+        self._before.append(_core._autocast_dtype())
         _core._set_autocast_dtype(self.dtype if self.enabled else None)
+        return self
 
     def __exit__(self, *error: object) -> None:
-        _core._set_autocast_dtype(self._before)
+        _core._set_autocast_dtype(self._before.pop())
 
     def _arguments(self) -> tuple:
         return self.device_type, self.dtype, self.enabled
 
 
+def is_autocast_enabled(device_type: str = "cpu") -> bool:
+    return device_type == "cpu" and _core._autocast_dtype() is not None
+
+
+def get_autocast_dtype(device_type: str = "cpu"):
+    """The type in which products compute inside of `autocast(device_type)`."""
+    return _core._autocast_dtype() or _core.bfloat16
+
+
 class set_detect_anomaly:
-    """Stops with the first operator whose gradient has a NaN."""
+    """Stops with the first operator that makes a NaN of numbers: in forward (where a gradient is recorded) or in backward.
+
+    RuntimeError with the operator and its line. PyTorch's looks at gradients only.
+    """
 
     def __init__(self, mode: bool = True, check_nan: bool = True) -> None:
         _core._set_anomaly_mode(mode)
@@ -106,7 +128,7 @@ detect_anomaly = set_detect_anomaly
 
 
 def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=None,
-         is_grads_batched=False, materialize_grads=False) -> tuple[Tensor, ...]:
+         is_grads_batched=False, materialize_grads=False, only_inputs=True) -> tuple[Tensor, ...]:
     """The gradients of the weighted sum of `outputs` with respect to `inputs`."""
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     retain = create_graph if retain_graph is None else retain_graph
@@ -136,6 +158,9 @@ class FunctionCtx:
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
         pass
 
+    def mark_dirty(self, *tensors: Tensor) -> None:
+        """Inputs that forward changed in place; their version counts that by itself."""
+
     def set_materialize_grads(self, value: bool) -> None:
         self._materialize = value
 
@@ -151,6 +176,11 @@ class Function:
         raise NotImplementedError("Function: forward is not written")
 
     @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple, output: Any) -> None:
+        """Where this is written, forward takes no ctx, and what it leaves for backward is saved here."""
+        raise NotImplementedError("Function: setup_context is not written")
+
+    @staticmethod
     def backward(ctx: FunctionCtx, *grads: Any) -> Any:
         raise NotImplementedError("Function: backward is not written")
 
@@ -161,8 +191,14 @@ class Function:
         places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
         shape: list = []
 
+        apart = cls.setup_context is not Function.setup_context
+
         def forward():
-            out = cls.forward(ctx, *args, **kwargs)
+            if apart:
+                out = cls.forward(*args, **kwargs)
+                cls.setup_context(ctx, args, out)
+            else:
+                out = cls.forward(ctx, *args, **kwargs)
             shape.append(isinstance(out, (tuple, list)))
             outs = tuple(out) if shape[0] else (out,)
             ctx._like = [o.detach() for o in outs]
@@ -178,3 +214,11 @@ class Function:
 
         outs = _core._custom_function([args[i] for i in places], forward, backward, cls.__name__)
         return tuple(outs) if shape[0] else outs[0]
+
+
+def Variable(data: Tensor, requires_grad: bool = False) -> Tensor:  # noqa: N802 - the name of old scripts
+    """A tensor: variables and tensors are one since long."""
+    return data.detach().requires_grad_() if requires_grad else data
+
+
+from .check import gradcheck, gradgradcheck  # noqa: E402, F401

@@ -1,0 +1,264 @@
+"""The distributions that policies and variational models draw from.
+
+    policy = Categorical(logits=net(state))
+    action = policy.sample()
+    loss = -policy.log_prob(action) * reward
+
+Parameters may have any shape, which is the `batch_shape`; `sample(shape)` puts `shape` before it. `rsample` is there
+where draws can be differentiated by the parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .. import _core
+from .._core import Tensor, operators
+from .._functions import broadcast_shapes, multinomial
+
+
+def _tensors(*values: Any) -> list[Tensor]:
+    """Numbers and tensors as tensors of one shape."""
+    known = next((v for v in values if isinstance(v, Tensor)), None)
+    dtype = known.dtype if known is not None else _core.get_default_dtype()
+    tensors = [v if isinstance(v, Tensor) else _core.tensor(float(v), dtype=dtype) for v in values]
+    shape = broadcast_shapes(*(t.shape for t in tensors))
+    return [t.expand(shape) for t in tensors]
+
+
+class Distribution:
+    """What all distributions have."""
+
+    def __init__(self, batch_shape: Any = (), event_shape: Any = ()) -> None:
+        self._batch_shape, self._event_shape = _core.Size(batch_shape), _core.Size(event_shape)
+
+    @property
+    def batch_shape(self) -> Any:
+        return self._batch_shape
+
+    @property
+    def event_shape(self) -> Any:
+        return self._event_shape
+
+    @property
+    def stddev(self) -> Tensor:
+        return self.variance.sqrt()
+
+    def _shape(self, sample_shape: Any) -> tuple:
+        return (*sample_shape, *self._batch_shape, *self._event_shape)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__}: draws cannot be differentiated")
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        before = _core._set_grad_enabled(False)
+        try:
+            return self.rsample(sample_shape)
+        finally:
+            _core._set_grad_enabled(before)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__}: log_prob")
+
+    def entropy(self) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__}: entropy")
+
+    def perplexity(self) -> Tensor:
+        return self.entropy().exp()
+
+
+class Normal(Distribution):
+    """Mean `loc`, standard deviation `scale`."""
+
+    def __init__(self, loc: Any, scale: Any, validate_args: Any = None) -> None:
+        self.loc, self.scale = _tensors(loc, scale)
+        super().__init__(self.loc.shape)
+
+    mean = mode = property(lambda self: self.loc)
+    stddev = property(lambda self: self.scale)
+    variance = property(lambda self: self.scale * self.scale)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return self.loc + _core.randn(*self._shape(sample_shape), dtype=self.loc.dtype) * self.scale
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return -((value - self.loc) ** 2) / (2 * self.variance) - self.scale.log() - 0.5 * math.log(2 * math.pi)
+
+    def entropy(self) -> Tensor:
+        return 0.5 + 0.5 * math.log(2 * math.pi) + self.scale.log()
+
+    def cdf(self, value: Tensor) -> Tensor:
+        return 0.5 * (1 + ((value - self.loc) / (self.scale * math.sqrt(2))).erf())
+
+
+class Laplace(Distribution):
+    """exp(-|x - loc| / scale) / (2 scale)."""
+
+    def __init__(self, loc: Any, scale: Any, validate_args: Any = None) -> None:
+        self.loc, self.scale = _tensors(loc, scale)
+        super().__init__(self.loc.shape)
+
+    mean = mode = property(lambda self: self.loc)
+    variance = property(lambda self: 2 * self.scale * self.scale)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        u = _core.rand(*self._shape(sample_shape), dtype=self.loc.dtype) - 0.5
+        return self.loc - self.scale * u.sign() * (-2 * u.abs()).clamp(min=-1 + 1e-7).log1p()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return -(2 * self.scale).log() - (value - self.loc).abs() / self.scale
+
+    def entropy(self) -> Tensor:
+        return 1 + (2 * self.scale).log()
+
+
+class Uniform(Distribution):
+    """Between `low` and `high`."""
+
+    def __init__(self, low: Any, high: Any, validate_args: Any = None) -> None:
+        self.low, self.high = _tensors(low, high)
+        super().__init__(self.low.shape)
+
+    mean = property(lambda self: (self.low + self.high) / 2)
+    variance = property(lambda self: (self.high - self.low) ** 2 / 12)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return self.low + _core.rand(*self._shape(sample_shape), dtype=self.low.dtype) * (self.high - self.low)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        inside = (value >= self.low) & (value < self.high)
+        return inside.to(self.low.dtype).log() - (self.high - self.low).log()
+
+    def entropy(self) -> Tensor:
+        return (self.high - self.low).log()
+
+
+class Exponential(Distribution):
+    """rate exp(-rate x)."""
+
+    def __init__(self, rate: Any, validate_args: Any = None) -> None:
+        (self.rate,) = _tensors(rate)
+        super().__init__(self.rate.shape)
+
+    mean = stddev = property(lambda self: 1 / self.rate)
+    variance = property(lambda self: 1 / self.rate**2)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return -(1 - _core.rand(*self._shape(sample_shape), dtype=self.rate.dtype)).log() / self.rate
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.rate.log() - self.rate * value
+
+    def entropy(self) -> Tensor:
+        return 1 - self.rate.log()
+
+
+class Bernoulli(Distribution):
+    """1 with probability `probs` (or sigmoid(`logits`)), else 0."""
+
+    def __init__(self, probs: Any = None, logits: Any = None, validate_args: Any = None) -> None:
+        if (probs is None) == (logits is None):
+            raise ValueError("Bernoulli: give either probs or logits")
+        if probs is not None:
+            (self.probs,) = _tensors(probs)
+            p = self.probs.clamp(1e-7, 1 - 1e-7)
+            self.logits = p.log() - (-p).log1p()
+        else:
+            (self.logits,) = _tensors(logits)
+            self.probs = self.logits.sigmoid()
+        super().__init__(self.probs.shape)
+
+    mean = property(lambda self: self.probs)
+    variance = property(lambda self: self.probs * (1 - self.probs))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        p = self.probs.detach()
+        return (_core.rand(*self._shape(sample_shape), dtype=_core.float64) < p).to(p.dtype)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        logits, value = _tensors(self.logits, value)
+        return -operators["binary_cross_entropy_with_logits"](logits, value.to(logits.dtype), reduction="none")
+
+    def entropy(self) -> Tensor:
+        return operators["binary_cross_entropy_with_logits"](self.logits, self.probs, reduction="none")
+
+
+class Categorical(Distribution):
+    """One of the classes in the last dimension, by `probs` (need not add up to 1) or `logits`."""
+
+    def __init__(self, probs: Any = None, logits: Any = None, validate_args: Any = None) -> None:
+        if (probs is None) == (logits is None):
+            raise ValueError("Categorical: give either probs or logits")
+        given = probs if probs is not None else logits
+        if given.dim() < 1:
+            raise ValueError("Categorical: the parameter needs at least one dimension, that of the classes")
+        if probs is not None:
+            self.probs = probs / probs.sum(-1, keepdim=True)
+            self.logits = self.probs.clamp(1e-7, 1 - 1e-7).log()
+        else:
+            self.logits = logits - logits.logsumexp([-1], True)
+            self.probs = self.logits.softmax(-1)
+        self._num_events = given.shape[-1]
+        super().__init__(given.shape[:-1])
+
+    mode = property(lambda self: self.probs.argmax(-1))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        count = math.prod(sample_shape)
+        rows = multinomial(self.probs.detach().reshape(-1, self._num_events), count, True)
+        return rows.t().reshape(self._shape(sample_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        shape = broadcast_shapes(value.shape, self._batch_shape)
+        logits = self.logits.expand((*shape, self._num_events))
+        return logits.gather(-1, value.long().expand(shape).unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        return -(self.logits * self.probs).sum(-1)
+
+
+class Independent(Distribution):
+    """The last dimensions of a batch as one event: their log_prob is added up."""
+
+    def __init__(self, base_distribution: Distribution, reinterpreted_batch_ndims: int, validate_args: Any = None) -> None:
+        self.base_dist, self.reinterpreted_batch_ndims = base_distribution, reinterpreted_batch_ndims
+        shape = base_distribution.batch_shape
+        cut = len(shape) - reinterpreted_batch_ndims
+        if cut < 0:
+            raise ValueError(f"Independent: {reinterpreted_batch_ndims} dimensions of a batch of shape {tuple(shape)}")
+        super().__init__(shape[:cut], (*shape[cut:], *base_distribution.event_shape))
+
+    mean = property(lambda self: self.base_dist.mean)
+    variance = property(lambda self: self.base_dist.variance)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return self.base_dist.rsample(sample_shape)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return self.base_dist.sample(sample_shape)
+
+    def _added(self, x: Tensor) -> Tensor:
+        n = self.reinterpreted_batch_ndims
+        return x.sum(list(range(-n, 0))) if n else x
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self._added(self.base_dist.log_prob(value))
+
+    def entropy(self) -> Tensor:
+        return self._added(self.base_dist.entropy())
+
+
+def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
+    """The expectation of log p - log q under p. NotImplementedError for pairs that have no formula here."""
+    if isinstance(p, Normal) and isinstance(q, Normal):
+        ratio = (p.scale / q.scale) ** 2
+        return 0.5 * (ratio + ((p.loc - q.loc) / q.scale) ** 2 - 1 - ratio.log())
+    if isinstance(p, Categorical) and isinstance(q, Categorical):
+        return (p.probs * (p.logits - q.logits)).sum(-1)
+    if isinstance(p, Bernoulli) and isinstance(q, Bernoulli):
+        log = operators["logsigmoid"]
+        return p.probs * (log(p.logits) - log(q.logits)) + (1 - p.probs) * (log(-p.logits) - log(-q.logits))
+    if isinstance(p, Independent) and isinstance(q, Independent) and p.reinterpreted_batch_ndims == q.reinterpreted_batch_ndims:
+        return p._added(kl_divergence(p.base_dist, q.base_dist))
+    raise NotImplementedError(f"kl_divergence: no formula for {type(p).__name__} and {type(q).__name__}")

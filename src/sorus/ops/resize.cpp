@@ -1,0 +1,189 @@
+// Images in other sizes. Resampling works on one dimension after the other: each result is a weighted sum of a few
+// elements that are looked up ("taps"), so that the gradient is a scatter of the same weights.
+#include <algorithm>
+#include <cmath>
+
+#include "sorus/ops.h"
+
+namespace sorus {
+namespace {
+
+struct Axis {
+  int64_t in, out;
+  double step;  // distance in the input between neighbours of the result
+};
+
+struct Tap {
+  std::vector<int64_t> places;
+  std::vector<double> weights;
+};
+
+Tensor looked_up(const Tensor& x, int64_t d, const std::vector<int64_t>& places) {
+  return index(x, Shape{d}, TensorList{Tensor::of(places, Shape{static_cast<int64_t>(places.size())})});
+}
+
+std::vector<int64_t> nearest(const Axis& a, bool exact) {
+  std::vector<int64_t> places;
+  for (int64_t i = 0; i < a.out; ++i) {
+    auto at = static_cast<float>((static_cast<double>(i) + (exact ? 0.5 : 0.0))) * static_cast<float>(a.step);
+    places.push_back(std::min(static_cast<int64_t>(std::floor(at)), a.in - 1));
+  }
+  return places;
+}
+
+double source(const Axis& a, int64_t i, bool align) {
+  return align ? static_cast<double>(i) * a.step : (static_cast<double>(i) + 0.5) * a.step - 0.5;
+}
+
+std::vector<Tap> linear_taps(const Axis& a, bool align) {
+  std::vector<Tap> taps(2);
+  for (int64_t i = 0; i < a.out; ++i) {
+    double at = std::max(source(a, i, align), 0.0);
+    int64_t low = std::min(static_cast<int64_t>(at), a.in - 1);
+    double w = std::clamp(at - static_cast<double>(low), 0.0, 1.0);
+    taps[0].places.push_back(low), taps[0].weights.push_back(1 - w);
+    taps[1].places.push_back(std::min(low + 1, a.in - 1)), taps[1].weights.push_back(w);
+  }
+  return taps;
+}
+
+// Cubic convolution with a = -3/4 (Keys 1981).
+std::vector<Tap> cubic_taps(const Axis& a, bool align) {
+  constexpr double k = -0.75;
+  auto near = [](double x) { return ((k + 2) * x - (k + 3)) * x * x + 1; };
+  auto far = [](double x) { return ((k * x - 5 * k) * x + 8 * k) * x - 4 * k; };
+  std::vector<Tap> taps(4);
+  for (int64_t i = 0; i < a.out; ++i) {
+    double at = source(a, i, align), low = std::floor(at), t = at - low;
+    const double weights[4] = {far(t + 1), near(t), near(1 - t), far(2 - t)};
+    for (int64_t j = 0; j < 4; ++j) {
+      auto& tap = taps[static_cast<size_t>(j)];
+      tap.places.push_back(std::clamp<int64_t>(static_cast<int64_t>(low) - 1 + j, 0, a.in - 1));
+      tap.weights.push_back(weights[j]);
+    }
+  }
+  return taps;
+}
+
+Tensor resampled(const Tensor& x, int64_t d, const std::vector<Tap>& taps) {
+  Shape along(static_cast<size_t>(x.dim()), 1);
+  along[static_cast<size_t>(d)] = static_cast<int64_t>(taps[0].places.size());
+  Tensor y;
+  for (const Tap& tap : taps) {
+    Tensor part = looked_up(x, d, tap.places) * to(Tensor::of(tap.weights, along), x.dtype());
+    y = y.defined() ? y + part : part;
+  }
+  return y;
+}
+
+// Means of the windows of adaptive pooling, as a product with a matrix of weights.
+Tensor averaged(const Tensor& x, int64_t d, const Axis& a) {
+  std::vector<double> w(static_cast<size_t>(a.out * a.in), 0.0);
+  for (int64_t o = 0; o < a.out; ++o) {
+    int64_t begin = o * a.in / a.out, end = ((o + 1) * a.in + a.out - 1) / a.out;
+    for (int64_t i = begin; i < end; ++i) w[static_cast<size_t>(o * a.in + i)] = 1.0 / static_cast<double>(end - begin);
+  }
+  Tensor weights = to(Tensor::of(w, Shape{a.out, a.in}), x.dtype());
+  return movedim(linear(movedim(x, Shape{d}, Shape{-1}), weights), Shape{-1}, Shape{d});
+}
+
+TensorList interpolated(const Call& c) {
+  Tensor x = c.input(0);
+  const std::string& mode = c.attr("mode").string();
+  int64_t spatial = x.dim() - 2;
+  SORUS_CHECK(spatial >= 1 && spatial <= 3, Error, "interpolate: expected 3 to 5 dimensions, got {}", to_string(x.sizes()));
+  bool near = mode.starts_with("nearest"), cubic = mode == "bicubic", area = mode == "area";
+  static const char* const linear_of[] = {"linear", "bilinear", "trilinear"};
+  SORUS_CHECK(mode == "nearest" || mode == "nearest-exact" || area || (cubic && spatial == 2) || mode == linear_of[spatial - 1],
+              NotImplementedError,
+              "interpolate: mode must be 'nearest', 'nearest-exact', 'area' or '{}'{} for an input of {}, not '{}'",
+              linear_of[spatial - 1], spatial == 2 ? " or 'bicubic'" : "", to_string(x.sizes()), mode);
+  SORUS_CHECK(!c.attr("antialias").to_bool(), NotImplementedError, "interpolate: antialias=True is not there");
+  bool align = !c.attr("align_corners").is_none() && c.attr("align_corners").to_bool();
+  SORUS_CHECK(!(align && (near || area)), ValueError, "interpolate: mode '{}' takes no align_corners", mode);
+  const Attr &size = c.attr("size"), &factor = c.attr("scale_factor");
+  SORUS_CHECK(size.is_none() != factor.is_none(), ValueError, "interpolate: give either size or scale_factor");
+  bool again = !c.attr("recompute_scale_factor").is_none() && c.attr("recompute_scale_factor").to_bool();
+  auto pick = [&](const auto& list, int64_t i) {
+    SORUS_CHECK(list.size() == 1 || static_cast<int64_t>(list.size()) == spatial, ValueError,
+                "interpolate: {} numbers for {} dimensions", list.size(), spatial);
+    return list[list.size() == 1 ? 0 : static_cast<size_t>(i)];
+  };
+  DType type = x.dtype();
+  if (is_half(type)) x = to(x, DType::f32);
+  for (int64_t i = 0; i < spatial; ++i) {
+    Axis a{x.size(i + 2), 0, 0};
+    double scale = factor.is_none() ? 0 : pick(factor.reals(), i);
+    a.out = factor.is_none() ? pick(size.ints(), i) : static_cast<int64_t>(std::floor(static_cast<double>(a.in) * scale));
+    SORUS_CHECK(a.in > 0 && a.out > 0, Error, "interpolate: sizes must be positive, found {} of {} to {}", a.in,
+                to_string(x.sizes()), a.out);
+    if (align) a.step = a.out > 1 ? static_cast<double>(a.in - 1) / static_cast<double>(a.out - 1) : 0;
+    else a.step = scale > 0 && !again ? 1 / scale : static_cast<double>(a.in) / static_cast<double>(a.out);
+    if (near) x = looked_up(x, i + 2, nearest(a, mode == "nearest-exact"));
+    else if (area) x = averaged(x, i + 2, a);
+    else x = resampled(x, i + 2, cubic ? cubic_taps(a, align) : linear_taps(a, align));
+  }
+  return {to(x, type)};
+}
+
+Shape leading(const Tensor& x, int64_t last, std::string_view who) {
+  SORUS_CHECK(x.dim() >= last, Error, "{}: expected at least {} dimensions, got {}", who, last, to_string(x.sizes()));
+  return Shape(x.sizes().begin(), x.sizes().end() - last);
+}
+Shape identity(size_t n) {
+  Shape s(n, 0);
+  for (size_t i = 0; i < n; ++i) s[i] = static_cast<int64_t>(i);
+  return s;
+}
+
+const bool resizing = [] {
+  op("interpolate(input, size: int[]? = none, scale_factor: float[]? = none, mode: str = 'nearest', "
+     "align_corners: bool? = none, recompute_scale_factor: bool? = none, antialias: bool = false)")
+      .expand(interpolated)
+      .doc("Input [N, C, ..] resampled to `size` or by `scale_factor`. Modes: nearest, nearest-exact, linear, bilinear, "
+           "trilinear, bicubic, area.");
+  op("pixel_shuffle(input, upscale_factor: int)")
+      .expand([](const Call& c) -> TensorList {
+        const Tensor& x = c.input(0);
+        int64_t r = c.attr(0).to_int();
+        Shape s = leading(x, 3, "pixel_shuffle");
+        SORUS_CHECK(r > 0 && x.size(-3) % (r * r) == 0, Error, "pixel_shuffle: {} channels of {} do not divide by {}^2",
+                    x.size(-3), to_string(x.sizes()), r);
+        int64_t channels = x.size(-3) / (r * r), h = x.size(-2), w = x.size(-1);
+        Shape order = identity(s.size()), whole = s, apart = s;
+        auto n = static_cast<int64_t>(s.size());
+        for (int64_t v : {channels, r, r, h, w}) apart.push_back(v);
+        for (int64_t v : {n, n + 3, n + 1, n + 4, n + 2}) order.push_back(v);
+        for (int64_t v : {channels, h * r, w * r}) whole.push_back(v);
+        return {reshape(permute(reshape(x, apart), order), whole)};
+      })
+      .doc("[.., C r^2, H, W] to [.., C, H r, W r] (Shi et al. 2016).");
+  op("pixel_unshuffle(input, downscale_factor: int)").expand([](const Call& c) -> TensorList {
+    const Tensor& x = c.input(0);
+    int64_t r = c.attr(0).to_int();
+    Shape s = leading(x, 3, "pixel_unshuffle");
+    SORUS_CHECK(r > 0 && x.size(-1) % r == 0 && x.size(-2) % r == 0, Error,
+                "pixel_unshuffle: height and width of {} do not divide by {}", to_string(x.sizes()), r);
+    int64_t channels = x.size(-3), h = x.size(-2) / r, w = x.size(-1) / r;
+    Shape order = identity(s.size()), whole = s, apart = s;
+    auto n = static_cast<int64_t>(s.size());
+    for (int64_t v : {channels, h, r, w, r}) apart.push_back(v);
+    for (int64_t v : {n, n + 2, n + 4, n + 1, n + 3}) order.push_back(v);
+    for (int64_t v : {channels * r * r, h, w}) whole.push_back(v);
+    return {reshape(permute(reshape(x, apart), order), whole)};
+  });
+  op("channel_shuffle(input, groups: int)").expand([](const Call& c) -> TensorList {
+    const Tensor& x = c.input(0);
+    int64_t groups = c.attr(0).to_int();
+    SORUS_CHECK(x.dim() > 2 && groups > 0 && x.size(1) % groups == 0, Error,
+                "channel_shuffle: the channels of {} (dimension 1) cannot be split into {} groups", to_string(x.sizes()), groups);
+    Shape apart = x.sizes();
+    apart[1] = x.size(1) / groups;
+    apart.insert(apart.begin() + 1, groups);
+    return {reshape(transpose(reshape(x, apart), 1, 2), x.sizes())};
+  });
+  return true;
+}();
+
+}  // namespace
+}  // namespace sorus
