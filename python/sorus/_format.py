@@ -78,7 +78,7 @@ def _lines(value, show, indent: int) -> str:
     if not isinstance(value, list):
         return show(value)
     if not value or not isinstance(next((v for v in value if v is not ...), None), list):
-        words, lines, line = [_lines(v, show, indent) for v in value], [], ""
+        words, lines, line = [" ..." if v is ... else show(v) for v in value], [], ""
         for i, word in enumerate(words):
             word += "," if i + 1 < len(words) else ""
             if line and indent + len(line) + 1 + len(word) > WIDTH:
@@ -100,9 +100,6 @@ def tensor_text(tensor) -> str:
 
     prefix = "tensor("
     grad = tensor.requires_grad
-    name = type(tensor).__name__
-    if name == "Parameter":
-        prefix = "Parameter containing:\ntensor("
     data = tensor.detach()
     # As PyTorch: without elements there is nothing to nest.
     value = [] if data.numel() == 0 else _summary(data) if data.numel() > THRESHOLD else data.tolist()
@@ -110,10 +107,17 @@ def tensor_text(tensor) -> str:
     text = prefix + _lines(value, show, len("tensor("))
     usual = [sorus.get_default_dtype(), sorus.int64, sorus.bool]
     usual.append(sorus.complex128 if usual[0] is sorus.float64 else sorus.complex64)
-    if data.numel() == 0:
-        text += f", size={tuple(data.shape)}" if data.dim() != 1 else ""
+    suffixes = []
+    if data.numel() == 0 and data.dim() != 1:
+        suffixes.append(f"size={tuple(data.shape)}")
     if data.dtype not in usual or (data.numel() == 0 and data.dtype != usual[0]):
-        text += f", dtype={data.dtype}"
+        suffixes.append(f"dtype={data.dtype}")
     if grad:
-        text += f", grad_fn={tensor.grad_fn}" if tensor.grad_fn is not None else ", requires_grad=True"
+        suffixes.append(f"grad_fn={tensor.grad_fn}" if tensor.grad_fn is not None else "requires_grad=True")
+    width = len(text) - text.rfind("\n") + 1
+    for suffix in suffixes:  # on a line of its own where the line would be too long
+        if width + len(suffix) + 2 > WIDTH:
+            text, width = text + ",\n" + " " * len("tensor(") + suffix, len("tensor(") + len(suffix)
+        else:
+            text, width = f"{text}, {suffix}", width + len(suffix) + 2
     return text + ")"

@@ -14,7 +14,7 @@ from ._core import operators as _op
 from ._python import device as as_device
 
 __all__ = [
-    "allclose", "atleast_1d", "atleast_2d", "atleast_3d", "bernoulli", "broadcast_shapes", "can_cast", "cartesian_prod",
+    "allclose", "atleast_1d", "atleast_2d", "atleast_3d", "bernoulli", "broadcast_shapes", "can_cast", "cartesian_prod", "cdist",
     "combinations", "cross", "dsplit", "einsum", "equal", "finfo", "full", "hsplit", "iinfo", "imag", "is_complex",
     "is_floating_point", "is_nonzero", "is_tensor", "multinomial", "nonzero", "normal", "numel", "quantile", "rand",
     "randint_like", "randn", "randperm", "real", "result_type", "scalar_tensor", "seed", "split", "tensor_split", "tensordot",
@@ -147,6 +147,13 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     if shape[dim] != 3:
         raise RuntimeError(f"cross: dimension {dim} of {tuple(shape)} must be of size 3")
     return a.roll(-1, dim) * b.roll(1, dim) - a.roll(1, dim) * b.roll(-1, dim)
+
+
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
+    """Distances of all pairs of rows: [.., n, d], [.., m, d] to [.., n, m]."""
+    if x1.shape[-1] != x2.shape[-1]:
+        raise RuntimeError(f"cdist: rows of {tuple(x1.shape)} and {tuple(x2.shape)} have different lengths")
+    return _op["norm"](x1.unsqueeze(-2) - x2.unsqueeze(-3), p, [-1])
 
 
 def einsum(equation: str, *operands: Any) -> Tensor:
@@ -501,3 +508,4 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
 
 
 Tensor.fill_diagonal_ = fill_diagonal_
+Tensor.__lshift__, Tensor.__rshift__ = _op["bitwise_left_shift"], _op["bitwise_right_shift"]

@@ -240,14 +240,19 @@ def vmap(func: Callable, in_dims: Any = 0, out_dims: Any = 0) -> Callable:
 
     def transformed(*args: Any) -> Any:
         dims = in_dims if isinstance(in_dims, (tuple, list)) else (in_dims,) * len(args)
-        sizes = {a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None}
+        sizes = {t.shape[d] for a, d in zip(args, dims, strict=True) if d is not None for t in _leaves(a)}
         if len(sizes) != 1:
             raise ValueError(f"vmap: the mapped dimensions must have one size, got {sorted(sizes)}")
-        results = [func(*(a if d is None else a.select(d, i) for a, d in zip(args, dims, strict=True))) for i in range(sizes.pop())]
+        results = [func(*(a if d is None else _map(lambda t, d=d, i=i: t.select(d, i), a) for a, d in zip(args, dims, strict=True))) for i in range(sizes.pop())]
+        return gathered(results, out_dims)
+
+    def gathered(results: list, out_dims: Any) -> Any:
         if isinstance(results[0], Tensor):
             return _core.operators["stack"](results, out_dims)
+        if isinstance(results[0], dict):
+            return {key: gathered([r[key] for r in results], out_dims) for key in results[0]}
         outs = out_dims if isinstance(out_dims, (tuple, list)) else (out_dims,) * len(results[0])
-        return tuple(_core.operators["stack"]([r[k] for r in results], d) for k, d in enumerate(outs))
+        return tuple(gathered([r[k] for r in results], d) for k, d in enumerate(outs))
 
     return transformed
 

@@ -11,6 +11,7 @@ and __getitem__ (or any object that has both) may hold anything; its samples are
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -44,11 +45,35 @@ def get_worker_info() -> None:
     """None: samples are read by threads of this process, so there is nothing for a dataset to divide."""
 
 
+def _finish_datasets(cls: type, **options) -> None:
+    """Subclasses often do not call Dataset's constructor: it is called after their own, if that did not."""
+    super(Dataset, cls).__init_subclass__(**options)
+    own = cls.__dict__.get("__init__")
+    if own is None:
+        return
+
+    @functools.wraps(own)
+    def init(self, *args, **kwargs):
+        own(self, *args, **kwargs)
+        try:
+            _core._data.is_native(self)
+        except TypeError:  # it is not constructed
+            Dataset.__init__(self)
+
+    cls.__init__ = init
+
+
+Dataset.__init_subclass__ = classmethod(_finish_datasets)
+
+
 class IterableDataset(Dataset):
     """Samples that come one after the other: subclass it with __iter__. A loader takes them in that order."""
 
     def __iter__(self):
         raise NotImplementedError(f"{type(self).__name__}: __iter__ is not written")
+
+    def __len__(self) -> int:
+        raise TypeError(f"{type(self).__name__}: how many samples there are is not known")
 
     def __add__(self, other):
         return ChainDataset([self, other])

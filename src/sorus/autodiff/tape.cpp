@@ -194,12 +194,20 @@ void record(const OpDef& op, TensorSpan inputs, const Attrs& attrs, std::span<Te
     if (is_differentiable(outputs[i].dtype())) link(outputs[i], node, static_cast<int>(i));
 }
 
+// The old value of the target of the write that comes next, where its gradient reads that.
+thread_local std::pair<const TensorImpl*, Tensor> overwritten;
+
 void before_write(const OpDef& op, const Tensor& target) {
+  overwritten = {};
   if (!grad_enabled() || !target.requires_grad()) return;
   GradMeta* m = meta_of(target);
   SORUS_CHECK(m && m->node, Error,
               "{}: a leaf that requires gradients cannot be changed in place; do it under no_grad, or on a copy",
               op.name());
+  // What the gradient reads of the old value is kept: it is about to go.
+  if (!op.differentiable || op.expand || op.body || !(gradient_reads(op, 1) & 1)) return;
+  GradMode off(false);
+  overwritten = {target.impl(), clone(target)};
 }
 
 // An in-place write makes the target a result of this call; if it is a view, the tensor it shows gets the written
@@ -207,12 +215,15 @@ void before_write(const OpDef& op, const Tensor& target) {
 void record_write(const OpDef& op, TensorSpan inputs, const Attrs& attrs, std::span<const Tensor> targets,
                   TensorSpan) {
   Ref<GradNode> node = make_node(op, inputs, attrs);
-  TensorList outs(targets.begin(), targets.end());
-  save(*node, inputs, outs);
-  // The old value of a target is gone; a rule that reads it finds a newer version and says so.
-  for (size_t i = 0; i < inputs.size(); ++i)
+  TensorList outs(targets.begin(), targets.end()), values(inputs.begin(), inputs.end());
+  for (Tensor& v : values)
+    if (v.defined() && v.impl() == overwritten.first) v = overwritten.second;
+  overwritten = {};
+  save(*node, values, outs);
+  // The old value of another input that shares the memory is gone; a rule that reads it finds a newer version and says so.
+  for (size_t i = 0; i < values.size(); ++i)
     for (const Tensor& t : targets)
-      if (node->inputs[i].kept && inputs[i].storage() == t.storage()) --node->inputs[i].version;
+      if (node->inputs[i].kept && values[i].storage() == t.storage()) --node->inputs[i].version;
   for (size_t i = 0; i < targets.size(); ++i) {
     if (!is_differentiable(targets[i].dtype())) continue;
     Tensor base(targets[i].impl()->base);

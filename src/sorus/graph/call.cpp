@@ -161,7 +161,13 @@ void call_into(const OpDef& op, TensorSpan inputs, const Attrs& attrs, TensorSpa
   }
   if (&op == &copy && !writes_what_it_reads(op, inputs, 1, targets))
     fail<ValueError>("copy_: cannot write a {} into a {}", inputs[1].type().to_string(), targets[0].type().to_string());
-  results = call(op, inputs, attrs);
+  // A gradient may read what is about to be written over: then it reads a copy.
+  TensorList kept(inputs.begin(), inputs.end());
+  if (record && &op != &copy)
+    for (Tensor& x : kept)
+      for (const Tensor& t : targets)
+        if (x.defined() && x.requires_grad() && x.is(t)) x = call_one(find_op("clone"), {x});
+  results = call(op, kept, attrs);
   for (size_t i = 0; i < targets.size(); ++i) {
     SORUS_CHECK(broadcast_shapes(results[i].sizes(), targets[i].sizes(), op.name()) == targets[i].sizes(), ValueError,
                 "{}: the result of shape {} does not fit in place into a tensor of shape {}", op.name(),

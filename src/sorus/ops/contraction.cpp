@@ -58,11 +58,13 @@ const OpDef& linear = op("linear(input, weight, bias: Tensor? = none)")
     .index("y[.., n] = bias[n] + sum(k) input[.., k] * weight[n, k]").autocast(Autocast::lower)
     .doc("`input @ weight.T + bias`.");
 const OpDef& addmm = op("addmm(input, mat1, mat2, *, beta: scalar = 1, alpha: scalar = 1)")
+    .autocast(Autocast::lower)
     .expand([](const Call& c) {
       return TensorList{add_scaled(c.input(0), call_one(mm, {c.input(1), c.input(2)}), c.attr(0), c.attr(1))};
     })
     .doc("`beta * input + alpha * (mat1 @ mat2)`.");
 const OpDef& baddbmm = op("baddbmm(input, batch1, batch2, *, beta: scalar = 1, alpha: scalar = 1)")
+    .autocast(Autocast::lower)
     .expand([](const Call& c) {
       return TensorList{add_scaled(c.input(0), call_one(bmm, {c.input(1), c.input(2)}), c.attr(0), c.attr(1))};
     })

@@ -190,16 +190,20 @@ const bool lookups = [] {
           [](const GradCall& c) -> TensorList { return {embedding(c.input(1), c.grad()), Tensor()}; }, "indices");
   op("gather(input, dim: int, index: mask)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
-        SORUS_CHECK(c.input(0).shape.size() == c.input(1).shape.size(), ValueError,
+        // As in PyTorch, a number counts as a vector of one element, and where nothing is looked up anything goes.
+        bool free = (c.input(0).shape.empty() && c.input(1).shape.size() == 1) || numel(c.input(1).shape) == 0;
+        SORUS_CHECK(free || c.input(0).shape.size() == c.input(1).shape.size(), ValueError,
                     "gather: input {} and index {} must have as many dimensions", to_string(c.input(0).shape),
                     to_string(c.input(1).shape));
         return {{c.input(0).dtype, c.input(1).shape, false}};
       })
       .kernel([](const Call& c, std::span<Tensor> out) {
         const Tensor &x = c.input(0), &i = c.input(1);
+        if (i.numel() == 0) return;
         int64_t d = wrap_dim(c.attr(0).to_int(), x.dim(), "gather");
         kernels::IndexTensor index{i.data(), i.dtype(), i.strides()};
-        kernels::gather(x.dtype(), i.sizes(), static_cast<int>(d), x.data(), x.strides(), x.dim() ? x.size(d) : 1, index,
+        Shape strides = x.dim() ? x.strides() : Shape(i.sizes().size(), 1);
+        kernels::gather(x.dtype(), i.sizes(), static_cast<int>(d), x.data(), strides, x.dim() ? x.size(d) : 1, index,
                         out[0].data(), out[0].strides());
       })
       .axes("input[a..; dim v!], index[a..; dim i] -> output[a..; dim i]")
@@ -215,10 +219,12 @@ const bool lookups = [] {
       .kernel([](const Call& c, std::span<Tensor> out) {
         copy_elements(out[0], c.input(0));
         const Tensor &i = c.input(1), &s = c.input(2);
+        if (i.numel() == 0) return;
         int64_t d = wrap_dim(c.attr(0).to_int(), out[0].dim(), "scatter_add");
         kernels::IndexTensor index{i.data(), i.dtype(), i.strides()};
-        kernels::scatter(kernels::ScatterMode::add, s.dtype(), i.sizes(), static_cast<int>(d), out[0].data(),
-                         out[0].strides(), out[0].dim() ? out[0].size(d) : 1, index, s.data(), s.strides());
+        Shape strides = out[0].dim() ? out[0].strides() : Shape(i.sizes().size(), 1);
+        kernels::scatter(kernels::ScatterMode::add, s.dtype(), i.sizes(), static_cast<int>(d), out[0].data(), strides,
+                         out[0].dim() ? out[0].size(d) : 1, index, s.data(), s.strides());
       })
       .axes("input[a..; dim v!], index[a..; dim i!], src[a..; dim i!] -> output[a..; dim v!]")
       .loop(compare_columns({"input", "index", "src"}, "picked ? input + src : input", 0, false))
@@ -232,7 +238,7 @@ const bool lookups = [] {
         const Shape &x = c.input(0).shape, &index = c.input(1).shape, &src = c.input(2).shape;
         SORUS_CHECK(c.input(0).dtype == c.input(2).dtype, Error, "scatter: input is {} and src is {}; they must be the same",
                     name(c.input(0).dtype), name(c.input(2).dtype));
-        bool fits = index.size() == x.size() && src.size() == x.size();
+        bool fits = (index.size() == x.size() && src.size() == x.size()) || (x.empty() && index.size() <= 1 && src.size() == index.size());
         int64_t d = wrap_dim(c.attr(0).to_int(), std::max<int64_t>(static_cast<int64_t>(x.size()), 1), "scatter");
         for (size_t i = 0; fits && i < x.size(); ++i)
           fits = index[i] <= src[i] && (static_cast<int64_t>(i) == d || index[i] <= x[i]);
@@ -246,8 +252,9 @@ const bool lookups = [] {
         const Tensor &i = c.input(1), &s = c.input(2);
         int64_t d = wrap_dim(c.attr(0).to_int(), std::max<int64_t>(out[0].dim(), 1), "scatter");
         kernels::IndexTensor index{i.data(), i.dtype(), i.strides()};
-        kernels::scatter(kernels::ScatterMode::assign, s.dtype(), i.sizes(), static_cast<int>(d), out[0].data(),
-                         out[0].strides(), out[0].dim() ? out[0].size(d) : 1, index, s.data(), s.strides());
+        Shape strides = out[0].dim() ? out[0].strides() : Shape(i.sizes().size(), 1);
+        kernels::scatter(kernels::ScatterMode::assign, s.dtype(), i.sizes(), static_cast<int>(d), out[0].data(), strides,
+                         out[0].dim() ? out[0].size(d) : 1, index, s.data(), s.strides());
       })
       .gradient(
           [](const GradCall& c) -> TensorList {

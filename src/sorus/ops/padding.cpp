@@ -27,11 +27,12 @@ Tensor padded(Tensor x, int64_t d, int64_t before, int64_t after, const std::str
   int64_t n = x.size(d);
   SORUS_CHECK(n + before + after >= 0, ValueError, "pad: ({}, {}) takes away more than dimension {} of {}", before,
               after, d, to_string(x.sizes()));
-  if (mode != "constant") return before || after ? index_select(x, d, source_of(n, before, after, mode)) : x;
+  if (mode == "reflect" || mode == "replicate") return before || after ? index_select(x, d, source_of(n, before, after, mode)) : x;
   int64_t cut_before = std::max<int64_t>(-before, 0), cut_after = std::max<int64_t>(-after, 0);
   if (cut_before || cut_after) x = narrow(x, d, cut_before, n - cut_before - cut_after);
   before = std::max<int64_t>(before, 0), after = std::max<int64_t>(after, 0);
   if (!before && !after) return x;
+  if (mode != "constant") return index_select(x, d, source_of(x.size(d), before, after, mode));
   TensorList parts;
   auto filled = [&](int64_t count) {
     Shape s = x.sizes();

@@ -152,6 +152,7 @@ const bool scans = [] {
   op("diff(input, n: int = 1, dim: int = -1, prepend: Tensor? = none, append: Tensor? = none)")
       .expand([](const Call& c) -> TensorList {
         Tensor x = c.input(0);
+        if (c.attr(0).to_int() == 0) return {clone(x)};
         int64_t d = wrap_dim(c.attr(1).to_int(), x.dim(), "diff");
         TensorList parts;
         for (const Tensor& t : {c.has(1) ? c.input(1) : Tensor(), x, c.has(2) ? c.input(2) : Tensor()})

@@ -31,7 +31,7 @@ Tensor drawn(const Shape& shape, DType type, std::mt19937& random) {
 }
 
 // Re(sum(conj(a) b)).
-double inner(const Tensor& a, const Tensor& b) {
+double scalar_product(const Tensor& a, const Tensor& b) {
   auto x = elements(a), y = elements(b);
   double s = 0;
   for (size_t i = 0; i < x.size(); ++i) s += (std::conj(x[i]) * y[i]).real();
@@ -88,7 +88,7 @@ double value_of(const Problem& p, TensorSpan at, TensorSpan w) {
   GradMode off(false);
   TensorList y = p.run(at);
   double s = 0;
-  for (size_t i = 0; i < y.size(); ++i) s += inner(w[i], y[i]);
+  for (size_t i = 0; i < y.size(); ++i) s += scalar_product(w[i], y[i]);
   return s;
 }
 
@@ -111,7 +111,7 @@ void check(const Problem& p, const std::string& what) {
   for (size_t k = 0; k < g.size(); ++k) {
     ASSERT_EQ(g[k].sizes(), leaves[k].sizes()) << what;
     ASSERT_EQ(g[k].dtype(), leaves[k].dtype()) << what;
-    slope += inner(g[k], along[k]);
+    slope += scalar_product(g[k], along[k]);
   }
   double up = value_of(p, p.moved(along, kStep), w), down = value_of(p, p.moved(along, -kStep), w);
   expect_near(slope, (up - down) / (2 * kStep), 0, "first derivative of " + what);
@@ -126,14 +126,14 @@ void check(const Problem& p, const std::string& what) {
   if (!outputs.empty()) {
     TensorList second = gradients(outputs, leaves, weights);
     for (size_t k = 0; k < second.size(); ++k)
-      if (second[k].defined()) curvature += inner(second[k], along[k]);
+      if (second[k].defined()) curvature += scalar_product(second[k], along[k]);
   }
   auto contracted = [&](double step) {
     TensorList at = p.moved(along, step);
     for (Tensor& t : at) set_requires_grad(t, true);
     TensorList grads = gradient_of(p, at, w, false);
     double s = 0;
-    for (size_t k = 0; k < grads.size(); ++k) s += inner(u[k], grads[k]);
+    for (size_t k = 0; k < grads.size(); ++k) s += scalar_product(u[k], grads[k]);
     return s;
   };
   double above = contracted(kStep), below = contracted(-kStep);

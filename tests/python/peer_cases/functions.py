@@ -87,7 +87,7 @@ def case_images(torch):
         lambda t: f.pixel_unshuffle(t[:, :, :4], 2), lambda t: f.unfold(t, 3, padding=1), lambda t: f.fold(f.unfold(t, 2), (5, 6), 2),
         lambda t: f.adaptive_max_pool2d(t, (2, 4)), lambda t: f.adaptive_avg_pool2d(t, (None, 2)),
         lambda t: f.max_pool2d(t, 2, return_indices=True), lambda t: f.instance_norm(t), lambda t: f.local_response_norm(t, 3),
-        lambda t: f.lp_pool2d(t.abs(), 2, 2), lambda t: f.pad(t, (-1, 4), "replicate"))]
+        lambda t: f.lp_pool2d(t.abs(), 2, 2), lambda t: f.pad(t, (-1, 4, 0, 0), "replicate"))]
 
 
 def case_autograd(torch):
