@@ -83,11 +83,11 @@ def case_adamw_amsgrad(torch):
 
 
 def case_rmsprop(torch):
-    return train(torch, lambda p: torch.optim.RMSprop(groups(p, lr=0.02), lr=0.1))
+    return train(torch, lambda p: torch.optim.RMSprop(groups(p, lr=0.02), lr=0.1), dtype="float64")
 
 
 def case_rmsprop_all(torch):
-    return train(torch, lambda p: torch.optim.RMSprop(p, lr=0.05, momentum=0.8, centered=True, weight_decay=0.1, alpha=0.9))
+    return train(torch, lambda p: torch.optim.RMSprop(p, lr=0.05, momentum=0.8, centered=True, weight_decay=0.1, alpha=0.9), dtype="float64")
 
 
 def case_adagrad(torch):
