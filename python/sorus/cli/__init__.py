@@ -15,6 +15,7 @@ COMMANDS = {
     "simulate": ("simulate", "predict training steps on clusters: seconds and memory"),
     "calibrate": ("calibrate", "write a cluster file: measured on this machine, or fitted to measured steps"),
     "import": ("import_model", "what is in a model file (.tflite, .onnx, .ms), and what of it cannot be converted"),
+    "codegen": ("codegen", "print a model as C for a small device, and check it there"),
     "info": ("info", "what this machine can do: processor, threads, measured speed"),
 }
 

@@ -208,8 +208,10 @@ class Printer {
 };
 
 std::string makefile(const Target& target, const std::string& name) {
+  bool gcc = target.compiler.size() > 3 && target.compiler.ends_with("-gcc");
+  std::string archiver = gcc ? target.compiler.substr(0, target.compiler.size() - 3) + "ar" : "ar";
   return fmt::format(
-      "# Builds build/lib{0}.a for {1}.\nCC = {2}\nAR = $(subst gcc,ar,$(CC))\n"
+      "# Builds build/lib{0}.a for {1}.\nCC = {2}\nAR = {5}\n"
       "CFLAGS = {3}{4}-std=c99 -O2 -Wall -Wextra -ffunction-sections -fdata-sections\n\n"
       "SOURCES = $(wildcard src/*.c)\nOBJECTS = $(SOURCES:src/%.c=build/%.o)\n\n"
       "build/lib{0}.a: $(OBJECTS)\n\t$(AR) rcs $@ $^\n\nbuild/%.o: src/%.c $(wildcard src/*.h) "
@@ -220,7 +222,7 @@ std::string makefile(const Target& target, const std::string& name) {
       "example: build/lib{0}.a\n\t$(CC) $(CFLAGS) -Iinclude example/main.c build/lib{0}.a -lm -o build/example\n\n"
       "clean:\n\trm -rf build\n\n.PHONY: clean example\n",
       name, target.name, target.compiler == "cc" ? "cc" : target.compiler, target.flags,
-      target.flags.empty() ? "" : " ");
+      target.flags.empty() ? "" : " ", archiver);
 }
 
 std::string cmake(const std::string& name) {

@@ -1,0 +1,55 @@
+"""C for small devices: `generate` prints a model as a folder of C99, `verify` builds and runs that folder.
+
+    import sorus
+    from sorus import codegen
+
+    project = codegen.generate("kws.tflite", target="cortex-m4", name="kws", out="out/kws")
+    print(project["arena_bytes"])
+    print(codegen.verify("kws.tflite", "out/kws", target="cortex-m4", name="kws"))
+
+The same as the command `sorus codegen`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+
+from .._core import _device
+from .report import html
+from .verify import VerifyError, verify
+from .verify import tools_missing as verify_tools
+
+__all__ = ["VerifyError", "generate", "targets", "verify", "verify_tools"]
+
+
+def targets() -> list[dict]:
+    """The targets, each with name, description, compiler, flags and how it runs on this machine."""
+    return list(_device.targets())
+
+
+def generate(
+    model: str | os.PathLike,
+    target: str,
+    name: str,
+    out: str | os.PathLike,
+    optimize: str = "speed",
+    ram_limit: int = 0,
+) -> dict:
+    """Writes the folder `out` for `model` and returns its report.
+
+    Raises ValueError for an unknown target, a name that is no C identifier, or a RAM limit that cannot be kept;
+    NotImplementedError that lists the operators which have no form for devices.
+    """
+    if optimize not in ("speed", "size"):
+        raise ValueError(f"codegen: expected optimize to be 'speed' or 'size', found '{optimize}'")
+    files = _device.generate(os.fspath(model), target, name, optimize == "size", ram_limit)
+    report = json.loads(files["report.json"])
+    files["report.html"] = html(report)
+    folder = pathlib.Path(out)
+    for path, text in files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return report

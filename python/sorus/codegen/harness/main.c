@@ -1,0 +1,64 @@
+/* Runs a generated model on the inputs in in.bin, RUNS inferences, each twice: with inputs and outputs in memory of their
+ * own, and with those that have an offset inside the arena. Writes out.bin (the outputs) and facts.bin: ticks, stack,
+ * errors, differences between both ways, writes outside of the arena. model.h, written by verify.py, names the model. */
+#include "model.h"
+#include "services.h"
+
+enum { GUARD = 64, PAINT = 16384 };
+static unsigned char memory[GUARD + ARENA + GUARD] __attribute__((aligned(64)));
+static unsigned char in_memory[INPUT_BYTES] __attribute__((aligned(16))), out_memory[OUTPUT_BYTES] __attribute__((aligned(16)));
+static unsigned char all_in[RUNS * INPUT_BYTES], all_out[RUNS * OUTPUT_BYTES];
+static unsigned long long facts[5];
+
+static __attribute__((noinline)) int run(const void *const in[], void *const out[])
+{
+    volatile unsigned char here[1];
+    volatile unsigned char *low = here;
+    unsigned long long from;
+    int error;
+    long used = PAINT;
+    for (long i = 256; i < PAINT; i++) low[-i] = 0x5a;
+    from = ticks();
+    error = MODEL_RUN(memory + GUARD, in, out);
+    facts[0] += ticks() - from;
+    while (used > 256 && low[-used + 1] == 0x5a) used--;
+    if ((unsigned long long)used > facts[1]) facts[1] = (unsigned long long)used;
+    return error;
+}
+
+int main(void)
+{
+    static const long in_bytes[] = {INPUT_SIZES}, out_bytes[] = {OUTPUT_SIZES}, in_at[] = {INPUT_OFFSETS}, out_at[] = {OUTPUT_OFFSETS};
+    read_file("in.bin", all_in, sizeof all_in);
+    for (long i = 0; i < GUARD; i++) memory[i] = memory[GUARD + ARENA + i] = 0xa7;
+    for (long r = 0; r < RUNS; r++) {
+        const void *in[INPUTS];
+        void *out[OUTPUTS];
+        unsigned long long before;
+        long at = 0;
+        for (long i = 0; i < ARENA; i++) memory[GUARD + i] = (unsigned char)(0x33 + 7 * r);
+        for (int i = 0; i < INPUTS; at += in_bytes[i++]) in[i] = in_memory + at;
+        for (long i = 0; i < INPUT_BYTES; i++) in_memory[i] = all_in[r * INPUT_BYTES + i];
+        at = 0;
+        for (int i = 0; i < OUTPUTS; at += out_bytes[i++]) out[i] = out_memory + at;
+        facts[2] += run(in, out) != 0;
+        for (long i = 0; i < INPUT_BYTES; i++) facts[2] += in_memory[i] != all_in[r * INPUT_BYTES + i];
+        for (long i = 0; i < OUTPUT_BYTES; i++) all_out[r * OUTPUT_BYTES + i] = out_memory[i];
+        at = 0;
+        for (int i = 0; i < INPUTS; at += in_bytes[i++]) {
+            in[i] = memory + GUARD + in_at[i];
+            for (long j = 0; j < in_bytes[i]; j++) memory[GUARD + in_at[i] + j] = all_in[r * INPUT_BYTES + at + j];
+        }
+        for (int i = 0; i < OUTPUTS; i++) out[i] = memory + GUARD + out_at[i];
+        before = facts[0];
+        facts[2] += run(in, out) != 0;
+        facts[0] = before; /* one inference counts once */
+        at = 0;
+        for (int i = 0; i < OUTPUTS; at += out_bytes[i++])
+            for (long j = 0; j < out_bytes[i]; j++) facts[3] += memory[GUARD + out_at[i] + j] != all_out[r * OUTPUT_BYTES + at + j];
+    }
+    for (long i = 0; i < GUARD; i++) facts[4] += (memory[i] != 0xa7) + (memory[GUARD + ARENA + i] != 0xa7);
+    write_file("out.bin", all_out, sizeof all_out);
+    write_file("facts.bin", facts, sizeof facts);
+    return 0;
+}

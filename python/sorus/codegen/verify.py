@@ -1,0 +1,142 @@
+"""Builds a generated folder for its target, runs it, and compares with Sorus's own execution of the same graph."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import struct
+import subprocess
+import tempfile
+from typing import Any
+
+from .._core import _device
+
+HARNESS = pathlib.Path(__file__).parent / "harness"
+SYSTEM = "qemu-system-arm -nographic -monitor none -serial none -semihosting-config enable=on,target=native -icount shift=0,sleep=off -M"
+
+
+class VerifyError(RuntimeError):
+    """The folder cannot be built or run: the message says which command failed and with what."""
+
+
+def tools_missing(target: dict) -> list[str]:
+    """Programs that verifying for this target needs and that are not installed."""
+    wanted = [target["compiler"]]
+    if target["machine"]:
+        wanted.append("qemu-system-arm")
+    elif target["emulator"]:
+        wanted.append(shlex.split(target["emulator"])[0])
+    return [w for w in wanted if shutil.which(w) is None]
+
+
+def _run(command: list[str], cwd: pathlib.Path, timeout: float = 600) -> str:
+    try:
+        result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise VerifyError(f"codegen --verify: no end after {timeout:.0f} s: {shlex.join(command)}") from None
+    if result.returncode != 0:
+        raise VerifyError(
+            f"codegen --verify: expected exit status 0, found {result.returncode}: {shlex.join(command)}\n"
+            f"{(result.stderr or result.stdout)[:2000]}"
+        )
+    return result.stdout
+
+
+def _header(folder: pathlib.Path, name: str) -> dict[str, Any]:
+    text = (folder / "include" / f"{name}.h").read_text()
+    number = {m[1]: int(m[2]) for m in re.finditer(rf"#define {name.upper()}_(\w+) (\d+)\b", text)}
+
+    def listed(kind: str, what: str) -> list[int]:
+        return [number[f"{kind}{i}_{what}"] for i in range(number[f"NUM_{kind}S"])]
+
+    facts: dict[str, Any] = {"arena": number["ARENA_BYTES"]}
+    for kind in ("INPUT", "OUTPUT"):
+        facts[kind] = {what: listed(kind, what) for what in ("BYTES", "OFFSET")}
+    return facts
+
+
+def verify(
+    model: str | os.PathLike,
+    folder: str | os.PathLike,
+    target: str,
+    name: str,
+    inputs: bytes | None = None,
+    runs: int = 10,
+    seed: int = 0,
+) -> dict:
+    """Facts of a generated folder on its target: whether all outputs equal Sorus's, bytes, instructions, stack.
+
+    `inputs`: raw bytes of whole inferences, all inputs of one after the other; by default `runs` random ones. Float
+    outputs may differ by 1e-5 of the largest. Raises VerifyError where it cannot be built or run.
+    """
+    found = next((t for t in _device.targets() if t["name"] == target), None)
+    if found is None:
+        raise ValueError(f"codegen: there is no target '{target}'; targets are {', '.join(t['name'] for t in _device.targets())}")
+    if missing := tools_missing(found):
+        raise VerifyError(
+            f"codegen --verify: expected the programs of target {target} to be installed, did not find {', '.join(missing)} "
+            "(Debian: gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm qemu-user gcc-aarch64-linux-gnu "
+            "gcc-arm-linux-gnueabihf)"
+        )
+    folder = pathlib.Path(folder).resolve()
+    facts = _header(folder, name)
+    sizes = {kind: sum(facts[kind]["BYTES"]) for kind in ("INPUT", "OUTPUT")}
+    if inputs is None:
+        inputs = _device.random_inputs(os.fspath(model), runs, seed)
+    if len(inputs) == 0 or len(inputs) % sizes["INPUT"]:
+        raise ValueError(f"codegen --verify: expected a multiple of {sizes['INPUT']} bytes of inputs, found {len(inputs)}")
+    runs = len(inputs) // sizes["INPUT"]
+    expected = _device.run(os.fspath(model), inputs)
+    with tempfile.TemporaryDirectory(prefix="sorus_verify_") as temporary:
+        work = pathlib.Path(temporary)
+        (work / "in.bin").write_bytes(inputs)
+        lines = [f'#include "{name}.h"', f"#define MODEL_RUN {name}_run", f"#define ARENA {facts['arena']}", f"#define RUNS {runs}"]
+        for kind in ("INPUT", "OUTPUT"):
+            lines += [
+                f"#define {kind}S {len(facts[kind]['BYTES'])}",
+                f"#define {kind}_BYTES {sizes[kind]}",
+                f"#define {kind}_SIZES {', '.join(map(str, facts[kind]['BYTES']))}",
+                f"#define {kind}_OFFSETS {', '.join(map(str, facts[kind]['OFFSET']))}",
+            ]
+        (work / "model.h").write_text("\n".join(lines) + "\n")
+        cc = [found["compiler"], *shlex.split(found["flags"]), "-I", str(folder / "include"), "-I", str(work), "-I", str(HARNESS)]
+        objects = []
+        for source in sorted((folder / "src").glob("*.c")):
+            out = str(work / (source.stem + ".model.o"))
+            strict = "-std=c99 -Wall -Wextra -pedantic -Werror -O2 -ffunction-sections -fdata-sections".split()
+            _run([*cc, *strict, "-c", str(source), "-o", out], work)
+            objects.append(out)
+        bare = bool(found["machine"])
+        for source in ("main.c", "board.c" if bare else "linux.c"):
+            # The sanitizer of the stack would see main.c paint below its own frame.
+            _run([*cc, "-std=gnu99", "-O1", "-c", str(HARNESS / source), "-o", str(work / (source + ".o"))], work)
+            objects.append(str(work / (source + ".o")))
+        link = ["-static", "-Wl,--gc-sections"]
+        if bare:
+            link = ["--specs=nano.specs", "-nostartfiles", "-T", str(HARNESS / "board.ld"), "-Wl,--gc-sections"]
+            link += [f"-Wl,--defsym={symbol}" for symbol in found["memory"].split(",")]
+        _run([*cc, *objects, *link, "-lm", "-o", "model.elf"], work)
+        command = [*SYSTEM.split(), found["machine"], "-kernel"] if bare else shlex.split(found["emulator"])
+        _run([*command, str(work / "model.elf")], work)
+        outputs = (work / "out.bin").read_bytes()
+        ticks, stack, errors, differing, outside = struct.unpack("<5Q", (work / "facts.bin").read_bytes())
+        size_tool = re.sub(r"gcc$", "size", found["compiler"]) if found["compiler"] != "cc" else "size"
+        sized = _run([size_tool, *objects[: len(objects) - 2]], work).splitlines()[1:]
+        text, data, bss = (sum(int(line.split()[i]) for line in sized) for i in range(3))
+    equal = sum(
+        _device.outputs_agree(os.fspath(model), outputs[r * sizes["OUTPUT"] :][: sizes["OUTPUT"]],
+                              expected[r * sizes["OUTPUT"] :][: sizes["OUTPUT"]])
+        for r in range(runs)
+    )  # fmt: skip
+    good = equal == runs and not (errors or differing or outside or data or bss)
+    result = {
+        "target": target, "accepted": good, "inferences": runs, "equal": equal, "arena_bytes": facts["arena"],
+        "flash_bytes": text + data, "static_ram_bytes": data + bss, "stack_bytes": stack, "errors": errors,
+        "different_inside_arena": differing, "bytes_written_outside": outside,
+    }  # fmt: skip
+    if found["instructions_a_tick"]:
+        result["instructions"] = round(ticks * found["instructions_a_tick"] / runs)
+    return result

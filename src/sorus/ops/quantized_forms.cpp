@@ -1,0 +1,132 @@
+// The forms in which small devices compute quantised operators (graph/device_form.h). A device works on int8: uint8
+// numbers are stored less 128, and so are their zero points and ranges.
+#include <algorithm>
+
+#include "sorus/base/error.h"
+#include "sorus/graph/device_form.h"
+
+namespace sorus {
+namespace {
+
+int32_t offset_of(const TensorType& t) { return t.dtype == DType::u8 ? 128 : 0; }
+bool bytes(const TensorType& t) { return t.dtype == DType::i8 || t.dtype == DType::u8; }
+
+std::vector<int32_t> small(const std::vector<int64_t>& list) { return {list.begin(), list.end()}; }
+
+// Attributes zero_point, quant_min and quant_max.
+void set_range(const DeviceCall& c, Rescale& r) {
+  int32_t offset = offset_of(c.outputs[0]);
+  r.zero_point = static_cast<int32_t>(c.integer("zero_point")) - offset;
+  r.low = static_cast<int32_t>(c.integer("quant_min")) - offset;
+  r.high = static_cast<int32_t>(c.integer("quant_max")) - offset;
+}
+
+// Inputs weight, multiplier, shift and bias, in these slots, of convolutions and products.
+void set_weights(const DeviceCall& c, ConvForm& f) {
+  int32_t offset = offset_of(c.input(1));
+  for (int64_t w : integers_of(c.constant(1))) f.weight.push_back(static_cast<int8_t>(w - offset));
+  f.rescale.multiplier = small(integers_of(c.constant(2)));
+  f.rescale.shift = small(integers_of(c.constant(3)));
+  f.bias =
+      c.has(4) ? small(integers_of(c.constant(4))) : std::vector<int32_t>(static_cast<size_t>(f.window.out_c), 0);
+  f.input_zero = static_cast<int32_t>(c.integer("input_zero_point")) - offset_of(c.input(0));
+  f.weight_zero = static_cast<int32_t>(c.integer("weight_zero_point")) - offset;
+  set_range(c, f.rescale);
+}
+
+int64_t at(const Shape& list, size_t i) { return list[list.size() == 1 ? 0 : i]; }
+
+Window window_of(const Shape& in, const Shape& out) {
+  Window w;
+  w.batch = in[0], w.in_h = in[1], w.in_w = in[2], w.in_c = in[3];
+  w.out_h = out[1], w.out_w = out[2], w.out_c = out[3];
+  return w;
+}
+
+std::optional<DeviceForm> convolution(const DeviceCall& c) {
+  const Shape& k = c.input(1).shape;
+  if (!bytes(c.input(0)) || !bytes(c.input(1))) return std::nullopt;
+  ConvForm f;
+  Window& w = f.window = window_of(c.input(0).shape, c.outputs[0].shape);
+  w.kernel_h = k[1], w.kernel_w = k[2];
+  w.stride_h = at(c.integers("stride"), 0), w.stride_w = at(c.integers("stride"), 1);
+  w.dilation_h = at(c.integers("dilation"), 0), w.dilation_w = at(c.integers("dilation"), 1);
+  w.pad_top = at(c.integers("padding"), 0), w.pad_left = at(c.integers("padding"), 2);
+  int64_t groups = c.integer("groups");
+  f.depthwise = groups > 1;
+  if (f.depthwise && groups != w.in_c) return std::nullopt;
+  set_weights(c, f);
+  if (f.depthwise) {  // from [channel, place] to [place, channel]
+    int64_t places = k[1] * k[2];
+    std::vector<int8_t> turned(f.weight.size());
+    for (int64_t o = 0; o < w.out_c; ++o)
+      for (int64_t p = 0; p < places; ++p)
+        turned[static_cast<size_t>(p * w.out_c + o)] = f.weight[static_cast<size_t>(o * places + p)];
+    f.weight = std::move(turned);
+  }
+  return f;
+}
+
+std::optional<DeviceForm> product(const DeviceCall& c) {
+  if (!bytes(c.input(0)) || !bytes(c.input(1))) return std::nullopt;
+  ConvForm f;
+  f.window.in_c = c.input(1).shape[1], f.window.out_c = c.input(1).shape[0];
+  f.window.in_h = f.window.out_h = numel(c.input(0).shape) / f.window.in_c;  // rows are pixels of one column
+  set_weights(c, f);
+  return f;
+}
+
+DeviceRule pool(PoolForm::Kind kind) {
+  return [kind](const DeviceCall& c) -> std::optional<DeviceForm> {
+    if (!bytes(c.input(0))) return std::nullopt;
+    PoolForm f;
+    f.kind = kind;
+    Window& w = f.window = window_of(c.input(0).shape, c.outputs[0].shape);
+    w.kernel_h = at(c.integers("kernel_size"), 0), w.kernel_w = at(c.integers("kernel_size"), 1);
+    w.stride_h = at(c.integers("stride"), 0), w.stride_w = at(c.integers("stride"), 1);
+    w.pad_top = at(c.integers("padding"), 0), w.pad_left = at(c.integers("padding"), 2);
+    int32_t offset = offset_of(c.input(0));
+    // A mean of uint8 is rounded from zero, which is not where the mean of int8 is rounded from.
+    if (offset && kind == PoolForm::Kind::average) f.rounding_zero = -offset;
+    f.low = static_cast<int32_t>(c.integer("quant_min")) - offset;
+    f.high = static_cast<int32_t>(c.integer("quant_max")) - offset;
+    return f;
+  };
+}
+
+DeviceRule sum(bool negate) {
+  return [negate](const DeviceCall& c) -> std::optional<DeviceForm> {
+    const TensorType &a = c.input(0), &b = c.input(1);
+    if (!bytes(a) || a.shape != b.shape || c.is_constant(0) || c.is_constant(1)) return std::nullopt;
+    AddForm f;
+    auto number = [&](const char* name) { return static_cast<int32_t>(c.integer(name)); };
+    f.elements = numel(a.shape);
+    f.negate_b = negate;
+    f.left_shift = number("left_shift");
+    f.zero_a = number("input_zero_point") - offset_of(a), f.zero_b = number("other_zero_point") - offset_of(b);
+    f.multiplier_a = number("input_multiplier"), f.shift_a = number("input_shift");
+    f.multiplier_b = number("other_multiplier"), f.shift_b = number("other_shift");
+    f.rescale.multiplier = {number("multiplier")}, f.rescale.shift = {number("shift")};
+    set_range(c, f.rescale);
+    return f;
+  };
+}
+
+std::optional<DeviceForm> softmax(const DeviceCall& c) {
+  if (!bytes(c.input(0)) || c.outputs[0].dtype != DType::i8) return std::nullopt;
+  SoftmaxForm f;
+  f.columns = c.input(0).shape.back();
+  f.rows = numel(c.input(0).shape) / std::max<int64_t>(f.columns, 1);
+  f.multiplier = static_cast<int32_t>(c.integer("multiplier")),
+  f.shift = static_cast<int32_t>(c.integer("left_shift"));
+  return f;
+}
+
+[[maybe_unused]] const bool forms =
+    device_form("quantized_conv2d", convolution) && device_form("quantized_linear", product) &&
+    device_form("quantized_avg_pool2d", pool(PoolForm::Kind::average)) &&
+    device_form("quantized_max_pool2d", pool(PoolForm::Kind::maximum)) && device_form("quantized_add", sum(false)) &&
+    device_form("quantized_sub", sum(true)) && device_form("quantized_softmax", softmax);
+
+}  // namespace
+}  // namespace sorus
