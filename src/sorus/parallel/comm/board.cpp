@@ -96,16 +96,18 @@ void Patience::check(int other, const Operation& waiting_in) {
   int64_t computed = computed_ns(m);
   if (computed < 0) give_up(other, "has ended", waiting_in);
   int64_t hang = std::chrono::nanoseconds(options_.hang).count();
-  if (computed - computed_ > kProgress) computed_ = computed, progress_at_ = now;
-  if (hang > 0 && now - progress_at_ > hang) {
-    int next = m.waits_for.load();
-    if (next < 0)
-      give_up(other,
-              fmt::format("hangs: it has neither computed nor communicated for {:.0f} s",
-                          static_cast<double>(now - progress_at_) * 1e-9),
-              waiting_in);
-    if (in_circle(other) && now - m.waits_since.load() > hang)
+  int next = m.waits_for.load();
+  if (next >= 0) {  // it waits itself, with little work now and then: nothing to tell from its time
+    computed_ = computed, progress_at_ = now;
+    if (hang > 0 && now - started_ > hang && now - m.waits_since.load() > hang && in_circle(other))
       give_up(other, "waits for others that wait for it: the ranks do not agree on what to do next", waiting_in);
+  } else if (computed - computed_ > kProgress) {
+    computed_ = computed, progress_at_ = now;
+  } else if (hang > 0 && now - progress_at_ > hang) {
+    give_up(other,
+            fmt::format("hangs: it has neither computed nor communicated for {:.0f} s",
+                        static_cast<double>(now - progress_at_) * 1e-9),
+            waiting_in);
   }
   if (now - started_ > std::chrono::nanoseconds(options_.timeout).count())
     give_up(other, fmt::format("did not come within {:.0f} s", static_cast<double>(now - started_) * 1e-9),
