@@ -20,11 +20,11 @@ from lines import Line
 from workers import ROOT, Failure, Variant, Worker, environment, python_of
 
 
-BUDGET = 60.0
+BUDGET = 30.0
 """Seconds for the first steps of a variant; none is left out, but there may be as few as two."""
 HOPELESS = 3.0
 """A variant whose steps take that many times those of the fastest on its side cannot be the best one: it runs one round."""
-TRAINING_BUDGET = 240.0
+TRAINING_BUDGET = 100.0
 """Seconds for one run of a training line: where a framework needs more, all of them train for fewer steps."""
 
 

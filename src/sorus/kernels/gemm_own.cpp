@@ -92,6 +92,19 @@ struct Product {
                    std::min(band, end - k), to + (p - first) * room + (k - begin) / group * panel * bytes);
   }
 
+  /// Fetches share `part` of `parts` of what `pack_panels` will read, if it lies in rows.
+  void fetch_panels(const char* b, int64_t first, int64_t last, int64_t k0, int64_t count, int64_t part, int64_t parts) const {
+    constexpr int64_t kLine = 64;
+    if (g.b_col != 1 && g.b_row != 1) return;
+    const int64_t size = static_cast<int64_t>(size_of(g.type)), begin = k0 * group, numbers = std::min(count * group, g.k - begin);
+    const int64_t col = first * panel, cols = std::min(last * panel, g.n) - col;
+    const int64_t rows = g.b_col == 1 ? numbers : cols, bytes_row = (g.b_col == 1 ? cols : numbers) * size;
+    const int64_t lines = ceil_div(bytes_row, kLine), stride = (g.b_col == 1 ? g.b_row : g.b_col) * size;
+    const char* from = at(b, g.type, begin * g.b_row + col * g.b_col);
+    for (int64_t i = rows * lines * part / parts; i < rows * lines * (part + 1) / parts; ++i)
+      __builtin_prefetch(from + i / lines * stride + i % lines * kLine, 0, 2);
+  }
+
   /// Rows [row, row + rows) with panels [p0, p1).
   void block(const char* a, const char* b, const Result& out, char* sums, int64_t row, int64_t rows, int64_t p0, int64_t p1,
              char* packed_a) const {
@@ -120,7 +133,7 @@ struct Product {
     const int64_t room = block * bytes, panel_room = block * panel * bytes;  // of a row and of a panel
     const int64_t blocks = ceil_div(steps, block), together = std::clamp<int64_t>(kPackedA / (g.m * room), 1, blocks);
     const int64_t wide = std::clamp<int64_t>(panels / (4 * threads), 1, kGroup), groups = ceil_div(panels, wide);
-    const int64_t parts = ceil_div(g.m, 8 * isa.rows);
+    const int64_t parts = ceil_div(g.m, 8 * isa.rows), tiles = ceil_div(g.m, isa.rows);
     char* packed_a = static_cast<char*>(a_scratch.get(static_cast<size_t>(together * g.m * room) + 64));
     // Sums of a group stay with their thread if all steps are met in one go.
     bool kept = !(simple && g.n % panel == 0) && blocks > 1;
@@ -147,6 +160,7 @@ struct Product {
             pack_panels(b, first, last, q * block, count, packed_b, panel_room);
             for (int64_t p = first; p < last; ++p)
               for (int64_t i = 0; i < g.m; i += isa.rows) {
+                if (q + 1 < to) fetch_panels(b, first, last, (q + 1) * block, std::min(block, steps - (q + 1) * block), (p - first) * tiles + i / isa.rows, (last - first) * tiles);
                 char* at_sums = all_sums ? all_sums + (i * panels + p) * panel * sum_bytes : sums ? sums + (i * wide + p - first) * panel * sum_bytes : nullptr;
                 tile(out, packed_a + ((q - from) * g.m + i) * room, packed_b + (p - first) * panel_room, count, q == 0, q + 1 == blocks, i,
                      std::min<int64_t>(isa.rows, g.m - i), p, at_sums, (all_sums ? panels : wide) * panel);
