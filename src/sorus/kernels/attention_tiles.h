@@ -5,8 +5,8 @@
 //   scores^T = K Q^T        A = K by rows, B = packed Q^T           (and dP^T = V dO^T)
 //   O += P V                A = P^T by columns, B = V as it is      (and dQ += dS K)
 //   dV += P^T dO            A = P^T by rows, B = dO as it is        (and dK += dS^T Q)
-// Only A is read by scalars, so nothing needs packing in panels but Q and dO, transposed. A step is one f32, or a pair
-// of bf16 for dot products, in a word of 32 bits.
+// Only A is read by scalars, so nothing needs packing in panels but Q and dO, transposed. A step is one f32, or a
+// pair of bf16 for dot products, in a word of 32 bits.
 
 constexpr int kQueries = kAttentionQueries, kKeys = 64, kQueryVectors = kQueries / kLanes;
 constexpr int kMaxVectors = SORUS_GEMM_ROWS > 6 ? 4 : 2;
@@ -16,8 +16,8 @@ constexpr int rows_for(int vectors) { return vectors == 4 ? 6 : kMaxVectors == 2
 enum class Steps : uint8_t { all, upto, from };
 
 template <class T, int R, int N, bool ByRows>
-void attention_tile(const void* pa, int64_t a_stride, const void* pb, int64_t b_stride, int64_t steps, float* c, int64_t c_stride,
-                    bool accumulate) {
+void attention_tile(const void* pa, int64_t a_stride, const void* pb, int64_t b_stride, int64_t steps, float* c,
+                    int64_t c_stride, bool accumulate) {
   using S = typename T::S;
   using V = typename T::V;
   const S *a[R], *b = static_cast<const S*>(pb);
@@ -53,36 +53,43 @@ void attention_tile(const void* pa, int64_t a_stride, const void* pb, int64_t b_
 using AttentionTile = void (*)(const void*, int64_t, const void*, int64_t, int64_t, float*, int64_t, bool);
 template <class T, int R, int N, bool ByRows>
 AttentionTile attention_tile_of(int64_t rows) {
-  if constexpr (R == 1) return attention_tile<T, 1, N, ByRows>;
-  else return rows == R ? attention_tile<T, R, N, ByRows> : attention_tile_of<T, R - 1, N, ByRows>(rows);
+  if constexpr (R == 1)
+    return attention_tile<T, 1, N, ByRows>;
+  else
+    return rows == R ? attention_tile<T, R, N, ByRows> : attention_tile_of<T, R - 1, N, ByRows>(rows);
 }
 
 template <class T, int N, bool ByRows>
-void product_columns(const typename T::S* a, int64_t a_stride, const typename T::S* b, int64_t b_stride, int64_t rows, int64_t steps,
-                     Steps range, float* c, int64_t c_stride, bool accumulate) {
+void product_columns(const typename T::S* a, int64_t a_stride, const typename T::S* b, int64_t b_stride, int64_t rows,
+                     int64_t steps, Steps range, float* c, int64_t c_stride, bool accumulate) {
   constexpr int R = rows_for(N);
   for (int64_t i = 0; i < rows;) {
     int64_t left = rows - i, r = left >= 2 * R ? R : left > R ? (left + 1) / 2 : left;  // no thin last tile
     int64_t first = range == Steps::from ? i / T::kGroup : 0, last = steps;
-    if (range == Steps::upto && (i + r + T::kGroup - 1) / T::kGroup < steps) last = (i + r + T::kGroup - 1) / T::kGroup;
+    if (range == Steps::upto && (i + r + T::kGroup - 1) / T::kGroup < steps)
+      last = (i + r + T::kGroup - 1) / T::kGroup;
     AttentionTile f = r == R ? attention_tile<T, R, N, ByRows> : attention_tile_of<T, R, N, ByRows>(r);
-    f(a + (ByRows ? i * a_stride + first : first * a_stride + i), a_stride, b + first * b_stride, b_stride, last - first, c + i * c_stride,
-      c_stride, accumulate);
+    f(a + (ByRows ? i * a_stride + first : first * a_stride + i), a_stride, b + first * b_stride, b_stride,
+      last - first, c + i * c_stride, c_stride, accumulate);
     i += r;
   }
 }
 
 /// C (+)= A B with `vectors` vectors of columns; strides in words.
 template <class T, bool ByRows>
-void product(const typename T::S* a, int64_t a_stride, const typename T::S* b, int64_t b_stride, int64_t rows, int64_t steps, Steps range,
-             int64_t vectors, float* c, int64_t c_stride, bool accumulate) {
+void product(const typename T::S* a, int64_t a_stride, const typename T::S* b, int64_t b_stride, int64_t rows,
+             int64_t steps, Steps range, int64_t vectors, float* c, int64_t c_stride, bool accumulate) {
   for (int64_t parts = (vectors + kMaxVectors - 1) / kMaxVectors; parts > 0; --parts) {
     int64_t n = (vectors + parts - 1) / parts;
-    if (n == 1) product_columns<T, 1, ByRows>(a, a_stride, b, b_stride, rows, steps, range, c, c_stride, accumulate);
-    else if (n == 2) product_columns<T, 2, ByRows>(a, a_stride, b, b_stride, rows, steps, range, c, c_stride, accumulate);
+    if (n == 1)
+      product_columns<T, 1, ByRows>(a, a_stride, b, b_stride, rows, steps, range, c, c_stride, accumulate);
+    else if (n == 2)
+      product_columns<T, 2, ByRows>(a, a_stride, b, b_stride, rows, steps, range, c, c_stride, accumulate);
 #if SORUS_GEMM_ROWS > 6
-    else if (n == 3) product_columns<T, 3, ByRows>(a, a_stride, b, b_stride, rows, steps, range, c, c_stride, accumulate);
-    else product_columns<T, 4, ByRows>(a, a_stride, b, b_stride, rows, steps, range, c, c_stride, accumulate);
+    else if (n == 3)
+      product_columns<T, 3, ByRows>(a, a_stride, b, b_stride, rows, steps, range, c, c_stride, accumulate);
+    else
+      product_columns<T, 4, ByRows>(a, a_stride, b, b_stride, rows, steps, range, c, c_stride, accumulate);
 #endif
     vectors -= n, b += n * kLanes, c += n * kLanes;
   }
@@ -114,17 +121,21 @@ void copy_rows(DType type, const char* from, int64_t row_bytes, int64_t rows, in
   }
 }
 
-/// What `copy_rows` wrote, with pairs of rows side by side for dot products: [rows / 2][padded cols]. Else the rows themselves.
+/// What `copy_rows` wrote, with pairs of rows side by side for dot products: [rows / 2][padded cols]. Else the rows
+/// themselves.
 template <class T>
 const typename T::S* pair_rows(const typename T::S* from, int64_t rows, int64_t cols, typename T::S* to) {
-  if constexpr (T::kGroup == 1) return from;
+  if constexpr (T::kGroup == 1)
+    return from;
   else {
     const int64_t words = words_of<T>(cols), width = words_of<F32>(cols);
     for (int64_t i = 0; i < rows; i += 2) {
       const uint16_t* x = reinterpret_cast<const uint16_t*>(from + i * words);
       uint32_t* out = reinterpret_cast<uint32_t*>(to + i / 2 * width);
-      if (i + 1 < rows) interleave(x, x + words * 2, width, out);
-      else zero_extend(x, width, out);
+      if (i + 1 < rows)
+        interleave(x, x + words * 2, width, out);
+      else
+        zero_extend(x, width, out);
     }
     return to;
   }
@@ -167,7 +178,8 @@ void scores_max(const float* s, int64_t rows, float* top) {
   for (int j = 0; j < N; ++j) m[j] = load<vf>(top + j * kLanes);
   for (int64_t i = 0; i < rows; ++i, s += kQueries)
 #pragma GCC unroll 4
-    for (int j = 0; j < N; ++j) m[j] = max_vector(m[j], load<vf>(s + j * kLanes));  // a NaN may be lost here: it stays in s
+    for (int j = 0; j < N; ++j)
+      m[j] = max_vector(m[j], load<vf>(s + j * kLanes));  // a NaN may be lost here: it stays in s
   for (int j = 0; j < N; ++j) store<vf>(top + j * kLanes, m[j]);
 }
 
@@ -199,8 +211,8 @@ void scores_exp(float* s, int64_t rows, float factor, const float* shift, float*
 
 /// P as above, and dS = P * (dP - delta) where dP was; for dot products as bf16 rows, and dS also in pairs.
 template <class T, int N>
-void scores_gradient(float* s, float* ds, int64_t rows, float factor, const float* shift, const float* delta, typename T::S* p_rows,
-                     typename T::S* ds_rows, typename T::S* ds_pairs) {
+void scores_gradient(float* s, float* ds, int64_t rows, float factor, const float* shift, const float* delta,
+                     typename T::S* p_rows, typename T::S* ds_rows, typename T::S* ds_pairs) {
   vf b[N], d[N];
   for (int j = 0; j < N; ++j) b[j] = load<vf>(shift + j * kLanes), d[j] = load<vf>(delta + j * kLanes);
   if constexpr (T::kGroup == 1) {
@@ -212,10 +224,12 @@ void scores_gradient(float* s, float* ds, int64_t rows, float factor, const floa
         store<vf>(ds + j * kLanes, p * (load<vf>(ds + j * kLanes) - d[j]));
       }
   } else {
-    for (int64_t i = 0; i < rows; i += 2, s += 2 * kQueries, ds += 2 * kQueries, p_rows += kQueries, ds_rows += kQueries, ds_pairs += kQueries)
+    for (int64_t i = 0; i < rows;
+         i += 2, s += 2 * kQueries, ds += 2 * kQueries, p_rows += kQueries, ds_rows += kQueries, ds_pairs += kQueries)
 #pragma GCC unroll 4
       for (int j = 0; j < N; ++j) {
-        uint16_t *p16 = reinterpret_cast<uint16_t*>(p_rows) + j * kLanes, *ds16 = reinterpret_cast<uint16_t*>(ds_rows) + j * kLanes;
+        uint16_t *p16 = reinterpret_cast<uint16_t*>(p_rows) + j * kLanes,
+                 *ds16 = reinterpret_cast<uint16_t*>(ds_rows) + j * kLanes;
         vf p = exp2_vector(fms_vector(load<vf>(s + j * kLanes), splat<vf>(factor), b[j]));
         vf g = p * (load<vf>(ds + j * kLanes) - d[j]), h{};
         store<vh>(p16, narrow(p));

@@ -1,8 +1,8 @@
 // Included by gemm_avx512.cpp, gemm_avx2.cpp and gemm_portable.cpp inside an anonymous namespace and between
 // `#pragma GCC push_options` and `pop_options`. They define before:
-//   kVectorBytes, SORUS_GEMM_ROWS, kVectors, fma_vector(x, y, sum) for vf and vd, for vf also fms_vector(x, y, minus),
-//   max_vector and min_vector (y where either is NaN), round_vector and scale_vector(x, n) = x 2^n for whole n <= 127, and, with
-//   SORUS_GEMM_BF16, dot_vector(vi b, vi a, vf sum), floats_to_bf16 and pair_vector(low, high).
+//   kVectorBytes, SORUS_GEMM_ROWS, kVectors, fma_vector(x, y, sum) for vf and vd, for vf also fms_vector(x, y,
+//   minus), max_vector and min_vector (y where either is NaN), round_vector and scale_vector(x, n) = x 2^n for whole
+//   n <= 127, and, with SORUS_GEMM_BF16, dot_vector(vi b, vi a, vf sum), floats_to_bf16 and pair_vector(low, high).
 // No standard templates here: an instantiation could be shared with code for older processors.
 
 typedef float vf __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
@@ -20,8 +20,8 @@ constexpr int kLanes = kVectorBytes / 4, kLanes64 = kVectorBytes / 8;
 
 SORUS_GEMM_ARITHMETIC
 
-/// All lanes x. Subtracting 0 changes no number, so nothing but a broadcast is left of it; adding to 0 would make 0 of -0,
-/// and the addition stays in the loop.
+/// All lanes x. Subtracting 0 changes no number, so nothing but a broadcast is left of it; adding to 0 would make 0
+/// of -0, and the addition stays in the loop.
 template <class V, class S>
 inline __attribute__((always_inline)) V splat(S x) {
   return x - V{};
@@ -99,32 +99,46 @@ using TileFn = void (*)(const void*, const void*, int64_t, void*, int64_t, bool)
 template <class T, bool KMajor>
 TileFn tile_of(int64_t rows) {
   switch (rows) {
-    case 1: return run_tile<T, 1, KMajor>;
-    case 2: return run_tile<T, 2, KMajor>;
-    case 3: return run_tile<T, 3, KMajor>;
-    case 4: return run_tile<T, 4, KMajor>;
-    case 5: return run_tile<T, 5, KMajor>;
-    case 6: return run_tile<T, 6, KMajor>;
+    case 1:
+      return run_tile<T, 1, KMajor>;
+    case 2:
+      return run_tile<T, 2, KMajor>;
+    case 3:
+      return run_tile<T, 3, KMajor>;
+    case 4:
+      return run_tile<T, 4, KMajor>;
+    case 5:
+      return run_tile<T, 5, KMajor>;
+    case 6:
+      return run_tile<T, 6, KMajor>;
 #if SORUS_GEMM_ROWS > 6
-    case 7: return run_tile<T, 7, KMajor>;
-    case 8: return run_tile<T, 8, KMajor>;
-    case 9: return run_tile<T, 9, KMajor>;
-    case 10: return run_tile<T, 10, KMajor>;
-    case 11: return run_tile<T, 11, KMajor>;
-    case 12: return run_tile<T, 12, KMajor>;
+    case 7:
+      return run_tile<T, 7, KMajor>;
+    case 8:
+      return run_tile<T, 8, KMajor>;
+    case 9:
+      return run_tile<T, 9, KMajor>;
+    case 10:
+      return run_tile<T, 10, KMajor>;
+    case 11:
+      return run_tile<T, 11, KMajor>;
+    case 12:
+      return run_tile<T, 12, KMajor>;
 #endif
   }
   return nullptr;
 }
 
-void tile(Arithmetic t, bool k_major, int64_t rows, const void* a, const void* b, int64_t steps, void* c, int64_t c_row,
-          bool accumulate) {
+void tile(Arithmetic t, bool k_major, int64_t rows, const void* a, const void* b, int64_t steps, void* c,
+          int64_t c_row, bool accumulate) {
   TileFn f;
   if (t == Arithmetic::f64) f = tile_of<F64, true>(rows);
 #if SORUS_GEMM_BF16
-  else if (t == Arithmetic::bf16_dot) f = k_major ? tile_of<Dot, true>(rows) : tile_of<Dot, false>(rows);
+  else if (t == Arithmetic::bf16_dot)
+    f = k_major ? tile_of<Dot, true>(rows) : tile_of<Dot, false>(rows);
 #endif
-  else f = k_major ? tile_of<F32, true>(rows) : tile_of<F32, false>(rows);
+  else
+    f = k_major ? tile_of<F32, true>(rows) : tile_of<F32, false>(rows);
   f(a, b, steps, c, c_row, accumulate);
 }
 
@@ -160,10 +174,12 @@ inline float element(DType type, const void* p, int64_t i) {
 void convert(DType type, const void* from, int64_t count, float* to) {
   int64_t i = 0;
   if (type == DType::f32) {
-    for (; i + kLanes <= count; i += kLanes) *reinterpret_cast<vf*>(to + i) = load<vf>(static_cast<const float*>(from) + i);
+    for (; i + kLanes <= count; i += kLanes)
+      *reinterpret_cast<vf*>(to + i) = load<vf>(static_cast<const float*>(from) + i);
   } else if (type == DType::bf16) {
     for (; i + kLanes <= count; i += kLanes)
-      *reinterpret_cast<vu*>(to + i) = __builtin_convertvector(load<vh>(static_cast<const uint16_t*>(from) + i), vu) << 16;
+      *reinterpret_cast<vu*>(to + i) = __builtin_convertvector(load<vh>(static_cast<const uint16_t*>(from) + i), vu)
+                                       << 16;
   } else {
 #if SORUS_GEMM_F16C
     for (; i + kLanes <= count; i += kLanes)
@@ -188,12 +204,15 @@ void convert(DType type, const void* from, int64_t count, float* to) {
 void interleave(const uint16_t* x, const uint16_t* y, int64_t count, uint32_t* to) {
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes)
-    *reinterpret_cast<vu*>(to + i) = __builtin_convertvector(load<vh>(x + i), vu) | (__builtin_convertvector(load<vh>(y + i), vu) << 16);
+    *reinterpret_cast<vu*>(to + i) =
+        __builtin_convertvector(load<vh>(x + i), vu) | (__builtin_convertvector(load<vh>(y + i), vu) << 16);
 #if SORUS_GEMM_ROWS > 6
   for (; i + 8 <= count; i += 8)
-    store<vu8>(to + i, __builtin_convertvector(load<vh8>(x + i), vu8) | (__builtin_convertvector(load<vh8>(y + i), vu8) << 16));
+    store<vu8>(to + i, __builtin_convertvector(load<vh8>(x + i), vu8) |
+                           (__builtin_convertvector(load<vh8>(y + i), vu8) << 16));
   for (; i + 4 <= count; i += 4)
-    store<vu4>(to + i, __builtin_convertvector(load<vh4>(x + i), vu4) | (__builtin_convertvector(load<vh4>(y + i), vu4) << 16));
+    store<vu4>(to + i, __builtin_convertvector(load<vh4>(x + i), vu4) |
+                           (__builtin_convertvector(load<vh4>(y + i), vu4) << 16));
 #endif
   for (; i < count; ++i) to[i] = x[i] | (static_cast<uint32_t>(y[i]) << 16);
 }
@@ -207,8 +226,8 @@ void zero(P* to, int64_t count) {
 }
 
 /// `lines` groups of `width` (`cols` of them exist): [step][width], from memory where the columns are contiguous.
-void pack_contiguous(Arithmetic t, DType type, const void* from, int64_t k_stride, int64_t cols, int64_t width, int64_t k,
-                     void* to) {
+void pack_contiguous(Arithmetic t, DType type, const void* from, int64_t k_stride, int64_t cols, int64_t width,
+                     int64_t k, void* to) {
   if (t == Arithmetic::bf16_dot) {
     const uint16_t* x = static_cast<const uint16_t*>(from);
     uint32_t* out = static_cast<uint32_t*>(to);
@@ -234,15 +253,19 @@ void pack_contiguous(Arithmetic t, DType type, const void* from, int64_t k_strid
     // Rows of a transposed A: whole vectors, of which the next one overwrites what is too much.
     if (kLanes == 8 && width == 6 && cols == 6 && type != DType::f16 && k_stride >= 8)
       for (; k > 1; --k, out += 6, from = static_cast<const char*>(from) + k_stride * size) {
-        if (type == DType::f32) store<vu>(out, load<vu>(from));
-        else store<vu>(out, __builtin_convertvector(load<vh>(from), vu) << 16);
+        if (type == DType::f32)
+          store<vu>(out, load<vu>(from));
+        else
+          store<vu>(out, __builtin_convertvector(load<vh>(from), vu) << 16);
       }
     if (width == kVectors * kLanes && cols == width && type != DType::f16)
       for (; k > 0; --k, out += width, from = static_cast<const char*>(from) + k_stride * size)
 #pragma GCC unroll 4
         for (int j = 0; j < kVectors * kLanes; j += kLanes) {
-          if (type == DType::f32) store<vu>(out + j, load<vu>(static_cast<const float*>(from) + j));
-          else store<vu>(out + j, __builtin_convertvector(load<vh>(static_cast<const uint16_t*>(from) + j), vu) << 16);
+          if (type == DType::f32)
+            store<vu>(out + j, load<vu>(static_cast<const float*>(from) + j));
+          else
+            store<vu>(out + j, __builtin_convertvector(load<vh>(static_cast<const uint16_t*>(from) + j), vu) << 16);
         }
     for (int64_t p = 0; p < k; ++p, out += width) {
       convert(type, static_cast<const char*>(from) + p * k_stride * size, cols, out);
@@ -285,12 +308,15 @@ void pack_a(Arithmetic t, DType type, const void* a, int64_t a_row, int64_t a_co
       if (t == Arithmetic::bf16_dot) {
         uint16_t* out = static_cast<uint16_t*>(to) + i * chunk;
         const uint16_t* from = static_cast<const uint16_t*>(a) + i * a_row + p;
-        if (count == chunk) __builtin_memcpy(out, from, 2 * kChunk * 2);
-        else __builtin_memcpy(out, from, static_cast<size_t>(count) * 2);
+        if (count == chunk)
+          __builtin_memcpy(out, from, 2 * kChunk * 2);
+        else
+          __builtin_memcpy(out, from, static_cast<size_t>(count) * 2);
         if (count & 1) out[count] = 0;
       } else {
         int64_t size = type == DType::f32 ? 4 : 2;
-        convert(type, static_cast<const char*>(a) + (i * a_row + p) * size, count, static_cast<float*>(to) + i * kChunk);
+        convert(type, static_cast<const char*>(a) + (i * a_row + p) * size, count,
+                static_cast<float*>(to) + i * kChunk);
       }
     }
     to = static_cast<float*>(to) + rows * kChunk;
@@ -310,9 +336,12 @@ void transpose_square(const void* from, int64_t row_bytes, int64_t have, void* t
   for (int i = 0; i < kLanes; ++i, x += row_bytes) {
     r[i] = vu{};
     if (i >= have) continue;
-    if constexpr (W == Words::bf16) r[i] = __builtin_convertvector(load<vh>(x), vu) << 16;
-    else if constexpr (W == Words::f16) r[i] = (vu)halves_to_floats(reinterpret_cast<const uint16_t*>(x));
-    else r[i] = load<vu>(x);
+    if constexpr (W == Words::bf16)
+      r[i] = __builtin_convertvector(load<vh>(x), vu) << 16;
+    else if constexpr (W == Words::f16)
+      r[i] = (vu)halves_to_floats(reinterpret_cast<const uint16_t*>(x));
+    else
+      r[i] = load<vu>(x);
   }
   transpose_lanes(r);
 #pragma GCC unroll 16
@@ -321,7 +350,8 @@ void transpose_square(const void* from, int64_t row_bytes, int64_t have, void* t
 
 /// A panel from memory where its columns are contiguous.
 template <Words W>
-void pack_transposed(Arithmetic t, DType type, const void* from, int64_t stride, int64_t cols, int64_t width, int64_t k, void* to) {
+void pack_transposed(Arithmetic t, DType type, const void* from, int64_t stride, int64_t cols, int64_t width,
+                     int64_t k, void* to) {
   constexpr int64_t group = W == Words::pair ? 2 : 1, size = W == Words::f32 ? 4 : 2;
   const int64_t done = k / group / kLanes * kLanes;
   float* out = static_cast<float*>(to);
@@ -334,7 +364,8 @@ void pack_transposed(Arithmetic t, DType type, const void* from, int64_t stride,
 }
 #endif
 
-void pack_b(Arithmetic t, DType type, const void* b, int64_t b_row, int64_t b_col, int64_t cols, int64_t k, void* to) {
+void pack_b(Arithmetic t, DType type, const void* b, int64_t b_row, int64_t b_col, int64_t cols, int64_t k,
+            void* to) {
   const int64_t width = kVectors * (t == Arithmetic::f64 ? kLanes64 : kLanes);
   if (b_col == 1) return pack_contiguous(t, type, b, b_row, cols, width, k, to);
 #if SORUS_GEMM_TRANSPOSE
@@ -382,10 +413,14 @@ inline __attribute__((always_inline)) vf erf_vector(vf x) {
 inline __attribute__((always_inline)) vf activate(Epilogue e, vf x, vf h) {
   constexpr float kTwoSqrt2OverPi = 1.5957691216057308f, kCubic = 0.044715f;
   switch (e) {
-    case Epilogue::none: return x;
-    case Epilogue::relu: return x < 0.0f ? vf{} : x;
-    case Epilogue::gelu_tanh: return x / (1.0f + exp_vector(-kTwoSqrt2OverPi * (x + kCubic * x * x * x)));
-    case Epilogue::gelu_erf: return 0.5f * x * (1.0f + erf_vector(x * 0.70710678f));
+    case Epilogue::none:
+      return x;
+    case Epilogue::relu:
+      return x < 0.0f ? vf{} : x;
+    case Epilogue::gelu_tanh:
+      return x / (1.0f + exp_vector(-kTwoSqrt2OverPi * (x + kCubic * x * x * x)));
+    case Epilogue::gelu_erf:
+      return 0.5f * x * (1.0f + erf_vector(x * 0.70710678f));
     case Epilogue::gelu_tanh_backward: {
       vf s = 1.0f / (1.0f + exp_vector(-kTwoSqrt2OverPi * (h + kCubic * h * h * h)));
       return x * (s + h * s * (1.0f - s) * kTwoSqrt2OverPi * (1.0f + 3 * kCubic * h * h));
@@ -429,7 +464,9 @@ void store_row(DType type, const float* row, int64_t cols, int64_t width, void* 
 
 // Functions, not lambdas: gcc gives a lambda in a template the file's target, not the pragma's.
 inline __attribute__((always_inline)) vf read(const float* p) { return load<vf>(p); }
-inline __attribute__((always_inline)) vf read(const uint16_t* p) { return (vf)(__builtin_convertvector(load<vh>(p), vu) << 16); }
+inline __attribute__((always_inline)) vf read(const uint16_t* p) {
+  return (vf)(__builtin_convertvector(load<vh>(p), vu) << 16);
+}
 inline __attribute__((always_inline)) void write(float* p, vf x) { store<vf>(p, x); }
 inline __attribute__((always_inline)) void write(uint16_t* p, vf x) { store<vh>(p, narrow(x)); }
 
@@ -442,15 +479,18 @@ void finish_vectors(const Finish& f, const float* tile, int64_t tile_row, int64_
   const bool reads_aux = f.epilogue >= Epilogue::gelu_tanh_backward;
   const float alpha = static_cast<float>(f.alpha), beta = static_cast<float>(f.beta);
   for (int64_t i = 0; i < rows; ++i) {
-    O *c = reinterpret_cast<O*>(f.c) + i * f.c_row, *aux = f.aux ? reinterpret_cast<O*>(f.aux) + i * f.c_row : nullptr;
+    O *c = reinterpret_cast<O*>(f.c) + i * f.c_row,
+      *aux = f.aux ? reinterpret_cast<O*>(f.aux) + i * f.c_row : nullptr;
     for (int64_t j = 0; j < cols; j += kLanes) {
       vf x = load<vf>(tile + i * tile_row + j) * alpha;
       if (f.beta != 0) x += read(c + j) * beta;
       if (f.bias) x += load<vf>(bias + j);
       if (f.epilogue != Epilogue::none) {
         vf h{};
-        if (reads_aux) h = read(aux + j);
-        else if (aux) write(aux + j, x);
+        if (reads_aux)
+          h = read(aux + j);
+        else if (aux)
+          write(aux + j, x);
         x = activate(f.epilogue, x, h);
       }
       write(c + j, x);
@@ -460,7 +500,8 @@ void finish_vectors(const Finish& f, const float* tile, int64_t tile_row, int64_
 
 void finish_f32(const Finish& f, const float* tile, int64_t tile_row, int64_t rows, int64_t cols) {
   if (cols % kLanes == 0 && f.out_type != DType::f16)
-    return f.out_type == DType::bf16 ? finish_vectors<true>(f, tile, tile_row, rows, cols) : finish_vectors<false>(f, tile, tile_row, rows, cols);
+    return f.out_type == DType::bf16 ? finish_vectors<true>(f, tile, tile_row, rows, cols)
+                                     : finish_vectors<false>(f, tile, tile_row, rows, cols);
   const int64_t width = (cols + kLanes - 1) / kLanes * kLanes, size = f.out_type == DType::f32 ? 4 : 2;
   float bias[kMaxPanel], other[kMaxPanel], row[kMaxPanel];
   if (f.bias) load_row(f.bias_type, f.bias, cols, bias, width);
@@ -471,12 +512,14 @@ void finish_f32(const Finish& f, const float* tile, int64_t tile_row, int64_t ro
     const float alpha = static_cast<float>(f.alpha), beta = static_cast<float>(f.beta);
     if (f.beta != 0) {
       load_row(f.out_type, c, cols, other, width);
-      for (int64_t j = 0; j < width; j += kLanes) *reinterpret_cast<vf*>(row + j) = load<vf>(from + j) * alpha + load<vf>(other + j) * beta;
+      for (int64_t j = 0; j < width; j += kLanes)
+        *reinterpret_cast<vf*>(row + j) = load<vf>(from + j) * alpha + load<vf>(other + j) * beta;
     } else {
       for (int64_t j = 0; j < width; j += kLanes) *reinterpret_cast<vf*>(row + j) = load<vf>(from + j) * alpha;
     }
     if (f.bias)
-      for (int64_t j = 0; j < width; j += kLanes) *reinterpret_cast<vf*>(row + j) = load<vf>(row + j) + load<vf>(bias + j);
+      for (int64_t j = 0; j < width; j += kLanes)
+        *reinterpret_cast<vf*>(row + j) = load<vf>(row + j) + load<vf>(bias + j);
     if (f.epilogue != Epilogue::none) {
       if (writes_aux) store_row(f.out_type, row, cols, width, f.aux + i * f.c_row * size);
       if (reads_aux) load_row(f.out_type, f.aux + i * f.c_row * size, cols, other, width);
@@ -495,15 +538,19 @@ void finish_f64(const Finish& f, const double* tile, int64_t tile_row, int64_t r
     for (int64_t j = 0; j < cols; ++j) {
       double x = tile[i * tile_row + j] * f.alpha;
       if (f.beta != 0) x += f.beta * c[j];
-      if (f.bias) x += f.bias_type == DType::f64 ? static_cast<const double*>(f.bias)[j] : static_cast<double>(element(f.bias_type, f.bias, j));
+      if (f.bias)
+        x += f.bias_type == DType::f64 ? static_cast<const double*>(f.bias)[j]
+                                       : static_cast<double>(element(f.bias_type, f.bias, j));
       c[j] = x;
     }
   }
 }
 
 void finish(const Finish& f, Arithmetic t, const void* tile, int64_t tile_row, int64_t rows, int64_t cols) {
-  if (t == Arithmetic::f64) finish_f64(f, static_cast<const double*>(tile), tile_row, rows, cols);
-  else finish_f32(f, static_cast<const float*>(tile), tile_row, rows, cols);
+  if (t == Arithmetic::f64)
+    finish_f64(f, static_cast<const double*>(tile), tile_row, rows, cols);
+  else
+    finish_f32(f, static_cast<const float*>(tile), tile_row, rows, cols);
 }
 
 // ---- Small products, nothing packed ----
@@ -517,8 +564,8 @@ inline __attribute__((always_inline)) S sum_lanes(V v) {
 
 /// R rows of A against columns of B whose rows are contiguous.
 template <class S, class V, int R>
-void small_rows(const S* a, int64_t a_row, int64_t a_col, const S* b, int64_t b_row, int64_t n, int64_t k, S* c, int64_t c_row,
-                bool accumulate) {
+void small_rows(const S* a, int64_t a_row, int64_t a_col, const S* b, int64_t b_row, int64_t n, int64_t k, S* c,
+                int64_t c_row, bool accumulate) {
   constexpr int64_t L = sizeof(V) / sizeof(S), U = R == 1 ? 4 : 2;
   int64_t j = 0;
   for (; j + U * L <= n; j += U * L) {
@@ -562,8 +609,8 @@ void small_rows(const S* a, int64_t a_row, int64_t a_col, const S* b, int64_t b_
 
 /// Dot products: rows of A and columns of B contiguous along k.
 template <class S, class V>
-void small_dots(const S* a, int64_t a_row, const S* b, int64_t b_col, int64_t m, int64_t n, int64_t k, S* c, int64_t c_row,
-                bool accumulate) {
+void small_dots(const S* a, int64_t a_row, const S* b, int64_t b_col, int64_t m, int64_t n, int64_t k, S* c,
+                int64_t c_row, bool accumulate) {
   constexpr int64_t L = sizeof(V) / sizeof(S);
   for (int64_t i = 0; i < m; ++i) {
     const S* x = a + i * a_row;
@@ -613,14 +660,16 @@ void small_outer(const S* a, int64_t a_row, const S* b, int64_t m, int64_t n, S*
 }
 
 template <class S, class V>
-void small(const S* a, int64_t a_row, int64_t a_col, const S* b, int64_t b_row, int64_t b_col, int64_t m, int64_t n, int64_t k,
-           S* c, int64_t c_row, bool accumulate) {
+void small(const S* a, int64_t a_row, int64_t a_col, const S* b, int64_t b_row, int64_t b_col, int64_t m, int64_t n,
+           int64_t k, S* c, int64_t c_row, bool accumulate) {
   if (b_col == 1 && k == 1) {
     small_outer<S, V>(a, a_row, b, m, n, c, c_row, accumulate);
   } else if (b_col == 1) {
     int64_t i = 0;
-    for (; i + 4 <= m; i += 4) small_rows<S, V, 4>(a + i * a_row, a_row, a_col, b, b_row, n, k, c + i * c_row, c_row, accumulate);
-    for (; i < m; ++i) small_rows<S, V, 1>(a + i * a_row, a_row, a_col, b, b_row, n, k, c + i * c_row, c_row, accumulate);
+    for (; i + 4 <= m; i += 4)
+      small_rows<S, V, 4>(a + i * a_row, a_row, a_col, b, b_row, n, k, c + i * c_row, c_row, accumulate);
+    for (; i < m; ++i)
+      small_rows<S, V, 1>(a + i * a_row, a_row, a_col, b, b_row, n, k, c + i * c_row, c_row, accumulate);
   } else if (b_row == 1 && a_col == 1) {
     small_dots<S, V>(a, a_row, b, b_col, m, n, k, c, c_row, accumulate);
   } else {

@@ -37,28 +37,36 @@ struct Product {
   int64_t k_blocks = std::max<int64_t>(1, ceil_div(steps, kMaxSteps));
   int64_t k_block = k_blocks == 1 ? steps : ceil_div(ceil_div(steps, k_blocks), kChunk) * kChunk;
   bool k_major = g.a_col != 1 || t == Arithmetic::f64;
-  bool simple = g.alpha == 1 && (g.beta == 0 || g.beta == 1) && !g.bias && g.epilogue == Epilogue::none && !g.sink.store &&
-                g.out_type == (t == Arithmetic::f64 ? DType::f64 : DType::f32);
+  bool simple = g.alpha == 1 && (g.beta == 0 || g.beta == 1) && !g.bias && g.epilogue == Epilogue::none &&
+                !g.sink.store && g.out_type == (t == Arithmetic::f64 ? DType::f64 : DType::f32);
 
   struct Result {
     char *c, *aux;
     int64_t batch;
   };
 
-  /// `count` steps of `r` rows of A and panel `p` of B. Sums of more steps than these are kept in C if nothing else happens
-  /// to them, and in `sums` otherwise.
-  void tile(const Result& out, const char* pa, const char* pb, int64_t count, bool first, bool last, int64_t row, int64_t r,
-            int64_t p, char* sums, int64_t sums_row) const {
+  /// `count` steps of `r` rows of A and panel `p` of B. Sums of more steps than these are kept in C if nothing else
+  /// happens to them, and in `sums` otherwise.
+  void tile(const Result& out, const char* pa, const char* pb, int64_t count, bool first, bool last, int64_t row,
+            int64_t r, int64_t p, char* sums, int64_t sums_row) const {
     const int64_t out_size = static_cast<int64_t>(size_of(g.out_type)), cols = std::min(panel, g.n - p * panel);
     const int64_t offset = (row * g.c_row + p * panel) * out_size;
-    if (simple && cols == panel) return isa.tile(t, k_major, r, pa, pb, count, out.c + offset, g.c_row, !first || g.beta != 0);
+    if (simple && cols == panel)
+      return isa.tile(t, k_major, r, pa, pb, count, out.c + offset, g.c_row, !first || g.beta != 0);
     alignas(64) char own[kMaxRows * kMaxPanel * 8];
     char* to = sums ? sums : own;
     int64_t to_row = sums ? sums_row : panel;
     isa.tile(t, k_major, r, pa, pb, count, to, to_row, !first);
     if (!last) return;
-    Finish f{g.out_type, g.alpha, g.beta, g.bias ? at(g.bias, g.bias_type, p * panel) : nullptr, g.bias_type, g.epilogue,
-             out.c ? out.c + offset : nullptr, out.aux ? out.aux + offset : nullptr, g.c_row};
+    Finish f{g.out_type,
+             g.alpha,
+             g.beta,
+             g.bias ? at(g.bias, g.bias_type, p * panel) : nullptr,
+             g.bias_type,
+             g.epilogue,
+             out.c ? out.c + offset : nullptr,
+             out.aux ? out.aux + offset : nullptr,
+             g.c_row};
     if (!g.sink.store) return isa.finish(f, t, to, to_row, r, cols);
     if (f.bias || g.alpha != 1) {
       f.out_type = DType::f32, f.c = own, f.c_row = panel, f.beta = 0;
@@ -82,21 +90,25 @@ struct Product {
   }
 
   /// Panels [first, last) of B, or steps [k0, k0 + count) of them, each panel `room` bytes after the other.
-  void pack_panels(const char* b, int64_t first, int64_t last, int64_t k0, int64_t count, char* to, int64_t room) const {
+  void pack_panels(const char* b, int64_t first, int64_t last, int64_t k0, int64_t count, char* to,
+                   int64_t room) const {
     // A row of a panel is one or two cache lines of a row of B: bands of rows over several panels keep pages open.
     int64_t begin = k0 * group, end = std::min(g.k, (k0 + count) * group);
     int64_t band = last - first > 1 && g.b_col == 1 ? 16 * group : std::max<int64_t>(1, end - begin);
     for (int64_t k = begin; k < end; k += band)
       for (int64_t p = first; p < last; ++p)
-        isa.pack_b(t, g.type, at(b, g.type, k * g.b_row + p * panel * g.b_col), g.b_row, g.b_col, std::min(panel, g.n - p * panel),
-                   std::min(band, end - k), to + (p - first) * room + (k - begin) / group * panel * bytes);
+        isa.pack_b(t, g.type, at(b, g.type, k * g.b_row + p * panel * g.b_col), g.b_row, g.b_col,
+                   std::min(panel, g.n - p * panel), std::min(band, end - k),
+                   to + (p - first) * room + (k - begin) / group * panel * bytes);
   }
 
   /// Fetches share `part` of `parts` of what `pack_panels` will read, if it lies in rows.
-  void fetch_panels(const char* b, int64_t first, int64_t last, int64_t k0, int64_t count, int64_t part, int64_t parts) const {
+  void fetch_panels(const char* b, int64_t first, int64_t last, int64_t k0, int64_t count, int64_t part,
+                    int64_t parts) const {
     constexpr int64_t kLine = 64;
     if (g.b_col != 1 && g.b_row != 1) return;
-    const int64_t size = static_cast<int64_t>(size_of(g.type)), begin = k0 * group, numbers = std::min(count * group, g.k - begin);
+    const int64_t size = static_cast<int64_t>(size_of(g.type)), begin = k0 * group,
+                  numbers = std::min(count * group, g.k - begin);
     const int64_t col = first * panel, cols = std::min(last * panel, g.n) - col;
     const int64_t rows = g.b_col == 1 ? numbers : cols, bytes_row = (g.b_col == 1 ? cols : numbers) * size;
     const int64_t lines = ceil_div(bytes_row, kLine), stride = (g.b_col == 1 ? g.b_row : g.b_col) * size;
@@ -106,8 +118,8 @@ struct Product {
   }
 
   /// Rows [row, row + rows) with panels [p0, p1).
-  void block(const char* a, const char* b, const Result& out, char* sums, int64_t row, int64_t rows, int64_t p0, int64_t p1,
-             char* packed_a) const {
+  void block(const char* a, const char* b, const Result& out, char* sums, int64_t row, int64_t rows, int64_t p0,
+             int64_t p1, char* packed_a) const {
     for (int64_t k0 = 0; k0 < std::max<int64_t>(1, steps); k0 += std::max<int64_t>(1, k_block)) {
       int64_t count = std::min(k_block, steps - k0);
       bool first = k0 == 0, last = k0 + count >= steps;
@@ -117,19 +129,23 @@ struct Product {
       for (int64_t p = p0; p < p1; ++p)
         for (int64_t i = 0; i < rows; i += isa.rows)
           tile(out, packed_a + i * tile_room, b + (p * steps + k0) * panel * bytes, count, first, last, row + i,
-               std::min<int64_t>(isa.rows, rows - i), p, sums ? sums + ((row + i) * panels + p) * panel * sum_bytes : nullptr, panels * panel);
+               std::min<int64_t>(isa.rows, rows - i), p,
+               sums ? sums + ((row + i) * panels + p) * panel * sum_bytes : nullptr, panels * panel);
     }
   }
 
-  /// Few rows, as with one sequence, and a B that is used once for each of them: A is packed whole, and each panel of B just
-  /// before all rows meet it, so that B never lies packed in memory. Steps in blocks, for which a panel fits the first-level
-  /// cache and A the second.
+  /// Few rows, as with one sequence, and a B that is used once for each of them: A is packed whole, and each panel of
+  /// B just before all rows meet it, so that B never lies packed in memory. Steps in blocks, for which a panel fits
+  /// the first-level cache and A the second.
   void run_few_rows(const char* a, const char* b, const Result& out, bool threaded) const {
     constexpr int64_t kPackedA = 4 << 20, kGroup = 4;
     thread_local Scratch a_scratch, sum_scratch;
     const int threads = threaded ? num_threads() : 1;
-    auto even = [](int64_t whole, int64_t most) { return ceil_div(ceil_div(whole, ceil_div(whole, most)), kChunk) * kChunk; };
-    const int64_t fit = std::max<int64_t>(kChunk, kPanelBytes / (panel * bytes) / kChunk * kChunk), block = even(steps, fit);
+    auto even = [](int64_t whole, int64_t most) {
+      return ceil_div(ceil_div(whole, ceil_div(whole, most)), kChunk) * kChunk;
+    };
+    const int64_t fit = std::max<int64_t>(kChunk, kPanelBytes / (panel * bytes) / kChunk * kChunk),
+                  block = even(steps, fit);
     const int64_t room = block * bytes, panel_room = block * panel * bytes;  // of a row and of a panel
     const int64_t blocks = ceil_div(steps, block), together = std::clamp<int64_t>(kPackedA / (g.m * room), 1, blocks);
     const int64_t wide = std::clamp<int64_t>(panels / (4 * threads), 1, kGroup), groups = ceil_div(panels, wide);
@@ -137,7 +153,9 @@ struct Product {
     char* packed_a = static_cast<char*>(a_scratch.get(static_cast<size_t>(together * g.m * room) + 64));
     // Sums of a group stay with their thread if all steps are met in one go.
     bool kept = !(simple && g.n % panel == 0) && blocks > 1;
-    char* all_sums = kept && together < blocks ? static_cast<char*>(sum_scratch.get(static_cast<size_t>(g.m * panels * panel * sum_bytes))) : nullptr;
+    char* all_sums = kept && together < blocks
+                         ? static_cast<char*>(sum_scratch.get(static_cast<size_t>(g.m * panels * panel * sum_bytes)))
+                         : nullptr;
     for (int64_t from = 0; from < blocks; from += together) {
       const int64_t to = std::min(blocks, from + together);
 #pragma omp parallel num_threads(threads) if (threads > 1)
@@ -145,7 +163,9 @@ struct Product {
         FlushDenormals flush;
         thread_local Scratch b_scratch, own_sums;
         char* packed_b = static_cast<char*>(b_scratch.get(static_cast<size_t>(wide * panel_room) + 64));
-        char* sums = kept && !all_sums ? static_cast<char*>(own_sums.get(static_cast<size_t>(g.m * wide * panel * sum_bytes))) : nullptr;
+        char* sums = kept && !all_sums
+                         ? static_cast<char*>(own_sums.get(static_cast<size_t>(g.m * wide * panel * sum_bytes)))
+                         : nullptr;
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < parts * (to - from); ++i) {
           int64_t q = from + i / parts, row = i % parts * 8 * isa.rows;
@@ -160,10 +180,15 @@ struct Product {
             pack_panels(b, first, last, q * block, count, packed_b, panel_room);
             for (int64_t p = first; p < last; ++p)
               for (int64_t i = 0; i < g.m; i += isa.rows) {
-                if (q + 1 < to) fetch_panels(b, first, last, (q + 1) * block, std::min(block, steps - (q + 1) * block), (p - first) * tiles + i / isa.rows, (last - first) * tiles);
-                char* at_sums = all_sums ? all_sums + (i * panels + p) * panel * sum_bytes : sums ? sums + (i * wide + p - first) * panel * sum_bytes : nullptr;
-                tile(out, packed_a + ((q - from) * g.m + i) * room, packed_b + (p - first) * panel_room, count, q == 0, q + 1 == blocks, i,
-                     std::min<int64_t>(isa.rows, g.m - i), p, at_sums, (all_sums ? panels : wide) * panel);
+                if (q + 1 < to)
+                  fetch_panels(b, first, last, (q + 1) * block, std::min(block, steps - (q + 1) * block),
+                               (p - first) * tiles + i / isa.rows, (last - first) * tiles);
+                char* at_sums = all_sums ? all_sums + (i * panels + p) * panel * sum_bytes
+                                : sums   ? sums + (i * wide + p - first) * panel * sum_bytes
+                                         : nullptr;
+                tile(out, packed_a + ((q - from) * g.m + i) * room, packed_b + (p - first) * panel_room, count,
+                     q == 0, q + 1 == blocks, i, std::min<int64_t>(isa.rows, g.m - i), p, at_sums,
+                     (all_sums ? panels : wide) * panel);
               }
           }
         }
@@ -175,7 +200,8 @@ struct Product {
     if (g.m <= kFewRows && !g.b_packed && panels >= 16 && steps >= 32) return run_few_rows(a, b, out, threaded);
     thread_local Scratch b_scratch, sum_scratch;
     const int64_t panel_bytes = steps * panel * bytes;
-    char* packed_b = g.b_packed ? const_cast<char*>(b) : static_cast<char*>(b_scratch.get(static_cast<size_t>(panels * panel_bytes) + 64));
+    char* packed_b = g.b_packed ? const_cast<char*>(b)
+                                : static_cast<char*>(b_scratch.get(static_cast<size_t>(panels * panel_bytes) + 64));
     char* sums = k_blocks > 1 && !(simple && g.n % panel == 0)
                      ? static_cast<char*>(sum_scratch.get(static_cast<size_t>(g.m * panels * panel * sum_bytes)))
                      : nullptr;
@@ -198,7 +224,8 @@ struct Product {
     };
     auto work = [&] {
       thread_local Scratch a_scratch;
-      int64_t room = ceil_div(rows, isa.rows) * isa.rows * (ceil_div(std::max<int64_t>(k_block, 1), kChunk) * kChunk) * bytes;
+      int64_t room =
+          ceil_div(rows, isa.rows) * isa.rows * (ceil_div(std::max<int64_t>(k_block, 1), kChunk) * kChunk) * bytes;
       char* packed_a = static_cast<char*>(a_scratch.get(static_cast<size_t>(room) + 64));
       for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < row_blocks * col_blocks;) {
         int64_t row = i / col_blocks * rows, col = i % col_blocks;
@@ -228,7 +255,8 @@ struct Product {
 const GemmIsa& gemm_isa() {
   static const GemmIsa* isa = [] {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq"))
       return __builtin_cpu_supports("avx512bf16") ? gemm_isa_avx512_bf16() : gemm_isa_avx512();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return gemm_isa_avx2();
 #endif
@@ -247,7 +275,8 @@ void gemm_own(const GemmArgs& g) {
   for (int d = 0; d < g.batch_dims; ++d) batches *= g.batch[d];
   if (g.m == 0 || g.n == 0 || batches == 0) return;
   // Rows that follow each other over a batch that shares B are just more rows.
-  if (g.batch_dims == 1 && g.b_batch[0] == 0 && !g.sink.store && g.a_batch[0] == g.m * g.a_row && g.c_batch[0] == g.m * g.c_row) {
+  if (g.batch_dims == 1 && g.b_batch[0] == 0 && !g.sink.store && g.a_batch[0] == g.m * g.a_row &&
+      g.c_batch[0] == g.m * g.c_row) {
     GemmArgs flat = g;
     flat.batch_dims = 0, flat.m = g.m * g.batch[0];
     return gemm_own(flat);
@@ -257,8 +286,8 @@ void gemm_own(const GemmArgs& g) {
   bool nested = detail::inside_parallel() || num_threads() == 1;
   bool by_batch = !nested && batches >= num_threads() && flops < 1e8;
   auto one = [&](int64_t i, int64_t a, int64_t b, int64_t c, bool threaded) {
-    char *out = g.c ? static_cast<char*>(g.c) + c * static_cast<int64_t>(size_of(g.out_type)) : nullptr;
-    char *aux = g.aux ? static_cast<char*>(g.aux) + c * static_cast<int64_t>(size_of(g.out_type)) : nullptr;
+    char* out = g.c ? static_cast<char*>(g.c) + c * static_cast<int64_t>(size_of(g.out_type)) : nullptr;
+    char* aux = g.aux ? static_cast<char*>(g.aux) + c * static_cast<int64_t>(size_of(g.out_type)) : nullptr;
     product.run(at(g.a, g.type, a), at(g.b, g.type, b), {out, aux, i}, threaded);
   };
   if (!by_batch) {
@@ -283,8 +312,15 @@ void finish_small(const GemmArgs& g, int64_t offset) {
     bool whole = cols == kMaxPanel;  // else the last row could be read beyond its end
     for (int64_t i = 0; i < g.m; i += whole ? g.m : 1) {
       float* from = c + i * g.c_row + j;
-      Finish f{DType::f32, 1, 0, g.bias ? static_cast<const float*>(g.bias) + j : nullptr, DType::f32, g.epilogue, reinterpret_cast<char*>(from),
-               g.aux ? reinterpret_cast<char*>(static_cast<float*>(g.aux) + offset + i * g.c_row + j) : nullptr, g.c_row};
+      Finish f{DType::f32,
+               1,
+               0,
+               g.bias ? static_cast<const float*>(g.bias) + j : nullptr,
+               DType::f32,
+               g.epilogue,
+               reinterpret_cast<char*>(from),
+               g.aux ? reinterpret_cast<char*>(static_cast<float*>(g.aux) + offset + i * g.c_row + j) : nullptr,
+               g.c_row};
       if (!whole) std::copy(from, from + cols, tail);
       isa.finish(f, Arithmetic::f32, whole ? from : tail, whole ? g.c_row : kMaxPanel, whole ? g.m : 1, cols);
     }
@@ -296,17 +332,19 @@ void gemm_small(const GemmArgs& g) {
   const GemmIsa& isa = gemm_isa();
   for_each_batch(g, [&](int64_t, int64_t a, int64_t b, int64_t c) {
     if (g.type == DType::f64)
-      isa.small_f64(static_cast<const double*>(g.a) + a, g.a_row, g.a_col, static_cast<const double*>(g.b) + b, g.b_row, g.b_col,
-                    g.m, g.n, g.k, static_cast<double*>(g.c) + c, g.c_row, g.beta != 0);
+      isa.small_f64(static_cast<const double*>(g.a) + a, g.a_row, g.a_col, static_cast<const double*>(g.b) + b,
+                    g.b_row, g.b_col, g.m, g.n, g.k, static_cast<double*>(g.c) + c, g.c_row, g.beta != 0);
     else
-      isa.small_f32(static_cast<const float*>(g.a) + a, g.a_row, g.a_col, static_cast<const float*>(g.b) + b, g.b_row, g.b_col,
-                    g.m, g.n, g.k, static_cast<float*>(g.c) + c, g.c_row, g.beta != 0);
+      isa.small_f32(static_cast<const float*>(g.a) + a, g.a_row, g.a_col, static_cast<const float*>(g.b) + b, g.b_row,
+                    g.b_col, g.m, g.n, g.k, static_cast<float*>(g.c) + c, g.c_row, g.beta != 0);
     if (g.epilogue != Epilogue::none) return finish_small(g, c);
     if (!g.bias) return;
     for (int64_t i = 0; i < g.m; ++i)
       for (int64_t j = 0; j < g.n; ++j) {
-        if (g.type == DType::f64) static_cast<double*>(g.c)[c + i * g.c_row + j] += static_cast<const double*>(g.bias)[j];
-        else static_cast<float*>(g.c)[c + i * g.c_row + j] += static_cast<const float*>(g.bias)[j];
+        if (g.type == DType::f64)
+          static_cast<double*>(g.c)[c + i * g.c_row + j] += static_cast<const double*>(g.bias)[j];
+        else
+          static_cast<float*>(g.c)[c + i * g.c_row + j] += static_cast<const float*>(g.bias)[j];
       }
   });
 }
@@ -316,7 +354,8 @@ PackLayout pack_layout(DType type, int64_t k, int64_t n, int64_t) {
   Arithmetic t = arithmetic_of(type);
   PackLayout l;
   if (gemm_onednn_preferred(type)) {  // oneDNN is given the columns one after another
-    l.type = l.source = type, l.k = l.k_padded = k, l.n = l.n_padded = n, l.bytes = k * n * static_cast<int64_t>(size_of(type));
+    l.type = l.source = type, l.k = l.k_padded = k, l.n = l.n_padded = n,
+    l.bytes = k * n * static_cast<int64_t>(size_of(type));
     return l;
   }
   l.type = t == Arithmetic::f32 ? DType::f32 : type;
@@ -340,8 +379,8 @@ void pack_b(const PackLayout& l, const void* b, int64_t b_row, int64_t b_col, vo
   int64_t panel_bytes = l.k_padded / l.group * l.panel * step_bytes(t);
   parallel_for(l.n_padded / l.panel, 4, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p)
-      gemm_isa().pack_b(t, l.source, at(b, l.source, p * l.panel * b_col), b_row, b_col, std::min(l.panel, l.n - p * l.panel), l.k,
-                        static_cast<char*>(packed) + p * panel_bytes);
+      gemm_isa().pack_b(t, l.source, at(b, l.source, p * l.panel * b_col), b_row, b_col,
+                        std::min(l.panel, l.n - p * l.panel), l.k, static_cast<char*>(packed) + p * panel_bytes);
   });
 }
 

@@ -22,11 +22,15 @@ struct Data {
     std::uniform_real_distribution<double> u(-1, 1);
     visit_dtype(t, [&]<DType T>() {
       auto* p = reinterpret_cast<typename ElementOf<T>::type*>(bytes.data());
-      for (int64_t i = 0; i <= count; ++i) p[i] = element_cast<typename ElementOf<T>::type>(is_floating(T) || is_complex(T) ? u(rng) : std::floor(4 * u(rng)));
+      for (int64_t i = 0; i <= count; ++i)
+        p[i] = element_cast<typename ElementOf<T>::type>(is_floating(T) || is_complex(T) ? u(rng)
+                                                                                         : std::floor(4 * u(rng)));
     });
   }
   double operator[](int64_t i) const {
-    return visit_dtype(type, [&]<DType T>() { return element_cast<double>(reinterpret_cast<const typename ElementOf<T>::type*>(bytes.data())[i]); });
+    return visit_dtype(type, [&]<DType T>() {
+      return element_cast<double>(reinterpret_cast<const typename ElementOf<T>::type*>(bytes.data())[i]);
+    });
   }
   void* data() { return bytes.data(); }
 };
@@ -44,7 +48,8 @@ void compare(GemmArgs g, Data& c, Data& aux, const char* path, double tolerance)
   size_t count = c.bytes.size() / size_of(c.type);
   for (size_t i = 0; i < count; ++i) {
     auto at = static_cast<int64_t>(i);
-    ASSERT_NEAR(c[at], expected[at], tolerance) << "m " << g.m << " n " << g.n << " k " << g.k << " type " << short_name(g.type) << " at " << i;
+    ASSERT_NEAR(c[at], expected[at], tolerance)
+        << "m " << g.m << " n " << g.n << " k " << g.k << " type " << short_name(g.type) << " at " << i;
     if (g.aux) {
       ASSERT_NEAR(aux[at], expected_aux[at], tolerance);
     }
@@ -56,15 +61,22 @@ void random_case(DType type, const char* path, std::initializer_list<int64_t> si
   g.type = type, g.out_type = is_half(type) && rng() % 2 ? DType::f32 : type;
   g.m = pick(sizes), g.n = n < 0 ? pick(sizes) : n, g.k = k < 0 ? pick(sizes) : k;
   int64_t pad = pick({0, 0, 3}), lda, ldb;
-  if (rng() % 2) g.a_row = lda = g.k + pad, g.a_col = 1;
-  else g.a_col = lda = g.m + pad, g.a_row = 1;
-  if (rng() % 2) g.b_row = ldb = g.n + pad, g.b_col = 1;
-  else g.b_col = ldb = g.k + pad, g.b_row = 1;
+  if (rng() % 2)
+    g.a_row = lda = g.k + pad, g.a_col = 1;
+  else
+    g.a_col = lda = g.m + pad, g.a_row = 1;
+  if (rng() % 2)
+    g.b_row = ldb = g.n + pad, g.b_col = 1;
+  else
+    g.b_col = ldb = g.k + pad, g.b_row = 1;
   g.c_row = g.n + pad;
   int64_t batch = pick({1, 1, 3}), shared = rng() % 2;
   int64_t a_size = lda * std::max(g.m, g.k) + 8, b_size = ldb * std::max(g.n, g.k) + 8, c_size = g.c_row * g.m + 8;
-  if (batch > 1) g.batch_dims = 1, g.batch[0] = batch, g.a_batch[0] = a_size, g.b_batch[0] = shared ? 0 : b_size, g.c_batch[0] = c_size;
-  Data a(type, a_size * batch), b(type, b_size * batch), c(g.out_type, c_size * batch), aux(g.out_type, c_size * batch), bias(type, g.n);
+  if (batch > 1)
+    g.batch_dims = 1, g.batch[0] = batch, g.a_batch[0] = a_size, g.b_batch[0] = shared ? 0 : b_size,
+    g.c_batch[0] = c_size;
+  Data a(type, a_size * batch), b(type, b_size * batch), c(g.out_type, c_size * batch),
+      aux(g.out_type, c_size * batch), bias(type, g.n);
   g.a = a.data(), g.b = b.data();
   g.beta = static_cast<double>(pick({0, 0, 1}));
   if (is_floating(type) && rng() % 2) g.bias = bias.data(), g.bias_type = type;
@@ -73,7 +85,9 @@ void random_case(DType type, const char* path, std::initializer_list<int64_t> si
     if (g.epilogue != Epilogue::none && g.epilogue != Epilogue::relu) g.aux = aux.data();
     if (rng() % 2) g.alpha = 0.5;
   }
-  double tolerance = g.out_type == DType::bf16 ? 0.02 * std::sqrt(static_cast<double>(g.k) + 4) : g.out_type == DType::f16 ? 3e-3 * std::sqrt(static_cast<double>(g.k) + 4) : 2e-5 * (1 + std::sqrt(static_cast<double>(g.k)));
+  double tolerance = g.out_type == DType::bf16  ? 0.02 * std::sqrt(static_cast<double>(g.k) + 4)
+                     : g.out_type == DType::f16 ? 3e-3 * std::sqrt(static_cast<double>(g.k) + 4)
+                                                : 2e-5 * (1 + std::sqrt(static_cast<double>(g.k)));
   compare(g, c, aux, path, tolerance);
 }
 
@@ -119,11 +133,13 @@ TEST(Gemm, PackedAndSink) {
     std::vector<char> packed(static_cast<size_t>(layout.bytes));
     pack_b(layout, b.data(), 1, g.k, packed.data());
     Data spot(layout.type, 0);
-    std::memcpy(spot.data(), packed.data() + layout.offset(7, 40) * static_cast<int64_t>(size_of(layout.type)), size_of(layout.type));
+    std::memcpy(spot.data(), packed.data() + layout.offset(7, 40) * static_cast<int64_t>(size_of(layout.type)),
+                size_of(layout.type));
     EXPECT_EQ(spot[0], b[40 * g.k + 7]);
     g.b = packed.data(), g.b_packed = true, g.c = nullptr;
     g.sink.context = d.data();
-    g.sink.store = [](void* to, float* x, int64_t x_row, int64_t, int64_t row, int64_t col, int64_t rows, int64_t cols) {
+    g.sink.store = [](void* to, float* x, int64_t x_row, int64_t, int64_t row, int64_t col, int64_t rows,
+                      int64_t cols) {
       for (int64_t i = 0; i < rows; ++i)
         for (int64_t j = 0; j < cols; ++j) static_cast<float*>(to)[(row + i) * 45 + col + j] = x[i * x_row + j];
     };
