@@ -23,7 +23,8 @@ from workers import ROOT, Failure, Variant, Worker, environment, python_of
 BUDGET = 30.0
 """Seconds for the first steps of a variant; none is left out, but there may be as few as two."""
 HOPELESS = 3.0
-"""A variant whose steps take that many times those of the fastest on its side cannot be the best one: it runs one round."""
+"""A variant that needs longer than a round for a step, and that many times the fastest on its side, cannot be the best:
+its first steps are its measurement."""
 TRAINING_BUDGET = 100.0
 """Seconds for one run of a training line: where a framework needs more, all of them train for fewer steps."""
 
@@ -88,11 +89,11 @@ def measure_steps(line: Line, settings: Settings) -> dict:
     failed, samples = result["failed"], {}
     with ExitStack() as stack:
         workers = start(stack, variants_of(line, settings), settings, failed)
-        counts, typical = {}, {}
+        counts, typical, firsts = {}, {}, {}
         for name in list(workers):  # the first steps compile, tune, fill caches
             first = attempt(workers, name, failed, "losses", count=5, budget=BUDGET)
             if first:
-                result["losses"][name] = first["losses"]
+                result["losses"][name], firsts[name] = first["losses"], first
                 typical[name] = median(first["seconds"][2:] or first["seconds"][1:])
                 counts[name] = max(1, round(settings.seconds / typical[name]))
                 if counts[name] > 20:  # short steps: the count from a longer look
@@ -100,10 +101,12 @@ def measure_steps(line: Line, settings: Settings) -> dict:
                     if look:
                         counts[name] = max(1, round(settings.seconds / (look["wall"] / look["steps"])))
         others = []
-        slow = hopeless(typical)
+        slow = hopeless(typical, settings.seconds)
+        for name in slow:
+            samples[name] = Samples(firsts[name]["seconds"][-1:], firsts[name]["cpu"][-1:])
         for i in range(settings.rounds):
             for name in list(workers)[:: 1 if i % 2 == 0 else -1]:
-                if i and name in slow:
+                if name in slow:
                     continue
                 watch = machine.Watch()
                 run = attempt(workers, name, failed, "run", count=counts[name])
@@ -118,7 +121,7 @@ def measure_steps(line: Line, settings: Settings) -> dict:
             )
         if any(c.unit == "bytes" for c in line.claims):
             for name in list(workers):
-                peak = attempt(workers, name, failed, "peak", count=1 if name in slow else 2)
+                peak = attempt(workers, name, failed, "peak", count=0 if name in slow else 2)
                 if peak:
                     result["peaks"][name] = peak["bytes"]
         for name in [n for n in workers if n.startswith("sorus")]:
@@ -131,12 +134,12 @@ def measure_steps(line: Line, settings: Settings) -> dict:
     return result
 
 
-def hopeless(typical: dict[str, float]) -> set[str]:
-    """The variants that are far from the fastest of their side, Sorus or its peers."""
+def hopeless(typical: dict[str, float], seconds: float) -> set[str]:
+    """The variants that need more than `seconds` a step and are far from the fastest of their side, Sorus or peers."""
     slow = set()
     for ours in (True, False):
         side = {name: t for name, t in typical.items() if name.startswith("sorus") == ours}
-        slow |= {name for name, t in side.items() if t > HOPELESS * min(side.values())}
+        slow |= {name for name, t in side.items() if t > max(seconds, HOPELESS * min(side.values()))}
     return slow
 
 

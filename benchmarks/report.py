@@ -200,7 +200,8 @@ alone would take at the fastest speeds that any of the frameworks reaches on thi
 one; `torch compiled` compiles the model, `sorus compiled` the whole step, in which gradients are temporaries since the
 script drops them after each step. A line that falls short stays, with a profile.
 
-A variant that takes three times as long as the fastest of its side runs one round only.
+A variant
+that needs more than a second a step, and three times what the fastest of its side needs, runs its first steps only.
 
 The models are plain scripts with PyTorch's names ([models/gpt.py](models/gpt.py), [models/mlp.py](models/mlp.py)) that
 run under either module.

@@ -53,16 +53,20 @@ class Worker:
         Not fewer than two, and no more once `budget` seconds have passed: a type that the processor has no instructions
         for can make a step take a minute.
         """
-        losses, seconds = [], []
+        losses, seconds, cpu = [], [], []
         end = time.perf_counter() + budget
         while len(losses) < count and (len(losses) < 2 or time.perf_counter() < end):
-            begin = time.perf_counter()
+            begin, used = time.perf_counter(), time.process_time()
             losses.append(float(self.program.step(self.at).item()))
             seconds.append(time.perf_counter() - begin)
+            cpu.append(time.process_time() - used)
             self.at += 1
-        return {"losses": losses, "seconds": seconds}
+        return {"losses": losses, "seconds": seconds, "cpu": cpu}
 
     def peak(self, count):
+        """Of `count` steps; with 0 of all that ran so far."""
+        if count == 0:
+            return {"bytes": peak_bytes()}
         peak_bytes(reset=True)
         self.steps(count)
         return {"bytes": peak_bytes()}

@@ -14,6 +14,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import claims  # noqa: E402
 import lines  # noqa: E402
 import machine  # noqa: E402
+import measure  # noqa: E402
 import report  # noqa: E402
 from claims import Claim, Samples  # noqa: E402
 
@@ -58,6 +59,22 @@ def test_training_must_agree_within_the_spread_of_seeds():
     far = claims.judge_training("t", "t", {"a": curves(2.0, 2.3), "b": curves(2.01, 2.08)}, "a", "b")
     assert far["met"] is False
     assert claims.judge_training("t", "t", {"a": curves(2.0)}, "a", "b")["met"] is None
+
+
+def test_variants_that_cannot_be_the_best_run_no_rounds():
+    typical = {"sorus eager": 4.0, "sorus compiled": 2.0, "torch eager": 50.0, "torch compiled": 9.0, "jax": 6.0}
+    assert measure.hopeless(typical, seconds=1.0) == {"torch eager"}
+    assert measure.hopeless(typical, seconds=60.0) == set()  # short enough to be measured well
+    assert measure.hopeless({"sorus compiled": 9.0}, seconds=1.0) == set()
+
+
+def test_a_failure_replaces_no_measurement_on_the_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    row = {"id": "mlp-eager", "line": "mlp", "unit": "s", "seconds": 12.0}
+    for when, more in (("1", {"ours": "sorus eager"}), ("2", {})):
+        report.save(tmp_path / f"{when}.json", {"when": when, "rows": [row | more]})
+    assert [run["when"] for run, _ in report.newest_rows()] == ["1"]
+    assert report.seconds_of_lines() == {"mlp": 12.0}
 
 
 def test_the_flops_of_a_step_are_those_of_its_products():
