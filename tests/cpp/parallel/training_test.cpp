@@ -127,7 +127,7 @@ Model unet() {
     Tensor x = relu(conv2d(in[0], a, Tensor(), one, pad));
     Tensor low = relu(conv2d(max_pool2d(x, two), b, Tensor(), one, pad));
     Tensor joined = cat(TensorList{x, conv_transpose2d(low, up, Tensor(), two)}, 1);
-    return mse_loss(conv2d(relu(conv2d(joined, c, Tensor(), one, pad)), out), in[1]);
+    return mse_loss(conv2d(relu(conv2d(joined, c, Tensor(), one, pad)), out, Tensor(), one, Shape{0, 0}), in[1]);
   };
   m.batch = [](int s) -> TensorList { return {waves({16, 2, 8, 8}, s), waves({16, 2, 8, 8}, s + 1)}; };
   return m;
