@@ -220,13 +220,12 @@ class Fuser {
       // Results of sums over rows are there only at the end; the others must be read where they were computed.
       if (it->second == Domain::column || it->second == Domain::total) return false;
       if (it->second == Domain::full && (row_only || !is_linear(o.view, role.points))) return false;
-      if (it->second == Domain::row) {
-        auto a = access_rows(o.view, role.points, row_only ? 1 : columns);
-        if (!a || o.view.offset != 0 || a->inner != 0) {
-          if (!(row_only && is_linear(o.view, role.points))) return false;
-        } else if (!row_only && !(a->rows.size() == 1 && a->rows[0].stride == 1) && g.points != columns) {
-          return false;
-        }
+      if (it->second == Domain::row && row_only) {
+        if (!is_linear(o.view, role.points)) return false;  // a transposed one is another row's
+      } else if (it->second == Domain::row) {
+        auto a = access_rows(o.view, role.points, columns);
+        if (!a || o.view.offset != 0 || a->inner != 0) return false;
+        if (!(a->rows.size() == 1 && a->rows[0].stride == 1) && g.points != columns) return false;
       }
     }
     g.columns = columns;
