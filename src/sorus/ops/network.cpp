@@ -84,7 +84,7 @@ TensorList rms_norm_body(const Call& c) {
 
 const bool norms = [] {
   op("softmax(input, dim: int, dtype: dtype? = none)").types(softmax_types).body(softmax_body)
-      .axes("input[a.., d!] -> output[a.., d!]")
+      .axes("input[a..; dim d!] -> output[a..; dim d!]")
       .doc("exp(x) / sum(exp(x)) along `dim`, computed from x - max(x).");
   op("log_softmax(input, dim: int, dtype: dtype? = none)").types(softmax_types).body(log_softmax_body);
   op("layer_norm(input, normalized_shape: int[], weight: Tensor? = none, bias: Tensor? = none, eps: float = 1e-05)")

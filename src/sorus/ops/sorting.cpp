@@ -63,7 +63,7 @@ const bool sorts = [] {
                       out[1].data<int64_t>(), out[1].strides(), c.attr(1).to_bool());
       })
       .gradient(scatter_back, "indices")
-      .axes("input[a.., d!] -> values[a.., d!], indices[a.., d!]")
+      .axes("input[a..; dim d!] -> values[a..; dim d!], indices[a..; dim d!]")
       .doc("Along `dim`; equal elements keep their order. NaN counts as the largest.");
   op("argsort(input, dim: int = -1, descending: bool = false, stable: bool = false)")
       .expand([](const Call& c) -> TensorList {
@@ -121,7 +121,7 @@ const bool scans = [] {
         return {{t, c.input(0).shape, false}};
       })
       .kernel([](const Call& c, std::span<Tensor> out) {
-        const Tensor& x = c.input(0);
+        Tensor x = to(c.input(0), out[0].dtype());
         auto d = static_cast<int>(dim_of(c.attr(0), x.sizes().size(), "cumsum"));
         kernels::scan(kernels::ScanOp::sum, x.dtype(), out[0].dtype(), x.sizes(), d, x.data(), x.strides(), out[0].data(),
                       out[0].strides(), c.attr(1).to_bool());
@@ -129,7 +129,7 @@ const bool scans = [] {
       .gradient([](const GradCall& c) -> TensorList {
         return {to(running_sum(c.grad(), c.attr("dim").to_int(), !c.attr("reverse").to_bool()), c.input(0).dtype())};
       })
-      .axes("input[a.., d!] -> output[a.., d!]");
+      .axes("input[a..; dim d!] -> output[a..; dim d!]");
   op("cumsum(input, dim: int, *, dtype: dtype? = none)")
       .expand([](const Call& c) -> TensorList {
         const Tensor& x = c.input(0);
