@@ -19,7 +19,6 @@ from claims import Samples
 from lines import Line
 from workers import ROOT, Failure, Variant, Worker, environment, python_of
 
-
 BUDGET = 30.0
 """Seconds for the first steps of a variant; none is left out, but there may be as few as two."""
 HOPELESS = 3.0
@@ -310,7 +309,9 @@ def run_program(framework: str, name: str, settings: Settings) -> tuple[float, f
     found = re.search(rf"^{re.escape(name)} +([\d.]+) us +\(best [\d.]+, cpu ([\d.]+)\)$", done.stdout, re.MULTILINE)
     if done.returncode or not found:
         words = (done.stderr or done.stdout).strip().splitlines()
-        raise Failure(f"{Path(command[-2]).name} printed no line {name!r}: {words[-1] if words else 'it said nothing'}")
+        raise Failure(
+            f"{Path(command[-2]).name} printed no line {name!r}: {words[-1] if words else 'it said nothing'}"
+        )
     return float(found[1]) * 1e-6, float(found[2]) * 1e-6
 
 

@@ -60,7 +60,8 @@ int main(int argc, char** argv) try {
   nn::GPTCache cache;
   std::vector<int32_t> prompt = text.tokenizer->encode("def ");
   std::vector<int64_t> ids(prompt.begin(), prompt.end());
-  for (int i = 0; i < 100; ++i) ids.push_back(models::next_token(model, ids, {.temperature = 0.8}, generator, &cache));
+  for (int i = 0; i < 100; ++i)
+    ids.push_back(models::next_token(model, ids, {.temperature = 0.8}, generator, &cache));
   fmt::print("{}\n", text.tokenizer->decode(std::vector<int32_t>(ids.begin(), ids.end())));
 } catch (const std::exception& e) {
   fmt::print(stderr, "train_gpt: {}\n", e.what());

@@ -63,6 +63,10 @@ def default_text(value: str, kind: str, optional: bool, size: int) -> str:
     return {"inf": "std::numeric_limits<double>::infinity()"}.get(value, value)
 
 
+# Of the functions of one name so far: parameter types, and how many have no default.
+OVERLOADS: dict[str, list[tuple[list[str], int]]] = {}
+
+
 def function(signature: str) -> tuple[str, str]:
     """(namespace, text) of one operator's C++ function."""
     match = re.match(r"\s*([\w./:]+)\((.*)\)\s*(?:->\s*(.*))?$", signature, re.S)
@@ -94,6 +98,13 @@ def function(signature: str) -> tuple[str, str]:
             has_list = pname
         else:
             attrs.append(f"{pname} ? Attr(*{pname}) : Attr()" if optional else f"Attr({pname})")
+    # An overload that a shorter call could not tell from an earlier one has no defaults where they differ.
+    types = [t for t, _, _ in params]
+    for earlier, required in OVERLOADS.setdefault(base, []):
+        same = next((i for i, (a, b) in enumerate(zip(earlier, types)) if a != b), min(len(earlier), len(types)))
+        for p in params[: same + 1 if required <= same else 0]:
+            p[2] = None
+    OVERLOADS[base].append((types, sum(default is None for _, _, default in params)))
     seen_required = False
     for p in reversed(params):  # C++ wants defaults last
         seen_required |= p[2] is None
@@ -101,12 +112,18 @@ def function(signature: str) -> tuple[str, str]:
             p[2] = None
     text = ", ".join(f"{t} {n}" + (f" = {d}" if d is not None else "") for t, n, d in params)
     names = [o.strip() for o in outputs.split(",")] if outputs else ["output"]
-    result = "TensorList" if names == ["list"] else "Tensor" if len(names) == 1 else f"std::array<Tensor, {len(names)}>"
+    result = (
+        "TensorList" if names == ["list"] else "Tensor" if len(names) == 1 else f"std::array<Tensor, {len(names)}>"
+    )
     lines = [f"inline {result} {short}({text}) {{", f'  static const OpDef& def = find_op("{name}");']
     if has_list:
         lines.append("  TensorList inputs;")
         for t in tensors:
-            lines.append(f"  inputs.insert(inputs.end(), {t}.begin(), {t}.end());" if t == has_list else f"  inputs.push_back({t});")
+            lines.append(
+                f"  inputs.insert(inputs.end(), {t}.begin(), {t}.end());"
+                if t == has_list
+                else f"  inputs.push_back({t});"
+            )
         call = f"(def, TensorSpan(inputs), {{{', '.join(attrs)}}})"
     else:
         call = f"(def, {{{', '.join(tensors)}}}, {{{', '.join(attrs)}}})"
@@ -117,7 +134,7 @@ def function(signature: str) -> tuple[str, str]:
     else:
         lines.append(f"  TensorList out = call{call};")
         lines.append("  return {" + ", ".join(f"std::move(out[{i}])" for i in range(len(names))) + "};")
-    return namespace, "\n".join([f"/// {name}{signature[len(full):]}".replace("\n", " "), *lines, "}"])
+    return namespace, "\n".join([f"/// {name}{signature[len(full) :]}".replace("\n", " "), *lines, "}"])
 
 
 HEAD = """// Made by scripts/print_ops_header.py from the signatures in src/sorus/ops; do not edit.

@@ -87,7 +87,10 @@ void large(DType t) {
   Tensor x = to(nn::randn({4096, 768}), t), y = to(nn::randn({4096, 768}), t), xg = leaf(clone(x));
   Tensor w = leaf(to(ones(Shape{768}), t)), b = leaf(to(zeros(Shape{768}), t)), row = to(nn::randn({768}), t);
   auto with_backward = [&](const std::string& name, const std::function<Tensor()>& f) {
-    line(p + name, [&] { GradMode off(false); f(); });
+    line(p + name, [&] {
+      GradMode off(false);
+      f();
+    });
     line(p + name + ", with backward", [&] {
       backward(f(), y);
       for (const Tensor& l : {xg, w, b}) set_grad(l, {});
@@ -152,8 +155,10 @@ void gpt(const char* name, nn::GPTConfig c, int64_t batch, int64_t time) {
 
 int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
-    if (!std::strcmp(argv[i], "--threads") && i + 1 < argc) set_num_threads(std::atoi(argv[++i]));
-    else wanted = argv[i];
+    if (!std::strcmp(argv[i], "--threads") && i + 1 < argc)
+      set_num_threads(std::atoi(argv[++i]));
+    else
+      wanted = argv[i];
   }
   // What is asked for decides what is built: "gpt" makes no operands of the other groups.
   auto group = [](std::string_view name) { return name.starts_with(wanted) || wanted.starts_with(name); };

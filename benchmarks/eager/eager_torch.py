@@ -1,4 +1,5 @@
 """The lines of eager_bench.cpp for PyTorch: eager_torch.py [start of a name] [--threads N]."""
+
 import sys
 import time
 

@@ -11,11 +11,14 @@
 using namespace sorus;
 using namespace sorus::kernels;
 
-static double wall() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+static double wall() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 static double cpu() {
   rusage r;
   getrusage(RUSAGE_SELF, &r);
-  return static_cast<double>(r.ru_utime.tv_sec + r.ru_stime.tv_sec) + 1e-6 * static_cast<double>(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
+  return static_cast<double>(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
+         1e-6 * static_cast<double>(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
 }
 template <class F>
 void report(const char* name, F f) {
@@ -35,14 +38,17 @@ int main() {
   for (DType t : {DType::f32, DType::bf16})
     for (const auto& s : shapes) {
       int64_t b = s[0], h = s[1], n = s[2], d = s[3], w = 3 * h * d;
-      std::vector<char> qkv(static_cast<size_t>(b * n * w) * size_of(t), 0x3c), grad(qkv.size()), o(qkv.size() / 3), go(o.size(), 0x3c);
+      std::vector<char> qkv(static_cast<size_t>(b * n * w) * size_of(t), 0x3c), grad(qkv.size()), o(qkv.size() / 3),
+          go(o.size(), 0x3c);
       std::vector<float> lse(static_cast<size_t>(b * h * n));
       size_t head = static_cast<size_t>(h * d) * size_of(t);
       AttentionArgs g;
-      g.type = t, g.batch = b, g.heads = g.kv_heads = h, g.q_len = g.kv_len = n, g.head_dim = g.value_dim = d, g.causal = true, g.scale = 0.125;
+      g.type = t, g.batch = b, g.heads = g.kv_heads = h, g.q_len = g.kv_len = n, g.head_dim = g.value_dim = d,
+      g.causal = true, g.scale = 0.125;
       g.q = qkv.data(), g.k = qkv.data() + head, g.v = qkv.data() + 2 * head, g.o = o.data(), g.lse = lse.data();
       g.q_stride = g.k_stride = g.v_stride = {n * w, d, w}, g.o_stride = {n * h * d, d, h * d};
-      AttentionGradArgs r{go.data(), g.o_stride, grad.data(), grad.data() + head, grad.data() + 2 * head, g.q_stride, g.q_stride, g.q_stride};
+      AttentionGradArgs r{go.data(),  g.o_stride, grad.data(), grad.data() + head, grad.data() + 2 * head,
+                          g.q_stride, g.q_stride, g.q_stride};
       std::printf("%-4s batch %2ld heads %2ld tokens %ld dim %ld", t == DType::f32 ? "f32" : "bf16", b, h, n, d);
       report("forward", [&] { attention_forward(g); });
       report("backward", [&] { attention_backward(g, r); });

@@ -1,4 +1,5 @@
 """The same attention by PyTorch's scaled_dot_product_attention, milliseconds: best wall time and CPU time / threads."""
+
 import resource
 import time
 

@@ -1,5 +1,5 @@
-// sorus.compile: arguments and results of any nesting around a C++ Recording, and guards on the Python values that the
-// function read while it was recorded. sorus/_compile.py finds those values and gives the class its usual face.
+// sorus.compile: arguments and results of any nesting around a C++ Recording, and guards on the Python values that
+// the function read while it was recorded. sorus/_compile.py finds those values and gives the class its usual face.
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -62,7 +62,8 @@ class Unflatten {
 
   nb::object next() {
     switch (like_.shape[at_++]) {
-      case 'T': return made(tensor_++);
+      case 'T':
+        return made(tensor_++);
       case '=': {
         size_t end = like_.shape.find(';', at_);
         size_t index = std::stoul(like_.shape.substr(at_, end - at_));
@@ -80,7 +81,8 @@ class Unflatten {
         }
         return t;
       }
-      case '[': return rest(']');
+      case '[':
+        return rest(']');
       case '{': {
         nb::dict d;
         while (like_.shape[at_] != '}') {
@@ -90,7 +92,8 @@ class Unflatten {
         ++at_;
         return d;
       }
-      default: return like_.constants[constant_++];
+      default:
+        return like_.constants[constant_++];
     }
   }
 
@@ -159,7 +162,8 @@ struct Entry {
 };
 
 // A recording run by the ranks of a mesh. Python decides how tensors lie:
-//   layouts(inputs, captures, parameters, written) -> (stored, used), lists of one list of placements ("S(0)") a tensor
+//   layouts(inputs, captures, parameters, written) -> (stored, used), lists of one list of placements ("S(0)") a
+//   tensor
 class ParallelExecutor final : public Executor {
  public:
   explicit ParallelExecutor(std::unique_ptr<parallel::ParallelStep> s) : step(std::move(s)) {}
@@ -323,45 +327,55 @@ nb::dict report_of(const CompiledGraph& g) {
   return d;
 }
 
-const Part part{30, [](nb::module_& m) {
-  auto chosen = [](const Recording& r, bool backward) -> const CompiledGraph& {
-    SORUS_CHECK(!backward || r.backward(), ValueError, "compile: this recording has no gradient of its own");
-    return backward ? *r.backward() : r.forward();
-  };
-  static auto pick = chosen;
-  nb::class_<Recording>(m, "Recording")
-      .def("graph", [](const Recording& r, bool backward) { return pick(r, backward).graph().to_string(true); },
-           nb::arg("backward") = false)
-      .def("source", [](const Recording& r, bool backward) { return pick(r, backward).source(); },
-           nb::arg("backward") = false)
-      .def("report", [](const Recording& r, bool backward) { return report_of(pick(r, backward)); },
-           nb::arg("backward") = false)
-      .def("peak", [](const Recording& r, bool backward) {
-        nb::list out;
-        for (const PeakValue& v : pick(r, backward).peak())
-          out.append(nb::make_tuple(v.name, v.type.to_string(), v.bytes,
-                                    v.source.known() ? nb::cast(v.source.to_string()) : nb::none()));
-        return out;
-      }, nb::arg("backward") = false)
-      .def("rank_graph", [](const Recording& r, int rank) { return parallel_step(r).rank_graph(rank).to_string(true); })
-      .def("rank_program",
-           [](const Recording& r, int rank) { return parallel_step(r).rank_program(rank).to_string(); })
-      .def("gather", [](const Recording& r) { parallel_step(r).gather(); })
-      .def("layouts", [](const Recording& r) {
-        nb::list out;
-        for (const parallel::Layout& l : parallel_step(r).layouts().inputs) out.append(parallel::to_string(l));
-        return out;
-      })
-      .def_prop_ro("is_parallel", [](const Recording& r) { return r.executor() != nullptr; })
-      .def_prop_ro("has_backward", [](const Recording& r) { return r.backward() != nullptr; });
-  m.def("_is_recording", &is_tracing);
-  static PyType_Slot slots[] = {{Py_tp_call, reinterpret_cast<void*>(compiled_call)}, {0, nullptr}};
-  nb::class_<Compiled>(m, "_Compiled", nb::type_slots(slots))
-      .def(nb::init<nb::object, nb::object, std::string>())
-      .def(nb::init<nb::object, nb::object, std::string, std::vector<std::string>, std::vector<int64_t>, nb::object,
-                    nb::dict>())
-      .def("recordings", &Compiled::recordings, "One for each signature seen so far; the newest is last.");
-}};
+const Part part{
+    30, [](nb::module_& m) {
+      auto chosen = [](const Recording& r, bool backward) -> const CompiledGraph& {
+        SORUS_CHECK(!backward || r.backward(), ValueError, "compile: this recording has no gradient of its own");
+        return backward ? *r.backward() : r.forward();
+      };
+      static auto pick = chosen;
+      nb::class_<Recording>(m, "Recording")
+          .def(
+              "graph", [](const Recording& r, bool backward) { return pick(r, backward).graph().to_string(true); },
+              nb::arg("backward") = false)
+          .def(
+              "source", [](const Recording& r, bool backward) { return pick(r, backward).source(); },
+              nb::arg("backward") = false)
+          .def(
+              "report", [](const Recording& r, bool backward) { return report_of(pick(r, backward)); },
+              nb::arg("backward") = false)
+          .def(
+              "peak",
+              [](const Recording& r, bool backward) {
+                nb::list out;
+                for (const PeakValue& v : pick(r, backward).peak())
+                  out.append(nb::make_tuple(v.name, v.type.to_string(), v.bytes,
+                                            v.source.known() ? nb::cast(v.source.to_string()) : nb::none()));
+                return out;
+              },
+              nb::arg("backward") = false)
+          .def("rank_graph",
+               [](const Recording& r, int rank) { return parallel_step(r).rank_graph(rank).to_string(true); })
+          .def("rank_program",
+               [](const Recording& r, int rank) { return parallel_step(r).rank_program(rank).to_string(); })
+          .def("gather", [](const Recording& r) { parallel_step(r).gather(); })
+          .def("layouts",
+               [](const Recording& r) {
+                 nb::list out;
+                 for (const parallel::Layout& l : parallel_step(r).layouts().inputs)
+                   out.append(parallel::to_string(l));
+                 return out;
+               })
+          .def_prop_ro("is_parallel", [](const Recording& r) { return r.executor() != nullptr; })
+          .def_prop_ro("has_backward", [](const Recording& r) { return r.backward() != nullptr; });
+      m.def("_is_recording", &is_tracing);
+      static PyType_Slot slots[] = {{Py_tp_call, reinterpret_cast<void*>(compiled_call)}, {0, nullptr}};
+      nb::class_<Compiled>(m, "_Compiled", nb::type_slots(slots))
+          .def(nb::init<nb::object, nb::object, std::string>())
+          .def(nb::init<nb::object, nb::object, std::string, std::vector<std::string>, std::vector<int64_t>,
+                        nb::object, nb::dict>())
+          .def("recordings", &Compiled::recordings, "One for each signature seen so far; the newest is last.");
+    }};
 
 }  // namespace
 }  // namespace sorus::python

@@ -9,8 +9,8 @@ namespace sorus::python {
 namespace {
 
 struct Selection {
-  Tensor view;                   ///< after all basic parts
-  std::vector<Tensor> indices;   ///< by dimension of `view`; undefined where the dimension is kept
+  Tensor view;                  ///< after all basic parts
+  std::vector<Tensor> indices;  ///< by dimension of `view`; undefined where the dimension is kept
   bool advanced = false;
 };
 
@@ -74,7 +74,8 @@ Selection resolve(const Tensor& t, nb::handle index) {
     taken += dims_taken(o);
     parts.push_back(o);
   }
-  SORUS_CHECK(taken <= t.dim(), IndexError, "too many indices: {} for a tensor of shape {}", taken, to_string(t.sizes()));
+  SORUS_CHECK(taken <= t.dim(), IndexError, "too many indices: {} for a tensor of shape {}", taken,
+              to_string(t.sizes()));
   int64_t at = 0;
   s.indices.resize(static_cast<size_t>(t.dim()));
   auto keep = [&] { ++at; };
@@ -92,8 +93,8 @@ Selection resolve(const Tensor& t, nb::handle index) {
       auto* p = reinterpret_cast<PySliceObject*>(o.ptr());
       Attr step = slice_end(p->step);
       if (p->start != Py_None || p->stop != Py_None || p->step != Py_None)
-        s.view = call_one(slice, {s.view}, {Attr(at), slice_end(p->start), slice_end(p->stop),
-                                            step.is_none() ? Attr(1) : step});
+        s.view = call_one(slice, {s.view},
+                          {Attr(at), slice_end(p->start), slice_end(p->stop), step.is_none() ? Attr(1) : step});
       keep();
     } else {
       Tensor index_tensor;
@@ -154,7 +155,7 @@ void set_item(nb::handle self, nb::handle index, nb::handle value) {
   static const OpDef& copy = find_op("copy");
   const Tensor& t = tensor_in(self.ptr());
   Selection s = resolve(t, index);
-  Tensor v = is_tensor(value.ptr()) ? tensor_in(value.ptr())
+  Tensor v = is_tensor(value.ptr())     ? tensor_in(value.ptr())
              : scalar_from(value.ptr()) ? Tensor::scalar(*scalar_from(value.ptr()), t.dtype())
                                         : tensor_from(value, t.dtype());
   if (!s.advanced) {

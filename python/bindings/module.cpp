@@ -59,18 +59,18 @@ PyObject* error_class(const std::exception& e) {
 }
 
 const Part basics{0, [](nb::module_& m) {
-  nb::set_leak_warnings(false);  // dtypes, classes and the tape live as long as the process
-  set_source_provider(user_line);
-  nb::register_exception_translator([](const std::exception_ptr& p, void*) {
-    try {
-      std::rethrow_exception(p);
-    } catch (const Error& e) {
-      PyErr_SetString(error_class(e), e.what());
-    }
-  });
-  m.def("set_num_threads", &set_num_threads);
-  m.def("get_num_threads", &num_threads);
-}};
+                    nb::set_leak_warnings(false);  // dtypes, classes and the tape live as long as the process
+                    set_source_provider(user_line);
+                    nb::register_exception_translator([](const std::exception_ptr& p, void*) {
+                      try {
+                        std::rethrow_exception(p);
+                      } catch (const Error& e) {
+                        PyErr_SetString(error_class(e), e.what());
+                      }
+                    });
+                    m.def("set_num_threads", &set_num_threads);
+                    m.def("get_num_threads", &num_threads);
+                  }};
 
 }  // namespace
 

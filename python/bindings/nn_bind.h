@@ -43,12 +43,16 @@ struct Constructor {
   template <class M, class Arguments, class... Names>
   static LayerClass<M> bind(nb::module_& m, const char* name, Arguments arguments, Names... names) {
     LayerClass<M> c(m, name, nb::dynamic_attr());
-    c.def("__init__", [](Place<M> self, Args... args, nb::handle, std::optional<DType> dtype) {
-       make(self, std::move(args)...);
-       if (dtype) self.p->to(*dtype);
-     }, names..., nb::arg("device").none() = nb::none(), nb::arg("dtype").none() = nb::none())
+    c.def(
+         "__init__",
+         [](Place<M> self, Args... args, nb::handle, std::optional<DType> dtype) {
+           make(self, std::move(args)...);
+           if (dtype) self.p->to(*dtype);
+         },
+         names..., nb::arg("device").none() = nb::none(), nb::arg("dtype").none() = nb::none())
         .def("_arguments", [arguments](M& layer) { return arguments(layer); })
-        .def("forward", [](M& self, const Tensor& x) { return self.M::forward(x); }, nb::arg("input"));
+        .def(
+            "forward", [](M& self, const Tensor& x) { return self.M::forward(x); }, nb::arg("input"));
     return c;
   }
 };

@@ -1,8 +1,8 @@
 // All registered operators as Python functions, methods of Tensor, and Python's own operators.
 //
-// Operators whose names differ only after the dot are one function ("max", "max.dim", "max.other"): the first overload
-// whose parameters fit the arguments is called. Nothing here knows an operator by name, except the table that says
-// which of them Python's `+`, `@`, ... mean.
+// Operators whose names differ only after the dot are one function ("max", "max.dim", "max.other"): the first
+// overload whose parameters fit the arguments is called. Nothing here knows an operator by name, except the table
+// that says which of them Python's `+`, `@`, ... mean.
 #include <Python.h>
 #include <structmember.h>
 
@@ -111,7 +111,8 @@ bool attr_arg(PyObject* o, const Param& p, Attr& out) {
       if (t) out = Attr(*t);
       return t.has_value();
     }
-    case ParamType::ints: return ints_arg(o, p, out);
+    case ParamType::ints:
+      return ints_arg(o, p, out);
     case ParamType::reals: {
       if (!PyTuple_Check(o) && !PyList_Check(o)) {
         auto s = scalar_from(o);
@@ -127,7 +128,8 @@ bool attr_arg(PyObject* o, const Param& p, Attr& out) {
       out = Attr(std::move(v));
       return true;
     }
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -146,8 +148,8 @@ std::string_view usual_name(std::string_view name) {
   return name;
 }
 bool ignored(std::string_view name) {
-  return name == "layout" || name == "pin_memory" || name == "memory_format" ||
-         name == "non_blocking" || name == "generator" || name == "copy" || name == "names";
+  return name == "layout" || name == "pin_memory" || name == "memory_format" || name == "non_blocking" ||
+         name == "generator" || name == "copy" || name == "names";
 }
 
 struct Arguments {
@@ -279,13 +281,13 @@ nb::object wrap_results(const OpDef& op, TensorList& results) {
 // `out=`: what is given is made to hold the result. An empty or wrong size is taken over by the result's.
 nb::object write_out(const OpDef& op, TensorList& results, PyObject* out) {
   TensorList targets = is_tensor(out) ? TensorList{tensor_in(out)} : unwrap_list(out, "out");
-  SORUS_CHECK(targets.size() == results.size(), ValueError, "{}: out= has {} tensors, there are {} results", op.name(),
-              targets.size(), results.size());
+  SORUS_CHECK(targets.size() == results.size(), ValueError, "{}: out= has {} tensors, there are {} results",
+              op.name(), targets.size(), results.size());
   static const OpDef& copy = find_op("copy");
   for (size_t i = 0; i < targets.size(); ++i) {
     Tensor& t = targets[i];
-    SORUS_CHECK(t.sizes() == results[i].sizes(), ValueError, "{}: out= has the shape {}, the result has {}", op.name(),
-                to_string(t.sizes()), to_string(results[i].sizes()));
+    SORUS_CHECK(t.sizes() == results[i].sizes(), ValueError, "{}: out= has the shape {}, the result has {}",
+                op.name(), to_string(t.sizes()), to_string(results[i].sizes()));
     call_into(copy, std::array{t, results[i]}, {}, std::array{t});
   }
   return nb::borrow(out);
@@ -304,7 +306,8 @@ nb::object run(const Group& g, PyObject* const* args, Py_ssize_t nargs, PyObject
     TensorList results = call(*op, a.inputs, a.attrs);
     if (a.extras.requires_grad) [[unlikely]]
       for (Tensor& t : results) set_requires_grad(t, true);
-    if (a.extras.out) [[unlikely]] return write_out(*op, results, a.extras.out);
+    if (a.extras.out) [[unlikely]]
+      return write_out(*op, results, a.extras.out);
     return wrap_results(*op, results);
   }
   if (unfit) {
@@ -317,8 +320,7 @@ nb::object run(const Group& g, PyObject* const* args, Py_ssize_t nargs, PyObject
 // ---- the Python type of operators
 
 struct OperatorObject {
-  PyObject_HEAD
-  vectorcallfunc vectorcall;
+  PyObject_HEAD vectorcallfunc vectorcall;
   const Group* group;
   bool in_place;
 };
@@ -397,32 +399,32 @@ bool takes_tensor_first(const Group& g) {
 }
 
 const Part part{20, [](nb::module_& m) {
-  for (const OpDef* op : all_ops()) {
-    if (op->signature.params.size() > static_cast<size_t>(kMaxParams)) continue;
-    Group& g = groups()[op->signature.base];
-    g.name = op->signature.base;
-    g.overloads.push_back(op);
-  }
-  operator_type = make_operator_type();
-  nb::dict functions;
-  nb::handle type(reinterpret_cast<PyObject*>(tensor_type));
-  auto defined = [own = nb::object(type.attr("__dict__"))](const std::string& name) {
-    return PyMapping_HasKeyString(own.ptr(), name.c_str()) != 0;
-  };
-  for (auto& [name, g] : groups()) {
-    nb::object f = make_operator(g, false);
-    functions[name.c_str()] = f;
-    if (name.find('.') != name.npos || !takes_tensor_first(g)) continue;
-    if (!defined(name)) nb::setattr(type, name.c_str(), f);
-    bool writes = !g.overloads[0]->is_view() && g.overloads[0]->signature.outputs.size() == 1;
-    std::string in_place = name + "_";
-    if (!writes || defined(in_place) || groups().contains(in_place)) continue;
-    nb::object f_ = make_operator(g, true);
-    functions[in_place.c_str()] = f_;
-    nb::setattr(type, in_place.c_str(), f_);
-  }
-  m.attr("operators") = functions;
-}};
+                  for (const OpDef* op : all_ops()) {
+                    if (op->signature.params.size() > static_cast<size_t>(kMaxParams)) continue;
+                    Group& g = groups()[op->signature.base];
+                    g.name = op->signature.base;
+                    g.overloads.push_back(op);
+                  }
+                  operator_type = make_operator_type();
+                  nb::dict functions;
+                  nb::handle type(reinterpret_cast<PyObject*>(tensor_type));
+                  auto defined = [own = nb::object(type.attr("__dict__"))](const std::string& name) {
+                    return PyMapping_HasKeyString(own.ptr(), name.c_str()) != 0;
+                  };
+                  for (auto& [name, g] : groups()) {
+                    nb::object f = make_operator(g, false);
+                    functions[name.c_str()] = f;
+                    if (name.find('.') != name.npos || !takes_tensor_first(g)) continue;
+                    if (!defined(name)) nb::setattr(type, name.c_str(), f);
+                    bool writes = !g.overloads[0]->is_view() && g.overloads[0]->signature.outputs.size() == 1;
+                    std::string in_place = name + "_";
+                    if (!writes || defined(in_place) || groups().contains(in_place)) continue;
+                    nb::object f_ = make_operator(g, true);
+                    functions[in_place.c_str()] = f_;
+                    nb::setattr(type, in_place.c_str(), f_);
+                  }
+                  m.attr("operators") = functions;
+                }};
 
 // ---- Python's operators
 
@@ -435,11 +437,32 @@ struct Symbol {
     return group;
   }
 };
-enum SymbolIndex { kAdd, kSub, kMul, kDiv, kFloorDiv, kRemainder, kMatmul, kAnd, kOr, kXor, kPow, kNeg, kAbs, kNot,
-                   kLt, kLe, kEq, kNe, kGt, kGe };
-Symbol symbols[] = {{"add"}, {"sub"}, {"mul"}, {"div"}, {"floor_divide"}, {"remainder"}, {"matmul"}, {"bitwise_and"},
-                    {"bitwise_or"}, {"bitwise_xor"}, {"pow"}, {"neg"}, {"abs"}, {"bitwise_not"},
-                    {"lt"}, {"le"}, {"eq"}, {"ne"}, {"gt"}, {"ge"}};
+enum SymbolIndex {
+  kAdd,
+  kSub,
+  kMul,
+  kDiv,
+  kFloorDiv,
+  kRemainder,
+  kMatmul,
+  kAnd,
+  kOr,
+  kXor,
+  kPow,
+  kNeg,
+  kAbs,
+  kNot,
+  kLt,
+  kLe,
+  kEq,
+  kNe,
+  kGt,
+  kGe
+};
+Symbol symbols[] = {{"add"},       {"sub"},    {"mul"},         {"div"},         {"floor_divide"},
+                    {"remainder"}, {"matmul"}, {"bitwise_and"}, {"bitwise_or"},  {"bitwise_xor"},
+                    {"pow"},       {"neg"},    {"abs"},         {"bitwise_not"}, {"lt"},
+                    {"le"},        {"eq"},     {"ne"},          {"gt"},          {"ge"}};
 
 PyObject* apply_symbol(Symbol& symbol, PyObject* const* args, Py_ssize_t n, bool in_place) noexcept {
   try {
@@ -484,21 +507,33 @@ void* slot(F* f) {
 }  // namespace
 
 PyType_Slot* symbol_slots() {
-  static PyType_Slot slots[] = {
-      {Py_nb_add, slot(binary<kAdd>)}, {Py_nb_inplace_add, slot(binary_in_place<kAdd>)},
-      {Py_nb_subtract, slot(binary<kSub>)}, {Py_nb_inplace_subtract, slot(binary_in_place<kSub>)},
-      {Py_nb_multiply, slot(binary<kMul>)}, {Py_nb_inplace_multiply, slot(binary_in_place<kMul>)},
-      {Py_nb_true_divide, slot(binary<kDiv>)}, {Py_nb_inplace_true_divide, slot(binary_in_place<kDiv>)},
-      {Py_nb_floor_divide, slot(binary<kFloorDiv>)}, {Py_nb_inplace_floor_divide, slot(binary_in_place<kFloorDiv>)},
-      {Py_nb_remainder, slot(binary<kRemainder>)}, {Py_nb_inplace_remainder, slot(binary_in_place<kRemainder>)},
-      {Py_nb_matrix_multiply, slot(binary<kMatmul>)},
-      {Py_nb_and, slot(binary<kAnd>)}, {Py_nb_inplace_and, slot(binary_in_place<kAnd>)},
-      {Py_nb_or, slot(binary<kOr>)}, {Py_nb_inplace_or, slot(binary_in_place<kOr>)},
-      {Py_nb_xor, slot(binary<kXor>)}, {Py_nb_inplace_xor, slot(binary_in_place<kXor>)},
-      {Py_nb_power, slot(power)}, {Py_nb_inplace_power, slot(power_in_place)},
-      {Py_nb_negative, slot(unary<kNeg>)}, {Py_nb_positive, slot(positive)}, {Py_nb_absolute, slot(unary<kAbs>)},
-      {Py_nb_invert, slot(unary<kNot>)}, {Py_tp_richcompare, slot(compare)},
-      {0, nullptr}};
+  static PyType_Slot slots[] = {{Py_nb_add, slot(binary<kAdd>)},
+                                {Py_nb_inplace_add, slot(binary_in_place<kAdd>)},
+                                {Py_nb_subtract, slot(binary<kSub>)},
+                                {Py_nb_inplace_subtract, slot(binary_in_place<kSub>)},
+                                {Py_nb_multiply, slot(binary<kMul>)},
+                                {Py_nb_inplace_multiply, slot(binary_in_place<kMul>)},
+                                {Py_nb_true_divide, slot(binary<kDiv>)},
+                                {Py_nb_inplace_true_divide, slot(binary_in_place<kDiv>)},
+                                {Py_nb_floor_divide, slot(binary<kFloorDiv>)},
+                                {Py_nb_inplace_floor_divide, slot(binary_in_place<kFloorDiv>)},
+                                {Py_nb_remainder, slot(binary<kRemainder>)},
+                                {Py_nb_inplace_remainder, slot(binary_in_place<kRemainder>)},
+                                {Py_nb_matrix_multiply, slot(binary<kMatmul>)},
+                                {Py_nb_and, slot(binary<kAnd>)},
+                                {Py_nb_inplace_and, slot(binary_in_place<kAnd>)},
+                                {Py_nb_or, slot(binary<kOr>)},
+                                {Py_nb_inplace_or, slot(binary_in_place<kOr>)},
+                                {Py_nb_xor, slot(binary<kXor>)},
+                                {Py_nb_inplace_xor, slot(binary_in_place<kXor>)},
+                                {Py_nb_power, slot(power)},
+                                {Py_nb_inplace_power, slot(power_in_place)},
+                                {Py_nb_negative, slot(unary<kNeg>)},
+                                {Py_nb_positive, slot(positive)},
+                                {Py_nb_absolute, slot(unary<kAbs>)},
+                                {Py_nb_invert, slot(unary<kNot>)},
+                                {Py_tp_richcompare, slot(compare)},
+                                {0, nullptr}};
   return slots;
 }
 

@@ -41,68 +41,95 @@ void bind_algorithm(nb::module_& m, const char* name, Fill fill) {
       });
 }
 
-const Part optimizers{20, [](nb::module_& root) {
-  nb::module_ m = root.def_submodule("_optim");
-  nb::class_<optim::Optimizer>(m, "Optimizer")
-      .def("step", [](optim::Optimizer& o, nb::handle skip) { o.step(unwrap(skip, "step")); }, nb::arg("skip").none() = nb::none())
-      .def("zero_grad", &optim::Optimizer::zero_grad)
-      .def("add_group", [](optim::Optimizer& o, const GivenGroup& g) { o.add_group(group_from(g)); })
-      .def("num_groups", &optim::Optimizer::num_groups)
-      .def("parameters", [](const optim::Optimizer& o, size_t i) { return wrap_list(o.parameters(i)); })
-      .def("settings", &optim::Optimizer::settings)
-      .def("set", &optim::Optimizer::set)
-      .def("constants_version", &optim::Optimizer::constants_version)
-      .def("steps", &optim::Optimizer::steps)
-      .def("state_dict", &optim::Optimizer::state_dict)
-      .def("load_state_dict", &optim::Optimizer::load_state_dict);
-  auto adam = [](const auto& given, auto& o) {
-    given.read("lr", o.lr), given.read("beta1", o.beta1), given.read("beta2", o.beta2), given.read("eps", o.eps);
-    given.read("weight_decay", o.weight_decay), given.read("amsgrad", o.amsgrad), given.read("maximize", o.maximize);
-  };
-  bind_algorithm<optim::Adam, optim::AdamOptions>(m, "Adam", adam);
-  bind_algorithm<optim::AdamW, optim::AdamWOptions>(m, "AdamW", adam);
-  bind_algorithm<optim::RMSprop, optim::RMSpropOptions>(m, "RMSprop", [](const auto& given, auto& o) {
-    given.read("lr", o.lr), given.read("alpha", o.alpha), given.read("eps", o.eps), given.read("momentum", o.momentum);
-    given.read("weight_decay", o.weight_decay), given.read("centered", o.centered), given.read("maximize", o.maximize);
-  });
-  bind_algorithm<optim::Adagrad, optim::AdagradOptions>(m, "Adagrad", [](const auto& given, auto& o) {
-    given.read("lr", o.lr), given.read("lr_decay", o.lr_decay), given.read("eps", o.eps), given.read("maximize", o.maximize);
-    given.read("weight_decay", o.weight_decay), given.read("initial_accumulator_value", o.initial_accumulator_value);
-  });
-  bind_algorithm<optim::Adadelta, optim::AdadeltaOptions>(m, "Adadelta", [](const auto& given, auto& o) {
-    given.read("lr", o.lr), given.read("rho", o.rho), given.read("eps", o.eps);
-    given.read("weight_decay", o.weight_decay), given.read("maximize", o.maximize);
-  });
-  bind_algorithm<optim::Adamax, optim::AdamaxOptions>(m, "Adamax", [](const auto& given, auto& o) {
-    given.read("lr", o.lr), given.read("beta1", o.beta1), given.read("beta2", o.beta2), given.read("eps", o.eps);
-    given.read("weight_decay", o.weight_decay), given.read("maximize", o.maximize);
-  });
-  bind_algorithm<optim::SGD, optim::SGDOptions>(m, "SGD", [](const auto& given, auto& o) {
-    given.read("lr", o.lr), given.read("momentum", o.momentum), given.read("dampening", o.dampening);
-    given.read("weight_decay", o.weight_decay), given.read("nesterov", o.nesterov), given.read("maximize", o.maximize);
-  });
-}};
+const Part optimizers{
+    20, [](nb::module_& root) {
+      nb::module_ m = root.def_submodule("_optim");
+      nb::class_<optim::Optimizer>(m, "Optimizer")
+          .def(
+              "step", [](optim::Optimizer& o, nb::handle skip) { o.step(unwrap(skip, "step")); },
+              nb::arg("skip").none() = nb::none())
+          .def("zero_grad", &optim::Optimizer::zero_grad)
+          .def("add_group", [](optim::Optimizer& o, const GivenGroup& g) { o.add_group(group_from(g)); })
+          .def("num_groups", &optim::Optimizer::num_groups)
+          .def("parameters", [](const optim::Optimizer& o, size_t i) { return wrap_list(o.parameters(i)); })
+          .def("settings", &optim::Optimizer::settings)
+          .def("set", &optim::Optimizer::set)
+          .def("constants_version", &optim::Optimizer::constants_version)
+          .def("steps", &optim::Optimizer::steps)
+          .def("state_dict", &optim::Optimizer::state_dict)
+          .def("load_state_dict", &optim::Optimizer::load_state_dict);
+      auto adam = [](const auto& given, auto& o) {
+        given.read("lr", o.lr), given.read("beta1", o.beta1), given.read("beta2", o.beta2), given.read("eps", o.eps);
+        given.read("weight_decay", o.weight_decay), given.read("amsgrad", o.amsgrad),
+            given.read("maximize", o.maximize);
+      };
+      bind_algorithm<optim::Adam, optim::AdamOptions>(m, "Adam", adam);
+      bind_algorithm<optim::AdamW, optim::AdamWOptions>(m, "AdamW", adam);
+      bind_algorithm<optim::RMSprop, optim::RMSpropOptions>(m, "RMSprop", [](const auto& given, auto& o) {
+        given.read("lr", o.lr), given.read("alpha", o.alpha), given.read("eps", o.eps),
+            given.read("momentum", o.momentum);
+        given.read("weight_decay", o.weight_decay), given.read("centered", o.centered),
+            given.read("maximize", o.maximize);
+      });
+      bind_algorithm<optim::Adagrad, optim::AdagradOptions>(m, "Adagrad", [](const auto& given, auto& o) {
+        given.read("lr", o.lr), given.read("lr_decay", o.lr_decay), given.read("eps", o.eps),
+            given.read("maximize", o.maximize);
+        given.read("weight_decay", o.weight_decay),
+            given.read("initial_accumulator_value", o.initial_accumulator_value);
+      });
+      bind_algorithm<optim::Adadelta, optim::AdadeltaOptions>(m, "Adadelta", [](const auto& given, auto& o) {
+        given.read("lr", o.lr), given.read("rho", o.rho), given.read("eps", o.eps);
+        given.read("weight_decay", o.weight_decay), given.read("maximize", o.maximize);
+      });
+      bind_algorithm<optim::Adamax, optim::AdamaxOptions>(m, "Adamax", [](const auto& given, auto& o) {
+        given.read("lr", o.lr), given.read("beta1", o.beta1), given.read("beta2", o.beta2), given.read("eps", o.eps);
+        given.read("weight_decay", o.weight_decay), given.read("maximize", o.maximize);
+      });
+      bind_algorithm<optim::SGD, optim::SGDOptions>(m, "SGD", [](const auto& given, auto& o) {
+        given.read("lr", o.lr), given.read("momentum", o.momentum), given.read("dampening", o.dampening);
+        given.read("weight_decay", o.weight_decay), given.read("nesterov", o.nesterov),
+            given.read("maximize", o.maximize);
+      });
+    }};
 
-const Part utils{20, [](nb::module_& root) {
-  nb::module_ m = root.def_submodule("_nn_utils");
-  m.def("clip_grad_norm_", [](nb::handle parameters, double max_norm, double norm_type, bool error_if_nonfinite, nb::handle) {
-    return wrap(nn::clip_grad_norm(unwrap_list(parameters, "clip_grad_norm_"), max_norm, norm_type, error_if_nonfinite));
-  }, nb::arg("parameters"), nb::arg("max_norm"), nb::arg("norm_type") = 2.0, nb::arg("error_if_nonfinite") = false,
-     nb::arg("foreach").none() = nb::none());
-  m.def("get_total_norm", [](nb::handle tensors, double norm_type, bool error_if_nonfinite, nb::handle) {
-    return wrap(nn::total_norm(unwrap_list(tensors, "get_total_norm"), norm_type, error_if_nonfinite));
-  }, nb::arg("tensors"), nb::arg("norm_type") = 2.0, nb::arg("error_if_nonfinite") = false,
-     nb::arg("foreach").none() = nb::none());
-  m.def("clip_grad_value_", [](nb::handle parameters, double clip_value, nb::handle) {
-    nn::clip_grad_value(unwrap_list(parameters, "clip_grad_value_"), clip_value);
-  }, nb::arg("parameters"), nb::arg("clip_value"), nb::arg("foreach").none() = nb::none());
-  m.def("parameters_to_vector", [](nb::handle parameters) {
-    return wrap(nn::parameters_to_vector(unwrap_list(parameters, "parameters_to_vector")));
-  }, nb::arg("parameters"));
-  m.def("vector_to_parameters", [](nb::handle vector, nb::handle parameters) {
-    nn::vector_to_parameters(unwrap(vector, "vector_to_parameters"), unwrap_list(parameters, "vector_to_parameters"));
-  }, nb::arg("vec"), nb::arg("parameters"));
-}};
+const Part utils{
+    20, [](nb::module_& root) {
+      nb::module_ m = root.def_submodule("_nn_utils");
+      m.def(
+          "clip_grad_norm_",
+          [](nb::handle parameters, double max_norm, double norm_type, bool error_if_nonfinite, nb::handle) {
+            return wrap(nn::clip_grad_norm(unwrap_list(parameters, "clip_grad_norm_"), max_norm, norm_type,
+                                           error_if_nonfinite));
+          },
+          nb::arg("parameters"), nb::arg("max_norm"), nb::arg("norm_type") = 2.0,
+          nb::arg("error_if_nonfinite") = false, nb::arg("foreach").none() = nb::none());
+      m.def(
+          "get_total_norm",
+          [](nb::handle tensors, double norm_type, bool error_if_nonfinite, nb::handle) {
+            return wrap(nn::total_norm(unwrap_list(tensors, "get_total_norm"), norm_type, error_if_nonfinite));
+          },
+          nb::arg("tensors"), nb::arg("norm_type") = 2.0, nb::arg("error_if_nonfinite") = false,
+          nb::arg("foreach").none() = nb::none());
+      m.def(
+          "clip_grad_value_",
+          [](nb::handle parameters, double clip_value, nb::handle) {
+            nn::clip_grad_value(unwrap_list(parameters, "clip_grad_value_"), clip_value);
+          },
+          nb::arg("parameters"), nb::arg("clip_value"), nb::arg("foreach").none() = nb::none());
+      m.def(
+          "parameters_to_vector",
+          [](nb::handle parameters) {
+            return wrap(nn::parameters_to_vector(unwrap_list(parameters, "parameters_to_vector")));
+          },
+          nb::arg("parameters"));
+      m.def(
+          "vector_to_parameters",
+          [](nb::handle vector, nb::handle parameters) {
+            nn::vector_to_parameters(unwrap(vector, "vector_to_parameters"),
+                                     unwrap_list(parameters, "vector_to_parameters"));
+          },
+          nb::arg("vec"), nb::arg("parameters"));
+    }};
 
 }  // namespace
 }  // namespace sorus::python

@@ -20,10 +20,14 @@ namespace {
 
 nb::object element(const Tensor& wide, int64_t i) {
   switch (wide.dtype()) {
-    case DType::boolean: return nb::bool_(wide.data<uint8_t>()[i] != 0);
-    case DType::i64: return nb::int_(wide.data<int64_t>()[i]);
-    case DType::f64: return nb::float_(wide.data<double>()[i]);
-    default: return wrap_scalar(Scalar(wide.data<std::complex<double>>()[i]));
+    case DType::boolean:
+      return nb::bool_(wide.data<uint8_t>()[i] != 0);
+    case DType::i64:
+      return nb::int_(wide.data<int64_t>()[i]);
+    case DType::f64:
+      return nb::float_(wide.data<double>()[i]);
+    default:
+      return wrap_scalar(Scalar(wide.data<std::complex<double>>()[i]));
   }
 }
 nb::object nested(const Tensor& wide, int64_t dim, int64_t& at) {
@@ -45,15 +49,14 @@ nb::object to_list(const Tensor& t) {
 
 nb::object to_numpy(nb::handle self, bool force) {
   Tensor t = nb::cast<Tensor>(self);
-  if (t.requires_grad() && !force)
-    fail<Error>("numpy: the tensor requires gradients; use detach().numpy()");
+  if (t.requires_grad() && !force) fail<Error>("numpy: the tensor requires gradients; use detach().numpy()");
   SORUS_CHECK(t.dtype() != DType::bf16, TypeError, "numpy: NumPy has no bfloat16; use float() first");
   auto* keep = new Tensor(t);
   nb::capsule owner(keep, [](void* p) noexcept { delete static_cast<Tensor*>(p); });
   std::vector<size_t> sizes(t.sizes().begin(), t.sizes().end());
-  return nb::cast(nb::ndarray<nb::numpy>(t.data(), sizes.size(), sizes.data(), owner, t.strides().data(),
-                                         to_dlpack(t.dtype())),
-                  nb::rv_policy::reference);
+  return nb::cast(
+      nb::ndarray<nb::numpy>(t.data(), sizes.size(), sizes.data(), owner, t.strides().data(), to_dlpack(t.dtype())),
+      nb::rv_policy::reference);
 }
 
 Tensor converted(const Tensor& t, DType dtype) {
@@ -112,8 +115,7 @@ Tensor reversed(const Tensor& t) {
 nb::object shape_of(nb::handle self) { return wrap_size(tensor_in(self.ptr()).sizes()); }
 
 bool truth(const Tensor& t) {
-  if (t.numel() != 1)
-    fail<Error>("bool: the truth of a tensor with {} elements is ambiguous", t.numel());
+  if (t.numel() != 1) fail<Error>("bool: the truth of a tensor with {} elements is ambiguous", t.numel());
   return t.item().to_bool();
 }
 
@@ -145,9 +147,12 @@ void set_grad_of(nb::handle self, nb::object grad) { set_grad(tensor_in(self.ptr
 void bind_properties(nb::class_<Tensor>& c) {
   c.def(nb::init<const Tensor&>())
       .def_prop_ro("shape", &shape_of)
-      .def("size", [](nb::handle self, std::optional<int64_t> dim) -> nb::object {
-        return dim ? nb::object(nb::int_(tensor_in(self.ptr()).size(*dim))) : shape_of(self);
-      }, nb::arg("dim") = nb::none())
+      .def(
+          "size",
+          [](nb::handle self, std::optional<int64_t> dim) -> nb::object {
+            return dim ? nb::object(nb::int_(tensor_in(self.ptr()).size(*dim))) : shape_of(self);
+          },
+          nb::arg("dim") = nb::none())
       .def_prop_ro("dtype", [](const Tensor& t) { return t.dtype(); })
       .def_prop_ro("ndim", &Tensor::dim)
       .def("dim", &Tensor::dim)
@@ -157,10 +162,13 @@ void bind_properties(nb::class_<Tensor>& c) {
       .def("element_size", [](const Tensor& t) { return size_of(t.dtype()); })
       .def_prop_ro("itemsize", [](const Tensor& t) { return size_of(t.dtype()); })
       .def_prop_ro("nbytes", &Tensor::nbytes)
-      .def("stride", [](const Tensor& t, std::optional<int64_t> dim) -> nb::object {
-        if (dim) return nb::int_(t.strides()[static_cast<size_t>(wrap_dim(*dim, t.dim(), "stride"))]);
-        return nb::tuple(wrap_size(t.strides()));
-      }, nb::arg("dim") = nb::none())
+      .def(
+          "stride",
+          [](const Tensor& t, std::optional<int64_t> dim) -> nb::object {
+            if (dim) return nb::int_(t.strides()[static_cast<size_t>(wrap_dim(*dim, t.dim(), "stride"))]);
+            return nb::tuple(wrap_size(t.strides()));
+          },
+          nb::arg("dim") = nb::none())
       .def("storage_offset", [](const Tensor& t) { return t.impl()->offset; })
       .def("data_ptr", [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.data()); })
       .def("is_contiguous", [](const Tensor& t, nb::kwargs) { return t.is_contiguous(); })
@@ -182,46 +190,54 @@ nb::object fill(nb::handle self, Value value) {
 void bind_conversions(nb::class_<Tensor>& c) {
   c.def("item", [](const Tensor& t) { return wrap_scalar(t.item()); })
       .def("tolist", &to_list)
-      .def("numpy", [](nb::handle self, bool force) { return to_numpy(self, force); }, nb::kw_only(),
-           nb::arg("force") = false)
-      .def("__array__", [](nb::handle self, nb::object dtype, nb::object) {
-        nb::object a = to_numpy(self, false);
-        return dtype.is_none() ? a : nb::object(a.attr("astype")(dtype));
-      }, nb::arg("dtype") = nb::none(), nb::arg("copy") = nb::none())
+      .def(
+          "numpy", [](nb::handle self, bool force) { return to_numpy(self, force); }, nb::kw_only(),
+          nb::arg("force") = false)
+      .def(
+          "__array__",
+          [](nb::handle self, nb::object dtype, nb::object) {
+            nb::object a = to_numpy(self, false);
+            return dtype.is_none() ? a : nb::object(a.attr("astype")(dtype));
+          },
+          nb::arg("dtype") = nb::none(), nb::arg("copy") = nb::none())
       .def("to", &to)
       .def("type_as", [](const Tensor& t, const Tensor& o) { return converted(t, o.dtype()); })
       .def("cpu", [](nb::handle self) { return nb::borrow(self); })
       .def("detach", &Tensor::detach)
       .def("detach_", [](nb::handle self) { return nb::borrow(self); })
-      .def("__len__", [](const Tensor& t) {
-        SORUS_CHECK(t.dim() > 0, TypeError, "len: a tensor without dimensions has no length");
-        return t.sizes()[0];
-      })
+      .def("__len__",
+           [](const Tensor& t) {
+             SORUS_CHECK(t.dim() > 0, TypeError, "len: a tensor without dimensions has no length");
+             return t.sizes()[0];
+           })
       .def("__iter__", [](nb::handle self) { return nb::iter(call_group("unbind", {self})); })
       .def("__bool__", &truth)
       .def("__int__", [](const Tensor& t) { return t.item().to_int(); })
       .def("__float__", [](const Tensor& t) { return t.item().to_double(); })
       .def("__complex__", [](const Tensor& t) { return wrap_scalar(Scalar(t.item().to_complex())); })
-      .def("__index__", [](const Tensor& t) {
-        SORUS_CHECK(t.numel() == 1 && !is_floating(t.dtype()) && !is_complex(t.dtype()), TypeError,
-                    "only integer tensors of a single element can be an index");
-        return t.item().to_int();
-      })
+      .def("__index__",
+           [](const Tensor& t) {
+             SORUS_CHECK(t.numel() == 1 && !is_floating(t.dtype()) && !is_complex(t.dtype()), TypeError,
+                         "only integer tensors of a single element can be an index");
+             return t.item().to_int();
+           })
       .def("zero_", [](nb::handle self) { return fill(self, 0.0); })
-      .def("fill_", [](nb::handle self, nb::handle value) { return fill(self, value); }, nb::arg("value"))
+      .def(
+          "fill_", [](nb::handle self, nb::handle value) { return fill(self, value); }, nb::arg("value"))
       .def("__hash__", [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.impl()) >> 4; })
       .def("__getitem__", &get_item, nb::arg("index").none())
       .def("__setitem__", &set_item, nb::arg("index").none(), nb::arg("value"))
-      .def("__repr__", [](nb::handle self) { return nb::module_::import_("sorus._format").attr("tensor_text")(self); })
+      .def("__repr__",
+           [](nb::handle self) { return nb::module_::import_("sorus._format").attr("tensor_text")(self); })
       .def("__format__", [](nb::handle self, nb::str spec) -> nb::object {
         const Tensor& t = tensor_in(self.ptr());
         if (t.dim() == 0) return wrap_scalar(t.item()).attr("__format__")(spec);
         return nb::repr(self);
       });
   static const std::pair<const char*, DType> kNames[] = {
-      {"double", DType::f64}, {"float", DType::f32}, {"bfloat16", DType::bf16}, {"half", DType::f16},
-      {"long", DType::i64},   {"int", DType::i32},   {"short", DType::i16},     {"char", DType::i8},
-      {"byte", DType::u8},    {"bool", DType::boolean}, {"cfloat", DType::c64}, {"cdouble", DType::c128}};
+      {"double", DType::f64}, {"float", DType::f32},    {"bfloat16", DType::bf16}, {"half", DType::f16},
+      {"long", DType::i64},   {"int", DType::i32},      {"short", DType::i16},     {"char", DType::i8},
+      {"byte", DType::u8},    {"bool", DType::boolean}, {"cfloat", DType::c64},    {"cdouble", DType::c128}};
   for (auto [name, type] : kNames)
     c.def(name, [type = type](nb::handle self, nb::kwargs) -> nb::object {
       const Tensor& t = tensor_in(self.ptr());
@@ -232,20 +248,28 @@ void bind_conversions(nb::class_<Tensor>& c) {
 void bind_gradients(nb::class_<Tensor>& c) {
   c.def_prop_rw("requires_grad", &Tensor::requires_grad,
                 [](const Tensor& t, bool wanted) { set_requires_grad(t, wanted); })
-      .def("requires_grad_", [](nb::handle self, bool wanted) {
-        set_requires_grad(tensor_in(self.ptr()), wanted);
-        return nb::borrow(self);
-      }, nb::arg("requires_grad") = true)
-      .def_prop_rw("grad", [](const Tensor& t) { return wrap(grad_of(t)); }, &set_grad_of, nb::arg("grad").none())
-      .def_prop_ro("grad_fn", [](const Tensor& t) -> nb::object {
-        std::string name = producer_name(t);
-        if (name.empty()) return nb::none();
-        return nb::module_::import_("sorus._python").attr("GradFn")(name);
-      })
+      .def(
+          "requires_grad_",
+          [](nb::handle self, bool wanted) {
+            set_requires_grad(tensor_in(self.ptr()), wanted);
+            return nb::borrow(self);
+          },
+          nb::arg("requires_grad") = true)
+      .def_prop_rw(
+          "grad", [](const Tensor& t) { return wrap(grad_of(t)); }, &set_grad_of, nb::arg("grad").none())
+      .def_prop_ro("grad_fn",
+                   [](const Tensor& t) -> nb::object {
+                     std::string name = producer_name(t);
+                     if (name.empty()) return nb::none();
+                     return nb::module_::import_("sorus._python").attr("GradFn")(name);
+                   })
       .def_prop_ro("is_leaf", &is_leaf)
-      .def("backward", [](const Tensor& t, nb::object gradient, std::optional<bool> retain, bool create) {
-        backward(t, unwrap(gradient, "backward"), retain.value_or(create), create);
-      }, nb::arg("gradient") = nb::none(), nb::arg("retain_graph") = nb::none(), nb::arg("create_graph") = false)
+      .def(
+          "backward",
+          [](const Tensor& t, nb::object gradient, std::optional<bool> retain, bool create) {
+            backward(t, unwrap(gradient, "backward"), retain.value_or(create), create);
+          },
+          nb::arg("gradient") = nb::none(), nb::arg("retain_graph") = nb::none(), nb::arg("create_graph") = false)
       .def("register_hook", &register_hook)
       .def("register_post_accumulate_grad_hook", &register_accumulated_hook,
            "Calls the function with this leaf when a backward pass has added to its .grad.")
@@ -258,34 +282,42 @@ void bind_gradients(nb::class_<Tensor>& c) {
 }
 
 const Part part{10, [](nb::module_& m) {
-  auto c = nb::class_<Tensor>(m, "Tensor", nb::dynamic_attr(), nb::is_weak_referenceable(),
-                              nb::type_slots(symbol_slots()));
-  tensor_type = reinterpret_cast<PyTypeObject*>(c.ptr());
-  bind_properties(c);
-  bind_conversions(c);
-  bind_gradients(c);
-  m.def("tensor", [](nb::handle data, std::optional<DType> dtype, nb::object device, bool requires_grad) {
-    check_device(device, "tensor");
-    Tensor t = tensor_from(data, dtype);
-    if (requires_grad) set_requires_grad(t, true);
-    return t;
-  }, nb::arg("data"), nb::kw_only(), nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none(),
-     nb::arg("requires_grad") = false);
-  m.def("from_numpy", &tensor_from_buffer);
-  m.def("as_tensor", [](nb::handle data, std::optional<DType> dtype, nb::object device) -> nb::object {
-    check_device(device, "as_tensor");
-    if (is_tensor(data.ptr()) && (!dtype || *dtype == tensor_in(data.ptr()).dtype())) return nb::borrow(data);
-    if (is_tensor(data.ptr())) return wrap(converted(tensor_in(data.ptr()), *dtype));
-    if (!nb::isinstance<nb::list>(data) && !nb::isinstance<nb::tuple>(data) && PyObject_CheckBuffer(data.ptr())) {
-      Tensor t = tensor_from_buffer(data);
-      return wrap(dtype ? converted(t, *dtype) : t);
-    }
-    return wrap(tensor_from(data, dtype));
-  }, nb::arg("data"), nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none());
-  m.def("get_default_dtype", &default_dtype);
-  m.def("set_default_dtype", &set_default_dtype);
-  m.def("promote_types", &promote);
-}};
+                  auto c = nb::class_<Tensor>(m, "Tensor", nb::dynamic_attr(), nb::is_weak_referenceable(),
+                                              nb::type_slots(symbol_slots()));
+                  tensor_type = reinterpret_cast<PyTypeObject*>(c.ptr());
+                  bind_properties(c);
+                  bind_conversions(c);
+                  bind_gradients(c);
+                  m.def(
+                      "tensor",
+                      [](nb::handle data, std::optional<DType> dtype, nb::object device, bool requires_grad) {
+                        check_device(device, "tensor");
+                        Tensor t = tensor_from(data, dtype);
+                        if (requires_grad) set_requires_grad(t, true);
+                        return t;
+                      },
+                      nb::arg("data"), nb::kw_only(), nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none(),
+                      nb::arg("requires_grad") = false);
+                  m.def("from_numpy", &tensor_from_buffer);
+                  m.def(
+                      "as_tensor",
+                      [](nb::handle data, std::optional<DType> dtype, nb::object device) -> nb::object {
+                        check_device(device, "as_tensor");
+                        if (is_tensor(data.ptr()) && (!dtype || *dtype == tensor_in(data.ptr()).dtype()))
+                          return nb::borrow(data);
+                        if (is_tensor(data.ptr())) return wrap(converted(tensor_in(data.ptr()), *dtype));
+                        if (!nb::isinstance<nb::list>(data) && !nb::isinstance<nb::tuple>(data) &&
+                            PyObject_CheckBuffer(data.ptr())) {
+                          Tensor t = tensor_from_buffer(data);
+                          return wrap(dtype ? converted(t, *dtype) : t);
+                        }
+                        return wrap(tensor_from(data, dtype));
+                      },
+                      nb::arg("data"), nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none());
+                  m.def("get_default_dtype", &default_dtype);
+                  m.def("set_default_dtype", &set_default_dtype);
+                  m.def("promote_types", &promote);
+                }};
 
 }  // namespace
 
@@ -304,7 +336,8 @@ nb::list wrap_list(TensorSpan tensors) {
 }
 Tensor unwrap(nb::handle o, const char* what) {
   if (o.is_none()) return {};
-  SORUS_CHECK(is_tensor(o.ptr()), TypeError, "{}: expected a Tensor or None, got {}", what, Py_TYPE(o.ptr())->tp_name);
+  SORUS_CHECK(is_tensor(o.ptr()), TypeError, "{}: expected a Tensor or None, got {}", what,
+              Py_TYPE(o.ptr())->tp_name);
   return tensor_in(o.ptr());
 }
 TensorList unwrap_list(nb::handle o, const char* what) {

@@ -15,47 +15,50 @@ std::array<PyObject*, kNumDTypes> dtype_objects{};
 PyTypeObject* dtype_type = nullptr;
 PyObject* size_type = nullptr;
 
-const Part part{1, [](nb::module_& m) {
-  auto c = nb::class_<DTypeObject>(m, "dtype")
-      .def("__repr__", [](const DTypeObject& d) { return nb::str(("sorus." + std::string(name(d.type))).c_str()); })
-      .def("__reduce__", [](const DTypeObject& d) { return nb::str(std::string(name(d.type)).c_str()); })
-      .def_prop_ro("is_floating_point", [](const DTypeObject& d) { return is_floating(d.type); })
-      .def_prop_ro("is_complex", [](const DTypeObject& d) { return is_complex(d.type); })
-      .def_prop_ro("is_signed", [](const DTypeObject& d) { return d.type != DType::u8 && d.type != DType::boolean; })
-      .def_prop_ro("itemsize", [](const DTypeObject& d) { return size_of(d.type); });
-  dtype_type = reinterpret_cast<PyTypeObject*>(c.ptr());
-  for (int i = 0; i < kNumDTypes; ++i) {
-    DType t = static_cast<DType>(i);
-    nb::object o = nb::cast(DTypeObject{t});
-    dtype_objects[static_cast<size_t>(i)] = o.inc_ref().ptr();
-    m.attr(t == DType::boolean ? "bool" : std::string(name(t)).c_str()) = o;
-  }
-  nb::dict scope;
-  scope["__builtins__"] = nb::module_::import_("builtins");
-  PyObject* done = PyRun_String(
-      "class Size(tuple):\n"
-      "    'The lengths of the dimensions of a tensor.'\n"
-      "    __slots__ = ()\n"
-      "    __module__ = 'sorus'\n"
-      "    def numel(self):\n"
-      "        n = 1\n"
-      "        for d in self:\n"
-      "            n *= d\n"
-      "        return n\n"
-      "    def __getitem__(self, i):\n"
-      "        r = tuple.__getitem__(self, i)\n"
-      "        return Size(r) if isinstance(i, slice) else r\n"
-      "    def __add__(self, other):\n"
-      "        return Size(tuple.__add__(self, tuple(other)))\n"
-      "    def __repr__(self):\n"
-      "        return f'sorus.Size({list(self)})'\n",
-      Py_file_input, scope.ptr(), scope.ptr());
-  if (!done) nb::raise_python_error();
-  Py_DECREF(done);
-  nb::object size = scope["Size"];
-  size_type = size.inc_ref().ptr();
-  m.attr("Size") = size;
-}};
+const Part part{
+    1, [](nb::module_& m) {
+      auto c = nb::class_<DTypeObject>(m, "dtype")
+                   .def("__repr__",
+                        [](const DTypeObject& d) { return nb::str(("sorus." + std::string(name(d.type))).c_str()); })
+                   .def("__reduce__", [](const DTypeObject& d) { return nb::str(std::string(name(d.type)).c_str()); })
+                   .def_prop_ro("is_floating_point", [](const DTypeObject& d) { return is_floating(d.type); })
+                   .def_prop_ro("is_complex", [](const DTypeObject& d) { return is_complex(d.type); })
+                   .def_prop_ro("is_signed",
+                                [](const DTypeObject& d) { return d.type != DType::u8 && d.type != DType::boolean; })
+                   .def_prop_ro("itemsize", [](const DTypeObject& d) { return size_of(d.type); });
+      dtype_type = reinterpret_cast<PyTypeObject*>(c.ptr());
+      for (int i = 0; i < kNumDTypes; ++i) {
+        DType t = static_cast<DType>(i);
+        nb::object o = nb::cast(DTypeObject{t});
+        dtype_objects[static_cast<size_t>(i)] = o.inc_ref().ptr();
+        m.attr(t == DType::boolean ? "bool" : std::string(name(t)).c_str()) = o;
+      }
+      nb::dict scope;
+      scope["__builtins__"] = nb::module_::import_("builtins");
+      PyObject* done = PyRun_String(
+          "class Size(tuple):\n"
+          "    'The lengths of the dimensions of a tensor.'\n"
+          "    __slots__ = ()\n"
+          "    __module__ = 'sorus'\n"
+          "    def numel(self):\n"
+          "        n = 1\n"
+          "        for d in self:\n"
+          "            n *= d\n"
+          "        return n\n"
+          "    def __getitem__(self, i):\n"
+          "        r = tuple.__getitem__(self, i)\n"
+          "        return Size(r) if isinstance(i, slice) else r\n"
+          "    def __add__(self, other):\n"
+          "        return Size(tuple.__add__(self, tuple(other)))\n"
+          "    def __repr__(self):\n"
+          "        return f'sorus.Size({list(self)})'\n",
+          Py_file_input, scope.ptr(), scope.ptr());
+      if (!done) nb::raise_python_error();
+      Py_DECREF(done);
+      nb::object size = scope["Size"];
+      size_type = size.inc_ref().ptr();
+      m.attr("Size") = size;
+    }};
 
 // ---- nested sequences
 
@@ -105,15 +108,26 @@ DType dtype_of_format(const char* f, Py_ssize_t size) {
   if (format == "Zf") return DType::c64;
   if (format == "Zd") return DType::c128;
   if (format.size() == 1) switch (format[0]) {
-      case 'd': return DType::f64;
-      case 'f': return DType::f32;
-      case 'e': return DType::f16;
-      case '?': return DType::boolean;
-      case 'b': return DType::i8;
-      case 'B': return DType::u8;
-      case 'h': return DType::i16;
-      case 'i': return DType::i32;
-      case 'l': case 'q': if (size == 8) return DType::i64; return DType::i32;
+      case 'd':
+        return DType::f64;
+      case 'f':
+        return DType::f32;
+      case 'e':
+        return DType::f16;
+      case '?':
+        return DType::boolean;
+      case 'b':
+        return DType::i8;
+      case 'B':
+        return DType::u8;
+      case 'h':
+        return DType::i16;
+      case 'i':
+        return DType::i32;
+      case 'l':
+      case 'q':
+        if (size == 8) return DType::i64;
+        return DType::i32;
     }
   fail<TypeError>("from_numpy: arrays of format '{}' are not supported", format);
 }
@@ -140,10 +154,14 @@ nb::object wrap_size(IntSpan shape) {
 
 nb::object wrap_scalar(const Scalar& s) {
   switch (s.kind()) {
-    case Scalar::Kind::boolean: return nb::bool_(s.to_bool());
-    case Scalar::Kind::integer: return nb::int_(s.to_int());
-    case Scalar::Kind::real: return nb::float_(s.to_double());
-    default: return nb::steal(PyComplex_FromDoubles(s.to_complex().real(), s.to_complex().imag()));
+    case Scalar::Kind::boolean:
+      return nb::bool_(s.to_bool());
+    case Scalar::Kind::integer:
+      return nb::int_(s.to_int());
+    case Scalar::Kind::real:
+      return nb::float_(s.to_double());
+    default:
+      return nb::steal(PyComplex_FromDoubles(s.to_complex().real(), s.to_complex().imag()));
   }
 }
 
@@ -225,11 +243,11 @@ Tensor tensor_from(nb::handle data, std::optional<DType> dtype) {
   }
   Flattener f;
   f.walk(o, 0);
-  DType natural = f.values.empty()                       ? default_dtype()
-                  : f.kind == Scalar::Kind::boolean      ? DType::boolean
-                  : f.kind == Scalar::Kind::integer      ? DType::i64
-                  : f.kind == Scalar::Kind::real         ? default_dtype()
-                                                         : complex_of(default_dtype());
+  DType natural = f.values.empty()                  ? default_dtype()
+                  : f.kind == Scalar::Kind::boolean ? DType::boolean
+                  : f.kind == Scalar::Kind::integer ? DType::i64
+                  : f.kind == Scalar::Kind::real    ? default_dtype()
+                                                    : complex_of(default_dtype());
   DType wide = f.kind == Scalar::Kind::complex ? DType::c128 : f.kind == Scalar::Kind::real ? DType::f64 : DType::i64;
   Tensor flat = Tensor::empty(f.shape, wide);
   for (size_t i = 0; i < f.values.size(); ++i) {

@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib
 import math as _math
 
-from . import _core
-from ._core import (  # noqa: F401
+from . import _copying, _core, _names
+from ._compile import compile
+from ._core import (
     Size,
     Tensor,
     as_tensor,
@@ -37,11 +38,9 @@ from ._core import (  # noqa: F401
     tensor,
     uint8,
 )
-from ._python import device  # noqa: F401
-from . import _copying, _names  # noqa: F401, E402  (gives Tensor its methods)
-from ._compile import compile  # noqa: F401, A004
-from ._profile import profile  # noqa: F401
-from .autograd import (  # noqa: F401
+from ._profile import profile
+from ._python import device
+from .autograd import (
     autocast,
     enable_grad,
     get_autocast_dtype,
@@ -50,7 +49,7 @@ from .autograd import (  # noqa: F401
     no_grad,
     set_grad_enabled,
 )
-from .serialization import load, save  # noqa: F401
+from .serialization import load, save
 
 __version__ = "0.1.0"
 
@@ -61,12 +60,14 @@ inf, nan, pi, e = _math.inf, _math.nan, _math.pi, _math.e
 newaxis = None
 # Hints where there is one layout: accepted and without effect.
 strided, contiguous_format, preserve_format, channels_last, channels_last_3d = (
-    f"sorus.{name}" for name in ("strided", "contiguous_format", "preserve_format", "channels_last", "channels_last_3d"))
+    f"sorus.{name}"
+    for name in ("strided", "contiguous_format", "preserve_format", "channels_last", "channels_last_3d")
+)
 
 _names.add_second_names(operators, Tensor)
 globals().update({name: f for name, f in operators.items() if "." not in name})
-from ._functions import *  # noqa: F403, E402
-from ._format import set_printoptions  # noqa: F401, E402
+from ._format import set_printoptions  # noqa: E402
+from ._functions import *  # noqa: E402
 
 
 class layout:
@@ -89,7 +90,7 @@ def set_float32_matmul_precision(precision: str) -> None:
         raise ValueError(f"set_float32_matmul_precision: expected 'highest', 'high' or 'medium', not {precision!r}")
 
 
-def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:  # noqa: F821
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
     """Results never depend on threads or timing, so there is nothing to switch."""
 
 

@@ -83,7 +83,7 @@ class _Guards:
                     self.entry(attributes, name, v)
                 elif isinstance(v, _core._nn.Module):
                     self.value(v)
-        self.function(getattr(type(value), "forward", None) or getattr(type(value), "__call__", None))
+        self.function(getattr(type(value), "forward", None) or getattr(type(value), "__call__", None))  # noqa: B004
 
 
 def _find_guards(f: Any) -> tuple[list, list]:
@@ -128,7 +128,6 @@ class CompiledFunction(_core._Compiled):
         """Counts of loops and kernels, bytes of the arena, seconds it took to compile."""
         return self._newest().report(backward)
 
-
     def rank_graph(self, rank: int = 0) -> str:
         """The graph of one rank of the mesh, with its collectives."""
         return self._newest().rank_graph(rank)
@@ -154,7 +153,9 @@ def _size(count: int) -> str:
 def memory_table(recording: Any, backward: bool, limit: int) -> str:
     report = recording.report(backward)
     held = sum(size for _, _, size, _ in recording.peak(backward))
-    lines = [f"arena {_size(report['arena_bytes']).strip()} for temporaries; alive at its peak {_size(held).strip()}:"]
+    lines = [
+        f"arena {_size(report['arena_bytes']).strip()} for temporaries; alive at its peak {_size(held).strip()}:"
+    ]
     groups: dict[tuple, list] = {}
     for name, kind, size, line in recording.peak(backward):
         group = groups.setdefault((name, kind, line), [0, 0])
@@ -169,7 +170,7 @@ def memory_table(recording: Any, backward: bool, limit: int) -> str:
     return "\n".join(lines)
 
 
-def compile(  # noqa: A001 - PyTorch's name
+def compile(
     model: Any = None,
     *,
     fullgraph: bool = True,

@@ -9,7 +9,9 @@ EDGE, THRESHOLD, WIDTH, DIGITS, SCIENTIFIC = 3, 1000, 80, 4, None
 _PROFILES = {"default": (4, 1000, 3, 80), "short": (2, 1000, 2, 80), "full": (4, math.inf, 3, 80)}
 
 
-def set_printoptions(precision=None, threshold=None, edgeitems=None, linewidth=None, profile=None, sci_mode=None) -> None:
+def set_printoptions(
+    precision=None, threshold=None, edgeitems=None, linewidth=None, profile=None, sci_mode=None
+) -> None:
     """How tensors print: digits, elements above which the middle is left out, elements shown at each end, width of a
     line, and whether numbers are shown with powers of ten (None: where they need it). ValueError for an unknown profile.
     """
@@ -23,7 +25,7 @@ def set_printoptions(precision=None, threshold=None, edgeitems=None, linewidth=N
     THRESHOLD = THRESHOLD if threshold is None else threshold
     EDGE = EDGE if edgeitems is None else edgeitems
     WIDTH = WIDTH if linewidth is None else linewidth
-    SCIENTIFIC = sci_mode if sci_mode is not None or profile is None and SCIENTIFIC is None else SCIENTIFIC
+    SCIENTIFIC = sci_mode if sci_mode is not None or (profile is None and SCIENTIFIC is None) else SCIENTIFIC
 
 
 def _numbers(value, out: list) -> list:

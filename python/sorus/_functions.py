@@ -6,7 +6,7 @@ from __future__ import annotations
 import builtins
 import math
 import weakref
-from typing import Any
+from typing import Any, ClassVar
 
 from . import _core
 from ._core import Tensor
@@ -75,19 +75,27 @@ def _parts(operator: str, input: Tensor, dim: int | None, inverse: bool, counts:
     return asked[0] if len(asked) == 1 else tuple(asked)
 
 
-def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False,
-           dim: int | None = None) -> Any:
+def unique(
+    input: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:
     """The different elements (or slices along `dim`) in ascending order."""
     return _parts("unique_parts", input, dim, return_inverse, return_counts)
 
 
-def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False,
-                       dim: int | None = None) -> Any:
+def unique_consecutive(
+    input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
     """Equal neighbours become one."""
     return _parts("unique_consecutive_parts", input, dim, return_inverse, return_counts)
 
 
-def quantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Tensor:
+def quantile(
+    input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+) -> Tensor:
     """The values below which the shares `q` (in [0, 1]) of the elements lie. NaN if a NaN is among them."""
     if not isinstance(q, Tensor):
         q = _core.tensor(q, dtype=input.dtype)
@@ -258,12 +266,16 @@ def _triangle(keep: Any, row: int, col: int, offset: int, dtype: Any) -> Tensor:
     return _op["nonzero"](keep(j - i, offset)).t().contiguous().to(dtype or _core.int64)
 
 
-def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None, layout: Any = None) -> Tensor:
+def tril_indices(
+    row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None, layout: Any = None
+) -> Tensor:
     """The places on and below a diagonal, [2, n]."""
     return _triangle(_op["le"], row, col, offset, dtype)
 
 
-def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None, layout: Any = None) -> Tensor:
+def triu_indices(
+    row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None, layout: Any = None
+) -> Tensor:
     """The places on and above a diagonal, [2, n]."""
     return _triangle(_op["ge"], row, col, offset, dtype)
 
@@ -310,7 +322,7 @@ def can_cast(from_: Any, to: Any) -> bool:
 class finfo:
     """Limits of a floating type, as torch.finfo: bits, eps, max, min, tiny (smallest_normal), resolution, dtype."""
 
-    _LIMITS = {"float64": (64, 2.0**-52, 1.7976931348623157e308, 2.0**-1022, 1e-15),
+    _LIMITS: ClassVar = {"float64": (64, 2.0**-52, 1.7976931348623157e308, 2.0**-1022, 1e-15),
                "float32": (32, 2.0**-23, 3.4028234663852886e38, 2.0**-126, 1e-6),
                "float16": (16, 2.0**-10, 65504.0, 2.0**-14, 1e-3),
                "bfloat16": (16, 2.0**-7, 3.3895313892515355e38, 2.0**-126, 1e-2)}  # fmt: skip
@@ -348,7 +360,9 @@ class iinfo:
 
 
 def _drawn(draw: Any) -> Any:
-    def function(*size: Any, device: Any = None, layout: Any = None, pin_memory: Any = None, out: Any = None, **options: Any) -> Tensor:
+    def function(
+        *size: Any, device: Any = None, layout: Any = None, pin_memory: Any = None, out: Any = None, **options: Any
+    ) -> Tensor:
         if device is not None:
             as_device(device)
         y = draw(*size, **options)
@@ -362,12 +376,16 @@ def _drawn(draw: Any) -> Any:
 rand, randn = _drawn(_core.rand), _drawn(_core.randn)
 
 
-def randperm(n: int, *, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def randperm(
+    n: int, *, generator: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """The numbers below n in random order."""
     return _op["argsort"](_core.rand(n, dtype=_core.float64, generator=generator)).to(dtype or _core.int64)
 
 
-def randint_like(input: Tensor, low: int, high: int | None = None, *, dtype: Any = None, device: Any = None) -> Tensor:
+def randint_like(
+    input: Tensor, low: int, high: int | None = None, *, dtype: Any = None, device: Any = None
+) -> Tensor:
     low, high = (0, low) if high is None else (low, high)
     return _core.randint(low, high, tuple(input.shape), dtype=dtype or input.dtype)
 
@@ -400,7 +418,9 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
         found = _op["searchsorted"](ends, (draws * ends[..., -1:]).contiguous(), right=True)
         return found.clamp(max=weights.shape[-1] - 1)
     if num_samples > weights.shape[-1] or bool(((weights > 0).sum(-1) < num_samples).any()):
-        raise RuntimeError(f"multinomial: there are fewer than {num_samples} weights above zero to draw without replacement")
+        raise RuntimeError(
+            f"multinomial: there are fewer than {num_samples} weights above zero to draw without replacement"
+        )
     # The largest of -E / w, E exponential, is each element with a probability in proportion to its weight.
     noise = -(1 - _core.rand(*weights.shape, dtype=_core.float64, generator=generator)).log()
     keys = _op["where"](weights > 0, noise / weights, math.inf)

@@ -42,14 +42,14 @@ class Row:
     bytes: float = 0.0
 
 
-class profile:  # noqa: N801 - named like PyTorch's
+class profile:
     """Records what runs inside a `with` block.
 
-        with sorus.profile() as p:
-            step(x, y)
-        print(p.table())                       # by operator
-        print(p.table(by="line"))              # by source line
-        p.export_chrome_trace("trace.json")    # chrome://tracing or ui.perfetto.dev
+    with sorus.profile() as p:
+        step(x, y)
+    print(p.table())                       # by operator
+    print(p.table(by="line"))              # by source line
+    p.export_chrome_trace("trace.json")    # chrome://tracing or ui.perfetto.dev
     """
 
     def __enter__(self) -> profile:
@@ -94,13 +94,17 @@ class profile:  # noqa: N801 - named like PyTorch's
             name = f"{r.name}  ({r.kind})" if r.kind else r.name
             if r.detail:
                 name += f"  {r.detail}"
-            out.append(f"{r.calls:7d} {r.seconds * 1e3:10.3f} {r.seconds / total:6.1%} {r.flops / rate:8.1f} "
-                       f"{r.bytes / rate:7.1f}  {name}")
+            out.append(
+                f"{r.calls:7d} {r.seconds * 1e3:10.3f} {r.seconds / total:6.1%} {r.flops / rate:8.1f} "
+                f"{r.bytes / rate:7.1f}  {name}"
+            )
         rest = rows[limit:]
         if rest:
             seconds = sum(r.seconds for r in rest)
-            out.append(f"{sum(r.calls for r in rest):7d} {seconds * 1e3:10.3f} {seconds / total:6.1%} {'':8} {'':7}  "
-                       f"({len(rest)} more)")
+            out.append(
+                f"{sum(r.calls for r in rest):7d} {seconds * 1e3:10.3f} {seconds / total:6.1%} {'':8} {'':7}  "
+                f"({len(rest)} more)"
+            )
         outside = total - sum(r.seconds for r in rows)
         out.append(f"{'':7} {outside * 1e3:10.3f} {outside / total:6.1%} {'':8} {'':7}  outside of operators")
         out.append(f"{'':7} {total * 1e3:10.3f}")

@@ -22,8 +22,18 @@ from ._core import Tensor
 from .autograd import enable_grad
 from .autograd import grad as _gradients
 
-__all__ = ["functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp",
-           "value_and_grad", "vjp", "vmap"]
+__all__ = [
+    "functional_call",
+    "grad",
+    "grad_and_value",
+    "hessian",
+    "jacfwd",
+    "jacrev",
+    "jvp",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+]
 
 
 # ---- nests of tuples, lists and dictionaries
@@ -93,8 +103,14 @@ def _pull(outputs: list[Tensor], inputs: list[Tensor], cotangents: list[Tensor],
     chosen = [i for i, t in enumerate(outputs) if t.requires_grad]
     if not chosen:
         return _zeros_for([None] * len(inputs), inputs)
-    grads = _gradients([outputs[i] for i in chosen], inputs, [cotangents[i] for i in chosen], retain_graph=True,
-                       create_graph=keep, allow_unused=True)
+    grads = _gradients(
+        [outputs[i] for i in chosen],
+        inputs,
+        [cotangents[i] for i in chosen],
+        retain_graph=True,
+        create_graph=keep,
+        allow_unused=True,
+    )
     return _zeros_for(grads, inputs)
 
 
@@ -162,8 +178,10 @@ def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
     def pull(cotangents: Any, *more: Any) -> tuple:
         given = _leaves((cotangents, *more))
         if [t.shape for t in given] != [t.shape for t in outputs]:
-            raise RuntimeError(f"vjp: expected cotangents of shapes {[tuple(t.shape) for t in outputs]}, got "
-                               f"{[tuple(t.shape) for t in given]}")
+            raise RuntimeError(
+                f"vjp: expected cotangents of shapes {[tuple(t.shape) for t in outputs]}, got "
+                f"{[tuple(t.shape) for t in given]}"
+            )
         with _transforming(given) as keep_now:
             keep_now = keep_now or keep
             grads = _pull(outputs, inputs, given, keep_now)
@@ -182,8 +200,10 @@ def jvp(func: Callable, primals: tuple, tangents: tuple, *, has_aux: bool = Fals
         raise RuntimeError("jvp: primals and tangents must be tuples, one entry per argument")
     flat_tangents = _leaves(tangents)
     if [t.shape for t in flat_tangents] != [t.shape for t in _leaves(primals)]:
-        raise RuntimeError(f"jvp: tangents of shapes {[tuple(t.shape) for t in flat_tangents]} do not fit primals of shapes "
-                           f"{[tuple(t.shape) for t in _leaves(primals)]}")
+        raise RuntimeError(
+            f"jvp: tangents of shapes {[tuple(t.shape) for t in flat_tangents]} do not fit primals of shapes "
+            f"{[tuple(t.shape) for t in _leaves(primals)]}"
+        )
     with _transforming(primals, tangents) as keep:
         variables = [_map(_variable, p) for p in primals]
         result = func(*variables)
@@ -243,7 +263,15 @@ def vmap(func: Callable, in_dims: Any = 0, out_dims: Any = 0) -> Callable:
         sizes = {t.shape[d] for a, d in zip(args, dims, strict=True) if d is not None for t in _leaves(a)}
         if len(sizes) != 1:
             raise ValueError(f"vmap: the mapped dimensions must have one size, got {sorted(sizes)}")
-        results = [func(*(a if d is None else _map(lambda t, d=d, i=i: t.select(d, i), a) for a, d in zip(args, dims, strict=True))) for i in range(sizes.pop())]
+        results = [
+            func(
+                *(
+                    a if d is None else _map(lambda t, d=d, i=i: t.select(d, i), a)
+                    for a, d in zip(args, dims, strict=True)
+                )
+            )
+            for i in range(sizes.pop())
+        ]
         return gathered(results, out_dims)
 
     def gathered(results: list, out_dims: Any) -> Any:
@@ -257,8 +285,15 @@ def vmap(func: Callable, in_dims: Any = 0, out_dims: Any = 0) -> Callable:
     return transformed
 
 
-def functional_call(module: Any, parameter_and_buffer_dicts: Any, args: Any = None, kwargs: dict | None = None, *,
-                    tie_weights: bool = True, strict: bool = False) -> Any:
+def functional_call(
+    module: Any,
+    parameter_and_buffer_dicts: Any,
+    args: Any = None,
+    kwargs: dict | None = None,
+    *,
+    tie_weights: bool = True,
+    strict: bool = False,
+) -> Any:
     """Calls a module with other tensors in the places of its parameters and buffers; afterwards it is as before.
 
     The tensors come by their dotted names, in one dictionary or several. With `tie_weights` a tensor given under one name
@@ -267,7 +302,11 @@ def functional_call(module: Any, parameter_and_buffer_dicts: Any, args: Any = No
     """
     from .nn.module import Module
 
-    dicts = parameter_and_buffer_dicts if isinstance(parameter_and_buffer_dicts, (tuple, list)) else [parameter_and_buffer_dicts]
+    dicts = (
+        parameter_and_buffer_dicts
+        if isinstance(parameter_and_buffer_dicts, (tuple, list))
+        else [parameter_and_buffer_dicts]
+    )
     given = {name: t for d in dicts for name, t in d.items()}
     places: dict[str, tuple[Any, str, Tensor]] = {}
     for prefix, owner in module.named_modules(remove_duplicate=False):
@@ -276,12 +315,19 @@ def functional_call(module: Any, parameter_and_buffer_dicts: Any, args: Any = No
             if value is not None:
                 places[f"{prefix}.{name}" if prefix else name] = (owner, name, value)
     unknown, missing = [n for n in given if n not in places], [n for n in places if n not in given]
-    if unknown or strict and missing:
-        raise KeyError(f"functional_call: {type(module).__name__} has no tensors {unknown}" if unknown else
-                       f"functional_call: the tensors {missing} of {type(module).__name__} are missing")
+    if unknown or (strict and missing):
+        raise KeyError(
+            f"functional_call: {type(module).__name__} has no tensors {unknown}"
+            if unknown
+            else f"functional_call: the tensors {missing} of {type(module).__name__} are missing"
+        )
     if tie_weights:
         by_tensor = {hash(places[n][2]): t for n, t in given.items()}
-        given = {n: given[n] if n in given else by_tensor[hash(v)] for n, (_, _, v) in places.items() if n in given or hash(v) in by_tensor}
+        given = {
+            n: given[n] if n in given else by_tensor[hash(v)]
+            for n, (_, _, v) in places.items()
+            if n in given or hash(v) in by_tensor
+        }
     args = () if args is None else args if isinstance(args, tuple) else (args,)
 
     def put(owner: Any, name: str, tensor: Tensor) -> None:

@@ -10,13 +10,13 @@ _PREFIX = "linalg."
 globals().update({name.removeprefix(_PREFIX): f for name, f in operators.items() if name.startswith(_PREFIX)})
 
 
-def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:  # noqa: A002, N803
+def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The norm of vectors, or the Frobenius norm ("fro", or None for two dimensions) of matrices."""
     if isinstance(ord, str):
         if ord != "fro":
             raise NotImplementedError(f"linalg.norm: ord must be a number or 'fro', not {ord!r}")
         ord = None
-    elif ord is not None and (isinstance(dim, (tuple, list)) and len(dim) == 2 or dim is None and A.dim() == 2):
+    elif ord is not None and ((isinstance(dim, (tuple, list)) and len(dim) == 2) or (dim is None and A.dim() == 2)):
         raise NotImplementedError("linalg.norm: of matrices there is the Frobenius norm")
     return operators["linalg.vector_norm"](A, 2 if ord is None else ord, dim, keepdim, dtype=dtype)
 

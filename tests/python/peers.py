@@ -37,7 +37,11 @@ def load_cases(file: Path) -> dict:
 
 def flatten(value, prefix: str = "") -> dict[str, np.ndarray]:
     if isinstance(value, dict):
-        return {k: v for name, item in value.items() for k, v in flatten(item, f"{prefix}.{name}" if prefix else str(name)).items()}
+        return {
+            k: v
+            for name, item in value.items()
+            for k, v in flatten(item, f"{prefix}.{name}" if prefix else str(name)).items()
+        }
     if isinstance(value, (list, tuple)):
         return flatten(dict(enumerate(value)), prefix)
     if value is None:

@@ -1,6 +1,7 @@
 """Loss scaling and autocast: what is compared with PyTorch is in test_functions.py; here compiled steps and errors."""
 
 import pytest
+
 import sorus
 from sorus import nn
 

@@ -218,7 +218,9 @@ def test_several_devices_give_the_losses_of_one(folder: Path, fix: str) -> None:
     options = [*SMALL, "--data", "text", "--steps", "3", "--json", "--threads", "1"]
     one = lines(train(*options, "--out", "one").stdout)
     many = lines(train(*options, "--out", "many", "--devices", "2", "--fix", fix).stdout)
-    assert [e["loss"] for e in many if "loss" in e] == pytest.approx([e["loss"] for e in one if "loss" in e], rel=1e-4)
+    assert [e["loss"] for e in many if "loss" in e] == pytest.approx(
+        [e["loss"] for e in one if "loss" in e], rel=1e-4
+    )
 
 
 def test_a_plan_file_is_run(folder: Path) -> None:

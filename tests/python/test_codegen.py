@@ -8,9 +8,9 @@ import pathlib
 import subprocess
 
 import pytest
+from sorus.cli import main
 
 from sorus import codegen as device
-from sorus.cli import main
 
 MODELS = {
     "kws": "kws_ref_model.tflite",
@@ -60,7 +60,15 @@ def test_other_targets(target: str, tmp_path: pathlib.Path) -> None:
 
 def test_folder_has_what_it_promises(tmp_path: pathlib.Path) -> None:
     report = device.generate(model("kws"), "c", "kws", tmp_path)
-    for file in ("include/kws.h", "src/kws.c", "CMakeLists.txt", "Makefile", "report.json", "report.html", "example/main.c"):
+    for file in (
+        "include/kws.h",
+        "src/kws.c",
+        "CMakeLists.txt",
+        "Makefile",
+        "report.json",
+        "report.html",
+        "example/main.c",
+    ):
         assert (tmp_path / file).exists(), file
     assert json.loads((tmp_path / "report.json").read_text()) == report
     subprocess.run(["make", "-s", "example"], cwd=tmp_path, check=True)

@@ -101,7 +101,7 @@ def test_a_branch_on_a_value_names_the_way_out():
             return x
         return -x
 
-    with pytest.raises(RuntimeError, match="sorus.where"):
+    with pytest.raises(RuntimeError, match=r"sorus\.where"):
         f(sorus.ones(2))
 
 
@@ -143,8 +143,9 @@ print(f.report()["from_cache"], bool(f.report()["without_compiler"]))
 
 
 def run_script(**environment):
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True,
-                          env={**os.environ, **environment})
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, env={**os.environ, **environment}
+    )
     values, state = done.stdout.splitlines()
     return values, state, done.stderr
 

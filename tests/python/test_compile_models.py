@@ -62,8 +62,11 @@ def train(make, optimizer, compiled):
 
 
 @pytest.mark.parametrize("make", [LeNet, Recurrent])
-@pytest.mark.parametrize("optimizer", [lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9),
-                                       lambda p: torch.optim.AdamW(p, lr=1e-3)], ids=["sgd", "adamw"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9), lambda p: torch.optim.AdamW(p, lr=1e-3)],
+    ids=["sgd", "adamw"],
+)
 def test_a_compiled_step_is_the_eager_step(make, optimizer):
     losses, state = train(make, optimizer, False)
     compiled_losses, compiled_state = train(make, optimizer, True)

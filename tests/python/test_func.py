@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-import sorus
-from sorus import nn
 from sorus.func import functional_call, grad, grad_and_value, hessian, jacfwd, jacrev, jvp, value_and_grad, vjp, vmap
 from sorus.utils.checkpoint import checkpoint, checkpoint_sequential
+
+import sorus
+from sorus import nn
 
 X = np.linspace(0.2, 1.4, 6)
 
@@ -75,8 +76,10 @@ def test_jacobians_and_hessian():
     expected = m * 2 * X
     np.testing.assert_allclose(jacrev(f)(x()).numpy(), expected)
     np.testing.assert_allclose(jacfwd(f)(x()).numpy(), expected)
-    np.testing.assert_allclose(hessian(lambda t: (t**3).sum() + t[0] * t[1])(x()).numpy(),
-                               np.diag(6 * X) + np.eye(6)[[1, 0, 2, 3, 4, 5]] * (np.arange(6) < 2)[:, None])
+    np.testing.assert_allclose(
+        hessian(lambda t: (t**3).sum() + t[0] * t[1])(x()).numpy(),
+        np.diag(6 * X) + np.eye(6)[[1, 0, 2, 3, 4, 5]] * (np.arange(6) < 2)[:, None],
+    )
 
 
 def test_vmap_runs_over_a_dimension():
@@ -121,7 +124,9 @@ def test_functional_call_of_tied_weights():
     eye2 = sorus.tensor([[2.0, 0.0], [0.0, 2.0]])
     out = functional_call(Both(), {"net.a.weight": eye2}, (sorus.ones([1, 2]),))
     assert out.tolist() == [[4.0, 4.0]]
-    assert functional_call(Both(), {"net.a.weight": eye2}, (sorus.ones([1, 2]),), tie_weights=False).tolist() != [[4.0, 4.0]]
+    assert functional_call(Both(), {"net.a.weight": eye2}, (sorus.ones([1, 2]),), tie_weights=False).tolist() != [
+        [4.0, 4.0]
+    ]
 
 
 def test_what_makes_no_sense_is_said():
@@ -142,10 +147,16 @@ def net():
     return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.4), nn.GELU(), nn.Linear(8, 4), nn.Dropout(0.2), nn.Tanh())
 
 
-@pytest.mark.parametrize("run", [
-    lambda m, t: checkpoint(m, t, use_reentrant=False), lambda m, t: checkpoint(lambda u: m(u), t),
-    lambda m, t: checkpoint(m.forward, t), lambda m, t: checkpoint_sequential(m, 2, t, use_reentrant=False),
-    lambda m, t: checkpoint_sequential(m, 4, t)])
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda m, t: checkpoint(m, t, use_reentrant=False),
+        lambda m, t: checkpoint(lambda u: m(u), t),
+        lambda m, t: checkpoint(m.forward, t),
+        lambda m, t: checkpoint_sequential(m, 2, t, use_reentrant=False),
+        lambda m, t: checkpoint_sequential(m, 4, t),
+    ],
+)
 def test_checkpoint_gives_the_same_gradients_and_draws(run):
     plain, saved = net(), net()
     saved.load_state_dict(plain.state_dict())

@@ -3,6 +3,7 @@
 import numpy as np
 import peers
 import pytest
+
 import sorus
 
 CASES_FILE = peers.ROOT / "tests" / "python" / "peer_cases" / "functions.py"
@@ -25,7 +26,9 @@ def test_against_pytorch(name):
             same = (expected.dtype == found.dtype and expected.shape == found.shape
                     and np.allclose(found, expected, rtol=tolerance, atol=tolerance, equal_nan=not exact))  # fmt: skip
         if not same:
-            problems.append(f"{key}: expected {expected.dtype} {expected.shape} {expected}, found {found.dtype} {found.shape} {found}")
+            problems.append(
+                f"{key}: expected {expected.dtype} {expected.shape} {expected}, found {found.dtype} {found.shape} {found}"
+            )
     assert not problems, "\n".join(problems)
 
 
@@ -82,5 +85,5 @@ def test_names_and_texts_of_types():
     x = sorus.ones(2)
     assert x.type() == "torch.FloatTensor" and x.type(sorus.float64).dtype is sorus.float64
     assert x.type("torch.LongTensor").dtype is sorus.int64
-    with pytest.raises(ValueError, match="no type 'torch.OddTensor'"):
+    with pytest.raises(ValueError, match=r"no type 'torch\.OddTensor'"):
         x.type("torch.OddTensor")

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 import sorus
 from sorus import nn, optim
 from sorus.models import GPT

@@ -3,8 +3,8 @@
 import numpy as np
 import peers
 import pytest
+
 import sorus
-from sorus import nn
 
 CASES_FILE = peers.ROOT / "tests" / "python" / "peer_cases" / "layers.py"
 CASES = peers.load_cases(CASES_FILE)
@@ -14,7 +14,9 @@ CASES = peers.load_cases(CASES_FILE)
 @pytest.mark.parametrize("name", CASES)
 def test_against_pytorch(name):
     ours, theirs = peers.flatten(CASES[name](sorus)), peers.peer_results(CASES_FILE)[name]
-    problems = [f"missing: {k}" for k in theirs if k not in ours] + [f"unexpected: {k}" for k in ours if k not in theirs]
+    problems = [f"missing: {k}" for k in theirs if k not in ours] + [
+        f"unexpected: {k}" for k in ours if k not in theirs
+    ]
     for key in theirs.keys() & ours.keys():
         expected, found = theirs[key], ours[key]
         if expected.dtype.kind == "U":

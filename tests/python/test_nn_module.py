@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+
 import sorus
 from sorus import nn
 from sorus.models import GPT
@@ -29,15 +30,35 @@ class Net(nn.Module):
 def test_names_in_order_of_registration():
     net = Net()
     assert [n for n, _ in net.named_parameters()] == [
-        "scale", "first.weight", "first.bias", "norm.weight", "norm.bias", "rest.1.weight"]
+        "scale",
+        "first.weight",
+        "first.bias",
+        "norm.weight",
+        "norm.bias",
+        "rest.1.weight",
+    ]
     assert [n for n, _ in net.named_buffers()] == [
-        "offset", "scratch", "norm.running_mean", "norm.running_var", "norm.num_batches_tracked"]
+        "offset",
+        "scratch",
+        "norm.running_mean",
+        "norm.running_var",
+        "norm.num_batches_tracked",
+    ]
     assert list(net.state_dict()) == [
-        "scale", "offset", "first.weight", "first.bias", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var",
-        "norm.num_batches_tracked", "rest.1.weight"]
+        "scale",
+        "offset",
+        "first.weight",
+        "first.bias",
+        "norm.weight",
+        "norm.bias",
+        "norm.running_mean",
+        "norm.running_var",
+        "norm.num_batches_tracked",
+        "rest.1.weight",
+    ]
     assert [n for n, _ in net.named_modules()] == ["", "first", "norm", "rest", "rest.0", "rest.1"]
     assert [n for n, _ in net.named_children()] == ["first", "norm", "rest"]
-    assert list(net.children())[0] is net.first and list(net.modules())[0] is net
+    assert next(iter(net.children())) is net.first and next(iter(net.modules())) is net
     assert dict(net.named_parameters(prefix="m")).keys() == {f"m.{n}" for n, _ in net.named_parameters()}
     assert [n for n, _ in net.named_parameters(recurse=False)] == ["scale"]
     assert net.get_submodule("rest.1") is net.rest[1] and net.get_parameter("rest.1.weight") is net.rest[1].weight
@@ -180,19 +201,24 @@ def test_a_python_layer_inside_of_a_cpp_model_is_called():
     assert "(linear1): Double(in_features=4, out_features=8, bias=True)" in repr(layer)
 
 
-@pytest.mark.parametrize("make, shape", [
-    (Net, (4, 3)), (lambda: nn.LSTM(3, 4, 2), (5, 2, 3)), (lambda: nn.Conv2d(2, 3, 3, padding="same"), (1, 2, 5, 5)),
-    (lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0), 2), (3, 1, 4)),
-    (lambda: nn.GroupedQueryAttention(8, 4, 2), (1, 5, 8)), (lambda: nn.LSTMCell(3, 4), (2, 3)), (nn.PReLU, (64,)),
-    (lambda: nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.BatchNorm1d(3, affine=False)), (4, 3))])
+@pytest.mark.parametrize(
+    "make, shape",
+    [
+        (Net, (4, 3)),
+        (lambda: nn.LSTM(3, 4, 2), (5, 2, 3)),
+        (lambda: nn.Conv2d(2, 3, 3, padding="same"), (1, 2, 5, 5)),
+        (lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0), 2), (3, 1, 4)),
+        (lambda: nn.GroupedQueryAttention(8, 4, 2), (1, 5, 8)),
+        (lambda: nn.LSTMCell(3, 4), (2, 3)),
+        (nn.PReLU, (64,)),
+        (lambda: nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.BatchNorm1d(3, affine=False)), (4, 3)),
+    ],
+)
 @pytest.mark.parametrize("how", ["deepcopy", "pickle"])
 def test_copies_compute_the_same_and_share_nothing(make, shape, how):
     model = make().eval()
     x = sorus.randn(*shape)
-    if how == "deepcopy":
-        other = copy.deepcopy(model)
-    else:
-        other = pickle.loads(pickle.dumps(model))
+    other = copy.deepcopy(model) if how == "deepcopy" else pickle.loads(pickle.dumps(model))
     first = lambda out: out[0] if isinstance(out, tuple) else out  # noqa: E731
     assert (first(model(x)) == first(other(x))).all() and repr(model) == repr(other) and not other.training
     for p in other.parameters():
@@ -291,4 +317,6 @@ def test_wrong_shapes_name_the_layer():
 
 def test_parameters_can_be_saved_as_bytes():
     p = pickle.loads(pickle.dumps(nn.Parameter(sorus.ones([2]), requires_grad=False)))
-    assert isinstance(p, nn.Parameter) and not p.requires_grad and isinstance(io.BytesIO(pickle.dumps(p)).read(), bytes)
+    assert (
+        isinstance(p, nn.Parameter) and not p.requires_grad and isinstance(io.BytesIO(pickle.dumps(p)).read(), bytes)
+    )

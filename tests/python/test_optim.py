@@ -3,6 +3,7 @@
 import numpy as np
 import peers
 import pytest
+
 import sorus
 from sorus import nn, optim
 
@@ -77,7 +78,11 @@ def test_settings_of_a_group_take_effect_and_read_back():
     assert group["betas"] == (0.9, 0.999) and group["amsgrad"] is False and group["params"][0] is p
     group["betas"] = (0.5, 0.6)
     group["initial_lr"] = 3.0
-    assert group["betas"] == (0.5, 0.6) and "initial_lr" in group and set(group) >= {"params", "lr", "eps", "weight_decay"}
+    assert (
+        group["betas"] == (0.5, 0.6)
+        and "initial_lr" in group
+        and set(group) >= {"params", "lr", "eps", "weight_decay"}
+    )
 
 
 def test_closure_and_hooks():
@@ -101,8 +106,14 @@ def test_closure_and_hooks():
     assert calls == ["pre", "post", "post"]
 
 
-@pytest.mark.parametrize("make", [
-    lambda p: optim.SGD(p, lr=0.1, momentum=0.9), lambda p: optim.AdamW(p, lr=0.1, amsgrad=True), lambda p: optim.Adam(p)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
+        lambda p: optim.AdamW(p, lr=0.1, amsgrad=True),
+        lambda p: optim.Adam(p),
+    ],
+)
 def test_state_resumes_to_the_bit(make):
     p, q = parameter(START), parameter(START)
     a, b = make([p]), make([q])
@@ -140,7 +151,7 @@ def test_what_does_not_fit_is_said():
         optim.Adam([3.0])
     with pytest.raises(ValueError, match="is the result of 'mul'"):
         optim.Adam([p * 2])
-    with pytest.raises(ValueError, match="given twice|more than one"):
+    with pytest.raises(ValueError, match=r"given twice|more than one"):
         optim.Adam([{"params": [p]}, {"params": [p]}])
     with pytest.raises(KeyError, match="no setting 'momentun'"):
         optim.SGD([{"params": [p], "momentun": 0.9}])

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import peers
 import pytest
+
 import sorus
 from sorus.optim import SGD, lr_scheduler
 
@@ -34,21 +35,33 @@ def rates(make, steps):
     return seen
 
 
-@pytest.mark.parametrize("make, formula", [
-    (lambda o: lr_scheduler.StepLR(o, 3, 0.5), lambda t: 0.5 ** (t // 3)),
-    (lambda o: lr_scheduler.ExponentialLR(o, 0.8), lambda t: 0.8**t),
-    (lambda o: lr_scheduler.LinearLR(o, 0.2, 1.0, 4), lambda t: 0.2 + 0.8 * min(t, 4) / 4),
-    (lambda o: lr_scheduler.CosineAnnealingLR(o, 10), lambda t: (1 + math.cos(math.pi * t / 10)) / 2),
-    (lambda o: lr_scheduler.MultiStepLR(o, [2, 5]), lambda t: 0.1 ** ((t >= 2) + (t >= 5))),
-    (lambda o: lr_scheduler.LambdaLR(o, lambda t: 1 / (t + 1)), lambda t: 1 / (t + 1)),
-    (lambda o: lr_scheduler.SequentialLR(o, [lr_scheduler.LinearLR(o, 0.25, total_iters=4), lr_scheduler.CosineAnnealingLR(o, 8)], [4]),
-     lambda t: 0.25 + 0.75 * t / 4 if t < 4 else (1 + math.cos(math.pi * (t - 4) / 8)) / 2)])
+@pytest.mark.parametrize(
+    "make, formula",
+    [
+        (lambda o: lr_scheduler.StepLR(o, 3, 0.5), lambda t: 0.5 ** (t // 3)),
+        (lambda o: lr_scheduler.ExponentialLR(o, 0.8), lambda t: 0.8**t),
+        (lambda o: lr_scheduler.LinearLR(o, 0.2, 1.0, 4), lambda t: 0.2 + 0.8 * min(t, 4) / 4),
+        (lambda o: lr_scheduler.CosineAnnealingLR(o, 10), lambda t: (1 + math.cos(math.pi * t / 10)) / 2),
+        (lambda o: lr_scheduler.MultiStepLR(o, [2, 5]), lambda t: 0.1 ** ((t >= 2) + (t >= 5))),
+        (lambda o: lr_scheduler.LambdaLR(o, lambda t: 1 / (t + 1)), lambda t: 1 / (t + 1)),
+        (
+            lambda o: lr_scheduler.SequentialLR(
+                o, [lr_scheduler.LinearLR(o, 0.25, total_iters=4), lr_scheduler.CosineAnnealingLR(o, 8)], [4]
+            ),
+            lambda t: 0.25 + 0.75 * t / 4 if t < 4 else (1 + math.cos(math.pi * (t - 4) / 8)) / 2,
+        ),
+    ],
+)
 def test_formula(make, formula):
     np.testing.assert_allclose(rates(make, 12), [formula(t) for t in range(12)], atol=1e-12)
 
 
 def test_state_resumes():
-    make = lambda o: lr_scheduler.SequentialLR(o, [lr_scheduler.LinearLR(o, 0.1, total_iters=3), lr_scheduler.CosineAnnealingLR(o, 9)], [3])  # noqa: E731
+    def make(o):
+        return lr_scheduler.SequentialLR(
+            o, [lr_scheduler.LinearLR(o, 0.1, total_iters=3), lr_scheduler.CosineAnnealingLR(o, 9)], [3]
+        )
+
     whole, o = rates(make, 10), optimizer()
     s = make(o)
     for _ in range(5):

@@ -5,13 +5,13 @@ import subprocess
 import sys
 
 import pytest
-
-import sorus
-from sorus import nn
 from sorus.distributed import DeviceMesh, init_device_mesh
 from sorus.distributed.arrangement import Arrangement, read_pins
 from sorus.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from sorus.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+import sorus
+from sorus import nn
 
 
 def train(mesh=None, prepare=None, steps=3, **options):

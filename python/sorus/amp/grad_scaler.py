@@ -32,8 +32,15 @@ class GradScaler:
     `unscale_` or `step` is called twice between updates, or `update` before any gradients were unscaled.
     """
 
-    def __init__(self, device: str = "cpu", init_scale: float = 2.0**16, growth_factor: float = 2.0,
-                 backoff_factor: float = 0.5, growth_interval: int = 2000, enabled: bool = True) -> None:
+    def __init__(
+        self,
+        device: str = "cpu",
+        init_scale: float = 2.0**16,
+        growth_factor: float = 2.0,
+        backoff_factor: float = 0.5,
+        growth_interval: int = 2000,
+        enabled: bool = True,
+    ) -> None:
         if isinstance(device, (int, float)):  # torch.cuda.amp.GradScaler(init_scale, ...)
             device, init_scale = "cpu", device
         self._device, self._enabled = device, enabled
@@ -63,7 +70,9 @@ class GradScaler:
             return type(outputs)(*scaled) if hasattr(outputs, "_fields") else type(outputs)(scaled)
         if isinstance(outputs, Iterable):
             return map(self.scale, outputs)
-        raise ValueError(f"GradScaler.scale: expected a tensor or an iterable of tensors, got {type(outputs).__name__}")
+        raise ValueError(
+            f"GradScaler.scale: expected a tensor or an iterable of tensors, got {type(outputs).__name__}"
+        )
 
     def unscale_(self, optimizer: Any) -> None:
         """Divides the gradients of the optimizer's parameters by the scale, in place, and looks for inf and NaN."""
@@ -71,7 +80,9 @@ class GradScaler:
             return
         stage = self._stage.get(id(optimizer), _READY)
         if stage == _UNSCALED:
-            raise RuntimeError("GradScaler: unscale_() has already been called on this optimizer since the last update()")
+            raise RuntimeError(
+                "GradScaler: unscale_() has already been called on this optimizer since the last update()"
+            )
         if stage == _STEPPED:
             raise RuntimeError("GradScaler: unscale_() is being called after step()")
         found = None
@@ -84,14 +95,18 @@ class GradScaler:
                     if grad is None:
                         continue
                     if grad.dtype is _core.float16:
-                        raise ValueError("GradScaler: attempting to unscale float16 gradients; parameters must be float32")
+                        raise ValueError(
+                            "GradScaler: attempting to unscale float16 gradients; parameters must be float32"
+                        )
                     bad = operators["isfinite"](grad).logical_not().any()
                     grad.mul_(inverse.to(grad.dtype))
                     found = bad if found is None else found.logical_or(bad)
         finally:
             _core._set_grad_enabled(before)
         if found is None:
-            raise RuntimeError("GradScaler: no parameter of the optimizer has a gradient; call backward() on the scaled loss")
+            raise RuntimeError(
+                "GradScaler: no parameter of the optimizer has a gradient; call backward() on the scaled loss"
+            )
         self._found_inf[id(optimizer)] = found
         self._stage[id(optimizer)] = _UNSCALED
 
@@ -120,7 +135,9 @@ class GradScaler:
         if new_scale is not None:
             value = new_scale if isinstance(new_scale, Tensor) else _core.tensor(float(new_scale))
             if value.numel() != 1:
-                raise ValueError(f"GradScaler.update: expected one number, got a tensor of shape {tuple(value.shape)}")
+                raise ValueError(
+                    f"GradScaler.update: expected one number, got a tensor of shape {tuple(value.shape)}"
+                )
             self._scale.copy_(value.detach().reshape(()))
         else:
             if not self._found_inf:
@@ -129,8 +146,13 @@ class GradScaler:
             for flag in self._found_inf.values():
                 found = flag if found is None else found.logical_or(flag)
             scale, tracker = operators["amp_update_scale"](
-                self._scale, self._growth_tracker, found, self._growth_factor, self._backoff_factor,
-                self._growth_interval)
+                self._scale,
+                self._growth_tracker,
+                found,
+                self._growth_factor,
+                self._backoff_factor,
+                self._growth_interval,
+            )
             self._scale.copy_(scale)
             self._growth_tracker.copy_(tracker)
         self._stage, self._found_inf = {}, {}
@@ -166,8 +188,13 @@ class GradScaler:
         """Numbers only; empty if scaling is disabled."""
         if not self._enabled:
             return {}
-        return {"scale": self.get_scale(), "growth_factor": self._growth_factor, "backoff_factor": self._backoff_factor,
-                "growth_interval": self._growth_interval, "_growth_tracker": self._get_growth_tracker()}
+        return {
+            "scale": self.get_scale(),
+            "growth_factor": self._growth_factor,
+            "backoff_factor": self._backoff_factor,
+            "growth_interval": self._growth_interval,
+            "_growth_tracker": self._get_growth_tracker(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Raises RuntimeError for the state of a disabled scaler."""

@@ -127,8 +127,17 @@ class set_detect_anomaly:
 detect_anomaly = set_detect_anomaly
 
 
-def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, allow_unused=None,
-         is_grads_batched=False, materialize_grads=False, only_inputs=True) -> tuple[Tensor, ...]:
+def grad(
+    outputs,
+    inputs,
+    grad_outputs=None,
+    retain_graph=None,
+    create_graph=False,
+    allow_unused=None,
+    is_grads_batched=False,
+    materialize_grads=False,
+    only_inputs=True,
+) -> tuple[Tensor, ...]:
     """The gradients of the weighted sum of `outputs` with respect to `inputs`."""
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     retain = create_graph if retain_graph is None else retain_graph
@@ -216,9 +225,9 @@ class Function:
         return tuple(outs) if shape[0] else outs[0]
 
 
-def Variable(data: Tensor, requires_grad: bool = False) -> Tensor:  # noqa: N802 - the name of old scripts
+def Variable(data: Tensor, requires_grad: bool = False) -> Tensor:
     """A tensor: variables and tensors are one since long."""
     return data.detach().requires_grad_() if requires_grad else data
 
 
-from .check import gradcheck, gradgradcheck  # noqa: E402, F401
+from .check import gradcheck, gradgradcheck  # noqa: E402

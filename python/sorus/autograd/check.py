@@ -9,8 +9,16 @@ from .. import _core
 from .._core import Tensor
 
 
-def gradcheck(func: Callable, inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3,
-              raise_exception: bool = True, **options: Any) -> bool:
+def gradcheck(
+    func: Callable,
+    inputs: Any,
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+    **options: Any,
+) -> bool:
     """Whether the gradients of `func` agree with central differences of step `eps`, for all inputs that require them.
 
     Inputs should be float64. RuntimeError (or False, without raise_exception) names the first element that does not.
@@ -25,13 +33,20 @@ def gradcheck(func: Callable, inputs: Any, *, eps: float = 1e-6, atol: float = 1
 
     def outputs(values: tuple) -> list[Tensor]:
         out = func(*values)
-        return [o for o in ((out,) if isinstance(out, Tensor) else out) if isinstance(o, Tensor) and o.is_floating_point()]
+        return [
+            o for o in ((out,) if isinstance(out, Tensor) else out) if isinstance(o, Tensor) and o.is_floating_point()
+        ]
 
     found = outputs(inputs)
     for k, out in enumerate(found):
         for j in range(out.numel()):
-            own = grad(out.reshape(-1)[j], [inputs[i] for i in checked], retain_graph=True, allow_unused=True,
-                       materialize_grads=True)
+            own = grad(
+                out.reshape(-1)[j],
+                [inputs[i] for i in checked],
+                retain_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
+            )
             for i, g in zip(checked, own, strict=True):
                 x = inputs[i]
                 for e in range(x.numel()):
@@ -63,7 +78,9 @@ def gradgradcheck(func: Callable, inputs: Any, **options: Any) -> bool:
     def first(*values: Any) -> tuple:
         out = func(*values)
         outs = (out,) if isinstance(out, Tensor) else out
-        total = sum((o * _core.operators["linspace"](0.5, 1.5, o.numel(), dtype=o.dtype).reshape(o.shape)).sum() for o in outs)
+        total = sum(
+            (o * _core.operators["linspace"](0.5, 1.5, o.numel(), dtype=o.dtype).reshape(o.shape)).sum() for o in outs
+        )
         wanted = [v for v in values if isinstance(v, Tensor) and v.requires_grad]
         return grad(total, wanted, create_graph=True, allow_unused=True, materialize_grads=True)
 

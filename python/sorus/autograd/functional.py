@@ -16,8 +16,14 @@ def _variables(inputs: Any) -> tuple[bool, tuple]:
     return single, tuple(v.detach().clone().requires_grad_() for v in values)
 
 
-def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bool = False, vectorize: bool = False,
-             strategy: str = "reverse-mode") -> Any:
+def jacobian(
+    func: Callable,
+    inputs: Any,
+    create_graph: bool = False,
+    strict: bool = False,
+    vectorize: bool = False,
+    strategy: str = "reverse-mode",
+) -> Any:
     """Derivatives of every output by every input, [*output, *input]; tuples where func has or takes several."""
     single, values = (isinstance(inputs, Tensor), (inputs,) if isinstance(inputs, Tensor) else tuple(inputs))
     if not create_graph:
@@ -26,15 +32,25 @@ def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bo
     outs = (out,) if isinstance(out, Tensor) else tuple(out)
     table = []
     for o in outs:
-        rows = [grad(e, values, retain_graph=True, create_graph=create_graph, allow_unused=True, materialize_grads=True)
-                for e in o.reshape(-1)]
-        blocks = tuple(operators["stack"]([r[i] for r in rows], 0).reshape((*o.shape, *v.shape)) for i, v in enumerate(values))
+        rows = [
+            grad(e, values, retain_graph=True, create_graph=create_graph, allow_unused=True, materialize_grads=True)
+            for e in o.reshape(-1)
+        ]
+        blocks = tuple(
+            operators["stack"]([r[i] for r in rows], 0).reshape((*o.shape, *v.shape)) for i, v in enumerate(values)
+        )
         table.append(blocks[0] if single else blocks)
     return table[0] if isinstance(out, Tensor) else tuple(table)
 
 
-def hessian(func: Callable, inputs: Any, create_graph: bool = False, strict: bool = False, vectorize: bool = False,
-            outer_jacobian_strategy: str = "reverse-mode") -> Any:
+def hessian(
+    func: Callable,
+    inputs: Any,
+    create_graph: bool = False,
+    strict: bool = False,
+    vectorize: bool = False,
+    outer_jacobian_strategy: str = "reverse-mode",
+) -> Any:
     """Second derivatives of a function with one number as result."""
     single = isinstance(inputs, Tensor)
 
@@ -57,7 +73,9 @@ def vjp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, 
 def jvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple:
     """func(inputs), and its derivatives times v."""
     values = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    tangents = tuple(operators["ones_like"](x) for x in values) if v is None else (v,) if isinstance(v, Tensor) else tuple(v)
+    tangents = (
+        tuple(operators["ones_like"](x) for x in values) if v is None else (v,) if isinstance(v, Tensor) else tuple(v)
+    )
     return _func.jvp(func, values, tangents)
 
 

@@ -25,10 +25,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", help="what it is for; --list-targets shows all")
     parser.add_argument("--name", help="prefix of every symbol and of the header: a C identifier in lower case")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="folder to write")
-    parser.add_argument("--optimize", choices=("speed", "size"), default="speed", help="unrolled or small loops (speed)")
-    parser.add_argument("--ram-limit", type=int, default=0, metavar="BYTES", help="arena at most; kernels take less scratch")
+    parser.add_argument(
+        "--optimize", choices=("speed", "size"), default="speed", help="unrolled or small loops (speed)"
+    )
+    parser.add_argument(
+        "--ram-limit", type=int, default=0, metavar="BYTES", help="arena at most; kernels take less scratch"
+    )
     parser.add_argument("--verify", action="store_true", help="build and run it, and compare with Sorus")
-    parser.add_argument("--inputs", type=pathlib.Path, metavar="FILE", help="raw bytes of the inputs for --verify (random)")
+    parser.add_argument(
+        "--inputs", type=pathlib.Path, metavar="FILE", help="raw bytes of the inputs for --verify (random)"
+    )
     parser.add_argument("--runs", type=int, default=10, metavar="N", help="random inferences for --verify (10)")
     parser.add_argument("--list-targets", action="store_true", help="show the targets and stop")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -49,7 +55,11 @@ def list_targets(as_json: bool) -> int:
     for column in ("target", "for", "compiler", "runs here"):
         table.add_column(column)
     for t in found:
-        runs = f"no: {', '.join(t['missing'])} not installed" if t["missing"] else t["machine"] or t["emulator"] or "natively"
+        runs = (
+            f"no: {', '.join(t['missing'])} not installed"
+            if t["missing"]
+            else t["machine"] or t["emulator"] or "natively"
+        )
         table.add_row(t["name"], t["description"], f"{t['compiler']} {t['flags']}".strip(), runs)
     Console().print(table)
     return 0
@@ -69,7 +79,14 @@ def run(options: argparse.Namespace) -> int:
         options.model, options.target, options.name, options.out, options.optimize, options.ram_limit
     )
     result = {"out": str(options.out), "seconds": round(time.monotonic() - began, 2)}
-    for key in ("arena_bytes", "arena_lower_bound", "arena_proved_optimal", "constant_bytes", "macs", "estimated_instructions"):
+    for key in (
+        "arena_bytes",
+        "arena_lower_bound",
+        "arena_proved_optimal",
+        "constant_bytes",
+        "macs",
+        "estimated_instructions",
+    ):
         result[key] = report[key]
     if options.verify:
         inputs = options.inputs.read_bytes() if options.inputs else None
@@ -88,12 +105,18 @@ def show(report: dict, result: dict) -> None:
     from rich.table import Table
 
     console = Console()
-    proof = "proved least with these kernels" if result["arena_proved_optimal"] else f"bound {result['arena_lower_bound']:,}"
+    proof = (
+        "proved least with these kernels"
+        if result["arena_proved_optimal"]
+        else f"bound {result['arena_lower_bound']:,}"
+    )
     table = Table(show_header=False, box=None)
     table.add_row("folder", f"{result['out']}, in {result['seconds']} s")
     table.add_row("arena", f"{result['arena_bytes']:,} bytes ({proof})")
     table.add_row("constants", f"{result['constant_bytes']:,} bytes")
-    table.add_row("work", f"{result['macs']:,} multiply-accumulates, about {result['estimated_instructions']:,} instructions")
+    table.add_row(
+        "work", f"{result['macs']:,} multiply-accumulates, about {result['estimated_instructions']:,} instructions"
+    )
     for note in report["notes"]:
         table.add_row("", note)
     if facts := result.get("verify"):

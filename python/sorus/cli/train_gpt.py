@@ -74,8 +74,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     work.add_argument("--anomaly", action="store_true", help="name the operator that makes a NaN (slow; eager mode)")
 
     many = gpt.add_argument_group("several devices")
-    many.add_argument("--devices", type=positive, metavar="N", help="ranks that train together: threads, or the processes of mpirun")
-    many.add_argument("--fix", action="append", metavar="PINS", help="what must be so: dp=2,tp=1,pp=2,zero=1,micro=4,schedule=1f1b,chunks=1,recompute=1")
+    many.add_argument(
+        "--devices", type=positive, metavar="N", help="ranks that train together: threads, or the processes of mpirun"
+    )
+    many.add_argument(
+        "--fix",
+        action="append",
+        metavar="PINS",
+        help="what must be so: dp=2,tp=1,pp=2,zero=1,micro=4,schedule=1f1b,chunks=1,recompute=1",
+    )
     many.add_argument("--plan", metavar="FILE", help="a plan made by `sorus plan`")
 
     out = gpt.add_argument_group("results")
@@ -102,7 +109,9 @@ def _number(kind, least):
 
 
 def _dtype(text: str) -> str:
-    return {"f32": "float32", "fp32": "float32", "bf16": "bfloat16", "f16": "float16", "fp16": "float16"}.get(text, text)
+    return {"f32": "float32", "fp32": "float32", "bf16": "bfloat16", "f16": "float16", "fp16": "float16"}.get(
+        text, text
+    )
 
 
 def standard_library() -> str:

@@ -35,7 +35,9 @@ def arena_drawing(report: dict) -> str:
         if h > 14 and w > 60:
             parts.append(f'<text x="{x + 3:.1f}" y="{y + 12:.1f}" font-size="10">{escape(b["bytes"])}</text>')
     parts.append("</svg>")
-    legend = " ".join(f'<span style="background:{colour}">&nbsp;{kind}&nbsp;</span>' for kind, colour in COLOURS.items())
+    legend = " ".join(
+        f'<span style="background:{colour}">&nbsp;{kind}&nbsp;</span>' for kind, colour in COLOURS.items()
+    )
     return "".join(parts) + f"<p>{legend}: boxes that overlap share bytes while one is made from the other.</p>"
 
 

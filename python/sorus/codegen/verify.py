@@ -34,7 +34,9 @@ def tools_missing(target: dict) -> list[str]:
 
 def _run(command: list[str], cwd: pathlib.Path, timeout: float = 600) -> str:
     try:
-        result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout)
+        result = subprocess.run(
+            command, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout
+        )
     except subprocess.TimeoutExpired:
         raise VerifyError(f"codegen --verify: no end after {timeout:.0f} s: {shlex.join(command)}") from None
     if result.returncode != 0:
@@ -74,7 +76,9 @@ def verify(
     """
     found = next((t for t in _device.targets() if t["name"] == target), None)
     if found is None:
-        raise ValueError(f"codegen: there is no target '{target}'; targets are {', '.join(t['name'] for t in _device.targets())}")
+        raise ValueError(
+            f"codegen: there is no target '{target}'; targets are {', '.join(t['name'] for t in _device.targets())}"
+        )
     if missing := tools_missing(found):
         raise VerifyError(
             f"codegen --verify: expected the programs of target {target} to be installed, did not find {', '.join(missing)} "
@@ -87,13 +91,20 @@ def verify(
     if inputs is None:
         inputs = _device.random_inputs(os.fspath(model), runs, seed)
     if len(inputs) == 0 or len(inputs) % sizes["INPUT"]:
-        raise ValueError(f"codegen --verify: expected a multiple of {sizes['INPUT']} bytes of inputs, found {len(inputs)}")
+        raise ValueError(
+            f"codegen --verify: expected a multiple of {sizes['INPUT']} bytes of inputs, found {len(inputs)}"
+        )
     runs = len(inputs) // sizes["INPUT"]
     expected = _device.run(os.fspath(model), inputs)
     with tempfile.TemporaryDirectory(prefix="sorus_verify_") as temporary:
         work = pathlib.Path(temporary)
         (work / "in.bin").write_bytes(inputs)
-        lines = [f'#include "{name}.h"', f"#define MODEL_RUN {name}_run", f"#define ARENA {facts['arena']}", f"#define RUNS {runs}"]
+        lines = [
+            f'#include "{name}.h"',
+            f"#define MODEL_RUN {name}_run",
+            f"#define ARENA {facts['arena']}",
+            f"#define RUNS {runs}",
+        ]
         for kind in ("INPUT", "OUTPUT"):
             lines += [
                 f"#define {kind}S {len(facts[kind]['BYTES'])}",
@@ -102,11 +113,29 @@ def verify(
                 f"#define {kind}_OFFSETS {', '.join(map(str, facts[kind]['OFFSET']))}",
             ]
         (work / "model.h").write_text("\n".join(lines) + "\n")
-        cc = [found["compiler"], *shlex.split(found["flags"]), "-I", str(folder / "include"), "-I", str(work), "-I", str(HARNESS)]
+        cc = [
+            found["compiler"],
+            *shlex.split(found["flags"]),
+            "-I",
+            str(folder / "include"),
+            "-I",
+            str(work),
+            "-I",
+            str(HARNESS),
+        ]
         objects = []
         for source in sorted((folder / "src").glob("*.c")):
             out = str(work / (source.stem + ".model.o"))
-            strict = "-std=c99 -Wall -Wextra -pedantic -Werror -O2 -ffunction-sections -fdata-sections".split()
+            strict = [
+                "-std=c99",
+                "-Wall",
+                "-Wextra",
+                "-pedantic",
+                "-Werror",
+                "-O2",
+                "-ffunction-sections",
+                "-fdata-sections",
+            ]
             _run([*cc, *strict, "-c", str(source), "-o", out], work)
             objects.append(out)
         bare = bool(found["machine"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import amp  # noqa: F401
+from . import amp
 
 
 def is_available() -> bool:

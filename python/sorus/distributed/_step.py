@@ -66,7 +66,7 @@ class Places:
             places = list(mark[1]) if mark and tuple(mark[0].shape) == tuple(t.shape) else self.like(t, written[i])
             reads = None
             state = written[i] and not parameters[i] and t.is_floating_point() and t.dim() > 0
-            if self.zero >= 1 and state or self.zero >= 3 and parameters[i]:
+            if (self.zero >= 1 and state) or (self.zero >= 3 and parameters[i]):
                 axis = self.mesh._axis(self.data)
                 cut = self.along_data(t.shape, f"captured tensor {i}", False)[axis]
                 if places is None:

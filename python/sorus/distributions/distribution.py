@@ -221,12 +221,16 @@ class Categorical(Distribution):
 class Independent(Distribution):
     """The last dimensions of a batch as one event: their log_prob is added up."""
 
-    def __init__(self, base_distribution: Distribution, reinterpreted_batch_ndims: int, validate_args: Any = None) -> None:
+    def __init__(
+        self, base_distribution: Distribution, reinterpreted_batch_ndims: int, validate_args: Any = None
+    ) -> None:
         self.base_dist, self.reinterpreted_batch_ndims = base_distribution, reinterpreted_batch_ndims
         shape = base_distribution.batch_shape
         cut = len(shape) - reinterpreted_batch_ndims
         if cut < 0:
-            raise ValueError(f"Independent: {reinterpreted_batch_ndims} dimensions of a batch of shape {tuple(shape)}")
+            raise ValueError(
+                f"Independent: {reinterpreted_batch_ndims} dimensions of a batch of shape {tuple(shape)}"
+            )
         super().__init__(shape[:cut], (*shape[cut:], *base_distribution.event_shape))
 
     mean = property(lambda self: self.base_dist.mean)
@@ -259,6 +263,10 @@ def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
     if isinstance(p, Bernoulli) and isinstance(q, Bernoulli):
         log = operators["logsigmoid"]
         return p.probs * (log(p.logits) - log(q.logits)) + (1 - p.probs) * (log(-p.logits) - log(-q.logits))
-    if isinstance(p, Independent) and isinstance(q, Independent) and p.reinterpreted_batch_ndims == q.reinterpreted_batch_ndims:
+    if (
+        isinstance(p, Independent)
+        and isinstance(q, Independent)
+        and p.reinterpreted_batch_ndims == q.reinterpreted_batch_ndims
+    ):
         return p._added(kl_divergence(p.base_dist, q.base_dist))
     raise NotImplementedError(f"kl_divergence: no formula for {type(p).__name__} and {type(q).__name__}")

@@ -32,12 +32,13 @@ from .._core._nn import (
     TransformerEncoderLayer,
     Unflatten,
 )
+
 from .module import Module  # isort: skip  (the others build on it)
 from . import functional, init, parallel, utils
-from .activation import *  # noqa: F403
-from .activation import CELU, ELU, GELU, GLU, SELU, LogSigmoid, LogSoftmax, ReLU, Softmax  # noqa: F401
+from .activation import *
+from .activation import CELU, ELU, GELU, GLU, SELU, LogSigmoid, LogSoftmax, ReLU, Softmax
 from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
-from .layers import *  # noqa: F403
-from .loss import *  # noqa: F403
+from .layers import *
+from .loss import *
 from .parameter import Buffer, Parameter
 from .transformer import Transformer, TransformerDecoder, TransformerDecoderLayer

@@ -33,10 +33,18 @@ def _define(name: str, function: Any, inplace: bool = False, _doc: str = "", **d
         parameters += (", " if parameters else "") + "inplace=False"
     body = "".join(f"    self.{k} = {k}\n" for k in [*defaults, *(["inplace"] if inplace else [])])
     scope: dict[str, Any] = {"Module": Module}
-    exec(f"def __init__(self{', ' + parameters if parameters else ''}):\n    Module.__init__(self)\n{body}", scope)  # noqa: S102
-    return type(name, (_Activation,), {
-        "__init__": scope["__init__"], "function": staticmethod(function), "shown": tuple(defaults),
-        "__module__": __name__, "__doc__": _doc or (getattr(function, "__doc__", None) or f"{name} of each element.")})
+    exec(f"def __init__(self{', ' + parameters if parameters else ''}):\n    Module.__init__(self)\n{body}", scope)
+    return type(
+        name,
+        (_Activation,),
+        {
+            "__init__": scope["__init__"],
+            "function": staticmethod(function),
+            "shown": tuple(defaults),
+            "__module__": __name__,
+            "__doc__": _doc or (getattr(function, "__doc__", None) or f"{name} of each element."),
+        },
+    )
 
 
 ReLU = _define("ReLU", F.relu, inplace=True)

@@ -112,8 +112,15 @@ def _list_iadd(self: Module, other: Iterable[Module]) -> Module:
 
 
 for _class in (Sequential, ModuleList):
-    for _name, _f in [("__len__", _len), ("__iter__", _iter), ("__getitem__", _list_get), ("__setitem__", _list_set),
-                      ("__delitem__", _list_del), ("__add__", _list_add), ("__iadd__", _list_iadd)]:
+    for _name, _f in [
+        ("__len__", _len),
+        ("__iter__", _iter),
+        ("__getitem__", _list_get),
+        ("__setitem__", _list_set),
+        ("__delitem__", _list_del),
+        ("__add__", _list_add),
+        ("__iadd__", _list_iadd),
+    ]:
         setattr(_class, _name, _f)
     for _f in (append, extend, insert, pop):
         setattr(_class, _f.__name__, _f)
@@ -187,7 +194,7 @@ class _Dict:
         return list(Module._children(self))
 
     def get(self, key: str, default: Any = None) -> Any:
-        return self[key] if key in self else default
+        return self.get(key, default)
 
     def update(self, modules: Any) -> None:
         for key, module in modules.items() if hasattr(modules, "items") else modules:
@@ -241,7 +248,9 @@ class ParameterList(Module):
         setattr(self, str(operator.index(index) % self._size), _parameter(value))
 
     def extra_repr(self) -> str:
-        return "\n".join(f"({i}): Parameter containing: [{p.dtype} of size {tuple(p.shape)}]" for i, p in enumerate(self))
+        return "\n".join(
+            f"({i}): Parameter containing: [{p.dtype} of size {tuple(p.shape)}]" for i, p in enumerate(self)
+        )
 
 
 class ParameterDict(Module):
@@ -289,4 +298,6 @@ class ParameterDict(Module):
             self[key] = value
 
     def extra_repr(self) -> str:
-        return "\n".join(f"({k}): Parameter containing: [{p.dtype} of size {tuple(p.shape)}]" for k, p in self.items())
+        return "\n".join(
+            f"({k}): Parameter containing: [{p.dtype} of size {tuple(p.shape)}]" for k, p in self.items()
+        )

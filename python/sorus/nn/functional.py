@@ -28,7 +28,20 @@ def _inplace_too(name: str) -> Any:
     return call
 
 
-for _name in ("relu", "relu6", "leaky_relu", "elu", "celu", "selu", "silu", "mish", "hardtanh", "hardswish", "hardsigmoid", "threshold"):
+for _name in (
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "elu",
+    "celu",
+    "selu",
+    "silu",
+    "mish",
+    "hardtanh",
+    "hardswish",
+    "hardsigmoid",
+    "threshold",
+):
     globals()[_name] = _inplace_too(_name)
 
 
@@ -91,37 +104,62 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = 
     return _adaptive_max(input, output_size, 2, return_indices)
 
 
-def max_pool1d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
-               ceil_mode: bool = False, return_indices: bool = False) -> Any:
+def max_pool1d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
     """Maximum of each window, with its place if asked for."""
     name = "max_pool1d_with_indices" if return_indices else "max_pool1d"
     result = operators[name](input, kernel_size, stride or None, padding, dilation, ceil_mode)
     return tuple(result) if return_indices else result
 
 
-def max_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
-               ceil_mode: bool = False, return_indices: bool = False) -> Any:
+def max_pool2d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
     """Maximum of each window, with its place in the plane if asked for."""
     name = "max_pool2d_with_indices" if return_indices else "max_pool2d"
     result = operators[name](input, kernel_size, stride or None, padding, dilation, ceil_mode)
     return tuple(result) if return_indices else result
 
 
-def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+def lp_pool2d(
+    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
+) -> Tensor:
     """The norm of order `norm_type` of each window."""
     kh, kw = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
     y = operators["avg_pool2d"](input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
-    return (operators["sign"](y) * relu(y.abs())).mul(kw * kh).pow(1.0 / norm_type)
+    return (operators["sign"](y) * operators["relu"](y.abs())).mul(kw * kh).pow(1.0 / norm_type)
 
 
-def lp_pool1d(input: Tensor, norm_type: float, kernel_size: int, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+def lp_pool1d(
+    input: Tensor, norm_type: float, kernel_size: int, stride: Any = None, ceil_mode: bool = False
+) -> Tensor:
     """The norm of order `norm_type` of each window."""
     y = operators["avg_pool1d"](input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
-    return (operators["sign"](y) * relu(y.abs())).mul(kernel_size).pow(1.0 / norm_type)
+    return (operators["sign"](y) * operators["relu"](y.abs())).mul(kernel_size).pow(1.0 / norm_type)
 
 
-def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
-              norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False) -> Tensor:
+def embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
     """The rows of `weight` [n, d] that `input` [..] names: [.., d]. With `max_norm`, rows that are looked up and longer
     than that are shortened in place first. IndexError for an index outside of [0, n)."""
     if scale_grad_by_freq:
@@ -140,13 +178,20 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max
     return operators["embedding"](input, weight, padding_idx)
 
 
-def instance_norm(input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None,
-                  weight: Tensor | None = None, bias: Tensor | None = None, use_input_stats: bool = True,
-                  momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
     """Normalizes each channel of each sample [N, C, ..] over its elements (Ulyanov et al. 2016)."""
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
-    n, c = input.shape[:2]
+    _n, c = input.shape[:2]
     if input[0, 0].numel() == 1:
         raise ValueError(f"instance_norm: expected more than 1 spatial element, got input size {tuple(input.shape)}")
     if running_mean is not None:
@@ -183,23 +228,30 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
 def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
     """The windows of images as columns: [N, C, H, W] to [N, C * window, number of windows]."""
     (kh, kw), (dh, dw), (ph, pw), (sh, sw) = (
-        (v, v) if isinstance(v, int) else v for v in (kernel_size, dilation, padding, stride))
+        (v, v) if isinstance(v, int) else v for v in (kernel_size, dilation, padding, stride)
+    )
     x = input.unsqueeze(0) if input.dim() == 3 else input
     x = operators["pad"](x, [pw, pw, ph, ph])
     n, c, h, w = x.shape
     rows, columns = (h - dh * (kh - 1) - 1) // sh + 1, (w - dw * (kw - 1) - 1) // sw + 1
     if rows <= 0 or columns <= 0:
         raise RuntimeError(f"unfold: a window of {(kh, kw)} does not fit {tuple(input.shape)}")
-    parts = [x[:, :, i * dh : i * dh + sh * (rows - 1) + 1 : sh, j * dw : j * dw + sw * (columns - 1) + 1 : sw]
-             for i in range(kh) for j in range(kw)]
+    parts = [
+        x[:, :, i * dh : i * dh + sh * (rows - 1) + 1 : sh, j * dw : j * dw + sw * (columns - 1) + 1 : sw]
+        for i in range(kh)
+        for j in range(kw)
+    ]
     y = operators["stack"](parts, 2).reshape(n, c * kh * kw, rows * columns)
     return y[0] if input.dim() == 3 else y
 
 
-def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+def fold(
+    input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+) -> Tensor:
     """Adds up columns of windows as `unfold` made them: [N, C * window, number of windows] to [N, C, H, W]."""
     (oh, ow), (kh, kw), (dh, dw), (ph, pw), (sh, sw) = (
-        (v, v) if isinstance(v, int) else v for v in (output_size, kernel_size, dilation, padding, stride))
+        (v, v) if isinstance(v, int) else v for v in (output_size, kernel_size, dilation, padding, stride)
+    )
     x = input.unsqueeze(0) if input.dim() == 2 else input
     h, w = oh + 2 * ph, ow + 2 * pw
     rows, columns = (h - dh * (kh - 1) - 1) // sh + 1, (w - dw * (kw - 1) - 1) // sw + 1
@@ -214,19 +266,27 @@ def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, p
     return y[0] if input.dim() == 2 else y
 
 
-def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None,
-                      reduction: str = "mean") -> Tensor:
+def multi_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    p: int = 1,
+    margin: float = 1.0,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     """Mean over classes of max(0, margin - x[target] + x[i])^p for i other than the target."""
     x, t = (input.unsqueeze(0), target.reshape(1)) if input.dim() <= 1 else (input, target)
     own = x.gather(1, t.unsqueeze(1))
-    loss = relu(margin - own + x).pow(p)
+    loss = operators["relu"](margin - own + x).pow(p)
     if weight is not None:
         loss = loss * weight[t].unsqueeze(1)
     loss = operators["where"](operators["arange"](x.shape[1]) == t.unsqueeze(1), 0.0, loss).sum(1) / x.shape[1]
     return _reduced(loss[0] if input.dim() <= 1 else loss, reduction)
 
 
-def multilabel_soft_margin_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean") -> Tensor:
+def multilabel_soft_margin_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
+) -> Tensor:
     """Mean over classes of the binary cross entropy of sigmoid(input)."""
     loss = -(target * operators["logsigmoid"](input) + (1 - target) * operators["logsigmoid"](-input))
     if weight is not None:
@@ -234,14 +294,22 @@ def multilabel_soft_margin_loss(input: Tensor, target: Tensor, weight: Tensor | 
     return _reduced(loss.mean(-1), reduction)
 
 
-def triplet_margin_with_distance_loss(anchor: Tensor, positive: Tensor, negative: Tensor, *, distance_function: Any = None,
-                                      margin: float = 1.0, swap: bool = False, reduction: str = "mean") -> Tensor:
+def triplet_margin_with_distance_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    distance_function: Any = None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
     """max(0, d(anchor, positive) - d(anchor, negative) + margin)."""
     distance = distance_function or operators["pairwise_distance"]
     far = distance(anchor, negative)
     if swap:
         far = operators["minimum"](far, distance(positive, negative))
-    return _reduced(relu(distance(anchor, positive) - far + margin), reduction)
+    return _reduced(operators["relu"](distance(anchor, positive) - far + margin), reduction)
 
 
 def _reduced(loss: Tensor, reduction: str) -> Tensor:
@@ -255,7 +323,9 @@ def softsign(input: Tensor) -> Tensor:
     return input / (input.abs() + 1)
 
 
-def rrelu(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False) -> Tensor:
+def rrelu(
+    input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
+) -> Tensor:
     """Leaky ReLU whose slope is drawn for each element while training, and the mean of the bounds otherwise."""
     slope = (lower + upper) / 2
     if training:
@@ -286,18 +356,42 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace
     return input.copy_(y) if inplace else y
 
 
-def upsample(input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None) -> Tensor:
+def upsample(
+    input: Tensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+) -> Tensor:
     """`interpolate` under its older name."""
     return operators["interpolate"](input, size, scale_factor, mode, align_corners)
 
 
-def multi_head_attention_forward(  # noqa: PLR0913 - PyTorch's signature
-    query: Tensor, key: Tensor, value: Tensor, embed_dim_to_check: int, num_heads: int, in_proj_weight: Tensor | None,
-    in_proj_bias: Tensor | None, bias_k: Tensor | None, bias_v: Tensor | None, add_zero_attn: bool, dropout_p: float,
-    out_proj_weight: Tensor, out_proj_bias: Tensor | None, training: bool = True, key_padding_mask: Tensor | None = None,
-    need_weights: bool = True, attn_mask: Tensor | None = None, use_separate_proj_weight: bool = False,
-    q_proj_weight: Tensor | None = None, k_proj_weight: Tensor | None = None, v_proj_weight: Tensor | None = None,
-    static_k: Tensor | None = None, static_v: Tensor | None = None, average_attn_weights: bool = True,
+def multi_head_attention_forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    embed_dim_to_check: int,
+    num_heads: int,
+    in_proj_weight: Tensor | None,
+    in_proj_bias: Tensor | None,
+    bias_k: Tensor | None,
+    bias_v: Tensor | None,
+    add_zero_attn: bool,
+    dropout_p: float,
+    out_proj_weight: Tensor,
+    out_proj_bias: Tensor | None,
+    training: bool = True,
+    key_padding_mask: Tensor | None = None,
+    need_weights: bool = True,
+    attn_mask: Tensor | None = None,
+    use_separate_proj_weight: bool = False,
+    q_proj_weight: Tensor | None = None,
+    k_proj_weight: Tensor | None = None,
+    v_proj_weight: Tensor | None = None,
+    static_k: Tensor | None = None,
+    static_v: Tensor | None = None,
+    average_attn_weights: bool = True,
     is_causal: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Attention of several heads over [time, batch, width] (or without batch): the output and, if asked for, the weights."""

@@ -11,11 +11,15 @@ from .containers import ModuleList
 from .module import Module
 from .parameter import Parameter
 
-Dropout1d, Dropout2d, Dropout3d = (type(name, (_nn.DropoutChannels,), {"__module__": __name__, "__doc__": "Zeroes whole channels."})
-                                   for name in ("Dropout1d", "Dropout2d", "Dropout3d"))
+Dropout1d, Dropout2d, Dropout3d = (
+    type(name, (_nn.DropoutChannels,), {"__module__": __name__, "__doc__": "Zeroes whole channels."})
+    for name in ("Dropout1d", "Dropout2d", "Dropout3d")
+)
 
 
-def _from_pretrained(cls: type, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None, *_: Any, **__: Any) -> Module:
+def _from_pretrained(
+    cls: type, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None, *_: Any, **__: Any
+) -> Module:
     """An Embedding with given rows, which are not trained if `freeze`."""
     rows, columns = embeddings.shape
     layer = cls(rows, columns, padding_idx, dtype=embeddings.dtype)
@@ -29,8 +33,15 @@ _nn.Embedding.from_pretrained = classmethod(_from_pretrained)
 class RNNCell(_nn.RecurrentCell):
     """One step: h' = tanh(W_ih x + b_ih + W_hh h + b_hh)."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", device: Any = None,
-                 dtype: Any = None) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"RNNCell: nonlinearity must be 'tanh' or 'relu', not {nonlinearity!r}")
         super().__init__(nonlinearity, input_size, hidden_size, bias, dtype)
@@ -43,7 +54,9 @@ class RNNCell(_nn.RecurrentCell):
 class LSTMCell(_nn.RecurrentCell):
     """One step of an LSTM: (h, c) from an input and (h, c)."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__("lstm", input_size, hidden_size, bias, dtype)
 
     def _arguments(self) -> tuple:
@@ -53,7 +66,9 @@ class LSTMCell(_nn.RecurrentCell):
 class GRUCell(_nn.RecurrentCell):
     """One step of a GRU."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__("gru", input_size, hidden_size, bias, dtype)
 
     def _arguments(self) -> tuple:
@@ -63,15 +78,26 @@ class GRUCell(_nn.RecurrentCell):
 class TransformerEncoder(Module):
     """`num_layers` copies of a layer, one after another, and a norm at the end if given."""
 
-    def __init__(self, encoder_layer: Module, num_layers: int, norm: Module | None = None,
-                 enable_nested_tensor: bool = True, mask_check: bool = True) -> None:
+    def __init__(
+        self,
+        encoder_layer: Module,
+        num_layers: int,
+        norm: Module | None = None,
+        enable_nested_tensor: bool = True,
+        mask_check: bool = True,
+    ) -> None:
         super().__init__()
         self.layers = ModuleList([copy.deepcopy(encoder_layer) for _ in range(num_layers)])
         self.num_layers = num_layers
         self.norm = norm
 
-    def forward(self, src: Tensor, mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None,
-                is_causal: bool | None = None) -> Tensor:
+    def forward(
+        self,
+        src: Tensor,
+        mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        is_causal: bool | None = None,
+    ) -> Tensor:
         for layer in self.layers:
             src = layer(src, src_mask=mask, src_key_padding_mask=src_key_padding_mask, is_causal=bool(is_causal))
         return src if self.norm is None else self.norm(src)
@@ -89,15 +115,34 @@ class _Pad(Module):
         return F.pad(input, self.padding, self.mode, self.value)
 
     def extra_repr(self) -> str:
-        value = f", value={self.value}" if self.mode == "constant" and type(self).__name__.startswith("Constant") else ""
+        value = (
+            f", value={self.value}" if self.mode == "constant" and type(self).__name__.startswith("Constant") else ""
+        )
         return f"padding={self.padding}{value}" if value else f"{self.padding}"
 
 
 def _pad_classes() -> dict[str, type]:
-    modes = {"Constant": "constant", "Zero": "constant", "Reflection": "reflect", "Replication": "replicate", "Circular": "circular"}
-    return {f"{kind}Pad{n}d": type(f"{kind}Pad{n}d", (_Pad,), {"dimensions": n, "mode": mode, "__module__": __name__,
-                                                           "__doc__": "Pads the last dimensions; see nn.functional.pad."})
-            for kind, mode in modes.items() for n in (1, 2)}
+    modes = {
+        "Constant": "constant",
+        "Zero": "constant",
+        "Reflection": "reflect",
+        "Replication": "replicate",
+        "Circular": "circular",
+    }
+    return {
+        f"{kind}Pad{n}d": type(
+            f"{kind}Pad{n}d",
+            (_Pad,),
+            {
+                "dimensions": n,
+                "mode": mode,
+                "__module__": __name__,
+                "__doc__": "Pads the last dimensions; see nn.functional.pad.",
+            },
+        )
+        for kind, mode in modes.items()
+        for n in (1, 2)
+    }
 
 
 globals().update(_pad_classes())
@@ -120,7 +165,9 @@ class _Function(Module):
         return type(self).function(input, *(getattr(self, name) for name in self.options))
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{name}={getattr(self, name)}" for name in (self.options if self.shown is None else self.shown))
+        return ", ".join(
+            f"{name}={getattr(self, name)}" for name in (self.options if self.shown is None else self.shown)
+        )
 
 
 class PixelShuffle(_Function):
@@ -207,22 +254,38 @@ class Fold(_Function):
 
     function = staticmethod(F.fold)
 
-    def __init__(self, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
-        self._keep(output_size=output_size, kernel_size=kernel_size, dilation=dilation, padding=padding, stride=stride)
+    def __init__(
+        self, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+    ) -> None:
+        self._keep(
+            output_size=output_size, kernel_size=kernel_size, dilation=dilation, padding=padding, stride=stride
+        )
 
 
 class Upsample(Module):
     """Images in another size; see nn.functional.interpolate."""
 
-    def __init__(self, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
-                 recompute_scale_factor: bool | None = None) -> None:
+    def __init__(
+        self,
+        size: Any = None,
+        scale_factor: Any = None,
+        mode: str = "nearest",
+        align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
+    ) -> None:
         super().__init__()
         self.size, self.mode, self.align_corners = size, mode, align_corners
-        self.scale_factor = tuple(map(float, scale_factor)) if isinstance(scale_factor, tuple) else scale_factor and float(scale_factor)
+        self.scale_factor = (
+            tuple(map(float, scale_factor))
+            if isinstance(scale_factor, tuple)
+            else scale_factor and float(scale_factor)
+        )
         self.recompute_scale_factor = recompute_scale_factor
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.interpolate(input, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor)
+        return F.interpolate(
+            input, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor
+        )
 
     def extra_repr(self) -> str:
         size = f"scale_factor={self.scale_factor!r}" if self.scale_factor is not None else f"size={self.size!r}"
@@ -273,8 +336,16 @@ class AlphaDropout(Module):
 class _InstanceNorm(Module):
     dimensions: tuple[int, ...] = ()
 
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
-                 track_running_stats: bool = False, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
         super().__init__()
         from .. import ones, tensor, zeros
 
@@ -294,8 +365,16 @@ class _InstanceNorm(Module):
         if input.dim() not in self.dimensions:
             raise ValueError(f"{type(self).__name__}: expected {self.dimensions[0]} or {self.dimensions[1]} dimensions, "
                              f"got {tuple(input.shape)}")  # fmt: skip
-        y = F.instance_norm(input if batched else input.unsqueeze(0), self.running_mean, self.running_var, self.weight, self.bias,
-                            self.training or not self.track_running_stats, self.momentum, self.eps)
+        y = F.instance_norm(
+            input if batched else input.unsqueeze(0),
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training or not self.track_running_stats,
+            self.momentum,
+            self.eps,
+        )
         return y if batched else y.squeeze(0)
 
     def extra_repr(self) -> str:
@@ -318,9 +397,21 @@ class InstanceNorm2d(_InstanceNorm):
 class EmbeddingBag(Module):
     """Sums, means or maxima of the rows that bags of indices name: `input` [bags, n], or flat with `offsets`."""
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, max_norm: float | None = None, norm_type: float = 2.0,
-                 scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, _weight: Tensor | None = None,
-                 include_last_offset: bool = False, padding_idx: int | None = None, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        mode: str = "mean",
+        sparse: bool = False,
+        _weight: Tensor | None = None,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
         super().__init__()
         from .. import randn
 
@@ -331,7 +422,9 @@ class EmbeddingBag(Module):
         self.include_last_offset, self.padding_idx = include_last_offset, padding_idx
         self.weight = Parameter(randn(num_embeddings, embedding_dim, dtype=dtype) if _weight is None else _weight)
 
-    def forward(self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
+    def forward(
+        self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None
+    ) -> Tensor:
         from .. import cat, where, zeros
 
         if input.dim() == 2:
@@ -347,7 +440,9 @@ class EmbeddingBag(Module):
             starts = offsets.tolist()
             if self.include_last_offset:
                 starts = starts[:-1]
-        rows = F.embedding(input, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq)
+        rows = F.embedding(
+            input, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq
+        )
         if per_sample_weights is not None:
             rows = rows * per_sample_weights.unsqueeze(1)
         counted = None if self.padding_idx is None else input != self.padding_idx

@@ -77,10 +77,21 @@ class CrossEntropyLoss(_Loss):
 
     function = staticmethod(F.cross_entropy)
 
-    def __init__(self, weight: Tensor | None = None, size_average=None, ignore_index: int = -100, reduce=None,
-                 reduction: str = "mean", label_smoothing: float = 0.0) -> None:
-        self._keep(weight=weight, ignore_index=ignore_index, reduction=_legacy(reduction, size_average, reduce),
-                   label_smoothing=label_smoothing)
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average=None,
+        ignore_index: int = -100,
+        reduce=None,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        self._keep(
+            weight=weight,
+            ignore_index=ignore_index,
+            reduction=_legacy(reduction, size_average, reduce),
+            label_smoothing=label_smoothing,
+        )
 
 
 class NLLLoss(_Loss):
@@ -88,8 +99,14 @@ class NLLLoss(_Loss):
 
     function = staticmethod(F.nll_loss)
 
-    def __init__(self, weight: Tensor | None = None, size_average=None, ignore_index: int = -100, reduce=None,
-                 reduction: str = "mean") -> None:
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average=None,
+        ignore_index: int = -100,
+        reduce=None,
+        reduction: str = "mean",
+    ) -> None:
         self._keep(weight=weight, ignore_index=ignore_index, reduction=_legacy(reduction, size_average, reduce))
 
 
@@ -107,8 +124,14 @@ class BCEWithLogitsLoss(_Loss):
 
     function = staticmethod(F.binary_cross_entropy_with_logits)
 
-    def __init__(self, weight: Tensor | None = None, size_average=None, reduce=None, reduction: str = "mean",
-                 pos_weight: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average=None,
+        reduce=None,
+        reduction: str = "mean",
+        pos_weight: Tensor | None = None,
+    ) -> None:
         self._keep(weight=weight, reduction=_legacy(reduction, size_average, reduce), pos_weight=pos_weight)
 
 
@@ -124,8 +147,15 @@ class KLDivLoss(_Loss):
 class PoissonNLLLoss(_Loss):
     function = staticmethod(F.poisson_nll_loss)
 
-    def __init__(self, log_input: bool = True, full: bool = False, size_average=None, eps: float = 1e-8, reduce=None,
-                 reduction: str = "mean") -> None:
+    def __init__(
+        self,
+        log_input: bool = True,
+        full: bool = False,
+        size_average=None,
+        eps: float = 1e-8,
+        reduce=None,
+        reduction: str = "mean",
+    ) -> None:
         self._keep(log_input=log_input, full=full, eps=eps, reduction=_legacy(reduction, size_average, reduce))
 
 
@@ -169,8 +199,16 @@ class CosineEmbeddingLoss(_Loss):
 class TripletMarginLoss(_Loss):
     function = staticmethod(F.triplet_margin_loss)
 
-    def __init__(self, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, swap: bool = False, size_average=None,
-                 reduce=None, reduction: str = "mean") -> None:
+    def __init__(
+        self,
+        margin: float = 1.0,
+        p: float = 2.0,
+        eps: float = 1e-6,
+        swap: bool = False,
+        size_average=None,
+        reduce=None,
+        reduction: str = "mean",
+    ) -> None:
         self._keep(margin=margin, p=p, eps=eps, swap=swap, reduction=_legacy(reduction, size_average, reduce))
 
 
@@ -197,8 +235,15 @@ class MultiMarginLoss(_Loss):
 
     function = staticmethod(F.multi_margin_loss)
 
-    def __init__(self, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, size_average=None, reduce=None,
-                 reduction: str = "mean") -> None:
+    def __init__(
+        self,
+        p: int = 1,
+        margin: float = 1.0,
+        weight: Tensor | None = None,
+        size_average=None,
+        reduce=None,
+        reduction: str = "mean",
+    ) -> None:
         self._keep(p=p, margin=margin, weight=weight, reduction=_legacy(reduction, size_average, reduce))
 
 
@@ -216,5 +261,7 @@ class TripletMarginWithDistanceLoss(_Loss):
 
     function = staticmethod(F.triplet_margin_with_distance_loss)
 
-    def __init__(self, *, distance_function: Any = None, margin: float = 1.0, swap: bool = False, reduction: str = "mean") -> None:
+    def __init__(
+        self, *, distance_function: Any = None, margin: float = 1.0, swap: bool = False, reduction: str = "mean"
+    ) -> None:
         self._keep(distance_function=distance_function, margin=margin, swap=swap, reduction=reduction)

@@ -176,13 +176,16 @@ def _add_hook(self: Module, kind: str, hook: Any, first: bool) -> _HookHandle:
     return _HookHandle(hooks, hook, first)
 
 
-def register_forward_pre_hook(self: Module, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False) -> _HookHandle:
+def register_forward_pre_hook(
+    self: Module, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False
+) -> _HookHandle:
     """`hook(module, args)` runs before forward; what it returns (if not None) replaces the arguments."""
     return _add_hook(self, "_forward_pre_hooks", (hook, with_kwargs), prepend)
 
 
-def register_forward_hook(self: Module, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False,
-                          always_call: bool = False) -> _HookHandle:
+def register_forward_hook(
+    self: Module, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+) -> _HookHandle:
     """`hook(module, args, output)` runs after forward; what it returns (if not None) replaces the output."""
     return _add_hook(self, "_forward_hooks", (hook, with_kwargs), prepend)
 
@@ -206,7 +209,9 @@ def named_children(self: Module) -> Iterator[tuple[str, Module]]:
             yield name, module
 
 
-def named_modules(self: Module, memo: set | None = None, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+def named_modules(
+    self: Module, memo: set | None = None, prefix: str = "", remove_duplicate: bool = True
+) -> Iterator[tuple[str, Module]]:
     """This module under `prefix`, then all below it."""
     memo = set() if memo is None else memo
     if self in memo:
@@ -223,20 +228,26 @@ def modules(self: Module) -> Iterator[Module]:
     return (module for _, module in self.named_modules())
 
 
-def _named_tensors(self: Module, parameters: bool, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Tensor]]:
+def _named_tensors(
+    self: Module, parameters: bool, prefix: str, recurse: bool, remove_duplicate: bool
+) -> Iterator[tuple[str, Tensor]]:
     seen = set()
-    for module_name, module in self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]:
+    for module_name, module in (
+        self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
+    ):
         for name, is_parameter, _ in Module._tensors(module):
             if is_parameter != parameters:
                 continue
             tensor = getattr(module, name)
-            if tensor is None or remove_duplicate and hash(tensor) in seen:
+            if tensor is None or (remove_duplicate and hash(tensor) in seen):
                 continue
             seen.add(hash(tensor))
             yield f"{module_name}.{name}" if module_name else name, tensor
 
 
-def named_parameters(self: Module, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
+def named_parameters(
+    self: Module, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+) -> Iterator[tuple[str, Parameter]]:
     """Names and parameters, each once (under the first of its names)."""
     return _named_tensors(self, True, prefix, recurse, remove_duplicate)
 
@@ -245,7 +256,9 @@ def parameters(self: Module, recurse: bool = True) -> Iterator[Parameter]:
     return (p for _, p in self.named_parameters(recurse=recurse))
 
 
-def named_buffers(self: Module, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
+def named_buffers(
+    self: Module, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+) -> Iterator[tuple[str, Tensor]]:
     return _named_tensors(self, False, prefix, recurse, remove_duplicate)
 
 
@@ -253,7 +266,9 @@ def buffers(self: Module, recurse: bool = True) -> Iterator[Tensor]:
     return (b for _, b in self.named_buffers(recurse=recurse))
 
 
-def state_dict(self: Module, *, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> OrderedDict[str, Tensor]:
+def state_dict(
+    self: Module, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
+) -> OrderedDict[str, Tensor]:
     """Parameters and persistent buffers by name; they share memory with the module."""
     out = OrderedDict() if destination is None else destination
     if keep_vars:
@@ -282,8 +297,11 @@ def load_state_dict(self: Module, state_dict: Any, strict: bool = True, assign: 
         return _IncompatibleKeys(*Module._load(self, tensors, strict))
     own = dict(Module._named_state(self))
     result = _IncompatibleKeys([n for n in own if n not in tensors], [n for n in tensors if n not in own])
-    wrong = [f"size mismatch for {n}: the state has shape {tuple(tensors[n].shape)}, this module {tuple(t.shape)}"
-             for n, t in own.items() if n in tensors and tensors[n].shape != t.shape]
+    wrong = [
+        f"size mismatch for {n}: the state has shape {tuple(tensors[n].shape)}, this module {tuple(t.shape)}"
+        for n, t in own.items()
+        if n in tensors and tensors[n].shape != t.shape
+    ]
     if strict and result.missing_keys:
         wrong.insert(0, "Missing key(s) in state_dict: " + ", ".join(map(repr, result.missing_keys)))
     if strict and result.unexpected_keys:
@@ -421,7 +439,10 @@ def _empty_like(cls: type, arguments: tuple) -> Module:
 
 def _getstate(self: Module) -> dict[str, Any]:
     """Everything but the C++ object itself, which its constructor's arguments make again."""
-    tensors = [(name, is_parameter, persistent, getattr(self, name)) for name, is_parameter, persistent in Module._tensors(self)]
+    tensors = [
+        (name, is_parameter, persistent, getattr(self, name))
+        for name, is_parameter, persistent in Module._tensors(self)
+    ]
     registered = {name for name, *_ in tensors} | {name for name, _ in Module._children(self)}
     plain = {k: v for k, v in self.__dict__.items() if k not in registered and k != "_hooked"}
     return {"tensors": tensors, "children": list(Module._children(self)), "plain": plain, "training": self.training}
@@ -455,15 +476,43 @@ def _deepcopy(self: Module, memo: dict) -> Module:
 
 
 def _extend() -> None:
-    functions = [register_parameter, register_buffer, register_module, register_forward_pre_hook, register_forward_hook,
-                 register_full_backward_hook,
-                 children, named_children, named_modules, modules, named_parameters, parameters, named_buffers, buffers,
-                 state_dict, load_state_dict, get_submodule, get_parameter, get_buffer, train, eval, requires_grad_,
-                 zero_grad, apply, to, cpu, _get_name]
+    functions = [
+        register_parameter,
+        register_buffer,
+        register_module,
+        register_forward_pre_hook,
+        register_forward_hook,
+        register_full_backward_hook,
+        children,
+        named_children,
+        named_modules,
+        modules,
+        named_parameters,
+        parameters,
+        named_buffers,
+        buffers,
+        state_dict,
+        load_state_dict,
+        get_submodule,
+        get_parameter,
+        get_buffer,
+        train,
+        eval,
+        requires_grad_,
+        zero_grad,
+        apply,
+        to,
+        cpu,
+        _get_name,
+    ]
     for f in functions:
         setattr(Module, f.__name__, f)
-    for name, dtype in [("float", _core.float32), ("double", _core.float64), ("half", _core.float16),
-                        ("bfloat16", _core.bfloat16)]:
+    for name, dtype in [
+        ("float", _core.float32),
+        ("double", _core.float64),
+        ("half", _core.float16),
+        ("bfloat16", _core.bfloat16),
+    ]:
         setattr(Module, name, _converter(name, dtype))
     Module.type = lambda self, dtype: self.to(dtype)
     Module.add_module = register_module

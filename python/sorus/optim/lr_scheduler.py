@@ -32,7 +32,9 @@ class LRScheduler:
             if last_epoch == -1:
                 group.setdefault("initial_lr", float(group["lr"]))
             elif "initial_lr" not in group:
-                raise KeyError(f"{type(self).__name__}: group {i} has no 'initial_lr', which resuming at step {last_epoch} needs")
+                raise KeyError(
+                    f"{type(self).__name__}: group {i} has no 'initial_lr', which resuming at step {last_epoch} needs"
+                )
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self.last_epoch = last_epoch
         self._last_lr: list[float] = []
@@ -132,7 +134,9 @@ class StepLR(_Factor):
 class MultiStepLR(_Factor):
     """Times `gamma` at each of the milestones."""
 
-    def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
         self.milestones, self.gamma = Counter(milestones), gamma
         super().__init__(optimizer, last_epoch)
 
@@ -154,7 +158,9 @@ class ExponentialLR(_Factor):
 class ConstantLR(_Factor):
     """Times `factor` for the first `total_iters` steps."""
 
-    def __init__(self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
+    ) -> None:
         if not 0 <= factor <= 1:
             raise ValueError(f"ConstantLR: factor must lie in [0, 1], found {factor}")
         self.start_factor, self.total_iters = factor, total_iters
@@ -167,8 +173,14 @@ class ConstantLR(_Factor):
 class LinearLR(_Factor):
     """Warm-up: from `start_factor` to `end_factor` over `total_iters` steps, then constant."""
 
-    def __init__(self, optimizer: Optimizer, start_factor: float = 1.0 / 3, end_factor: float = 1.0, total_iters: int = 5,
-                 last_epoch: int = -1) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        start_factor: float = 1.0 / 3,
+        end_factor: float = 1.0,
+        total_iters: int = 5,
+        last_epoch: int = -1,
+    ) -> None:
         if not 0 < start_factor <= 1:
             raise ValueError(f"LinearLR: start_factor must lie in (0, 1], found {start_factor}")
         if not 0 <= end_factor <= 1:
@@ -208,7 +220,9 @@ class CosineAnnealingLR(LRScheduler):
             return self._rates()
         if (self.last_epoch - 1 - self.T_max) % (2 * self.T_max) == 0:  # from the bottom nothing can be multiplied
             rise = (1 - math.cos(math.pi / self.T_max)) / 2
-            return [rate + (base - self.eta_min) * rise for base, rate in zip(self.base_lrs, self._rates(), strict=True)]
+            return [
+                rate + (base - self.eta_min) * rise for base, rate in zip(self.base_lrs, self._rates(), strict=True)
+            ]
         before, now = (1 + math.cos(math.pi * t / self.T_max) for t in (self.last_epoch - 1, self.last_epoch))
         return [self.eta_min + now / before * (rate - self.eta_min) for rate in self._rates()]
 
@@ -216,9 +230,13 @@ class CosineAnnealingLR(LRScheduler):
 class CosineAnnealingWarmRestarts(LRScheduler):
     """Half cosines that start again: the first after `T_0` steps, each `T_mult` times as long as the one before."""
 
-    def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1
+    ) -> None:
         if T_0 <= 0 or T_mult < 1:
-            raise ValueError(f"CosineAnnealingWarmRestarts: expected T_0 > 0 and T_mult >= 1, found {T_0} and {T_mult}")
+            raise ValueError(
+                f"CosineAnnealingWarmRestarts: expected T_0 > 0 and T_mult >= 1, found {T_0} and {T_mult}"
+            )
         self.T_0, self.T_mult, self.eta_min = T_0, T_mult, eta_min
         super().__init__(optimizer, last_epoch)
 
@@ -234,33 +252,58 @@ class OneCycleLR(LRScheduler):
     """Up from max_lr / div_factor to max_lr, then down to that start / final_div_factor; the momentum (or the first beta)
     goes the other way (Smith, Topin 2018). ValueError without total_steps or epochs and steps_per_epoch."""
 
-    def __init__(self, optimizer: Optimizer, max_lr: Any, total_steps: int | None = None, epochs: int | None = None,
-                 steps_per_epoch: int | None = None, pct_start: float = 0.3, anneal_strategy: str = "cos",
-                 cycle_momentum: bool = True, base_momentum: Any = 0.85, max_momentum: Any = 0.95, div_factor: float = 25.0,
-                 final_div_factor: float = 1e4, three_phase: bool = False, last_epoch: int = -1) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: Any,
+        total_steps: int | None = None,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: Any = 0.85,
+        max_momentum: Any = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        three_phase: bool = False,
+        last_epoch: int = -1,
+    ) -> None:
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
                 raise ValueError("OneCycleLR: give total_steps, or epochs and steps_per_epoch")
             total_steps = epochs * steps_per_epoch
         if total_steps <= 0 or not 0 <= pct_start <= 1:
-            raise ValueError(f"OneCycleLR: expected total_steps > 0 and pct_start in [0, 1], found {total_steps} and {pct_start}")
+            raise ValueError(
+                f"OneCycleLR: expected total_steps > 0 and pct_start in [0, 1], found {total_steps} and {pct_start}"
+            )
         if anneal_strategy not in ("cos", "linear"):
             raise ValueError(f"OneCycleLR: anneal_strategy must be 'cos' or 'linear', not {anneal_strategy!r}")
         self.total_steps, self.anneal_strategy = total_steps, anneal_strategy
         peak = float(pct_start * total_steps) - 1
         self.phases = [(peak, "initial_lr", "max_lr", "max_momentum", "base_momentum")]
         if three_phase:
-            self.phases += [(2 * peak, "max_lr", "initial_lr", "base_momentum", "max_momentum"),
-                            (total_steps - 1, "initial_lr", "min_lr", "max_momentum", "max_momentum")]
+            self.phases += [
+                (2 * peak, "max_lr", "initial_lr", "base_momentum", "max_momentum"),
+                (total_steps - 1, "initial_lr", "min_lr", "max_momentum", "max_momentum"),
+            ]
         else:
             self.phases += [(total_steps - 1, "max_lr", "min_lr", "base_momentum", "max_momentum")]
         groups = optimizer.param_groups
         per_group = lambda v: list(v) if isinstance(v, (list, tuple)) else [v] * len(groups)  # noqa: E731
         self.cycle_momentum = cycle_momentum
         self.use_beta1 = "betas" in groups[0]
-        if cycle_momentum and not self.use_beta1 and ("momentum" not in groups[0] or not groups[0]["momentum"] and last_epoch == -1):
-            raise ValueError("OneCycleLR: the optimizer has no momentum to cycle; cycle_momentum=False leaves it alone")
-        for group, top, low, high in zip(groups, per_group(max_lr), per_group(base_momentum), per_group(max_momentum), strict=True):
+        if (
+            cycle_momentum
+            and not self.use_beta1
+            and ("momentum" not in groups[0] or (not groups[0]["momentum"] and last_epoch == -1))
+        ):
+            raise ValueError(
+                "OneCycleLR: the optimizer has no momentum to cycle; cycle_momentum=False leaves it alone"
+            )
+        for group, top, low, high in zip(
+            groups, per_group(max_lr), per_group(base_momentum), per_group(max_momentum), strict=True
+        ):
             if last_epoch == -1:
                 group["initial_lr"] = top / div_factor
                 group["lr"] = group["initial_lr"]
@@ -279,7 +322,7 @@ class OneCycleLR(LRScheduler):
         if step > self.total_steps:
             raise ValueError(f"OneCycleLR: step {step + 1} is beyond the {self.total_steps} steps of the cycle")
         rates, begin = [], 0.0
-        for end, lr_from, lr_to, momentum_from, momentum_to in self.phases:
+        for end, lr_from, lr_to, momentum_from, momentum_to in self.phases:  # noqa: B007
             if step <= end or end == self.phases[-1][0]:
                 share = (step - begin) / (end - begin)
                 break
@@ -298,9 +341,13 @@ class OneCycleLR(LRScheduler):
 class SequentialLR(LRScheduler):
     """One schedule after another: `schedulers[i]` from milestone i - 1 on."""
 
-    def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int], last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int], last_epoch: int = -1
+    ) -> None:
         if len(schedulers) < 1 or len(milestones) != len(schedulers) - 1:
-            raise ValueError(f"SequentialLR: {len(schedulers)} schedules need {len(schedulers) - 1} milestones, got {len(milestones)}")
+            raise ValueError(
+                f"SequentialLR: {len(schedulers)} schedules need {len(schedulers) - 1} milestones, got {len(milestones)}"
+            )
         for i, scheduler in enumerate(schedulers):
             if scheduler.optimizer is not optimizer:
                 raise ValueError(f"SequentialLR: schedule {i} belongs to another optimizer")
@@ -352,13 +399,25 @@ class ChainedScheduler(SequentialLR):
 class ReduceLROnPlateau(LRScheduler):
     """Times `factor` when what `step(metrics)` is given has not improved for more than `patience` steps."""
 
-    def __init__(self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
-                 threshold_mode: str = "rel", cooldown: int = 0, min_lr: Any = 0.0, eps: float = 1e-8) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: Any = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
         if factor >= 1.0:
             raise ValueError(f"ReduceLROnPlateau: factor must be below 1, found {factor}")
         if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
-            raise ValueError(f"ReduceLROnPlateau: expected mode 'min' or 'max' and threshold_mode 'rel' or 'abs', found {mode!r} "
-                             f"and {threshold_mode!r}")
+            raise ValueError(
+                f"ReduceLROnPlateau: expected mode 'min' or 'max' and threshold_mode 'rel' or 'abs', found {mode!r} "
+                f"and {threshold_mode!r}"
+            )
         self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
         self.threshold, self.threshold_mode, self.cooldown, self.eps = threshold, threshold_mode, cooldown, eps
         count = len(optimizer.param_groups)
@@ -372,7 +431,11 @@ class ReduceLROnPlateau(LRScheduler):
     def is_better(self, value: float, best: float) -> bool:
         sign = 1 if self.mode == "min" else -1
         if self.threshold_mode == "rel":
-            return sign * value < sign * best * (1 - sign * self.threshold) if math.isfinite(best) else sign * value < sign * best
+            return (
+                sign * value < sign * best * (1 - sign * self.threshold)
+                if math.isfinite(best)
+                else sign * value < sign * best
+            )
         return sign * value < sign * best - self.threshold
 
     def step(self, metrics: Any, epoch: int | None = None) -> None:

@@ -61,7 +61,7 @@ class ParamGroup(MutableMapping):
 
     def __setitem__(self, name: str, value: Any) -> None:
         known = self._core.settings(self._index)
-        if name in known or name in _PAIRS and _PAIRS[name][0] in known:
+        if name in known or (name in _PAIRS and _PAIRS[name][0] in known):
             for setting, number in _to_settings({name: value}).items():
                 self._core.set(self._index, setting, number)
         else:
@@ -174,7 +174,9 @@ class Optimizer:
         groups, start = [], 0
         for group in self.param_groups:
             count = len(group["params"])
-            groups.append({**{k: v for k, v in group.items() if k != "params"}, "params": list(range(start, start + count))})
+            groups.append(
+                {**{k: v for k, v in group.items() if k != "params"}, "params": list(range(start, start + count))}
+            )
             start += count
         return {"state": state, "param_groups": groups}
 
@@ -182,11 +184,15 @@ class Optimizer:
         """Copies what `state_dict` returned, from an optimizer of the same groups. Raises ValueError if they differ."""
         given = state_dict["param_groups"]
         if len(given) != len(self.param_groups):
-            raise ValueError(f"optimizer: the state has {len(given)} parameter groups, this optimizer {len(self.param_groups)}")
+            raise ValueError(
+                f"optimizer: the state has {len(given)} parameter groups, this optimizer {len(self.param_groups)}"
+            )
         for i, (old, new) in enumerate(zip(self.param_groups, given, strict=True)):
             if len(old["params"]) != len(new["params"]):
-                raise ValueError(f"optimizer: group {i} of the state has {len(new['params'])} parameters, "
-                                 f"this optimizer's {len(old['params'])}")
+                raise ValueError(
+                    f"optimizer: group {i} of the state has {len(new['params'])} parameters, "
+                    f"this optimizer's {len(old['params'])}"
+                )
         numbers = [n for group in given for n in group["params"]]
         position = {n: i for i, n in enumerate(numbers)}
         self._load_state({position[n]: s for n, s in state_dict["state"].items()}, given)
@@ -339,5 +345,7 @@ class CoreOptimizer(Optimizer):
         for i, entry in state.items():
             for rest, value in entry.items():
                 if f"state.{i}.{rest}" not in flat and value is not None:
-                    raise ValueError(f"optimizer: the state of parameter {i} has '{rest}', which this optimizer has not")
+                    raise ValueError(
+                        f"optimizer: the state of parameter {i} has '{rest}', which this optimizer has not"
+                    )
         self._core.load_state_dict(flat)

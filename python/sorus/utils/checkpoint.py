@@ -1,10 +1,11 @@
 """Recomputation: values inside of a checkpointed function are not kept for the backward pass but computed again.
 
-    h = checkpoint(block, h, use_reentrant=False)
+h = checkpoint(block, h, use_reentrant=False)
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -59,10 +60,8 @@ def _tensors_outside(function: Callable) -> list[Tensor]:
             visit(getattr(value, "func", None))
             visit([*getattr(value, "args", ())] if isinstance(getattr(value, "args", None), tuple) else [])
             for cell in getattr(value, "__closure__", None) or ():
-                try:
+                with contextlib.suppress(ValueError):
                     visit(cell.cell_contents)
-                except ValueError:
-                    pass
 
     visit(function)
     return list(found.values())
@@ -70,7 +69,9 @@ def _tensors_outside(function: Callable) -> list[Tensor]:
 
 class _Recompute(Function):
     @staticmethod
-    def forward(ctx: Any, function: Callable, surroundings: Any, kwargs: dict, count: int, *tensors_and_args: Any) -> Any:
+    def forward(
+        ctx: Any, function: Callable, surroundings: Any, kwargs: dict, count: int, *tensors_and_args: Any
+    ) -> Any:
         ctx.function, ctx.surroundings, ctx.kwargs, ctx.count = function, surroundings, kwargs, count
         ctx.outside, ctx.args = tensors_and_args[:count], tensors_and_args[count:]
         with no_grad():
@@ -82,15 +83,36 @@ class _Recompute(Function):
         with ctx.surroundings, enable_grad():
             outputs = ctx.function(*args, **ctx.kwargs)
         outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-        pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if isinstance(o, Tensor) and o.requires_grad and g is not None]
+        pairs = [
+            (o, g)
+            for o, g in zip(outputs, grads, strict=True)
+            if isinstance(o, Tensor) and o.requires_grad and g is not None
+        ]
         everything = [*ctx.outside, *args]
         wanted = [t for t in everything if isinstance(t, Tensor) and t.requires_grad]
-        found = iter(gradients([o for o, _ in pairs], wanted, [g for _, g in pairs], allow_unused=True) if pairs else [None] * len(wanted))
-        return (None, None, None, None, *(next(found) if isinstance(t, Tensor) and t.requires_grad else None for t in everything))
+        found = iter(
+            gradients([o for o, _ in pairs], wanted, [g for _, g in pairs], allow_unused=True)
+            if pairs
+            else [None] * len(wanted)
+        )
+        return (
+            None,
+            None,
+            None,
+            None,
+            *(next(found) if isinstance(t, Tensor) and t.requires_grad else None for t in everything),
+        )
 
 
-def checkpoint(function: Callable, *args: Any, use_reentrant: bool | None = None, preserve_rng_state: bool = True,
-               determinism_check: str = "default", debug: bool = False, **kwargs: Any) -> Any:
+def checkpoint(
+    function: Callable,
+    *args: Any,
+    use_reentrant: bool | None = None,
+    preserve_rng_state: bool = True,
+    determinism_check: str = "default",
+    debug: bool = False,
+    **kwargs: Any,
+) -> Any:
     """`function(*args, **kwargs)`, whose inner values are computed again in the backward pass, with the same random numbers
     and the same autocast. Parameters of the module that it is (or that its closure holds) get their gradients.
 
@@ -103,7 +125,9 @@ def checkpoint(function: Callable, *args: Any, use_reentrant: bool | None = None
     return _Recompute.apply(function, surroundings, kwargs, len(outside), *outside, *args)
 
 
-def checkpoint_sequential(functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, **kwargs: Any) -> Any:
+def checkpoint_sequential(
+    functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, **kwargs: Any
+) -> Any:
     """A sequence of layers in `segments` parts, each of which is checkpointed."""
     from ..nn import Sequential
 

@@ -148,7 +148,9 @@ def _permutation(n: int, generator) -> list[int]:
 class RandomSampler(Sampler):
     """All indices in random order, or `num_samples` of them, drawn anew each if `replacement`."""
 
-    def __init__(self, data_source, replacement: bool = False, num_samples: int | None = None, generator=None) -> None:
+    def __init__(
+        self, data_source, replacement: bool = False, num_samples: int | None = None, generator=None
+    ) -> None:
         if num_samples is not None and num_samples <= 0:
             raise ValueError(f"RandomSampler: num_samples must be positive, found {num_samples}")
         self.data_source, self.replacement, self.generator = data_source, replacement, generator
@@ -357,7 +359,9 @@ class DataLoader:
         self._fresh = True  # the next iteration goes on where the state says
         self._state: dict | None = None  # of what was handed out, where Python reads ahead
 
-    def _plain_loader(self, dataset, batch_size, shuffle, sampler, batch_sampler, drop_last, collate_fn, generator) -> None:
+    def _plain_loader(
+        self, dataset, batch_size, shuffle, sampler, batch_sampler, drop_last, collate_fn, generator
+    ) -> None:
         if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
             raise ValueError("DataLoader: batch_sampler excludes batch_size, shuffle, sampler and drop_last")
         iterable = isinstance(dataset, IterableDataset)

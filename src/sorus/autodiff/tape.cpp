@@ -127,12 +127,12 @@ bool has_nan(const Tensor& t) {
   return any(isnan(t)).item().to_bool();
 }
 
-// The first operator that makes a NaN of numbers. A NaN that comes from outside of the tape is reported where it enters.
+// The first operator that makes a NaN of numbers. A NaN that comes from outside of the tape is reported where it
+// enters.
 void check_results(const OpDef& op, TensorSpan inputs, TensorSpan outputs) {
   if (std::none_of(outputs.begin(), outputs.end(), has_nan)) return;
   for (size_t i = 0; i < inputs.size(); ++i)
-    if (has_nan(inputs[i]))
-      fail<Error>("anomaly mode: input {} of {} is NaN already", i, op.name());
+    if (has_nan(inputs[i])) fail<Error>("anomaly mode: input {} of {} is NaN already", i, op.name());
   fail<Error>("anomaly mode: the result of {} is NaN, its inputs are not", op.name());
 }
 
@@ -187,7 +187,8 @@ void save(GradNode& node, TensorSpan inputs, std::span<Tensor> outputs) {
 }
 
 void record(const OpDef& op, TensorSpan inputs, const Attrs& attrs, std::span<Tensor> outputs) {
-  if (anomaly) [[unlikely]] check_results(op, inputs, outputs);
+  if (anomaly) [[unlikely]]
+    check_results(op, inputs, outputs);
   Ref<GradNode> node = make_node(op, inputs, attrs);
   save(*node, inputs, outputs);
   for (size_t i = 0; i < outputs.size(); ++i)
@@ -220,7 +221,8 @@ void record_write(const OpDef& op, TensorSpan inputs, const Attrs& attrs, std::s
     if (v.defined() && v.impl() == overwritten.first) v = overwritten.second;
   overwritten = {};
   save(*node, values, outs);
-  // The old value of another input that shares the memory is gone; a rule that reads it finds a newer version and says so.
+  // The old value of another input that shares the memory is gone; a rule that reads it finds a newer version and
+  // says so.
   for (size_t i = 0; i < values.size(); ++i)
     for (const Tensor& t : targets)
       if (node->inputs[i].kept && values[i].storage() == t.storage()) --node->inputs[i].version;

@@ -1,8 +1,8 @@
 // Errors that a person can act on.
 //
 // Every error of Sorus says what was expected, what was found, and where. "Where" is the user's own line when one is
-// known: the Python binding (or a C++ caller) installs a provider with `set_source_provider`, and operators ask for it
-// only when something went wrong or when a graph is being recorded, so the fast path never pays for it.
+// known: the Python binding (or a C++ caller) installs a provider with `set_source_provider`, and operators ask for
+// it only when something went wrong or when a graph is being recorded, so the fast path never pays for it.
 //
 //   SORUS_CHECK(a == b, ValueError, "matmul: inner sizes differ: {} and {}", a, b);
 //
@@ -87,14 +87,16 @@ template <class E = Error, class... Args>
 }  // namespace sorus
 
 /// Checks something that the user can get wrong.
-#define SORUS_CHECK(condition, kind, ...)                           \
-  do {                                                              \
-    if (!(condition)) [[unlikely]] ::sorus::fail<kind>(__VA_ARGS__); \
+#define SORUS_CHECK(condition, kind, ...) \
+  do {                                    \
+    if (!(condition)) [[unlikely]]        \
+      ::sorus::fail<kind>(__VA_ARGS__);   \
   } while (0)
 
 /// Checks something that only Sorus can get wrong.
-#define SORUS_ASSERT(condition)                                                                               \
-  do {                                                                                                        \
-    if (!(condition)) [[unlikely]]                                                                            \
-      ::sorus::fail<::sorus::Error>("internal error, please report it: {} at {}:{}", #condition, __FILE__, __LINE__); \
+#define SORUS_ASSERT(condition)                                                                            \
+  do {                                                                                                     \
+    if (!(condition)) [[unlikely]]                                                                         \
+      ::sorus::fail<::sorus::Error>("internal error, please report it: {} at {}:{}", #condition, __FILE__, \
+                                    __LINE__);                                                             \
   } while (0)

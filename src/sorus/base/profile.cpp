@@ -8,9 +8,7 @@ Profile* active_profile = nullptr;
 
 namespace {
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 std::string quoted(const std::string& text) {
   std::string out = "\"";
@@ -44,7 +42,8 @@ std::string Profile::chrome_trace() const {
     out += fmt::format(
         R"({{"name":{},"cat":"{}","ph":"X","pid":1,"tid":1,"ts":{:.3f},"dur":{:.3f},"args":{{"operands":{},"line":{},"flops":{:.0f},"bytes":{:.0f}}}}}{})",
         quoted(e.name), e.kind, e.begin * 1e6, e.seconds * 1e6, quoted(e.detail),
-        quoted(e.source.known() ? e.source.to_string() : ""), e.flops, e.bytes, i + 1 < events_.size() ? ",\n" : "\n");
+        quoted(e.source.known() ? e.source.to_string() : ""), e.flops, e.bytes,
+        i + 1 < events_.size() ? ",\n" : "\n");
   }
   return out + "]}\n";
 }

@@ -19,7 +19,7 @@ struct ProfileEvent {
   std::string name;    ///< operator, or the operators of a fused loop: "gelu+mul"
   std::string detail;  ///< types of the operands
   SourceLocation source;
-  const char* kind = "";  ///< "eager", "kernel", "loop"
+  const char* kind = "";          ///< "eager", "kernel", "loop"
   double begin = 0, seconds = 0;  ///< begin: since the profile began
   double flops = 0, bytes = 0;    ///< what the operation needs at least; 0 if nobody knows
   int depth = 0;                  ///< how many events it lies in

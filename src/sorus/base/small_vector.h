@@ -24,10 +24,7 @@ class SmallVector {
   explicit SmallVector(size_t count, T value = T{}) { resize(count, value); }
   SmallVector(std::initializer_list<T> list) { assign(list.begin(), list.end()); }
   template <class It>
-    requires(!std::is_integral_v<It>)
-  SmallVector(It first, It last) {
-    assign(first, last);
-  }
+  requires(!std::is_integral_v<It>) SmallVector(It first, It last) { assign(first, last); }
   SmallVector(std::span<const T> s) { assign(s.begin(), s.end()); }
   SmallVector(const std::vector<T>& v) { assign(v.begin(), v.end()); }
   SmallVector(const SmallVector& other) { assign(other.begin(), other.end()); }

@@ -15,8 +15,9 @@ struct Axis {
 // Merges axes into as few as possible; the last is the innermost.
 std::vector<Axis> merge(std::vector<Axis> axes) {
   std::erase_if(axes, [](const Axis& x) { return x.extent == 1; });
-  std::sort(axes.begin(), axes.end(),
-            [](const Axis& x, const Axis& y) { return std::max({x.a, x.b, x.c}) > std::max({y.a, y.b, y.c}); });
+  std::sort(axes.begin(), axes.end(), [](const Axis& x, const Axis& y) {
+    return std::max({x.a, x.b, x.c}) > std::max({y.a, y.b, y.c});
+  });
   std::vector<Axis> out;
   for (const Axis& x : axes) {
     if (!out.empty()) {
@@ -130,9 +131,11 @@ std::optional<ContractionPlan> plan_contraction(const LoopNest& nest, TensorSpan
     g.c_batch[i] = batch[i].c;
   }
   if (n->initial) {
-    // A row vector is added by the kernel itself (in f32); anything else is there before, and the product is added to it.
+    // A row vector is added by the kernel itself (in f32); anything else is there before, and the product is added to
+    // it.
     const Expr& first = n->initial->results[0];
-    const LoopOperand* bias = first->kind == ScalarNode::Kind::argument ? &n->inputs[static_cast<size_t>(first->index)] : nullptr;
+    const LoopOperand* bias =
+        first->kind == ScalarNode::Kind::argument ? &n->inputs[static_cast<size_t>(first->index)] : nullptr;
     bool row = bias && !swap && bias->dims.size() == 1 && bias->dims[0].plain_axis() >= 0 && g.n > 1 &&
                sc[static_cast<size_t>(bias->dims[0].plain_axis())] == 1 && bias->dims[0].size == g.n;
     const Tensor* t = row ? &inputs[static_cast<size_t>(bias->slot)] : nullptr;

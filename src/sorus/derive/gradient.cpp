@@ -11,8 +11,8 @@
 namespace sorus {
 namespace {
 
-// "gelu:grad0": the gradient of an `each` operator with respect to its first tensor, itself an `each` operator of those
-// of (grad, inputs...) that it reads. So it has a kernel, a cost, a sharding rule and a gradient of its own.
+// "gelu:grad0": the gradient of an `each` operator with respect to its first tensor, itself an `each` operator of
+// those of (grad, inputs...) that it reads. So it has a kernel, a cost, a sharding rule and a gradient of its own.
 std::unique_ptr<OpDef> derive_each(const OpDef& base, std::string_view suffix) {
   if (!base.each || !suffix.starts_with("grad") || base.each->results.size() != 1) return nullptr;
   int wanted = std::stoi(std::string(suffix.substr(4)));
@@ -74,7 +74,8 @@ TensorList each_gradient(const GradCall& c) {
     const OpDef& g = gradient_operator(c.op, i);
     // abs and imag have real results: the gradient of their complex input is computed among complex numbers.
     DType t = c.inputs[i].dtype();
-    TensorList in{is_complex(t) && !is_complex(c.grad().dtype()) ? to(c.grad(), complex_of(c.grad().dtype())) : c.grad()};
+    TensorList in{is_complex(t) && !is_complex(c.grad().dtype()) ? to(c.grad(), complex_of(c.grad().dtype()))
+                                                                 : c.grad()};
     for (int k : g.base_inputs) in.push_back(c.inputs[static_cast<size_t>(k)]);
     out[i] = call_one(g, in, c.attrs);
   }

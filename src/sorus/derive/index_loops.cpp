@@ -37,9 +37,12 @@ Load<C> loader(DType t) {
 
 template <class C>
 C apply(const ScalarOp& op, const C* v) {
-  if constexpr (std::is_same_v<C, double>) return op.real(v);
-  else if constexpr (std::is_same_v<C, int64_t>) return op.integer(v);
-  else return op.complex(v);
+  if constexpr (std::is_same_v<C, double>)
+    return op.real(v);
+  else if constexpr (std::is_same_v<C, int64_t>)
+    return op.integer(v);
+  else
+    return op.complex(v);
 }
 
 template <class C>
@@ -74,10 +77,17 @@ class RowBody {
       C* to = memory + static_cast<int64_t>(k) * kRow;
       values[k] = to;
       switch (node.kind) {
-        case ScalarNode::Kind::argument: values[k] = args[node.index]; break;
-        case ScalarNode::Kind::parameter: std::fill(to, to + n, params_[static_cast<size_t>(node.index)]); break;
-        case ScalarNode::Kind::call: call(node, values, n, to); break;
-        default: std::fill(to, to + n, constant_value<C>(node));
+        case ScalarNode::Kind::argument:
+          values[k] = args[node.index];
+          break;
+        case ScalarNode::Kind::parameter:
+          std::fill(to, to + n, params_[static_cast<size_t>(node.index)]);
+          break;
+        case ScalarNode::Kind::call:
+          call(node, values, n, to);
+          break;
+        default:
+          std::fill(to, to + n, constant_value<C>(node));
       }
     }
     return values[static_cast<size_t>(at_.at(root_))];
@@ -120,11 +130,21 @@ C identity(Reduction r) {
 template <class C>
 void combine(Reduction r, C& to, C v) {
   switch (r) {
-    case Reduction::none: to = v; return;
-    case Reduction::sum: to += v; return;
-    case Reduction::prod: to *= v; return;
-    case Reduction::any: to = C((to != C(0)) || (v != C(0))); return;
-    case Reduction::all: to = C((to != C(0)) && (v != C(0))); return;
+    case Reduction::none:
+      to = v;
+      return;
+    case Reduction::sum:
+      to += v;
+      return;
+    case Reduction::prod:
+      to *= v;
+      return;
+    case Reduction::any:
+      to = C((to != C(0)) || (v != C(0)));
+      return;
+    case Reduction::all:
+      to = C((to != C(0)) && (v != C(0)));
+      return;
     default:
       if constexpr (!std::is_same_v<C, Complex>) {
         bool better = r == Reduction::max ? v > to : v < to;
@@ -150,8 +170,8 @@ void reduce_row(Reduction r, C& to, const C* v, int64_t n) {
 
 struct Access {
   const void* data = nullptr;
-  int64_t base = 0;                    // offset of the point 0
-  SmallVector<int64_t, 8> step;        // of each axis, in elements
+  int64_t base = 0;              // offset of the point 0
+  SmallVector<int64_t, 8> step;  // of each axis, in elements
   struct Guard {
     int64_t constant, size;
     SmallVector<int64_t, 8> coefficients;
@@ -190,7 +210,8 @@ class Runner {
       : nest_(nest), reduction_(reduction), body_(body, nest.params, compute), who_(who) {
     for (size_t i = 0; i < nest.inputs.size(); ++i) {
       const LoopOperand& o = nest.inputs[i];
-      const Tensor* t = static_cast<size_t>(o.slot) < inputs.size() && inputs[o.slot].defined() ? &inputs[o.slot] : nullptr;
+      const Tensor* t =
+          static_cast<size_t>(o.slot) < inputs.size() && inputs[o.slot].defined() ? &inputs[o.slot] : nullptr;
       bool read = body_.reads(static_cast<int>(i));
       SORUS_CHECK(t || !read, ValueError, "{}: input {} is missing", who, o.slot);
       accesses_.push_back(t ? make_access(o, t->data(), t->strides(), nest.axes.size()) : Access{});
@@ -216,31 +237,32 @@ class Runner {
     for (int a : safe) outer *= nest_.axes[static_cast<size_t>(a)].extent;
     auto per_outer = static_cast<int64_t>(nest_.points()) / outer;
     std::string error;
-    parallel_for(outer, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, per_outer)), [&](int64_t begin, int64_t end) {
-      std::vector<C> memory((body_.buffers() + accesses_.size()) * kRow);
-      SmallVector<int64_t, 8> point(nest_.axes.size(), 0);
-      for (int64_t i = begin; i < end; ++i) {
-        int64_t left = i;
-        for (size_t s = safe.size(); s-- > 0;) {
-          int64_t extent = nest_.axes[static_cast<size_t>(safe[s])].extent;
-          point[static_cast<size_t>(safe[s])] = left % extent;
-          left /= extent;
-        }
-        for (int a : rest) point[static_cast<size_t>(a)] = 0;
-        for (bool more = true; more;) {
-          if (!row(point, inner, out, memory.data())) return;
-          more = false;
-          for (size_t r = rest.size(); r-- > 0;) {
-            auto a = static_cast<size_t>(rest[r]);
-            if (++point[a] < nest_.axes[a].extent) {
-              more = true;
-              break;
-            }
-            point[a] = 0;
-          }
-        }
-      }
-    });
+    parallel_for(outer, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, per_outer)),
+                 [&](int64_t begin, int64_t end) {
+                   std::vector<C> memory((body_.buffers() + accesses_.size()) * kRow);
+                   SmallVector<int64_t, 8> point(nest_.axes.size(), 0);
+                   for (int64_t i = begin; i < end; ++i) {
+                     int64_t left = i;
+                     for (size_t s = safe.size(); s-- > 0;) {
+                       int64_t extent = nest_.axes[static_cast<size_t>(safe[s])].extent;
+                       point[static_cast<size_t>(safe[s])] = left % extent;
+                       left /= extent;
+                     }
+                     for (int a : rest) point[static_cast<size_t>(a)] = 0;
+                     for (bool more = true; more;) {
+                       if (!row(point, inner, out, memory.data())) return;
+                       more = false;
+                       for (size_t r = rest.size(); r-- > 0;) {
+                         auto a = static_cast<size_t>(rest[r]);
+                         if (++point[a] < nest_.axes[a].extent) {
+                           more = true;
+                           break;
+                         }
+                         point[a] = 0;
+                       }
+                     }
+                   }
+                 });
     if (bad_.load() != kNoIndex)
       fail<IndexError>("{}: index {} is out of range for size {}", who_, bad_.load(), bad_size_.load());
   }
@@ -395,8 +417,10 @@ void run_typed(const LoopNest& nest, TensorSpan inputs, Tensor& out, DType compu
   std::vector<C> sums;
   C* to;
   bool in_place = false;
-  if constexpr (!std::is_same_v<C, Complex>) in_place = out.dtype() == (std::is_same_v<C, double> ? DType::f64 : DType::i64);
-  else in_place = out.dtype() == DType::c128;
+  if constexpr (!std::is_same_v<C, Complex>)
+    in_place = out.dtype() == (std::is_same_v<C, double> ? DType::f64 : DType::i64);
+  else
+    in_place = out.dtype() == DType::c128;
   int64_t count = out.numel();
   if (in_place) {
     to = static_cast<C*>(out.data());

@@ -10,21 +10,35 @@ namespace sorus {
 std::optional<ReductionPlan> plan_reduction(const LoopNest& nest, TensorSpan inputs, DType out_type) {
   using kernels::ReduceKind;
   const Expr& e = nest.body.results[0];
-  if (nest.initial || nest.inputs.size() != 1 || e->kind != ScalarNode::Kind::argument || !nest.is_gather()) return {};
+  if (nest.initial || nest.inputs.size() != 1 || e->kind != ScalarNode::Kind::argument || !nest.is_gather())
+    return {};
   const Tensor& t = inputs[static_cast<size_t>(nest.inputs[0].slot)];
   ReductionPlan plan;
   plan.slot = nest.inputs[0].slot;
   plan.args.type = t.dtype();
   plan.args.out_type = out_type;
   switch (nest.reduction) {
-    case Reduction::sum: plan.args.kind = ReduceKind::sum; break;
-    case Reduction::prod: plan.args.kind = ReduceKind::prod; break;
-    case Reduction::max: plan.args.kind = ReduceKind::max; break;
-    case Reduction::min: plan.args.kind = ReduceKind::min; break;
+    case Reduction::sum:
+      plan.args.kind = ReduceKind::sum;
+      break;
+    case Reduction::prod:
+      plan.args.kind = ReduceKind::prod;
+      break;
+    case Reduction::max:
+      plan.args.kind = ReduceKind::max;
+      break;
+    case Reduction::min:
+      plan.args.kind = ReduceKind::min;
+      break;
     // Of truth values, some and all are the largest and the smallest; other types are compared with 0 first.
-    case Reduction::any: plan.args.kind = ReduceKind::max; break;
-    case Reduction::all: plan.args.kind = ReduceKind::min; break;
-    default: return {};
+    case Reduction::any:
+      plan.args.kind = ReduceKind::max;
+      break;
+    case Reduction::all:
+      plan.args.kind = ReduceKind::min;
+      break;
+    default:
+      return {};
   }
   bool logical = nest.reduction == Reduction::any || nest.reduction == Reduction::all;
   bool arithmetic = (is_floating(t.dtype()) && is_floating(out_type)) ||

@@ -1,6 +1,6 @@
-// IndexPlan: all that can be known of a call of an index operator before its elements are: the type of the result, the
-// loops, and how they are run. It is made once for each signature (operator, types, shapes, strides, attributes) and
-// kept, because binding names to numbers takes longer than many a loop.
+// IndexPlan: all that can be known of a call of an index operator before its elements are: the type of the result,
+// the loops, and how they are run. It is made once for each signature (operator, types, shapes, strides, attributes)
+// and kept, because binding names to numbers takes longer than many a loop.
 //
 //   const IndexPlan& plan = plan_index(call);
 //   Tensor y = Tensor::empty(plan.result.shape, plan.result.dtype);
@@ -18,9 +18,9 @@ namespace sorus {
 /// A nest as one matrix product: the arguments without addresses, and which input goes where.
 struct ContractionPlan {
   kernels::GemmArgs gemm;
-  int a = 0, b = 0;     ///< slots
-  int bias = -1;        ///< slot of a row that the kernel adds itself
-  bool initial = false; ///< the result starts from what stands before the reduction
+  int a = 0, b = 0;      ///< slots
+  int bias = -1;         ///< slot of a row that the kernel adds itself
+  bool initial = false;  ///< the result starts from what stands before the reduction
 };
 /// `inputs`: types and strides are read, elements are not. Nothing if the loops are no product.
 std::optional<ContractionPlan> plan_contraction(const LoopNest& nest, TensorSpan inputs, DType out_type);

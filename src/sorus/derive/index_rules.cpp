@@ -11,11 +11,12 @@ namespace {
 
 bool is_extremum(const IndexRule& r) { return r.reduction == Reduction::max || r.reduction == Reduction::min; }
 
-// The body, the reduction and the accesses that a rule amounts to, without sizes. Derived rules inherit those of their
-// base with roles exchanged; `reads[s]` says for tensor parameter s whether its value matters to the gradient of t.
+// The body, the reduction and the accesses that a rule amounts to, without sizes. Derived rules inherit those of
+// their base with roles exchanged; `reads[s]` says for tensor parameter s whether its value matters to the gradient
+// of t.
 struct Outline {
-  std::vector<int> slots;           // tensor parameter of each argument
-  std::vector<bool> index_only;     // by argument
+  std::vector<int> slots;        // tensor parameter of each argument
+  std::vector<bool> index_only;  // by argument
   ScalarFunction body;
   std::shared_ptr<const ScalarFunction> initial;
   Reduction reduction = Reduction::none;
@@ -29,9 +30,7 @@ int argument_of(const Outline& o, int slot) {
   return -1;
 }
 
-bool in_initial(const Outline& o, int arg) {
-  return o.initial && depends_on_argument(o.initial->results[0], arg);
-}
+bool in_initial(const Outline& o, int arg) { return o.initial && depends_on_argument(o.initial->results[0], arg); }
 
 // What reaches argument `arg`, as a body of (g, arguments.., y).
 Expr gradient_body(const Outline& o, int arg) {
@@ -40,8 +39,9 @@ Expr gradient_body(const Outline& o, int arg) {
   if (o.reduction == Reduction::max || o.reduction == Reduction::min) {
     std::vector<Expr> shifted;
     for (size_t i = 0; i < o.slots.size(); ++i) shifted.push_back(argument(static_cast<int>(i) + 1));
-    e = call("select", {call("eq", {substitute(f.results[0], shifted), argument(static_cast<int>(o.slots.size()) + 1)}),
-                        e, constant(0)});
+    e = call("select",
+             {call("eq", {substitute(f.results[0], shifted), argument(static_cast<int>(o.slots.size()) + 1)}), e,
+              constant(0)});
   }
   return e;
 }
@@ -114,7 +114,8 @@ std::vector<int> needed(const OpDef& op, int slot) {
       if (t != slot && std::find(out.begin(), out.end(), t) == out.end()) out.push_back(t);
   } else {
     for (size_t t = 0; t < o.slots.size(); ++t)
-      if (op.index->base_slots[t] >= 0 && o.slots[t] != slot && std::find(out.begin(), out.end(), o.slots[t]) == out.end())
+      if (op.index->base_slots[t] >= 0 && o.slots[t] != slot &&
+          std::find(out.begin(), out.end(), o.slots[t]) == out.end())
         out.push_back(o.slots[t]);
   }
   if (depends_on_argument(e, static_cast<int>(o.slots.size()) + 1)) out.push_back(-2);
@@ -190,7 +191,8 @@ std::unique_ptr<OpDef> derive_index(const OpDef& base, std::string_view suffix) 
   for (int b : rule->base_slots) {
     std::string name = b == -1 ? "grad" : b == -2 ? "output" : base.signature.tensor_param(b).name;
     Param p = tensor_param(name);
-    while (std::any_of(s.params.begin(), s.params.end(), [&](const Param& q) { return q.name == p.name; })) p.name += "_";
+    while (std::any_of(s.params.begin(), s.params.end(), [&](const Param& q) { return q.name == p.name; }))
+      p.name += "_";
     if (b >= 0) p.promotes = base.signature.tensor_param(b).promotes;
     s.params.push_back(std::move(p));
     ++s.tensors;

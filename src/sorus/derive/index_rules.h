@@ -5,8 +5,9 @@
 
 namespace sorus {
 
-/// "grad0" .. : the gradient with respect to a tensor parameter; "ties": how often an extremum is reached. The operator's
-/// inputs are the incoming gradient and what the rule reads; its last attribute is the shape of the result.
+/// "grad0" .. : the gradient with respect to a tensor parameter; "ties": how often an extremum is reached. The
+/// operator's inputs are the incoming gradient and what the rule reads; its last attribute is the shape of the
+/// result.
 std::unique_ptr<OpDef> derive_index(const OpDef& base, std::string_view suffix);
 
 /// Gradients of a call of an operator with index notation, in public and derived operators.

@@ -126,7 +126,8 @@ class Binder {
   std::optional<int64_t> value(const SizeExpr& e) const {
     using K = SizeExpr::Kind;
     switch (e.kind) {
-      case K::number: return e.number;
+      case K::number:
+        return e.number;
       case K::attr: {
         const Attr& a = attrs_[static_cast<size_t>(e.index)];
         if (e.number < 0) return a.to_int();
@@ -134,7 +135,8 @@ class Binder {
         SORUS_CHECK(!list.empty(), ValueError, "{}: an empty list of sizes", who_);
         return list.size() == 1 ? list[0] : list[static_cast<size_t>(e.number) % list.size()];
       }
-      case K::definition: return value(rule_.definitions[static_cast<size_t>(e.index)].second);
+      case K::definition:
+        return value(rule_.definitions[static_cast<size_t>(e.index)].second);
       case K::size: {
         const auto& s = inputs_[static_cast<size_t>(e.index)];
         if (!s) return {};
@@ -145,18 +147,26 @@ class Binder {
         if (x < 0) return {};
         return x;
       }
-      default: break;
+      default:
+        break;
     }
     auto a = value(e.operands[0]), b = value(e.operands[1]);
     if (!a || !b) return {};
     switch (e.kind) {
-      case K::add: return *a + *b;
-      case K::sub: return *a - *b;
-      case K::mul: return *a * *b;
-      case K::div: return floor_div(*a, *b);
-      case K::mod: return *b ? *a % *b : 0;
-      case K::min: return std::min(*a, *b);
-      default: return std::max(*a, *b);
+      case K::add:
+        return *a + *b;
+      case K::sub:
+        return *a - *b;
+      case K::mul:
+        return *a * *b;
+      case K::div:
+        return floor_div(*a, *b);
+      case K::mod:
+        return *b ? *a % *b : 0;
+      case K::min:
+        return std::min(*a, *b);
+      default:
+        return std::max(*a, *b);
     }
   }
 
@@ -243,7 +253,8 @@ class Binder {
   std::string mismatch(const LoopAxis& a, int64_t extent, const char* what) const {
     std::string shapes;
     for (const IndexAccess& x : rule_.accesses)
-      if (shape_of(x)) shapes += fmt::format("{}{} {}", shapes.empty() ? "" : ", ", name_of(x), sorus::to_string(*shape_of(x)));
+      if (shape_of(x))
+        shapes += fmt::format("{}{} {}", shapes.empty() ? "" : ", ", name_of(x), sorus::to_string(*shape_of(x)));
     return fmt::format("sizes differ along {}: {} and {}{} (shapes: {})", a.name, a.extent, extent, what, shapes);
   }
 
@@ -251,7 +262,8 @@ class Binder {
     for (size_t k = 0; k < written_.size(); ++k)
       for (Written& w : written_[k]) {
         AffineIndex f;
-        if (w.dim && w.size >= 0 && affine(*w.dim, f) && f.data < 0 && f.plain_axis() >= 0) set(f.plain_axis(), w.size, "");
+        if (w.dim && w.size >= 0 && affine(*w.dim, f) && f.data < 0 && f.plain_axis() >= 0)
+          set(f.plain_axis(), w.size, "");
       }
     // Windows: the one unknown axis of a sum. A few rounds, since one may wait for another.
     for (size_t round = 0; round <= nest_.axes.size(); ++round) {
@@ -298,9 +310,8 @@ class Binder {
     SORUS_CHECK(step > 0, ValueError, "{}: steps must be positive, found {}", who_, step);
     int64_t places = floor_div(w.size - 2 * f.constant - reach - 1, step) + 1;
     if (inputs_.size() && !result_)
-      SORUS_CHECK(places > 0 || w.size == 0, Error,
-                  "{}: the window of {} is larger than the padded input of {}", who_, reach + 1,
-                  w.size - 2 * f.constant);
+      SORUS_CHECK(places > 0 || w.size == 0, Error, "{}: the window of {} is larger than the padded input of {}",
+                  who_, reach + 1, w.size - 2 * f.constant);
     set(unknown, std::max<int64_t>(places, 0), "");
     derived_.push_back(w.dim);
   }
@@ -541,7 +552,8 @@ std::string LoopNest::to_string() const {
         const LoopOperand& by = inputs[static_cast<size_t>(d.data)];
         t += (t.empty() ? "" : "+") + body.args[static_cast<size_t>(d.data)] + self(by, self);
       }
-      if (d.constant != 0 || t.empty()) t += fmt::format("{}{}", d.constant >= 0 && !t.empty() ? "+" : "", d.constant);
+      if (d.constant != 0 || t.empty())
+        t += fmt::format("{}{}", d.constant >= 0 && !t.empty() ? "+" : "", d.constant);
       s += (i ? ", " : "") + t + (d.guarded ? "?" : "");
     }
     return s + "]";
@@ -550,7 +562,8 @@ std::string LoopNest::to_string() const {
   for (size_t a = 0; a < axes.size(); ++a) s += fmt::format("{} {} < {}", a ? "," : "", axes[a].name, axes[a].extent);
   std::vector<std::string> names;
   for (size_t i = 0; i < inputs.size(); ++i) names.push_back(body.args[i] + index(inputs[i], index));
-  s += fmt::format(": y{} {}= {}", index(output, index), reduction == Reduction::none ? "" : sorus::to_string(reduction),
+  s += fmt::format(": y{} {}= {}", index(output, index),
+                   reduction == Reduction::none ? "" : sorus::to_string(reduction),
                    sorus::to_string(body.results[0], names, body.params));
   return s;
 }
@@ -569,7 +582,8 @@ LoopNest bind_rule(const IndexRule& rule, std::string_view who, const OptionalSh
       base_result = inputs[s];
     }
   }
-  if (rule.derived == IndexRule::Derived::ties) return count_ties(bind_rule(base, who, base_inputs, attrs, base_result), rule);
+  if (rule.derived == IndexRule::Derived::ties)
+    return count_ties(bind_rule(base, who, base_inputs, attrs, base_result), rule);
   // The last attribute of a gradient is the shape of its result.
   const Shape& sizes = attrs.back().ints();
   base_inputs[static_cast<size_t>(rule.target)] = sizes;

@@ -1,10 +1,12 @@
-// LoopNest: an index rule with numbers in it. Everything that is derived from index notation is derived from this form.
+// LoopNest: an index rule with numbers in it. Everything that is derived from index notation is derived from this
+// form.
 //
 //   for all points of `axes`:  output[index] = reduce(output[index], body(inputs[index]...))
 //
-// It is the same form for an operator and for all its derivatives: the gradient of a sum with respect to an input runs
-// the same loops, reads the gradient where the result was written and adds to where the input was read. So a transposed
-// convolution, a scatter-add and a broadcast need no words of their own, and a derivative of any order is a LoopNest.
+// It is the same form for an operator and for all its derivatives: the gradient of a sum with respect to an input
+// runs the same loops, reads the gradient where the result was written and adds to where the input was read. So a
+// transposed convolution, a scatter-add and a broadcast need no words of their own, and a derivative of any order is
+// a LoopNest.
 //
 // Points whose index leaves a tensor contribute nothing; an index that is data and leaves it is an error.
 #pragma once
@@ -37,9 +39,9 @@ struct AffineIndex {
 };
 
 struct LoopOperand {
-  int slot = -1;                   ///< input of the call; -1 is the result
+  int slot = -1;  ///< input of the call; -1 is the result
   std::vector<AffineIndex> dims;
-  bool only_index = false;         ///< used as an index, not in the body
+  bool only_index = false;  ///< used as an index, not in the body
 };
 
 struct LoopNest {

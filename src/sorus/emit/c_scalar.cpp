@@ -124,8 +124,7 @@ CBody print_c(const ScalarFunction& function, DType compute, const std::vector<s
       }
     }
     name = fmt::format("{}{}", prefix, body.lines.size());
-    body.lines.push_back(
-        fmt::format("const {} {} = {};", n->is_boolean ? "int" : c_type(compute), name, value));
+    body.lines.push_back(fmt::format("const {} {} = {};", n->is_boolean ? "int" : c_type(compute), name, value));
   }
   for (const Expr& r : f.results) body.results.push_back(names.at(r.get()));
   return body;

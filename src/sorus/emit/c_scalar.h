@@ -4,8 +4,8 @@
 //   // body.lines   {"const float t0 = in0[i];", "const float t1 = sorus_tanh_f32(t0);", ...}
 //   // body.results {"t4"}
 //
-// Every distinct subexpression becomes one named value, so what a body shares is computed once. How arguments are loaded
-// and results stored is the caller's: it hands in C expressions and gets back names.
+// Every distinct subexpression becomes one named value, so what a body shares is computed once. How arguments are
+// loaded and results stored is the caller's: it hands in C expressions and gets back names.
 #pragma once
 
 #include <string>
@@ -28,6 +28,7 @@ bool printable(const ScalarFunction& f, DType compute);
 
 /// `args`, `params`: C expressions of the compute type. Names of values start with `prefix`.
 CBody print_c(const ScalarFunction& f, DType compute, const std::vector<std::string>& args,
-              const std::vector<std::string>& params, const std::string& position = "", const std::string& prefix = "t");
+              const std::vector<std::string>& params, const std::string& position = "",
+              const std::string& prefix = "t");
 
 }  // namespace sorus

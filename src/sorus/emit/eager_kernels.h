@@ -8,11 +8,13 @@
 
 namespace sorus {
 
-/// Computes n elements. Inputs and outputs are in the compute type (truth values: one byte); `params` is an array of it.
-using EachFunction = void (*)(int64_t n, void* const* out, const void* const* in, const void* params, int64_t position);
+/// Computes n elements. Inputs and outputs are in the compute type (truth values: one byte); `params` is an array of
+/// it.
+using EachFunction = void (*)(int64_t n, void* const* out, const void* const* in, const void* params,
+                              int64_t position);
 
-/// A kernel printed at build time for the best instruction set this processor has; or, for bodies that were not (second
-/// derivatives, complex numbers), the same body executed block by block by an interpreter.
+/// A kernel printed at build time for the best instruction set this processor has; or, for bodies that were not
+/// (second derivatives, complex numbers), the same body executed block by block by an interpreter.
 class EachKernel {
  public:
   void operator()(int64_t n, void* const* out, const void* const* in, const void* params, int64_t position) const {

@@ -1,6 +1,7 @@
 // FusedLoop: several operators as one pass over memory, and its text in C.
 //
-// The loop runs over rows of `columns` elements. Each of its values is one scalar body and lives on one of four domains:
+// The loop runs over rows of `columns` elements. Each of its values is one scalar body and lives on one of four
+// domains:
 //
 //   full    one element per (row, column)
 //   row     one per row: a reduction of full values over the columns, or a body of such
@@ -9,9 +10,9 @@
 //
 //   layer norm = full x (loaded); row sum; row mean; full centred; row sum of squares; row rsqrt; full result
 //
-// A row is walked in stages: a full value that needs a row value of stage s belongs to stage s + 1. What a later stage
-// reads again is loaded or computed again if that is cheap, else kept in a buffer of one row, which stays in the cache.
-// Operands in memory are read with strides, so views cost nothing.
+// A row is walked in stages: a full value that needs a row value of stage s belongs to stage s + 1. What a later
+// stage reads again is loaded or computed again if that is cheap, else kept in a buffer of one row, which stays in
+// the cache. Operands in memory are read with strides, so views cost nothing.
 #pragma once
 
 #include <memory>
@@ -50,7 +51,7 @@ struct FusedValue {
   Domain domain = Domain::full;
   DType compute = DType::f32;
   std::shared_ptr<const ScalarFunction> body;  ///< arguments: `inputs`
-  int result = 0;                        ///< which of the body's results
+  int result = 0;                              ///< which of the body's results
   Attrs params;
   std::vector<FusedInput> inputs;
   Reduction reduction = Reduction::none;  ///< of the body over columns (row), rows (column) or both (total)

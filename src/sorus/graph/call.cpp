@@ -74,8 +74,8 @@ bool writes_what_it_reads(const OpDef& op, TensorSpan inputs, size_t first, Tens
   return false;
 }
 
-// An error of what an operator is made of names the operator that was called as well: "gather: index 7 is out of range
-// for a dimension of size 3, in cross_entropy".
+// An error of what an operator is made of names the operator that was called as well: "gather: index 7 is out of
+// range for a dimension of size 3, in cross_entropy".
 std::string within(const OpDef& op, const Error& e) {
   std::string text = e.what();
   if (text.find(op.signature.base) != std::string::npos) return text;
@@ -124,7 +124,9 @@ TensorList call(const OpDef& op, TensorSpan inputs, const Attrs& attrs) {
   return out;
 }
 
-Tensor call_one(const OpDef& op, TensorSpan inputs, const Attrs& attrs) { return std::move(call(op, inputs, attrs)[0]); }
+Tensor call_one(const OpDef& op, TensorSpan inputs, const Attrs& attrs) {
+  return std::move(call(op, inputs, attrs)[0]);
+}
 
 void call_into(const OpDef& op, TensorSpan inputs, const Attrs& attrs, TensorSpan targets) {
   static const OpDef& copy = find_op("copy");
@@ -132,8 +134,7 @@ void call_into(const OpDef& op, TensorSpan inputs, const Attrs& attrs, TensorSpa
     SORUS_CHECK(t.storage()->writable(), Error, "{}: cannot write into read-only memory", op.name());
     if (tape.before_write) tape.before_write(op, t);
   }
-  bool record = recording && op.differentiable &&
-                (any_requires_grad(inputs) || any_requires_grad(targets));
+  bool record = recording && op.differentiable && (any_requires_grad(inputs) || any_requires_grad(targets));
   // What can be written in place is one call; composites, conversions and broadcasts go through `copy`.
   bool casts = autocast && op.autocast != Autocast::none;
   bool direct = !op.expand && !op.is_view() && !op.body && !casts;
@@ -160,7 +161,8 @@ void call_into(const OpDef& op, TensorSpan inputs, const Attrs& attrs, TensorSpa
     return;
   }
   if (&op == &copy && !writes_what_it_reads(op, inputs, 1, targets))
-    fail<ValueError>("copy_: cannot write a {} into a {}", inputs[1].type().to_string(), targets[0].type().to_string());
+    fail<ValueError>("copy_: cannot write a {} into a {}", inputs[1].type().to_string(),
+                     targets[0].type().to_string());
   // A gradient may read what is about to be written over: then it reads a copy.
   TensorList kept(inputs.begin(), inputs.end());
   if (record && &op != &copy)

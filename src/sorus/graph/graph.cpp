@@ -8,7 +8,8 @@ const TensorType& Value::type() const { return node->outputs[static_cast<size_t>
 
 const Quantization& Value::quantization() const {
   static const Quantization none{};
-  return static_cast<size_t>(index) < node->quantization.size() ? node->quantization[static_cast<size_t>(index)] : none;
+  return static_cast<size_t>(index) < node->quantization.size() ? node->quantization[static_cast<size_t>(index)]
+                                                                : none;
 }
 
 void Value::set_quantization(Quantization q) const {
@@ -17,8 +18,8 @@ void Value::set_quantization(Quantization q) const {
 }
 
 std::string Quantization::to_string() const {
-  return fmt::format("quantized(scale={}, zero_point={}, axis={})", Attr(scale).to_string(), Attr(zero_point).to_string(),
-                     axis);
+  return fmt::format("quantized(scale={}, zero_point={}, axis={})", Attr(scale).to_string(),
+                     Attr(zero_point).to_string(), axis);
 }
 
 std::vector<const TensorType*> Node::input_types() const {
@@ -68,7 +69,8 @@ Node* Graph::add(const OpDef& op, std::vector<Value> inputs, Attrs attrs, Source
 void Graph::verify() const {
   std::unordered_set<const Node*> seen;
   auto check_use = [&](const Value& v, const std::string& user) {
-    SORUS_CHECK(seen.contains(v.node), Error, "graph {}: {} uses a value that is not computed before it", name_, user);
+    SORUS_CHECK(seen.contains(v.node), Error, "graph {}: {} uses a value that is not computed before it", name_,
+                user);
     SORUS_CHECK(v.index >= 0 && static_cast<size_t>(v.index) < v.node->outputs.size(), Error,
                 "graph {}: {} uses result {} of %{}, which has {}", name_, user, v.index, v.node->id,
                 v.node->outputs.size());
@@ -87,13 +89,13 @@ void Graph::verify() const {
                   user, node->outputs.size(), node->op->name(), expected.size());
       for (size_t i = 0; i < expected.size(); ++i)
         SORUS_CHECK(expected[i].dtype == node->outputs[i].dtype && expected[i].shape == node->outputs[i].shape, Error,
-                    "graph {}: result {} of {} is {}, but {} implies {}", name_, i, user, node->outputs[i].to_string(),
-                    node->op->name(), expected[i].to_string());
+                    "graph {}: result {} of {} is {}, but {} implies {}", name_, i, user,
+                    node->outputs[i].to_string(), node->op->name(), expected[i].to_string());
     }
     for (const Quantization& q : node->quantization)
       SORUS_CHECK(q.scale.size() == q.zero_point.size() && (q.scale.size() <= 1 || q.axis >= 0), Error,
-                  "graph {}: a result of {} has {} scales and {} zero points along axis {}", name_, user, q.scale.size(),
-                  q.zero_point.size(), q.axis);
+                  "graph {}: a result of {} has {} scales and {} zero points along axis {}", name_, user,
+                  q.scale.size(), q.zero_point.size(), q.axis);
     seen.insert(node.get());
   }
   for (const Value& v : outputs_) {

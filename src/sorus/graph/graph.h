@@ -21,9 +21,10 @@ namespace sorus {
 
 struct Node;
 
-/// What the integers of a value stand for: real = scale * (q - zero_point). One scale for all, or one for each index along
-/// `axis`. It is a note on a value, printed behind its type (`i8[1, 12] quantized(scale=[0.5], zero_point=[3], axis=-1)`);
-/// the arithmetic itself is in the operators (ops/quantized.cpp), so nothing that runs a graph has to look at it.
+/// What the integers of a value stand for: real = scale * (q - zero_point). One scale for all, or one for each index
+/// along `axis`. It is a note on a value, printed behind its type (`i8[1, 12] quantized(scale=[0.5], zero_point=[3],
+/// axis=-1)`); the arithmetic itself is in the operators (ops/quantized.cpp), so nothing that runs a graph has to
+/// look at it.
 struct Quantization {
   std::vector<double> scale;
   Shape zero_point;  ///< as many as scales
@@ -45,15 +46,15 @@ struct Value {
 };
 
 struct Node {
-  int id = 0;                      ///< increases along the order
-  const OpDef* op = nullptr;       ///< null for a graph input or a constant
-  std::vector<Value> inputs;       ///< a null value is an optional tensor that is not given
+  int id = 0;                 ///< increases along the order
+  const OpDef* op = nullptr;  ///< null for a graph input or a constant
+  std::vector<Value> inputs;  ///< a null value is an optional tensor that is not given
   Attrs attrs;
   std::vector<TensorType> outputs;
   std::vector<Quantization> quantization;  ///< of each result; empty where none is known
-  SourceLocation source;           ///< the user's line
-  std::string label;               ///< inputs: their name
-  Attr constant;                   ///< constants: the number (weak constants promote like Python numbers)
+  SourceLocation source;                   ///< the user's line
+  std::string label;                       ///< inputs: their name
+  Attr constant;                           ///< constants: the number (weak constants promote like Python numbers)
 
   bool is_input() const { return op == nullptr && constant.is_none(); }
   bool is_constant() const { return op == nullptr && !constant.is_none(); }

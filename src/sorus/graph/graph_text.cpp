@@ -107,8 +107,10 @@ class Reader {
     for (; at_ < text_.size(); ++at_) {
       char c = text_[at_];
       if (quoted) {
-        if (c == '\\') ++at_;
-        else if (c == '"') quoted = false;
+        if (c == '\\')
+          ++at_;
+        else if (c == '"')
+          quoted = false;
         continue;
       }
       if (c == '"') quoted = true;
@@ -139,8 +141,10 @@ class Reader {
     Quantization q;
     expect("scale=");
     Attr scale = attr();  // an empty list or one of whole numbers reads as integers
-    if (scale.is_ints()) q.scale.assign(scale.ints().begin(), scale.ints().end());
-    else q.scale = scale.reals();
+    if (scale.is_ints())
+      q.scale.assign(scale.ints().begin(), scale.ints().end());
+    else
+      q.scale = scale.reals();
     expect(",");
     expect("zero_point=");
     q.zero_point = attr().ints();
@@ -152,8 +156,10 @@ class Reader {
     return q;
   }
   [[noreturn]] void wrong(const std::string& what) {
-    auto line = std::count(text_.begin(), text_.begin() + static_cast<ptrdiff_t>(std::min(at_, text_.size())), '\n') + 1;
-    fail<ValueError>("graph text, line {}: {}, found '{}'", line, what, text_.substr(std::min(at_, text_.size()), 20));
+    auto line =
+        std::count(text_.begin(), text_.begin() + static_cast<ptrdiff_t>(std::min(at_, text_.size())), '\n') + 1;
+    fail<ValueError>("graph text, line {}: {}, found '{}'", line, what,
+                     text_.substr(std::min(at_, text_.size()), 20));
   }
 
  private:

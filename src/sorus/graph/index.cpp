@@ -299,8 +299,8 @@ class Parser {
     a.dims = dims(false);
     for (const IndexAccess& other : rule_->accesses)
       if (other.tensor == tensor)
-        wrong(fmt::format("{} is accessed twice; a tensor may be accessed once",
-                          signature_.tensor_param(tensor).name));
+        wrong(
+            fmt::format("{} is accessed twice; a tensor may be accessed once", signature_.tensor_param(tensor).name));
     rule_->accesses.push_back(std::move(a));
     return static_cast<int>(rule_->accesses.size()) - 1;
   }

@@ -26,8 +26,8 @@
 #include <string_view>
 #include <vector>
 
-#include "sorus/graph/scalar.h"
 #include "sorus/graph/op.h"
+#include "sorus/graph/scalar.h"
 
 namespace sorus {
 
@@ -54,8 +54,8 @@ struct IndexTerm {
 struct IndexDim {
   enum class Kind : uint8_t { affine, ellipsis, group } kind = Kind::affine;
   std::vector<IndexTerm> terms;
-  bool may_leave = false;            ///< written with a `?`: the index may leave the tensor
-  std::shared_ptr<SizeExpr> size;    ///< behind a colon, in results
+  bool may_leave = false;          ///< written with a `?`: the index may leave the tensor
+  std::shared_ptr<SizeExpr> size;  ///< behind a colon, in results
 };
 
 struct IndexAccess {
@@ -66,15 +66,15 @@ struct IndexAccess {
 struct IndexRule {
   std::string text;
   std::vector<std::string> axes;
-  std::vector<bool> reduced;                 ///< of axes
+  std::vector<bool> reduced;  ///< of axes
   Reduction reduction = Reduction::none;
-  int group_attr = -1;                       ///< attribute that names the reduced dimensions
+  int group_attr = -1;  ///< attribute that names the reduced dimensions
   int keepdim_attr = -1;
   IndexAccess result;
   std::vector<IndexAccess> accesses;
-  ScalarFunction body;                       ///< arguments: the accesses; parameters: numeric attributes
+  ScalarFunction body;  ///< arguments: the accesses; parameters: numeric attributes
   std::shared_ptr<const ScalarFunction> initial;
-  std::vector<int> param_attrs;              ///< attribute behind each parameter of the bodies
+  std::vector<int> param_attrs;  ///< attribute behind each parameter of the bodies
   std::vector<std::pair<std::string, SizeExpr>> definitions;
   std::vector<std::pair<int, SizeExpr>> bounds;  ///< axis < expression
 
@@ -82,8 +82,8 @@ struct IndexRule {
   enum class Derived : uint8_t { no, gradient, ties };
   Derived derived = Derived::no;
   std::shared_ptr<const IndexRule> base;
-  int target = -1;                 ///< tensor parameter of the base the gradient is of
-  std::vector<int> base_slots;     ///< for each tensor parameter: the base's, -1 its gradient, -2 its result
+  int target = -1;              ///< tensor parameter of the base the gradient is of
+  std::vector<int> base_slots;  ///< for each tensor parameter: the base's, -1 its gradient, -2 its result
 
   int tensor_count = 0;
 };

@@ -197,7 +197,8 @@ OpBuilder& OpBuilder::doc(std::string_view text) {
 }
 
 Shape result_strides(const OpDef& op, size_t index, const Shape& shape) {
-  if (index >= op.memory_order.size() || op.memory_order[index].size() != shape.size()) return contiguous_strides(shape);
+  if (index >= op.memory_order.size() || op.memory_order[index].size() != shape.size())
+    return contiguous_strides(shape);
   Shape strides(shape.size(), 1);
   int64_t step = 1;
   for (size_t i = shape.size(); i-- > 0;) {

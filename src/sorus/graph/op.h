@@ -16,14 +16,15 @@
 //   kernel    hand work, where it pays or where a body cannot say it (sort, random permutation)
 //   types, gradient, axes, cost   what cannot be derived
 //   loop      how a kernel that looks elements up is said as a loop, so that it fuses with others
-//   inset, joins, memory_order, writes_strided   how results lie in memory, so that graphs need no copies between them
+//   inset, joins, memory_order, writes_strided   how results lie in memory, so that graphs need no copies between
+//   them
 //
 // Everything in Sorus that works on operators reads these facets. Nobody keeps a second table.
 #pragma once
 
 #include <functional>
-#include <optional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -93,15 +94,17 @@ using InsetRule = std::function<std::optional<Inset>(const TypeCall&)>;
 /// The dimension along which the result is the inputs side by side.
 using JoinRule = std::function<int64_t(const TypeCall&)>;
 
-/// A call said as one loop, for operators whose kernel looks elements up: gather picks the column that the index names,
-/// which a loop over all columns finds by comparing. Where that loop runs anyway, looking up costs nothing.
+/// A call said as one loop, for operators whose kernel looks elements up: gather picks the column that the index
+/// names, which a loop over all columns finds by comparing. Where that loop runs anyway, looking up costs nothing.
 struct LoopForm {
   Shape points;
-  std::shared_ptr<const ScalarFunction> body;  ///< of the inputs `slots` and then the position along the last dimension
+  std::shared_ptr<const ScalarFunction>
+      body;  ///< of the inputs `slots` and then the position along the last dimension
   std::vector<int> slots;
-  std::vector<std::vector<int>> dims;  ///< for each dimension of each input the one of `points`, -1: it has one element
-  bool sum_last = false;               ///< the result is the sum over the last dimension
-  int index_slot = -1;                 ///< this input has to lie in [-index_size, index_size): checked before the loop
+  std::vector<std::vector<int>>
+      dims;               ///< for each dimension of each input the one of `points`, -1: it has one element
+  bool sum_last = false;  ///< the result is the sum over the last dimension
+  int index_slot = -1;    ///< this input has to lie in [-index_size, index_size): checked before the loop
   int64_t index_size = 0;
 };
 using LoopRule = std::function<std::optional<LoopForm>(const TypeCall&)>;
@@ -133,8 +136,8 @@ struct OpDef {
   CostRule cost;
   Autocast autocast = Autocast::none;
   bool differentiable = true;
-  bool random = false;       ///< takes a key and draws numbers; never merged with an equal call
-  bool value_shaped = false; ///< the result's shape depends on values: eager only
+  bool random = false;        ///< takes a key and draws numbers; never merged with an equal call
+  bool value_shaped = false;  ///< the result's shape depends on values: eager only
   std::string doc;
   const OpDef* derived_from = nullptr;  ///< gelu for "gelu:grad0"
   std::vector<int> base_inputs;         ///< gradients of `each`: the tensors of gelu it reads, after the gradient

@@ -138,8 +138,8 @@ Expr call(std::string_view name, std::vector<Expr> inputs) {
 }
 
 Expr call(const ScalarOp& op, std::vector<Expr> inputs) {
-  SORUS_CHECK(static_cast<int>(inputs.size()) == op.arity, ValueError, "scalar operation '{}' takes {} inputs, not {}",
-              op.name, op.arity, inputs.size());
+  SORUS_CHECK(static_cast<int>(inputs.size()) == op.arity, ValueError,
+              "scalar operation '{}' takes {} inputs, not {}", op.name, op.arity, inputs.size());
   if (op.commutative && inputs[1]->is_constant() && !inputs[0]->is_constant()) std::swap(inputs[0], inputs[1]);
   ScalarNode n;
   n.kind = Kind::call;

@@ -8,21 +8,24 @@
 // (derive/scalar_derivative.h), the C of eager kernels, compiled graphs and devices (emit/c_scalar.h), the
 // interpreter, the reference evaluation here, and fusion, which is nothing but `substitute`.
 //
-// **Grammar**, from loose to tight, as in C except that `&`, `^` and `|` bind tighter than comparisons (as in Python):
+// **Grammar**, from loose to tight, as in C except that `&`, `^` and `|` bind tighter than comparisons (as in
+// Python):
 //
 //   function    = (name "=" expression ";")* expression ("," expression)*        bindings, then the results
 //   expression  = c ? a : b   ||  &&  < <= > >= == !=   |  ^  &  << >>   + -   * /   unary - ! ~   name(...)   (...)
 //   primary     = number, true, false, inf, nan, pi, an argument, a parameter, a bound name
 //
-// `/` is true division. A condition may be any number (not equal to zero), and a truth value used as a number is 0 or 1.
+// `/` is true division. A condition may be any number (not equal to zero), and a truth value used as a number is 0
+// or 1.
 //
 // **Values.** A body does not say in which type it is computed: the same one serves f32, f64, i64 and complex
 // double (`compute_type`), as far as its operations exist there (`supports`). Truth values are a type of their own.
 //
-// **Expressions** are immutable and hash-consed: equal expressions are the same object, so `==` on `Expr` is structural
-// equality, and what a body computes twice is shared without anybody looking for it.
+// **Expressions** are immutable and hash-consed: equal expressions are the same object, so `==` on `Expr` is
+// structural equality, and what a body computes twice is shared without anybody looking for it.
 //
-// The operations themselves (derivative, evaluation, spelling in C, cost, identities) are the table in scalar_ops.cpp.
+// The operations themselves (derivative, evaluation, spelling in C, cost, identities) are the table in
+// scalar_ops.cpp.
 #pragma once
 
 #include <complex>
@@ -75,7 +78,8 @@ struct ScalarFunction {
   std::vector<std::string> params;
   std::vector<Expr> results;
 
-  /// Text that `parse_scalar` reads back to an equal function. What occurs twice gets a name: "t0 = tanh(x); t0 * t0".
+  /// Text that `parse_scalar` reads back to an equal function. What occurs twice gets a name: "t0 = tanh(x); t0 *
+  /// t0".
   std::string to_string() const;
   /// The same with arguments x0.. and parameters p0..: equal for functions that differ in names only.
   std::string canonical() const;
@@ -84,7 +88,8 @@ struct ScalarFunction {
   bool operator==(const ScalarFunction& other) const = default;
 };
 
-// ---- Making expressions ----------------------------------------------------------------------------------------------
+// ---- Making expressions
+// ----------------------------------------------------------------------------------------------
 
 Expr constant(double value);
 Expr constant(int64_t value);
@@ -98,12 +103,14 @@ Expr call(std::string_view op, std::vector<Expr> inputs);
 Expr call(const ScalarOp& op, std::vector<Expr> inputs);
 
 /// Reads a body. Errors are ValueErrors that show the text with a caret under the place.
-ScalarFunction parse_scalar(std::string_view text, std::vector<std::string> args, std::vector<std::string> params = {});
+ScalarFunction parse_scalar(std::string_view text, std::vector<std::string> args,
+                            std::vector<std::string> params = {});
 
 /// One expression as text with the given names.
 std::string to_string(const Expr& e, std::span<const std::string> args, std::span<const std::string> params = {});
 
-// ---- Reading and rewriting them --------------------------------------------------------------------------------------
+// ---- Reading and rewriting them
+// --------------------------------------------------------------------------------------
 
 bool depends_on_argument(const Expr& e, int index);
 bool depends_on_parameter(const Expr& e, int index);
@@ -126,8 +133,9 @@ ScalarFunction simplify(const ScalarFunction& f);
 /// The function as it is when computed in `compute`: for real types conj, real and imag vanish. Simplified.
 ScalarFunction specialize(const ScalarFunction& f, DType compute);
 
-// ---- Reference evaluation ------------------------------------------------------------------------------------------
-// Truth values are returned as 0 and 1. For T in double, int64_t and std::complex<double>.
+// ---- Reference evaluation
+// ------------------------------------------------------------------------------------------ Truth values are
+// returned as 0 and 1. For T in double, int64_t and std::complex<double>.
 
 template <class T>
 T evaluate(const Expr& e, std::span<const T> args, std::span<const T> params = {}, int64_t position = 0);

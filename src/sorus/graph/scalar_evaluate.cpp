@@ -11,9 +11,12 @@ namespace {
 
 template <class T>
 auto evaluator(const ScalarOp& op) {
-  if constexpr (std::is_same_v<T, double>) return op.real;
-  else if constexpr (std::is_same_v<T, int64_t>) return op.integer;
-  else return op.complex;
+  if constexpr (std::is_same_v<T, double>)
+    return op.real;
+  else if constexpr (std::is_same_v<T, int64_t>)
+    return op.integer;
+  else
+    return op.complex;
 }
 
 }  // namespace
@@ -27,12 +30,22 @@ std::vector<T> evaluate(const ScalarFunction& f, std::span<const T> args, std::s
     T value{};
     auto index = static_cast<size_t>(n->index);
     switch (n->kind) {
-      case Kind::real: value = static_cast<T>(n->real); break;
+      case Kind::real:
+        value = static_cast<T>(n->real);
+        break;
       case Kind::integer:
-      case Kind::boolean: value = static_cast<T>(n->integer); break;
-      case Kind::argument: value = args[index]; break;
-      case Kind::parameter: value = params[index]; break;
-      case Kind::position: value = static_cast<T>(position); break;
+      case Kind::boolean:
+        value = static_cast<T>(n->integer);
+        break;
+      case Kind::argument:
+        value = args[index];
+        break;
+      case Kind::parameter:
+        value = params[index];
+        break;
+      case Kind::position:
+        value = static_cast<T>(position);
+        break;
       case Kind::call: {
         T inputs[3] = {};
         for (size_t i = 0; i < n->inputs.size(); ++i) inputs[i] = values.at(n->inputs[i].get());
@@ -53,8 +66,8 @@ T evaluate(const Expr& e, std::span<const T> args, std::span<const T> params, in
   return evaluate(ScalarFunction{{}, {}, {e}}, args, params, position)[0];
 }
 
-#define SORUS_INSTANTIATE(T)                                                                       \
-  template T evaluate(const Expr&, std::span<const T>, std::span<const T>, int64_t);               \
+#define SORUS_INSTANTIATE(T)                                                         \
+  template T evaluate(const Expr&, std::span<const T>, std::span<const T>, int64_t); \
   template std::vector<T> evaluate(const ScalarFunction&, std::span<const T>, std::span<const T>, int64_t);
 SORUS_INSTANTIATE(double)
 SORUS_INSTANTIATE(int64_t)

@@ -1,5 +1,5 @@
-// One operation of the scalar language. All of them are entries of one table in scalar_ops.cpp; adding an entry there is
-// all it takes to add an operation, provided that emit/preamble.c has the C functions its spelling names.
+// One operation of the scalar language. All of them are entries of one table in scalar_ops.cpp; adding an entry there
+// is all it takes to add an operation, provided that emit/preamble.c has the C functions its spelling names.
 #pragma once
 
 #include <array>
@@ -20,7 +20,8 @@ struct ScalarOp {
   std::string_view name;
   int arity = 1;
 
-  /// How it is written: "" for name(a, b), otherwise a prefix or infix sign, and how tightly it binds (larger = tighter).
+  /// How it is written: "" for name(a, b), otherwise a prefix or infix sign, and how tightly it binds (larger =
+  /// tighter).
   std::string_view sign = {};
   int precedence = 0;
 

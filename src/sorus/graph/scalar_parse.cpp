@@ -24,7 +24,8 @@ const std::vector<Sign>& signs(int arity) {
     std::array<std::vector<Sign>, 2> made;
     for (size_t length : {size_t{2}, size_t{1}}) {
       for (const ScalarOp& op : scalar_ops()) {
-        if (op.arity <= 2 && op.sign.size() == length) made[static_cast<size_t>(op.arity - 1)].push_back({op.sign, &op});
+        if (op.arity <= 2 && op.sign.size() == length)
+          made[static_cast<size_t>(op.arity - 1)].push_back({op.sign, &op});
       }
     }
     return made;
@@ -137,8 +138,8 @@ class Parser {
     for (const Sign& sign : signs(1)) {
       if (!accept(sign.text)) continue;
       // A minus right before a number belongs to the number.
-      bool number_follows = at_ < text_.size() && (std::isdigit(static_cast<unsigned char>(text_[at_])) ||
-                                                   text_[at_] == '.');
+      bool number_follows =
+          at_ < text_.size() && (std::isdigit(static_cast<unsigned char>(text_[at_])) || text_[at_] == '.');
       if (sign.text == "-" && number_follows) return number(true);
       if (sign.text == "-" && text_.substr(at_).starts_with("inf") && text_.substr(at_, 4) != "inf_") {
         size_t before = at_;

@@ -70,13 +70,20 @@ class Printer {
     if (it != names_.end()) return {it->second, kAtom};
     auto index = static_cast<size_t>(n->index);
     switch (n->kind) {
-      case Kind::real: return {number(n->real), std::signbit(n->real) ? kUnary : kAtom};
-      case Kind::integer: return {fmt::format("{}", n->integer), n->integer < 0 ? kUnary : kAtom};
-      case Kind::boolean: return {n->integer ? "true" : "false", kAtom};
-      case Kind::argument: return {index < args_.size() ? args_[index] : fmt::format("x{}", index), kAtom};
-      case Kind::parameter: return {index < params_.size() ? params_[index] : fmt::format("p{}", index), kAtom};
-      case Kind::position: return {"position()", kAtom};
-      case Kind::call: break;
+      case Kind::real:
+        return {number(n->real), std::signbit(n->real) ? kUnary : kAtom};
+      case Kind::integer:
+        return {fmt::format("{}", n->integer), n->integer < 0 ? kUnary : kAtom};
+      case Kind::boolean:
+        return {n->integer ? "true" : "false", kAtom};
+      case Kind::argument:
+        return {index < args_.size() ? args_[index] : fmt::format("x{}", index), kAtom};
+      case Kind::parameter:
+        return {index < params_.size() ? params_[index] : fmt::format("p{}", index), kAtom};
+      case Kind::position:
+        return {"position()", kAtom};
+      case Kind::call:
+        break;
     }
     const ScalarOp& op = *n->op;
     auto input = [&](int i, int tightness) { return expression(n->inputs[static_cast<size_t>(i)].get(), tightness); };
@@ -90,7 +97,8 @@ class Printer {
     if (op.arity == 2) return {fmt::format("{} {} {}", input(0, p), op.sign, input(1, p + 1)), p};
     // -(2) is the negation of a constant, -2 a constant.
     std::string inner = input(0, p);
-    bool digit = !inner.empty() && (std::isdigit(static_cast<unsigned char>(inner[0])) || inner == "inf" || inner == "nan");
+    bool digit =
+        !inner.empty() && (std::isdigit(static_cast<unsigned char>(inner[0])) || inner == "inf" || inner == "nan");
     if (digit || inner[0] == '-') inner = "(" + inner + ")";
     return {std::string(op.sign) + inner, p};
   }

@@ -99,7 +99,8 @@ double digamma(double x) {
   double result = 0;
   for (; x < 10; ++x) result -= 1 / x;
   double r = 1 / (x * x);
-  double tail = r * (1.0 / 12 - r * (1.0 / 120 - r * (1.0 / 252 - r * (1.0 / 240 - r * (1.0 / 132 - r * 691.0 / 32760)))));
+  double tail =
+      r * (1.0 / 12 - r * (1.0 / 120 - r * (1.0 / 252 - r * (1.0 / 240 - r * (1.0 / 132 - r * 691.0 / 32760)))));
   return result + std::log(x) - 0.5 / x - tail;
 }
 

@@ -32,8 +32,8 @@ double polygamma(double n, double x);
 
 /// Four random words: Philox 4x32 with 10 rounds. The key is the low halves of key0 and key1.
 void philox(int64_t key0, int64_t key1, int64_t position, uint32_t words[4]);
-double uniform(const double* keys_and_position);  ///< 53 bits in [0, 1).
-double normal(const double* keys_and_position);   ///< Box-Muller.
+double uniform(const double* keys_and_position);                    ///< 53 bits in [0, 1).
+double normal(const double* keys_and_position);                     ///< Box-Muller.
 int64_t random_bits(int64_t key0, int64_t key1, int64_t position);  ///< 63 bits.
 
 }  // namespace sorus::scalar_reference

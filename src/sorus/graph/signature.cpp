@@ -34,10 +34,10 @@ std::vector<std::string_view> split(std::string_view s) {
 }
 
 const std::map<std::string_view, ParamType> kTypes{
-    {"Tensor", ParamType::tensor},   {"mask", ParamType::tensor},   {"Tensor[]", ParamType::tensor_list},
-    {"bool", ParamType::boolean},    {"int", ParamType::integer},   {"float", ParamType::real},
-    {"scalar", ParamType::scalar},   {"str", ParamType::string},    {"dtype", ParamType::dtype},
-    {"int[]", ParamType::ints},      {"float[]", ParamType::reals},
+    {"Tensor", ParamType::tensor}, {"mask", ParamType::tensor},   {"Tensor[]", ParamType::tensor_list},
+    {"bool", ParamType::boolean},  {"int", ParamType::integer},   {"float", ParamType::real},
+    {"scalar", ParamType::scalar}, {"str", ParamType::string},    {"dtype", ParamType::dtype},
+    {"int[]", ParamType::ints},    {"float[]", ParamType::reals},
 };
 
 void parse_type(Param& p, std::string_view text, std::string_view whole) {

@@ -24,23 +24,23 @@ enum class ParamType : uint8_t { tensor, tensor_list, boolean, integer, real, sc
 struct Param {
   std::string name;
   ParamType type = ParamType::tensor;
-  bool optional = false;      ///< none is allowed
-  bool promotes = true;       ///< tensors: takes part in type promotion (not so for `mask`)
+  bool optional = false;  ///< none is allowed
+  bool promotes = true;   ///< tensors: takes part in type promotion (not so for `mask`)
   bool has_default = false;
   bool keyword_only = false;
-  int list_size = 0;          ///< of int[n]
+  int list_size = 0;  ///< of int[n]
   Attr default_value;
   bool is_tensor() const { return type <= ParamType::tensor_list; }
 };
 
 struct Signature {
-  std::string name;      ///< with the overload: "max.dim"
-  std::string base;      ///< without: "max"
+  std::string name;  ///< with the overload: "max.dim"
+  std::string base;  ///< without: "max"
   std::vector<Param> params;
   std::vector<std::string> outputs;  ///< names; {"output"} unless the signature says otherwise
   int tensors = 0;                   ///< parameters that are tensors or lists of tensors
   int attrs = 0;
-  int list_at = -1;                  ///< position among the tensor parameters of the one list, or -1
+  int list_at = -1;  ///< position among the tensor parameters of the one list, or -1
 
   static Signature parse(std::string_view text);
   std::string to_string() const;

@@ -7,12 +7,12 @@ namespace sorus {
 
 // What a storage stands for: `base` is the geometry under which its memory is one value.
 struct Tracer::Memory {
-  Tensor owner;      // keeps the storage alive while the graph is recorded
+  Tensor owner;  // keeps the storage alive while the graph is recorded
   Geometry base;
   DType dtype = DType::f32;
   Value value;
-  int version = 0;   // counts writes
-  int input = -1;    // position among the graph's inputs, -1 for what the trace made itself
+  int version = 0;  // counts writes
+  int input = -1;   // position among the graph's inputs, -1 for what the trace made itself
   bool written = false;
 };
 
@@ -72,9 +72,10 @@ void Tracer::output(const Tensor& tensor) { state_->outputs.push_back(tensor); }
 Tracer::Memory& Tracer::memory_of(const Tensor& t) {
   auto it = state_->memories.find(t.storage().get());
   if (it != state_->memories.end()) return it->second;
-  SORUS_CHECK(!t.is_abstract(), Error,
-              "compile: a tensor of shape {} comes from another recorded function; return it from there and pass it in",
-              to_string(t.sizes()));
+  SORUS_CHECK(
+      !t.is_abstract(), Error,
+      "compile: a tensor of shape {} comes from another recorded function; return it from there and pass it in",
+      to_string(t.sizes()));
   // A real tensor: its whole storage becomes an input, in the tensor's own shape where that covers it.
   int64_t elements = static_cast<int64_t>(t.storage()->nbytes() / size_of(t.dtype()));
   bool whole = t.is_contiguous() && t.impl()->offset == 0 && t.numel() == elements;

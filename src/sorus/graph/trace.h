@@ -10,8 +10,8 @@
 //
 // Graphs have no aliases and no writes, programs have both. The tracer keeps, for every storage that the program
 // touches, the value that its memory stands for now: a write replaces that value, a view that was taken before is
-// shown again from the new one. Real tensors that the program meets (parameters, buffers, the optimizer's state) become
-// inputs; those it writes become outputs too, with the tensor to be written back (`captures`, `writes`).
+// shown again from the new one. Real tensors that the program meets (parameters, buffers, the optimizer's state)
+// become inputs; those it writes become outputs too, with the tensor to be written back (`captures`, `writes`).
 #pragma once
 
 #include <unordered_map>
@@ -26,8 +26,8 @@ struct TracedGraph {
   /// Graph inputs: first the explicit ones, then the captured tensors in this order.
   std::vector<Tensor> captures;
   int explicit_inputs = 0;
-  /// Graph outputs: first the explicit ones, then the new values of the graph inputs `write_targets[i]`, which are to be
-  /// written back into their tensors.
+  /// Graph outputs: first the explicit ones, then the new values of the graph inputs `write_targets[i]`, which are to
+  /// be written back into their tensors.
   int explicit_outputs = 0;
   std::vector<int> write_targets;
 };

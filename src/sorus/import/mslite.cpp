@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "sorus/base/text.h"
 #include "sorus/import/builder.h"
 #include "sorus/import/flatbuffer.h"
 #include "sorus/import/layers.h"
 #include "sorus/import/mslite.h"
-#include "sorus/base/text.h"
 #include "sorus/ops.h"
 
 namespace sorus::importer {

@@ -8,8 +8,8 @@ namespace sorus::kernels {
 namespace {
 void check(const AttentionArgs& g) {
   SORUS_CHECK(g.kv_heads > 0 && g.heads % g.kv_heads == 0, ValueError,
-              "attention: the number of query heads must be a multiple of the key/value heads, got {} and {}", g.heads,
-              g.kv_heads);
+              "attention: the number of query heads must be a multiple of the key/value heads, got {} and {}",
+              g.heads, g.kv_heads);
 }
 }  // namespace
 

@@ -4,13 +4,13 @@
 // second-level cache only. Forward keeps one number a row, the log of the sum of exponentials (`lse`); backward
 // computes the scores again from it.
 //
-// Q is [batch, heads, q_len, head_dim], K [batch, kv_heads, kv_len, head_dim], V [batch, kv_heads, kv_len, value_dim],
-// O [batch, heads, q_len, value_dim]; each has strides for the first three, so they can be read from one fused
-// projection [batch, token, 3 * width] without a copy, and gradients can be written into one. `heads` is a multiple of
-// `kv_heads`: query head h reads h / (heads / kv_heads).
+// Q is [batch, heads, q_len, head_dim], K [batch, kv_heads, kv_len, head_dim], V [batch, kv_heads, kv_len,
+// value_dim], O [batch, heads, q_len, value_dim]; each has strides for the first three, so they can be read from one
+// fused projection [batch, token, 3 * width] without a copy, and gradients can be written into one. `heads` is a
+// multiple of `kv_heads`: query head h reads h / (heads / kv_heads).
 //
-// Causal means that row i sees columns 0..i, also when q_len and kv_len differ (PyTorch's `is_causal`). A row that sees
-// nothing gives zeros and lse = -inf. Types: bf16, f16, f32 (sums in f32) and f64.
+// Causal means that row i sees columns 0..i, also when q_len and kv_len differ (PyTorch's `is_causal`). A row that
+// sees nothing gives zeros and lse = -inf. Types: bf16, f16, f32 (sums in f32) and f64.
 #pragma once
 
 #include <cstdint>

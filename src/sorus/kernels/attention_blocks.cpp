@@ -11,15 +11,17 @@
 namespace sorus::kernels {
 namespace {
 
-/// Key/value heads as tasks. The heads left over when threads share them evenly are cut into ranges of query blocks with
-/// about the same work, so that no thread waits for another's whole head.
+/// Key/value heads as tasks. The heads left over when threads share them evenly are cut into ranges of query blocks
+/// with about the same work, so that no thread waits for another's whole head.
 struct Tasks {
   const AttentionArgs& g;
   int64_t blocks, units, whole, cut = 0, parts = 1;
   std::vector<int64_t> bounds;  ///< parts + 1 of them, in units
 
   explicit Tasks(const AttentionArgs& args)
-      : g(args), blocks((args.q_len + kAttentionQueries - 1) / kAttentionQueries), units(blocks * (args.heads / args.kv_heads)) {
+      : g(args),
+        blocks((args.q_len + kAttentionQueries - 1) / kAttentionQueries),
+        units(blocks * (args.heads / args.kv_heads)) {
     int64_t heads = g.batch * g.kv_heads, threads = num_threads(), left = heads < 8 * threads ? heads % threads : 0;
     whole = heads;
     if (left == 0) return;
@@ -44,7 +46,8 @@ struct Tasks {
   AttentionTask operator[](int64_t i) const {
     if (i < whole) return {i / g.kv_heads, i % g.kv_heads, 0, units};
     int64_t head = whole + (i - whole) / parts, part = (i - whole) % parts;
-    return {head / g.kv_heads, head % g.kv_heads, bounds[static_cast<size_t>(part)], bounds[static_cast<size_t>(part + 1)]};
+    return {head / g.kv_heads, head % g.kv_heads, bounds[static_cast<size_t>(part)],
+            bounds[static_cast<size_t>(part + 1)]};
   }
 
   /// Calls f(task, its number, scratch) for all, on threads that take the next one when they are done.
@@ -64,7 +67,8 @@ struct Tasks {
 
 void attention_forward_blocks(const AttentionArgs& g) {
   const GemmIsa& isa = gemm_isa();
-  Tasks(g).run(isa.attention_scratch(g, false), [&](const AttentionTask& task, int64_t, void* memory) { isa.attention_forward(g, task, memory); });
+  Tasks(g).run(isa.attention_scratch(g, false),
+               [&](const AttentionTask& task, int64_t, void* memory) { isa.attention_forward(g, task, memory); });
 }
 
 void attention_backward_blocks(const AttentionArgs& g, const AttentionGradArgs& r) {
@@ -72,7 +76,9 @@ void attention_backward_blocks(const AttentionArgs& g, const AttentionGradArgs& 
   Tasks tasks(g);
   thread_local Scratch shared;
   int64_t partial = isa.attention_partial(g);
-  float* partials = tasks.cut ? static_cast<float*>(shared.get(static_cast<size_t>(tasks.cut * tasks.parts * partial * 4))) : nullptr;
+  float* partials = tasks.cut
+                        ? static_cast<float*>(shared.get(static_cast<size_t>(tasks.cut * tasks.parts * partial * 4)))
+                        : nullptr;
   tasks.run(isa.attention_scratch(g, true), [&](AttentionTask task, int64_t i, void* memory) {
     if (i >= tasks.whole) task.partial = partials + (i - tasks.whole) * partial;
     isa.attention_backward(g, r, task, memory);
@@ -83,8 +89,8 @@ void attention_backward_blocks(const AttentionArgs& g, const AttentionGradArgs& 
   parallel_for(tasks.cut * ranges, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       int64_t n = i / ranges, head = tasks.whole + n, first = i % ranges * kRows;
-      isa.attention_join(g, r, head / g.kv_heads, head % g.kv_heads, first, std::min(g.kv_len, first + kRows), partials + n * tasks.parts * partial,
-                         tasks.parts);
+      isa.attention_join(g, r, head / g.kv_heads, head % g.kv_heads, first, std::min(g.kv_len, first + kRows),
+                         partials + n * tasks.parts * partial, tasks.parts);
     }
   });
 }

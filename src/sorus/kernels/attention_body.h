@@ -1,6 +1,6 @@
-// Included after attention_tiles.h, once for each instruction set: attention of one head, block by block. A block is 64
-// queries by 64 keys; on the diagonal of a causal one, keys go by in groups of as many as a vector has lanes, and the
-// vectors of queries that see none of them are left out.
+// Included after attention_tiles.h, once for each instruction set: attention of one head, block by block. A block is
+// 64 queries by 64 keys; on the diagonal of a causal one, keys go by in groups of as many as a vector has lanes, and
+// the vectors of queries that see none of them are left out.
 
 template <class T>
 struct Attention {
@@ -44,24 +44,27 @@ struct Attention {
     for (int64_t j = 0; j < k.n; j += step) f(j, least(step, k.n - j), j / kLanes * k.diagonal, nv, args...);
   }
 
-  static void part_product(int64_t j, int64_t n, int64_t v, int64_t nv, const S* a, int64_t a_stride, const S* b, int64_t steps, float* c) {
-    product<T, true>(a + j * a_stride, a_stride, b + v * kLanes, kQueries, n, steps, Steps::all, nv - v, c + j * kQueries + v * kLanes, kQueries,
-                     false);
+  static void part_product(int64_t j, int64_t n, int64_t v, int64_t nv, const S* a, int64_t a_stride, const S* b,
+                           int64_t steps, float* c) {
+    product<T, true>(a + j * a_stride, a_stride, b + v * kLanes, kQueries, n, steps, Steps::all, nv - v,
+                     c + j * kQueries + v * kLanes, kQueries, false);
   }
   static void part_max(int64_t j, int64_t n, int64_t v, int64_t nv, const float* s, float* top) {
     s += j * kQueries;
     for (; v + 4 <= nv; v += 4) scores_max<4>(s + v * kLanes, n, top + v * kLanes);
     for (; v < nv; ++v) scores_max<1>(s + v * kLanes, n, top + v * kLanes);
   }
-  static void part_exp(int64_t j, int64_t n, int64_t v, int64_t nv, float* s, float factor, const float* shift, float* total, S* pairs) {
+  static void part_exp(int64_t j, int64_t n, int64_t v, int64_t nv, float* s, float factor, const float* shift,
+                       float* total, S* pairs) {
     s += j * kQueries, pairs += j / T::kGroup * kQueries;
     hide(j, n, v, T::kGroup == 1 ? reinterpret_cast<S*>(s) : pairs, T::kGroup);
     for (; v + 2 <= nv; v += 2)
       scores_exp<T, 2>(s + v * kLanes, n, factor, shift + v * kLanes, total + v * kLanes, pairs + v * kLanes);
-    for (; v < nv; ++v) scores_exp<T, 1>(s + v * kLanes, n, factor, shift + v * kLanes, total + v * kLanes, pairs + v * kLanes);
+    for (; v < nv; ++v)
+      scores_exp<T, 1>(s + v * kLanes, n, factor, shift + v * kLanes, total + v * kLanes, pairs + v * kLanes);
   }
-  static void part_gradient(int64_t j, int64_t n, int64_t v, int64_t nv, float* s, float* ds, float factor, const float* shift, const float* delta,
-                            S* p_rows, S* ds_rows, S* ds_pairs) {
+  static void part_gradient(int64_t j, int64_t n, int64_t v, int64_t nv, float* s, float* ds, float factor,
+                            const float* shift, const float* delta, S* p_rows, S* ds_rows, S* ds_pairs) {
     s += j * kQueries, ds += j * kQueries;
     const int64_t half = j / T::kGroup * kQueries;
     p_rows += half, ds_rows += half, ds_pairs += half;
@@ -69,12 +72,13 @@ struct Attention {
       hide(j, n, v, reinterpret_cast<S*>(s), 1), hide(j, n, v, reinterpret_cast<S*>(ds), 1);
     } else {
       hide(j, n, v, ds_pairs, 2);
-      for (int64_t i = 0; i < n; ++i) zero(p_rows + i * kQueries / 2, v * kLanes / 2), zero(ds_rows + i * kQueries / 2, v * kLanes / 2);
+      for (int64_t i = 0; i < n; ++i)
+        zero(p_rows + i * kQueries / 2, v * kLanes / 2), zero(ds_rows + i * kQueries / 2, v * kLanes / 2);
     }
     for (; v < nv; ++v) {
       const int64_t w = v * kLanes / T::kGroup;
-      scores_gradient<T, 1>(s + v * kLanes, ds + v * kLanes, n, factor, shift + v * kLanes, delta + v * kLanes, p_rows + w, ds_rows + w,
-                            ds_pairs + v * kLanes);
+      scores_gradient<T, 1>(s + v * kLanes, ds + v * kLanes, n, factor, shift + v * kLanes, delta + v * kLanes,
+                            p_rows + w, ds_rows + w, ds_pairs + v * kLanes);
     }
   }
   /// Zeros for the vectors below `v`, which products of neighbouring rows read.
@@ -99,21 +103,27 @@ struct Attention {
   static void add_mask(const Block& k, float factor, float* s) {
     const AttentionArgs& g = k.g;
     for (int64_t i = 0; i < k.m; ++i) {
-      const int64_t at = k.b * g.mask_stride[0] + k.h * g.mask_stride[1] + (k.i0 + i) * g.mask_stride[2] + k.j0 * g.mask_stride[3];
+      const int64_t at =
+          k.b * g.mask_stride[0] + k.h * g.mask_stride[1] + (k.i0 + i) * g.mask_stride[2] + k.j0 * g.mask_stride[3];
       for (int64_t j = 0; j < k.n; ++j) {
         float& x = s[j * kQueries + i];
         x *= factor;
         if (!g.mask) continue;
         const int64_t from = at + j * g.mask_stride[3];
-        if (g.mask_type == DType::boolean) x = static_cast<const bool*>(g.mask)[from] ? x : -__builtin_inff();
-        else if (g.mask_type == DType::f64) x += static_cast<float>(static_cast<const double*>(g.mask)[from]) * 1.44269504f;
-        else x += element(g.mask_type, g.mask, from) * 1.44269504f;
+        if (g.mask_type == DType::boolean)
+          x = static_cast<const bool*>(g.mask)[from] ? x : -__builtin_inff();
+        else if (g.mask_type == DType::f64)
+          x += static_cast<float>(static_cast<const double*>(g.mask)[from]) * 1.44269504f;
+        else
+          x += element(g.mask_type, g.mask, from) * 1.44269504f;
       }
     }
   }
 
   /// Keys that queries [i0, i0 + m) may see.
-  static int64_t limit(const AttentionArgs& g, int64_t i0, int64_t m) { return g.causal ? least(g.kv_len, i0 + m) : g.kv_len; }
+  static int64_t limit(const AttentionArgs& g, int64_t i0, int64_t m) {
+    return g.causal ? least(g.kv_len, i0 + m) : g.kv_len;
+  }
 
   static void store_scaled(const AttentionArgs& g, const float* x, int64_t n, float factor, void* to) {
     float block[kLanes];
@@ -141,7 +151,8 @@ struct Attention {
   static int64_t lay_out(const AttentionArgs& g, char* base, ForwardScratch& f) {
     Pieces m{base};
     const int64_t dw = words_of<T>(g.head_dim), vw = words_of<T>(g.value_dim), vp = words_of<F32>(g.value_dim);
-    m.take(f.k, g.kv_len * dw), m.take(f.v, g.kv_len * vw), m.take(f.v_pairs, T::kGroup == 2 ? (g.kv_len + 1) / 2 * vp : 0);
+    m.take(f.k, g.kv_len * dw), m.take(f.v, g.kv_len * vw),
+        m.take(f.v_pairs, T::kGroup == 2 ? (g.kv_len + 1) / 2 * vp : 0);
     m.take(f.q, kQueries * dw), m.take(f.qt, kQueries * dw), m.take(f.p, T::kGroup == 2 ? kQueries * kKeys / 2 : 0);
     m.take(f.s, kQueries * kKeys), m.take(f.o, kQueries * vp), m.take(f.top, kQueries), m.take(f.sum, kQueries);
     return m.used;
@@ -153,8 +164,10 @@ struct Attention {
     const int64_t kvh = task.kv_head, group = g.heads / g.kv_heads, blocks = (g.q_len + kQueries - 1) / kQueries;
     const bool one_head = task.first / blocks == (task.last - 1) / blocks;
     const int64_t keys = limit(g, 0, one_head ? least(g.q_len, ((task.last - 1) % blocks + 1) * kQueries) : g.q_len);
-    copy_rows<T>(g.type, at(g.type, g.k, g.k_stride, task.batch, kvh, 0), row_bytes(g, g.k_stride), keys, g.head_dim, f.k);
-    copy_rows<T>(g.type, at(g.type, g.v, g.v_stride, task.batch, kvh, 0), row_bytes(g, g.v_stride), keys, g.value_dim, f.v);
+    copy_rows<T>(g.type, at(g.type, g.k, g.k_stride, task.batch, kvh, 0), row_bytes(g, g.k_stride), keys, g.head_dim,
+                 f.k);
+    copy_rows<T>(g.type, at(g.type, g.v, g.v_stride, task.batch, kvh, 0), row_bytes(g, g.v_stride), keys, g.value_dim,
+                 f.v);
     const S* v = pair_rows<T>(f.v, keys, g.value_dim, f.v_pairs);
     for (int64_t unit = task.first; unit < task.last; ++unit) {
       const int64_t h = kvh * group + unit / blocks, i0 = unit % blocks * kQueries, m = least(kQueries, g.q_len - i0);
@@ -162,7 +175,8 @@ struct Attention {
     }
   }
 
-  static void forward_rows(const AttentionArgs& g, int64_t b, int64_t h, int64_t i0, int64_t m, const S* v, const ForwardScratch& f) {
+  static void forward_rows(const AttentionArgs& g, int64_t b, int64_t h, int64_t i0, int64_t m, const S* v,
+                           const ForwardScratch& f) {
     const int64_t dw = words_of<T>(g.head_dim), vp = words_of<F32>(g.value_dim), keys = limit(g, i0, m);
     copy_rows<T>(g.type, at(g.type, g.q, g.q_stride, b, h, i0), row_bytes(g, g.q_stride), m, g.head_dim, f.q);
     transpose_rows(f.q, m, dw, f.qt);
@@ -174,8 +188,8 @@ struct Attention {
       raise_top(k, f, factor, vp, shift);
       each_part(k, part_exp, f.s, factor, shift, f.sum, f.p);
       const S* p = T::kGroup == 2 ? f.p : reinterpret_cast<const S*>(f.s);
-      product<T, false>(p, kQueries, v + j0 / T::kGroup * vp, vp, m, (k.n + T::kGroup - 1) / T::kGroup, k.diagonal ? Steps::upto : Steps::all,
-                        vp / kLanes, f.o, vp, j0 > 0);
+      product<T, false>(p, kQueries, v + j0 / T::kGroup * vp, vp, m, (k.n + T::kGroup - 1) / T::kGroup,
+                        k.diagonal ? Steps::upto : Steps::all, vp / kLanes, f.o, vp, j0 > 0);
     }
     float* lse = g.lse ? static_cast<float*>(g.lse) + (b * g.heads + h) * g.q_len + i0 : nullptr;
     for (int64_t i = 0; i < m; ++i) {
@@ -186,8 +200,8 @@ struct Attention {
     }
   }
 
-  /// The running maximum need not be the maximum: results are the same as long as 2^(s - top) stays in range. So sums and O
-  /// are scaled again only when it grows by much, that is, hardly ever after the first block.
+  /// The running maximum need not be the maximum: results are the same as long as 2^(s - top) stays in range. So sums
+  /// and O are scaled again only when it grows by much, that is, hardly ever after the first block.
   static void raise_top(const Block& k, const ForwardScratch& f, float factor, int64_t vp, float* shift) {
     constexpr float kSlack = 8;
     float top[kQueries];
@@ -216,10 +230,12 @@ struct Attention {
   };
   static int64_t lay_out(const AttentionArgs& g, char* base, BackwardScratch& f) {
     Pieces m{base};
-    const int64_t dw = words_of<T>(g.head_dim), vw = words_of<T>(g.value_dim), dp = words_of<F32>(g.head_dim), vp = words_of<F32>(g.value_dim);
+    const int64_t dw = words_of<T>(g.head_dim), vw = words_of<T>(g.value_dim), dp = words_of<F32>(g.head_dim),
+                  vp = words_of<F32>(g.value_dim);
     const int64_t pairs = T::kGroup == 2 ? 1 : 0;
     m.take(f.k, g.kv_len * dw), m.take(f.v, g.kv_len * vw), m.take(f.k_pairs, pairs * ((g.kv_len + 1) / 2 * dp));
-    m.take(f.q, kQueries * dw), m.take(f.go, kQueries * vw), m.take(f.qt, kQueries * dw), m.take(f.got, kQueries * vw);
+    m.take(f.q, kQueries * dw), m.take(f.go, kQueries * vw), m.take(f.qt, kQueries * dw),
+        m.take(f.got, kQueries * vw);
     m.take(f.q_pairs, pairs * kQueries / 2 * dp), m.take(f.go_pairs, pairs * kQueries / 2 * vp);
     m.take(f.p_rows, pairs * kQueries * kKeys / 2), m.take(f.ds_rows, pairs * kQueries * kKeys / 2);
     m.take(f.ds_pairs, pairs * kQueries * kKeys / 2), m.take(f.s, kQueries * kKeys), m.take(f.ds, kQueries * kKeys);
@@ -233,8 +249,10 @@ struct Attention {
     const int64_t kvh = task.kv_head, group = g.heads / g.kv_heads, blocks = (g.q_len + kQueries - 1) / kQueries;
     const int64_t dp = words_of<F32>(g.head_dim), vp = words_of<F32>(g.value_dim);
     if (task.partial) f.dk = task.partial, f.dv = task.partial + g.kv_len * dp;
-    copy_rows<T>(g.type, at(g.type, g.k, g.k_stride, task.batch, kvh, 0), row_bytes(g, g.k_stride), g.kv_len, g.head_dim, f.k);
-    copy_rows<T>(g.type, at(g.type, g.v, g.v_stride, task.batch, kvh, 0), row_bytes(g, g.v_stride), g.kv_len, g.value_dim, f.v);
+    copy_rows<T>(g.type, at(g.type, g.k, g.k_stride, task.batch, kvh, 0), row_bytes(g, g.k_stride), g.kv_len,
+                 g.head_dim, f.k);
+    copy_rows<T>(g.type, at(g.type, g.v, g.v_stride, task.batch, kvh, 0), row_bytes(g, g.v_stride), g.kv_len,
+                 g.value_dim, f.v);
     const S* k = pair_rows<T>(f.k, g.kv_len, g.head_dim, f.k_pairs);
     zero(f.dk, g.kv_len * dp), zero(f.dv, g.kv_len * vp);
     for (int64_t unit = task.first; unit < task.last; ++unit) {
@@ -243,18 +261,20 @@ struct Attention {
     }
     if (!task.partial) store_keys(g, r, task.batch, kvh, 0, g.kv_len, f.dk, f.dv);
   }
-  static void store_keys(const AttentionArgs& g, const AttentionGradArgs& r, int64_t b, int64_t kvh, int64_t first, int64_t last, const float* dk,
-                         const float* dv) {
+  static void store_keys(const AttentionArgs& g, const AttentionGradArgs& r, int64_t b, int64_t kvh, int64_t first,
+                         int64_t last, const float* dk, const float* dv) {
     const int64_t dp = words_of<F32>(g.head_dim), vp = words_of<F32>(g.value_dim);
     for (int64_t j = first; j < last; ++j) {
-      store_scaled(g, dk + j * dp, g.head_dim, static_cast<float>(g.scale), at(g.type, r.grad_k, r.grad_k_stride, b, kvh, j));
+      store_scaled(g, dk + j * dp, g.head_dim, static_cast<float>(g.scale),
+                   at(g.type, r.grad_k, r.grad_k_stride, b, kvh, j));
       store_scaled(g, dv + j * vp, g.value_dim, 1, at(g.type, r.grad_v, r.grad_v_stride, b, kvh, j));
     }
   }
 
-  static void backward_rows(const AttentionArgs& g, const AttentionGradArgs& r, int64_t b, int64_t h, int64_t i0, int64_t m, const S* k_pairs,
-                            const BackwardScratch& f) {
-    const int64_t dw = words_of<T>(g.head_dim), vw = words_of<T>(g.value_dim), dp = words_of<F32>(g.head_dim), vp = words_of<F32>(g.value_dim);
+  static void backward_rows(const AttentionArgs& g, const AttentionGradArgs& r, int64_t b, int64_t h, int64_t i0,
+                            int64_t m, const S* k_pairs, const BackwardScratch& f) {
+    const int64_t dw = words_of<T>(g.head_dim), vw = words_of<T>(g.value_dim), dp = words_of<F32>(g.head_dim),
+                  vp = words_of<F32>(g.value_dim);
     const int64_t keys = limit(g, i0, m), size = g.type == DType::f32 ? 4 : 2;
     const char* go = at(g.type, r.grad_o, r.grad_o_stride, b, h, i0);
     copy_rows<T>(g.type, at(g.type, g.q, g.q_stride, b, h, i0), row_bytes(g, g.q_stride), m, g.head_dim, f.q);
@@ -264,9 +284,12 @@ struct Attention {
     const S *q = pair_rows<T>(f.q, m, g.head_dim, f.q_pairs), *dout = pair_rows<T>(f.go, m, g.value_dim, f.go_pairs);
     float shift[kQueries], delta[kQueries];
     for (int64_t i = 0; i < kQueries; ++i) {  // queries that see nothing, or do not exist, get P = 0
-      const float lse = i < m ? static_cast<const float*>(g.lse)[(b * g.heads + h) * g.q_len + i0 + i] : -__builtin_inff();
+      const float lse =
+          i < m ? static_cast<const float*>(g.lse)[(b * g.heads + h) * g.q_len + i0 + i] : -__builtin_inff();
       shift[i] = lse == -__builtin_inff() ? __builtin_inff() : lse * 1.44269504f;
-      delta[i] = i < m ? row_dot(g.type, go + i * r.grad_o_stride.token * size, at(g.type, g.o, g.o_stride, b, h, i0 + i), g.value_dim) : 0;
+      delta[i] = i < m ? row_dot(g.type, go + i * r.grad_o_stride.token * size,
+                                 at(g.type, g.o, g.o_stride, b, h, i0 + i), g.value_dim)
+                       : 0;
     }
     const int64_t q_steps = (m + T::kGroup - 1) / T::kGroup;
     for (int64_t j0 = 0; j0 < keys; j0 += kKeys) {
@@ -275,16 +298,18 @@ struct Attention {
       each_part(k, part_product, f.v + j0 * vw, vw, f.got, (g.value_dim + T::kGroup - 1) / T::kGroup, f.ds);
       each_part(k, part_gradient, f.s, f.ds, factor, shift, delta, f.p_rows, f.ds_rows, f.ds_pairs);
       const bool dot = T::kGroup == 2;
-      const S *p = dot ? f.p_rows : reinterpret_cast<const S*>(f.s), *ds = dot ? f.ds_rows : reinterpret_cast<const S*>(f.ds);
+      const S *p = dot ? f.p_rows : reinterpret_cast<const S*>(f.s),
+              *ds = dot ? f.ds_rows : reinterpret_cast<const S*>(f.ds);
       const S* ds_columns = dot ? f.ds_pairs : ds;
       const Steps from = k.diagonal ? Steps::from : Steps::all, upto = k.diagonal ? Steps::upto : Steps::all;
       product<T, true>(p, kQueries / T::kGroup, dout, vp, k.n, q_steps, from, vp / kLanes, f.dv + j0 * vp, vp, true);
       product<T, true>(ds, kQueries / T::kGroup, q, dp, k.n, q_steps, from, dp / kLanes, f.dk + j0 * dp, dp, true);
-      product<T, false>(ds_columns, kQueries, k_pairs + j0 / T::kGroup * dp, dp, m, (k.n + T::kGroup - 1) / T::kGroup, upto, dp / kLanes, f.dq,
-                        dp, j0 > 0);
+      product<T, false>(ds_columns, kQueries, k_pairs + j0 / T::kGroup * dp, dp, m, (k.n + T::kGroup - 1) / T::kGroup,
+                        upto, dp / kLanes, f.dq, dp, j0 > 0);
     }
     for (int64_t i = 0; i < m; ++i)
-      store_scaled(g, f.dq + i * dp, g.head_dim, static_cast<float>(g.scale), at(g.type, r.grad_q, r.grad_q_stride, b, h, i0 + i));
+      store_scaled(g, f.dq + i * dp, g.head_dim, static_cast<float>(g.scale),
+                   at(g.type, r.grad_q, r.grad_q_stride, b, h, i0 + i));
   }
 };
 
@@ -301,25 +326,35 @@ int64_t attention_scratch(const AttentionArgs& g, bool backward) {
   Attention<F32>::BackwardScratch r;
   AttentionHalf::ForwardScratch fh;
   AttentionHalf::BackwardScratch rh;
-  if (attends_by_dot(g)) return backward ? AttentionHalf::lay_out(g, nullptr, rh) : AttentionHalf::lay_out(g, nullptr, fh);
+  if (attends_by_dot(g))
+    return backward ? AttentionHalf::lay_out(g, nullptr, rh) : AttentionHalf::lay_out(g, nullptr, fh);
   return backward ? Attention<F32>::lay_out(g, nullptr, r) : Attention<F32>::lay_out(g, nullptr, f);
 }
 void attention_forward_task(const AttentionArgs& g, const AttentionTask& task, void* memory) {
-  if (attends_by_dot(g)) AttentionHalf::forward(g, task, memory);
-  else Attention<F32>::forward(g, task, memory);
+  if (attends_by_dot(g))
+    AttentionHalf::forward(g, task, memory);
+  else
+    Attention<F32>::forward(g, task, memory);
 }
-void attention_backward_task(const AttentionArgs& g, const AttentionGradArgs& r, const AttentionTask& task, void* memory) {
-  if (attends_by_dot(g)) AttentionHalf::backward(g, r, task, memory);
-  else Attention<F32>::backward(g, r, task, memory);
+void attention_backward_task(const AttentionArgs& g, const AttentionGradArgs& r, const AttentionTask& task,
+                             void* memory) {
+  if (attends_by_dot(g))
+    AttentionHalf::backward(g, r, task, memory);
+  else
+    Attention<F32>::backward(g, r, task, memory);
 }
-int64_t attention_partial(const AttentionArgs& g) { return g.kv_len * (words_of<F32>(g.head_dim) + words_of<F32>(g.value_dim)); }
-void attention_join(const AttentionArgs& g, const AttentionGradArgs& r, int64_t b, int64_t kvh, int64_t first, int64_t last, float* partials,
-                    int64_t count) {
+int64_t attention_partial(const AttentionArgs& g) {
+  return g.kv_len * (words_of<F32>(g.head_dim) + words_of<F32>(g.value_dim));
+}
+void attention_join(const AttentionArgs& g, const AttentionGradArgs& r, int64_t b, int64_t kvh, int64_t first,
+                    int64_t last, float* partials, int64_t count) {
   const int64_t dp = words_of<F32>(g.head_dim), vp = words_of<F32>(g.value_dim), size = attention_partial(g);
   for (int64_t i = 1; i < count; ++i)
     for (int64_t part = 0; part < 2; ++part) {
-      const int64_t width = part ? vp : dp, from = (part ? g.kv_len * dp : 0) + first * width, to = from + (last - first) * width;
-      for (int64_t j = from; j < to; j += kLanes) store<vf>(partials + j, load<vf>(partials + j) + load<vf>(partials + i * size + j));
+      const int64_t width = part ? vp : dp, from = (part ? g.kv_len * dp : 0) + first * width,
+                    to = from + (last - first) * width;
+      for (int64_t j = from; j < to; j += kLanes)
+        store<vf>(partials + j, load<vf>(partials + j) + load<vf>(partials + i * size + j));
     }
   Attention<F32>::store_keys(g, r, b, kvh, first, last, partials, partials + g.kv_len * dp);
 }

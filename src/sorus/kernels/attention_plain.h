@@ -1,4 +1,5 @@
-// Attention by plain loops over one row of Q at a time: every type, every mask; the f64 path and the reference of tests.
+// Attention by plain loops over one row of Q at a time: every type, every mask; the f64 path and the reference of
+// tests.
 #pragma once
 
 #include <cmath>
@@ -83,8 +84,10 @@ struct PlainAttention {
         for (int64_t j = 0; j < g.kv_len; ++j) {
           E* to_k = row(r.grad_k, r.grad_k_stride, b, kvh, j);
           E* to_v = row(r.grad_v, r.grad_v_stride, b, kvh, j);
-          for (int64_t d = 0; d < g.head_dim; ++d) to_k[d] = element_cast<E>(dk[static_cast<size_t>(j * g.head_dim + d)]);
-          for (int64_t d = 0; d < g.value_dim; ++d) to_v[d] = element_cast<E>(dv[static_cast<size_t>(j * g.value_dim + d)]);
+          for (int64_t d = 0; d < g.head_dim; ++d)
+            to_k[d] = element_cast<E>(dk[static_cast<size_t>(j * g.head_dim + d)]);
+          for (int64_t d = 0; d < g.value_dim; ++d)
+            to_v[d] = element_cast<E>(dv[static_cast<size_t>(j * g.value_dim + d)]);
         }
       }
     });

@@ -21,7 +21,8 @@ int64_t product(const int64_t* sizes, int n) {
 }
 
 void check(const ConvArgs& g) {
-  SORUS_CHECK(g.spatial >= 1 && g.spatial <= 3, ValueError, "convolution: expected 1 to 3 spatial dimensions, got {}", g.spatial);
+  SORUS_CHECK(g.spatial >= 1 && g.spatial <= 3, ValueError, "convolution: expected 1 to 3 spatial dimensions, got {}",
+              g.spatial);
   SORUS_CHECK(g.groups >= 1 && g.in_channels % g.groups == 0 && g.out_channels % g.groups == 0, ValueError,
               "convolution: {} input and {} output channels cannot be split into {} groups", g.in_channels,
               g.out_channels, g.groups);
@@ -29,18 +30,22 @@ void check(const ConvArgs& g) {
 
 // ---- Plain loops: all types ----
 
-/// Calls f(y_offset, x_offset, w_offset) for every term of one (batch, out channel): the definition, in any dimension.
+/// Calls f(y_offset, x_offset, w_offset) for every term of one (batch, out channel): the definition, in any
+/// dimension.
 template <class F>
 void each_term(const ConvArgs& g, int64_t b, int64_t o, F&& f) {
   int64_t xs = product(g.in, g.spatial), ys = product(g.out, g.spatial), ws = product(g.kernel, g.spatial);
   int64_t ic = g.in_channels / g.groups, group = o / (g.out_channels / g.groups);
-  int64_t lo[3] = {1, 1, 1}, in[3] = {1, 1, 1}, kernel[3] = {1, 1, 1}, stride[3] = {1, 1, 1}, pad[3] = {}, dil[3] = {1, 1, 1};
+  int64_t lo[3] = {1, 1, 1}, in[3] = {1, 1, 1}, kernel[3] = {1, 1, 1}, stride[3] = {1, 1, 1}, pad[3] = {},
+          dil[3] = {1, 1, 1};
   for (int d = 0; d < g.spatial; ++d) {
     int e = 3 - g.spatial + d;
-    lo[e] = g.out[d], in[e] = g.in[d], kernel[e] = g.kernel[d], stride[e] = g.stride[d], pad[e] = g.padding[d], dil[e] = g.dilation[d];
+    lo[e] = g.out[d], in[e] = g.in[d], kernel[e] = g.kernel[d], stride[e] = g.stride[d], pad[e] = g.padding[d],
+    dil[e] = g.dilation[d];
   }
   for (int64_t c = 0; c < ic; ++c) {
-    int64_t x0 = (b * g.in_channels + group * ic + c) * xs, w0 = (o * ic + c) * ws, y0 = (b * g.out_channels + o) * ys;
+    int64_t x0 = (b * g.in_channels + group * ic + c) * xs, w0 = (o * ic + c) * ws,
+            y0 = (b * g.out_channels + o) * ys;
     for (int64_t j0 = 0; j0 < kernel[0]; ++j0)
       for (int64_t j1 = 0; j1 < kernel[1]; ++j1)
         for (int64_t j2 = 0; j2 < kernel[2]; ++j2, ++w0)
@@ -161,8 +166,9 @@ struct ConvPlan {
 
 ProblemKey key_of(const ConvArgs& g, Pass pass, bool bias) {
   ProblemKey key;
-  for (int64_t v : {static_cast<int64_t>(pass), static_cast<int64_t>(bias), static_cast<int64_t>(g.type), int64_t{g.spatial},
-                    g.batch, g.in_channels, g.out_channels, g.groups, is_small(g) ? 1 : int64_t{num_threads()}})
+  for (int64_t v :
+       {static_cast<int64_t>(pass), static_cast<int64_t>(bias), static_cast<int64_t>(g.type), int64_t{g.spatial},
+        g.batch, g.in_channels, g.out_channels, g.groups, is_small(g) ? 1 : int64_t{num_threads()}})
     key.add(v);
   for (int d = 0; d < g.spatial; ++d)
     for (int64_t v : {g.in[d], g.out[d], g.kernel[d], g.stride[d], g.padding[d], g.dilation[d]}) key.add(v);
@@ -179,8 +185,10 @@ memory::desc dense(const Dims& dims, memory::data_type type) {
 ConvPlan make_plan(const ConvArgs& g, Pass pass, bool bias) {
   auto spatial = static_cast<size_t>(g.spatial);
   Dims x{g.batch, g.in_channels}, y{g.batch, g.out_channels}, w, stride, dilation, low, high;
-  if (g.groups > 1) w = {g.groups, g.out_channels / g.groups, g.in_channels / g.groups};
-  else w = {g.out_channels, g.in_channels};
+  if (g.groups > 1)
+    w = {g.groups, g.out_channels / g.groups, g.in_channels / g.groups};
+  else
+    w = {g.out_channels, g.in_channels};
   for (size_t d = 0; d < spatial; ++d) {
     x.push_back(g.in[d]), y.push_back(g.out[d]), w.push_back(g.kernel[d]);
     stride.push_back(g.stride[d]), dilation.push_back(g.dilation[d] - 1), low.push_back(g.padding[d]);
@@ -194,14 +202,15 @@ ConvPlan make_plan(const ConvArgs& g, Pass pass, bool bias) {
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   dnnl::convolution_forward::primitive_desc hint(
-      {pass == Pass::forward ? dnnl::prop_kind::forward_inference : dnnl::prop_kind::forward_training, algorithm, any(x),
-       any(w), pass == Pass::forward ? b : memory::desc(), any(y), stride, dilation, low, high},
+      {pass == Pass::forward ? dnnl::prop_kind::forward_inference : dnnl::prop_kind::forward_training, algorithm,
+       any(x), any(w), pass == Pass::forward ? b : memory::desc(), any(y), stride, dilation, low, high},
       attr, dnnl_engine());
   ConvPlan plan;
   auto port = [&](int arg, const Dims& dims, const memory::desc& inner, bool output) {
     Port p{arg, dense(dims, type), inner, output, {}};
     if (p.user != p.inner) {
-      dnnl::reorder::primitive_desc r(dnnl_engine(), output ? p.inner : p.user, dnnl_engine(), output ? p.user : p.inner);
+      dnnl::reorder::primitive_desc r(dnnl_engine(), output ? p.inner : p.user, dnnl_engine(),
+                                      output ? p.user : p.inner);
       p.reorder = dnnl::reorder(r);
     }
     plan.ports.push_back(p);
@@ -214,16 +223,16 @@ ConvPlan make_plan(const ConvArgs& g, Pass pass, bool bias) {
     if (bias) port(DNNL_ARG_BIAS, {g.out_channels}, b, false);
     port(DNNL_ARG_DST, y, hint.dst_desc(), true);
   } else if (pass == Pass::backward_data) {
-    dnnl::convolution_backward_data::primitive_desc pd({algorithm, any(x), any(w), any(y), stride, dilation, low, high}, attr,
-                                                       dnnl_engine(), hint);
+    dnnl::convolution_backward_data::primitive_desc pd(
+        {algorithm, any(x), any(w), any(y), stride, dilation, low, high}, attr, dnnl_engine(), hint);
     plan.primitive = dnnl::convolution_backward_data(pd);
     plan.scratchpad = pd.scratchpad_desc();
     port(DNNL_ARG_DIFF_DST, y, pd.diff_dst_desc(), false);
     port(DNNL_ARG_WEIGHTS, w, pd.weights_desc(), false);
     port(DNNL_ARG_DIFF_SRC, x, pd.diff_src_desc(), true);
   } else {
-    dnnl::convolution_backward_weights::primitive_desc pd({algorithm, any(x), any(w), b, any(y), stride, dilation, low, high},
-                                                          attr, dnnl_engine(), hint);
+    dnnl::convolution_backward_weights::primitive_desc pd(
+        {algorithm, any(x), any(w), b, any(y), stride, dilation, low, high}, attr, dnnl_engine(), hint);
     plan.primitive = dnnl::convolution_backward_weights(pd);
     plan.scratchpad = pd.scratchpad_desc();
     port(DNNL_ARG_SRC, x, pd.src_desc(), false);
@@ -279,7 +288,8 @@ bool use_onednn(const ConvArgs& g) {
   if (g.type == DType::bf16 && !__builtin_cpu_supports("avx512bw")) return false;
 #endif
   return g.batch * g.in_channels * g.out_channels * product(g.in, g.spatial) * product(g.out, g.spatial) *
-             product(g.kernel, g.spatial) != 0;
+             product(g.kernel, g.spatial) !=
+         0;
 }
 
 }  // namespace
@@ -293,7 +303,8 @@ void conv_forward(const ConvArgs& g, const void* x, const void* w, const void* b
   check(g);
   if (use_onednn(g)) {
     OneThread alone(is_small(g));
-    const ConvPlan& plan = cache().find(key_of(g, Pass::forward, bias), [&] { return make_plan(g, Pass::forward, bias); });
+    const ConvPlan& plan =
+        cache().find(key_of(g, Pass::forward, bias), [&] { return make_plan(g, Pass::forward, bias); });
     return bias ? run(plan, {x, w, bias, y}) : run(plan, {x, w, y});
   }
   plain(g, [&]<DType T>(PlainConv<T> k) {

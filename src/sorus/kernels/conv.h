@@ -3,8 +3,8 @@
 //   y[n, o, p] = bias[o] + sum(c, j) x[n, c, p * stride - padding + j * dilation] * w[o, c, j]
 //
 // with `groups` independent slices of the channels. Tensors are dense: x [batch, in_channels, in...],
-// w [out_channels, in_channels / groups, kernel...], y [batch, out_channels, out...]. f32 and bf16 go to oneDNN, which
-// sees any layout it likes through cached reorders; all other types are plain loops.
+// w [out_channels, in_channels / groups, kernel...], y [batch, out_channels, out...]. f32 and bf16 go to oneDNN,
+// which sees any layout it likes through cached reorders; all other types are plain loops.
 #pragma once
 
 #include <cstdint>

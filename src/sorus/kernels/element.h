@@ -42,18 +42,66 @@ inline uint16_t f16_bits(float f) {
 /// The C++ type of an element in memory and the one it is computed in.
 template <DType t>
 struct ElementOf;
-template <> struct ElementOf<DType::f64> { using type = double; using compute = double; };
-template <> struct ElementOf<DType::f32> { using type = float; using compute = float; };
-template <> struct ElementOf<DType::bf16> { using type = bfloat16; using compute = float; };
-template <> struct ElementOf<DType::f16> { using type = float16; using compute = float; };
-template <> struct ElementOf<DType::i64> { using type = int64_t; using compute = int64_t; };
-template <> struct ElementOf<DType::i32> { using type = int32_t; using compute = int64_t; };
-template <> struct ElementOf<DType::i16> { using type = int16_t; using compute = int64_t; };
-template <> struct ElementOf<DType::i8> { using type = int8_t; using compute = int64_t; };
-template <> struct ElementOf<DType::u8> { using type = uint8_t; using compute = int64_t; };
-template <> struct ElementOf<DType::boolean> { using type = bool; using compute = int64_t; };
-template <> struct ElementOf<DType::c64> { using type = std::complex<float>; using compute = std::complex<double>; };
-template <> struct ElementOf<DType::c128> { using type = std::complex<double>; using compute = std::complex<double>; };
+template <>
+struct ElementOf<DType::f64> {
+  using type = double;
+  using compute = double;
+};
+template <>
+struct ElementOf<DType::f32> {
+  using type = float;
+  using compute = float;
+};
+template <>
+struct ElementOf<DType::bf16> {
+  using type = bfloat16;
+  using compute = float;
+};
+template <>
+struct ElementOf<DType::f16> {
+  using type = float16;
+  using compute = float;
+};
+template <>
+struct ElementOf<DType::i64> {
+  using type = int64_t;
+  using compute = int64_t;
+};
+template <>
+struct ElementOf<DType::i32> {
+  using type = int32_t;
+  using compute = int64_t;
+};
+template <>
+struct ElementOf<DType::i16> {
+  using type = int16_t;
+  using compute = int64_t;
+};
+template <>
+struct ElementOf<DType::i8> {
+  using type = int8_t;
+  using compute = int64_t;
+};
+template <>
+struct ElementOf<DType::u8> {
+  using type = uint8_t;
+  using compute = int64_t;
+};
+template <>
+struct ElementOf<DType::boolean> {
+  using type = bool;
+  using compute = int64_t;
+};
+template <>
+struct ElementOf<DType::c64> {
+  using type = std::complex<float>;
+  using compute = std::complex<double>;
+};
+template <>
+struct ElementOf<DType::c128> {
+  using type = std::complex<double>;
+  using compute = std::complex<double>;
+};
 
 template <class To, class From>
 inline To element_cast(From x) {
@@ -69,7 +117,8 @@ inline To element_cast(From x) {
     float16 h;
     h.bits = f16_bits(element_cast<float>(x));
     return h;
-  } else if constexpr (requires { x.real(); } && !requires(To t) { t.real(); }) {
+  } else if constexpr (
+      requires { x.real(); } && !requires(To t) { t.real(); }) {
     return element_cast<To>(x.real());
   } else if constexpr (std::is_same_v<To, bool>) {
     return x != From(0);
@@ -82,18 +131,30 @@ inline To element_cast(From x) {
 template <class F>
 decltype(auto) visit_dtype(DType t, F&& f) {
   switch (t) {
-    case DType::f64: return f.template operator()<DType::f64>();
-    case DType::f32: return f.template operator()<DType::f32>();
-    case DType::bf16: return f.template operator()<DType::bf16>();
-    case DType::f16: return f.template operator()<DType::f16>();
-    case DType::i64: return f.template operator()<DType::i64>();
-    case DType::i32: return f.template operator()<DType::i32>();
-    case DType::i16: return f.template operator()<DType::i16>();
-    case DType::i8: return f.template operator()<DType::i8>();
-    case DType::u8: return f.template operator()<DType::u8>();
-    case DType::boolean: return f.template operator()<DType::boolean>();
-    case DType::c64: return f.template operator()<DType::c64>();
-    case DType::c128: return f.template operator()<DType::c128>();
+    case DType::f64:
+      return f.template operator()<DType::f64>();
+    case DType::f32:
+      return f.template operator()<DType::f32>();
+    case DType::bf16:
+      return f.template operator()<DType::bf16>();
+    case DType::f16:
+      return f.template operator()<DType::f16>();
+    case DType::i64:
+      return f.template operator()<DType::i64>();
+    case DType::i32:
+      return f.template operator()<DType::i32>();
+    case DType::i16:
+      return f.template operator()<DType::i16>();
+    case DType::i8:
+      return f.template operator()<DType::i8>();
+    case DType::u8:
+      return f.template operator()<DType::u8>();
+    case DType::boolean:
+      return f.template operator()<DType::boolean>();
+    case DType::c64:
+      return f.template operator()<DType::c64>();
+    case DType::c128:
+      return f.template operator()<DType::c128>();
   }
   fail<TypeError>("unknown element type {}", static_cast<int>(t));
 }
@@ -102,17 +163,23 @@ decltype(auto) visit_dtype(DType t, F&& f) {
 template <class F>
 decltype(auto) visit_floating(const char* who, DType t, F&& f) {
   switch (t) {
-    case DType::f64: return f.template operator()<DType::f64>();
-    case DType::f32: return f.template operator()<DType::f32>();
-    case DType::bf16: return f.template operator()<DType::bf16>();
-    case DType::f16: return f.template operator()<DType::f16>();
-    default: fail<TypeError>("{}: expected a floating type, got type number {}", who, static_cast<int>(t));
+    case DType::f64:
+      return f.template operator()<DType::f64>();
+    case DType::f32:
+      return f.template operator()<DType::f32>();
+    case DType::bf16:
+      return f.template operator()<DType::bf16>();
+    case DType::f16:
+      return f.template operator()<DType::f16>();
+    default:
+      fail<TypeError>("{}: expected a floating type, got type number {}", who, static_cast<int>(t));
   }
 }
 
 /// One element read from, or written to, untyped memory; for bias, masks and tails, not for inner loops.
 inline float load_float(DType t, const void* p, int64_t i) {
-  return visit_dtype(t, [&]<DType T>() { return element_cast<float>(static_cast<const typename ElementOf<T>::type*>(p)[i]); });
+  return visit_dtype(
+      t, [&]<DType T>() { return element_cast<float>(static_cast<const typename ElementOf<T>::type*>(p)[i]); });
 }
 
 }  // namespace sorus::kernels

@@ -13,7 +13,9 @@ constexpr const char* kNames[] = {"plain", "tiny", "own", "onednn"};
 int forced = -1;
 
 bool can_be_tiny(const GemmArgs& g) {
-  if (g.b_packed || g.sink.store || (g.epilogue != Epilogue::none && g.type != DType::f32) || g.alpha != 1 || (g.beta != 0 && g.beta != 1)) return false;
+  if (g.b_packed || g.sink.store || (g.epilogue != Epilogue::none && g.type != DType::f32) || g.alpha != 1 ||
+      (g.beta != 0 && g.beta != 1))
+    return false;
   if ((g.type != DType::f32 && g.type != DType::f64) || g.out_type != g.type) return false;
   return !g.bias || g.bias_type == g.type;
 }
@@ -31,10 +33,13 @@ Path choose(const GemmArgs& g) {
   if (forced == 3 && gemm_onednn_supports(g)) return Path::onednn;
   if (tiny) return Path::tiny;
   if (gemm_onednn_preferred(g.type) && work > 64 * 64 * 64 && gemm_onednn_supports(g)) return Path::onednn;
-  // Measured on Zen 4 (benchmarks/kernels): plain operands and plain stores are 5-10% faster through oneDNN from a few
-  // million products on, except for bf16 with a large f32 result, such as the gradient of a tied head.
-  bool large_result = g.type == DType::bf16 && g.out_type == DType::f32 && static_cast<double>(g.m) * static_cast<double>(g.n) > 8e6;
-  if (work >= (g.type == DType::f32 ? 4e6 : 16e6) && !large_result && gemm_onednn_direct(g) && gemm_onednn_supports(g)) return Path::onednn;
+  // Measured on Zen 4 (benchmarks/kernels): plain operands and plain stores are 5-10% faster through oneDNN from a
+  // few million products on, except for bf16 with a large f32 result, such as the gradient of a tied head.
+  bool large_result =
+      g.type == DType::bf16 && g.out_type == DType::f32 && static_cast<double>(g.m) * static_cast<double>(g.n) > 8e6;
+  if (work >= (g.type == DType::f32 ? 4e6 : 16e6) && !large_result && gemm_onednn_direct(g) &&
+      gemm_onednn_supports(g))
+    return Path::onednn;
   return own ? Path::own : Path::plain;
 }
 

@@ -3,8 +3,9 @@
 //   C[m, n] = epilogue(alpha * sum(k) A[m, k] * B[k, n] + beta * C[m, n] + bias[n])
 //
 // for any strides of A and B (so transposed operands cost nothing to describe), any batch dimensions (stride 0
-// broadcasts), and all element types. `gemm` looks at the shape and picks among: own micro-kernels without threads for
-// tiny sizes, own packed kernels (AVX-512, AVX-512 BF16, AVX2, portable vectors), and oneDNN where it is faster (AMX).
+// broadcasts), and all element types. `gemm` looks at the shape and picks among: own micro-kernels without threads
+// for tiny sizes, own packed kernels (AVX-512, AVX-512 BF16, AVX2, portable vectors), and oneDNN where it is faster
+// (AMX).
 //
 //   GemmArgs g;                                  // y = x W^T + b, W as [n, k] like nn.Linear
 //   g.type = g.out_type = DType::bf16;
@@ -60,20 +61,20 @@ struct GemmArgs {
   int64_t batch[kMaxBatch] = {};
   int64_t a_batch[kMaxBatch] = {}, b_batch[kMaxBatch] = {}, c_batch[kMaxBatch] = {};
 
-  double alpha = 1, beta = 0;   ///< with beta == 0, C is never read
-  const void* bias = nullptr;   ///< [n], stride 1
-  DType bias_type = DType::f32; ///< floating types only
+  double alpha = 1, beta = 0;    ///< with beta == 0, C is never read
+  const void* bias = nullptr;    ///< [n], stride 1
+  DType bias_type = DType::f32;  ///< floating types only
   Epilogue epilogue = Epilogue::none;
   void* aux = nullptr;
-  GemmSink sink;         ///< halves and f32 only; then `c` is not used
-  bool b_packed = false; ///< `b` points to what `pack_b` wrote for this type, k and n; no batch on b
+  GemmSink sink;          ///< halves and f32 only; then `c` is not used
+  bool b_packed = false;  ///< `b` points to what `pack_b` wrote for this type, k and n; no batch on b
 };
 
 /// Computes C. Threads: the pool of base/threads.h, none inside a parallel region or for tiny sizes.
 void gemm(const GemmArgs& args);
 
-/// How `pack_b` lays out B[k, n] on this machine: panels of `panel` columns, in each of them `group` (1, or 2 for bf16
-/// dot products) consecutive k of one column side by side:
+/// How `pack_b` lays out B[k, n] on this machine: panels of `panel` columns, in each of them `group` (1, or 2 for
+/// bf16 dot products) consecutive k of one column side by side:
 ///   element (k, n) lies at ((n / panel) * k_padded + (k / group) * group) * panel + (n % panel) * group + k % group.
 /// Rows k .. k_padded and columns n .. n_padded hold zeros. With AMX, `panel` is 1: columns one after another.
 struct PackLayout {

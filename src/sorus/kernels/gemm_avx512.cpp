@@ -17,54 +17,53 @@ typedef uint16_t vh32 __attribute__((vector_size(64)));
 #define SORUS_GEMM_ROWS 12
 #define SORUS_GEMM_F16C 1
 #define SORUS_GEMM_TRANSPOSE 1
-#define SORUS_GEMM_COMMON                                                                                              \
-  inline __attribute__((always_inline)) vf fma_vector(vf x, vf y, vf z) {                                              \
-    return (vf)_mm512_fmadd_ps((__m512)x, (__m512)y, (__m512)z);                                                       \
-  }                                                                                                                    \
-  inline __attribute__((always_inline)) vd fma_vector(vd x, vd y, vd z) {                                              \
-    return (vd)_mm512_fmadd_pd((__m512d)x, (__m512d)y, (__m512d)z);                                                    \
-  }                                                                                                                    \
-  inline __attribute__((always_inline)) vf halves_to_floats(const uint16_t* p) {                                       \
-    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));                               \
-  }                                                                                                                    \
-  inline __attribute__((always_inline)) vf fms_vector(vf x, vf y, vf z) {                                              \
-    return (vf)_mm512_fmsub_ps((__m512)x, (__m512)y, (__m512)z);                                                       \
-  }                                                                                                                    \
-  inline __attribute__((always_inline)) vf max_vector(vf x, vf y) { return (vf)_mm512_max_ps((__m512)x, (__m512)y); }  \
-  inline __attribute__((always_inline)) vf min_vector(vf x, vf y) { return (vf)_mm512_min_ps((__m512)x, (__m512)y); }  \
-  inline __attribute__((always_inline)) vf round_vector(vf x) { return (vf)_mm512_roundscale_ps((__m512)x, 8); }       \
-  inline __attribute__((always_inline)) vf scale_vector(vf x, vf n) {                                                  \
-    return (vf)_mm512_scalef_ps((__m512)x, (__m512)n);                                                                 \
-  }                                                                                                                    \
-  /* A square of words: what was word j of register i becomes word i of register j. */                                 \
-  inline __attribute__((always_inline)) void transpose_lanes(vu* lanes) {                                              \
-    __m512i r[16], t[16];                                                                                              \
-    _Pragma("GCC unroll 16")                                                                                           \
-    for (int i = 0; i < 16; ++i) r[i] = (__m512i)lanes[i];                                                             \
-    _Pragma("GCC unroll 16")                                                                                           \
-    for (int i = 0; i < 16; i += 2) {                                                                                  \
-      t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);                                                                    \
-      t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);                                                                \
-    }                                                                                                                  \
-    _Pragma("GCC unroll 16")                                                                                           \
-    for (int i = 0; i < 16; i += 4) {                                                                                  \
-      r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);                                                                    \
-      r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);                                                                \
-      r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);                                                            \
-      r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);                                                            \
-    }                                                                                                                  \
-    _Pragma("GCC unroll 16")                                                                                           \
-    for (int i = 0; i < 4; ++i) {                                                                                      \
-      t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);                                                               \
-      t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);                                                           \
-      t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);                                                      \
-      t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);                                                     \
-    }                                                                                                                  \
-    _Pragma("GCC unroll 16")                                                                                           \
-    for (int i = 0; i < 8; ++i) {                                                                                      \
-      lanes[i] = (vu)_mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);                                                       \
-      lanes[i + 8] = (vu)_mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);                                                   \
-    }                                                                                                                  \
+#define SORUS_GEMM_COMMON                                                                                        \
+  inline __attribute__((always_inline)) vf fma_vector(vf x, vf y, vf z) {                                        \
+    return (vf)_mm512_fmadd_ps((__m512)x, (__m512)y, (__m512)z);                                                 \
+  }                                                                                                              \
+  inline __attribute__((always_inline)) vd fma_vector(vd x, vd y, vd z) {                                        \
+    return (vd)_mm512_fmadd_pd((__m512d)x, (__m512d)y, (__m512d)z);                                              \
+  }                                                                                                              \
+  inline __attribute__((always_inline)) vf halves_to_floats(const uint16_t* p) {                                 \
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));                         \
+  }                                                                                                              \
+  inline __attribute__((always_inline)) vf fms_vector(vf x, vf y, vf z) {                                        \
+    return (vf)_mm512_fmsub_ps((__m512)x, (__m512)y, (__m512)z);                                                 \
+  }                                                                                                              \
+  inline __attribute__((always_inline)) vf max_vector(vf x, vf y) {                                              \
+    return (vf)_mm512_max_ps((__m512)x, (__m512)y);                                                              \
+  }                                                                                                              \
+  inline __attribute__((always_inline)) vf min_vector(vf x, vf y) {                                              \
+    return (vf)_mm512_min_ps((__m512)x, (__m512)y);                                                              \
+  }                                                                                                              \
+  inline __attribute__((always_inline)) vf round_vector(vf x) { return (vf)_mm512_roundscale_ps((__m512)x, 8); } \
+  inline __attribute__((always_inline)) vf scale_vector(vf x, vf n) {                                            \
+    return (vf)_mm512_scalef_ps((__m512)x, (__m512)n);                                                           \
+  }                                                                                                              \
+  /* A square of words: what was word j of register i becomes word i of register j. */                           \
+  inline __attribute__((always_inline)) void transpose_lanes(vu* lanes) {                                        \
+    __m512i r[16], t[16];                                                                                        \
+    _Pragma("GCC unroll 16") for (int i = 0; i < 16; ++i) r[i] = (__m512i)lanes[i];                              \
+    _Pragma("GCC unroll 16") for (int i = 0; i < 16; i += 2) {                                                   \
+      t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);                                                              \
+      t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);                                                          \
+    }                                                                                                            \
+    _Pragma("GCC unroll 16") for (int i = 0; i < 16; i += 4) {                                                   \
+      r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);                                                              \
+      r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);                                                          \
+      r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);                                                      \
+      r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);                                                      \
+    }                                                                                                            \
+    _Pragma("GCC unroll 16") for (int i = 0; i < 4; ++i) {                                                       \
+      t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);                                                         \
+      t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);                                                     \
+      t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);                                                \
+      t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);                                               \
+    }                                                                                                            \
+    _Pragma("GCC unroll 16") for (int i = 0; i < 8; ++i) {                                                       \
+      lanes[i] = (vu)_mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);                                                 \
+      lanes[i + 8] = (vu)_mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);                                             \
+    }                                                                                                            \
   }
 
 namespace plain512 {
@@ -72,9 +71,10 @@ namespace plain512 {
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,fma,f16c,prefer-vector-width=512")
 #define SORUS_GEMM_BF16 0
 #define SORUS_GEMM_ARITHMETIC SORUS_GEMM_COMMON
-#include "sorus/kernels/gemm_body.h"
-#include "sorus/kernels/attention_tiles.h"
 #include "sorus/kernels/attention_body.h"
+#include "sorus/kernels/gemm_body.h"
+
+#include "sorus/kernels/attention_tiles.h"  // on top of it
 #undef SORUS_GEMM_ARITHMETIC
 #undef SORUS_GEMM_BF16
 #pragma GCC pop_options
@@ -84,20 +84,21 @@ namespace bf16dot {
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma,f16c,prefer-vector-width=512")
 #define SORUS_GEMM_BF16 1
-#define SORUS_GEMM_ARITHMETIC                                                        \
-  SORUS_GEMM_COMMON                                                                  \
-  inline __attribute__((always_inline)) vf dot_vector(vi x, vi y, vf z) {            \
-    return (vf)_mm512_dpbf16_ps((__m512)z, (__m512bh)x, (__m512bh)y);                \
-  }                                                                                  \
-  inline __attribute__((always_inline)) vh floats_to_bf16(vf x) { return (vh)_mm512_cvtneps_pbh((__m512)x); } \
-  inline __attribute__((always_inline)) vi pair_vector(vf low, vf high) {            \
-    const vh32 order = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23, \
-                        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31}; \
+#define SORUS_GEMM_ARITHMETIC                                                                                     \
+  SORUS_GEMM_COMMON                                                                                               \
+  inline __attribute__((always_inline)) vf dot_vector(vi x, vi y, vf z) {                                         \
+    return (vf)_mm512_dpbf16_ps((__m512)z, (__m512bh)x, (__m512bh)y);                                             \
+  }                                                                                                               \
+  inline __attribute__((always_inline)) vh floats_to_bf16(vf x) { return (vh)_mm512_cvtneps_pbh((__m512)x); }     \
+  inline __attribute__((always_inline)) vi pair_vector(vf low, vf high) {                                         \
+    const vh32 order = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,                             \
+                        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};                            \
     return (vi)_mm512_permutexvar_epi16((__m512i)order, (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low)); \
   }
-#include "sorus/kernels/gemm_body.h"
-#include "sorus/kernels/attention_tiles.h"
 #include "sorus/kernels/attention_body.h"
+#include "sorus/kernels/gemm_body.h"
+
+#include "sorus/kernels/attention_tiles.h"  // on top of it
 #undef SORUS_GEMM_ARITHMETIC
 #undef SORUS_GEMM_BF16
 #pragma GCC pop_options
@@ -106,15 +107,41 @@ namespace bf16dot {
 
 const GemmIsa* gemm_isa_avx512() {
   using namespace plain512;
-  static const GemmIsa isa{"avx512", false, 12, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>,
-                           attention_scratch, attention_forward_task, attention_backward_task, attention_partial,
+  static const GemmIsa isa{"avx512",
+                           false,
+                           12,
+                           kVectorBytes,
+                           kVectors,
+                           pack_a,
+                           pack_b,
+                           tile,
+                           finish,
+                           small<float, vf>,
+                           small<double, vd>,
+                           attention_scratch,
+                           attention_forward_task,
+                           attention_backward_task,
+                           attention_partial,
                            attention_join};
   return &isa;
 }
 const GemmIsa* gemm_isa_avx512_bf16() {
   using namespace bf16dot;
-  static const GemmIsa isa{"avx512_bf16", true, 12, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>,
-                           attention_scratch, attention_forward_task, attention_backward_task, attention_partial,
+  static const GemmIsa isa{"avx512_bf16",
+                           true,
+                           12,
+                           kVectorBytes,
+                           kVectors,
+                           pack_a,
+                           pack_b,
+                           tile,
+                           finish,
+                           small<float, vf>,
+                           small<double, vd>,
+                           attention_scratch,
+                           attention_forward_task,
+                           attention_backward_task,
+                           attention_partial,
                            attention_join};
   return &isa;
 }

@@ -11,7 +11,7 @@ void gemm_plain(const GemmArgs& g);
 bool gemm_own_supports(const GemmArgs& g);
 void gemm_own(const GemmArgs& g);
 bool gemm_onednn_supports(const GemmArgs& g);
-bool gemm_onednn_preferred(DType type);  ///< where oneDNN has instructions that the own kernels lack: AMX
+bool gemm_onednn_preferred(DType type);      ///< where oneDNN has instructions that the own kernels lack: AMX
 bool gemm_onednn_direct(const GemmArgs& g);  ///< without a second pass over the result
 void gemm_onednn(const GemmArgs& g);
 void gemm_small(const GemmArgs& g);

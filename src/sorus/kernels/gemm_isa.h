@@ -1,8 +1,8 @@
-// The inner loops of the own matrix products and of attention, compiled once for each instruction set from gemm_body.h
-// and attention_body.h and reached through a table of functions.
+// The inner loops of the own matrix products and of attention, compiled once for each instruction set from
+// gemm_body.h and attention_body.h and reached through a table of functions.
 //
-// A step is what one multiply-add instruction consumes along k: one number, or a pair of bf16 for dot products. Packed
-// forms, for `mr` rows of A and a panel of `panel` columns of B:
+// A step is what one multiply-add instruction consumes along k: one number, or a pair of bf16 for dot products.
+// Packed forms, for `mr` rows of A and a panel of `panel` columns of B:
 //   A, k-major:   [step][row]                     when A's columns are contiguous
 //   A, row-major: [steps / 64][row][64]           when A's rows are; all offsets are constants either way
 //   B:            [step][column]
@@ -58,10 +58,10 @@ struct GemmIsa {
   void (*finish)(const Finish&, Arithmetic, const void* tile, int64_t tile_row, int64_t rows, int64_t cols);
 
   /// Small products without packing or threads, sums into `tile` (row stride n): B's rows contiguous, or its columns.
-  void (*small_f32)(const float* a, int64_t a_row, int64_t a_col, const float* b, int64_t b_row, int64_t b_col, int64_t m,
-                    int64_t n, int64_t k, float* c, int64_t c_row, bool accumulate);
-  void (*small_f64)(const double* a, int64_t a_row, int64_t a_col, const double* b, int64_t b_row, int64_t b_col, int64_t m,
-                    int64_t n, int64_t k, double* c, int64_t c_row, bool accumulate);
+  void (*small_f32)(const float* a, int64_t a_row, int64_t a_col, const float* b, int64_t b_row, int64_t b_col,
+                    int64_t m, int64_t n, int64_t k, float* c, int64_t c_row, bool accumulate);
+  void (*small_f64)(const double* a, int64_t a_row, int64_t a_col, const double* b, int64_t b_row, int64_t b_col,
+                    int64_t m, int64_t n, int64_t k, double* c, int64_t c_row, bool accumulate);
 
   /// Attention, see attention_body.h; `memory` has attention_scratch(args, backward) bytes and belongs to the thread.
   int64_t (*attention_scratch)(const AttentionArgs&, bool backward);
@@ -69,11 +69,11 @@ struct GemmIsa {
   void (*attention_backward)(const AttentionArgs&, const AttentionGradArgs&, const AttentionTask&, void* memory);
   int64_t (*attention_partial)(const AttentionArgs&);  ///< floats of AttentionTask::partial
   /// Gradients of keys [first, last): the sum of `count` partial ones, which lie one after another and are changed.
-  void (*attention_join)(const AttentionArgs&, const AttentionGradArgs&, int64_t batch, int64_t kv_head, int64_t first, int64_t last,
-                         float* partials, int64_t count);
+  void (*attention_join)(const AttentionArgs&, const AttentionGradArgs&, int64_t batch, int64_t kv_head,
+                         int64_t first, int64_t last, float* partials, int64_t count);
 };
 
-const GemmIsa* gemm_isa_avx512();       ///< null if not compiled in
+const GemmIsa* gemm_isa_avx512();  ///< null if not compiled in
 const GemmIsa* gemm_isa_avx512_bf16();
 const GemmIsa* gemm_isa_avx2();
 const GemmIsa* gemm_isa_portable();

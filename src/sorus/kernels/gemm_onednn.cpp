@@ -1,5 +1,5 @@
-// Products through oneDNN's matmul, for what the own kernels have no instructions for: bf16 on AMX. What matmul cannot
-// store itself (epilogues, sinks) goes through f32 memory and one more pass.
+// Products through oneDNN's matmul, for what the own kernels have no instructions for: bf16 on AMX. What matmul
+// cannot store itself (epilogues, sinks) goes through f32 memory and one more pass.
 #include <dnnl.h>
 
 #include "sorus/base/threads.h"
@@ -35,7 +35,8 @@ MatmulPlan make_plan(const GemmArgs& g, DType out, bool bias, bool add) {
     sum.append_sum(1.0f);
     attr.set_post_ops(sum);
   }
-  dnnl::matmul::desc desc = bias ? dnnl::matmul::desc(plan.a, plan.b, plan.bias, plan.c) : dnnl::matmul::desc(plan.a, plan.b, plan.c);
+  dnnl::matmul::desc desc =
+      bias ? dnnl::matmul::desc(plan.a, plan.b, plan.bias, plan.c) : dnnl::matmul::desc(plan.a, plan.b, plan.c);
   dnnl::matmul::primitive_desc pd(desc, attr, dnnl_engine());
   plan.primitive = dnnl::matmul(pd);
   plan.scratchpad = pd.scratchpad_desc();
@@ -45,20 +46,24 @@ MatmulPlan make_plan(const GemmArgs& g, DType out, bool bias, bool add) {
 void multiply(const GemmArgs& g, DType out, const void* a, const void* b, const void* bias, bool add, void* c) {
   // Long or wide products of row-major operands and few rows: matmul reaches 150-170 GFLOP/s, this 200-225.
   if (g.type == DType::f32 && !bias && g.a_col == 1 && g.b_col == 1 && g.m <= 512 && (g.k >= 2048 || g.n >= 2048)) {
-    dnnl_sgemm('N', 'N', g.m, g.n, g.k, 1.0f, static_cast<const float*>(a), g.a_row, static_cast<const float*>(b), g.b_row,
-               add ? 1.0f : 0.0f, static_cast<float*>(c), g.c_row);
+    dnnl_sgemm('N', 'N', g.m, g.n, g.k, 1.0f, static_cast<const float*>(a), g.a_row, static_cast<const float*>(b),
+               g.b_row, add ? 1.0f : 0.0f, static_cast<float*>(c), g.c_row);
     return;
   }
   static PlanCache<MatmulPlan> cache;
   ProblemKey key;
-  for (int64_t v : {static_cast<int64_t>(g.type), static_cast<int64_t>(out), g.m, g.n, g.k, g.a_row, g.a_col, g.b_row, g.b_col, g.c_row,
-                    static_cast<int64_t>(bias ? static_cast<int>(g.bias_type) : -1), static_cast<int64_t>(add), int64_t{num_threads()}})
+  for (int64_t v : {static_cast<int64_t>(g.type), static_cast<int64_t>(out), g.m, g.n, g.k, g.a_row, g.a_col, g.b_row,
+                    g.b_col, g.c_row, static_cast<int64_t>(bias ? static_cast<int>(g.bias_type) : -1),
+                    static_cast<int64_t>(add), int64_t{num_threads()}})
     key.add(v);
   const MatmulPlan& plan = cache.find(key, [&] { return make_plan(g, out, bias, add); });
   thread_local Scratch scratchpad;
   auto mem = [](const memory::desc& d, const void* p) { return memory(d, dnnl_engine(), const_cast<void*>(p)); };
-  std::unordered_map<int, memory> args{{DNNL_ARG_SRC, mem(plan.a, a)}, {DNNL_ARG_WEIGHTS, mem(plan.b, b)}, {DNNL_ARG_DST, mem(plan.c, c)},
-                                       {DNNL_ARG_SCRATCHPAD, mem(plan.scratchpad, scratchpad.get(plan.scratchpad.get_size() + 64))}};
+  std::unordered_map<int, memory> args{
+      {DNNL_ARG_SRC, mem(plan.a, a)},
+      {DNNL_ARG_WEIGHTS, mem(plan.b, b)},
+      {DNNL_ARG_DST, mem(plan.c, c)},
+      {DNNL_ARG_SCRATCHPAD, mem(plan.scratchpad, scratchpad.get(plan.scratchpad.get_size() + 64))}};
   if (bias) args.emplace(DNNL_ARG_BIAS, mem(plan.bias, bias));
   plan.primitive.execute(dnnl_stream(), args);
 }
@@ -81,8 +86,8 @@ bool gemm_onednn_supports(const GemmArgs& g) {
   bool plain_a = g.a_row == 1 || g.a_col == 1, plain_b = g.b_row == 1 || g.b_col == 1;
   // Fitting strides only: oneDNN takes overlapping or broadcast ones for something else.
   bool a = g.a_col == 1 ? g.a_row >= g.k : g.a_col >= g.m, b = g.b_col == 1 ? g.b_row >= g.n : g.b_col >= g.k;
-  return (g.type == DType::f32 || (g.type == DType::bf16 && gemm_isa().bf16_dot)) && plain_a && plain_b && a && b && !g.b_packed &&
-         g.m > 0 && g.n > 0 && g.k > 0 && !detail::inside_parallel() && gemm_own_supports(g);
+  return (g.type == DType::f32 || (g.type == DType::bf16 && gemm_isa().bf16_dot)) && plain_a && plain_b && a && b &&
+         !g.b_packed && g.m > 0 && g.n > 0 && g.k > 0 && !detail::inside_parallel() && gemm_own_supports(g);
 }
 
 bool gemm_onednn_direct(const GemmArgs& g) {
@@ -95,7 +100,8 @@ void gemm_onednn(const GemmArgs& g) {
   int64_t size = static_cast<int64_t>(size_of(g.type)), out_size = static_cast<int64_t>(size_of(g.out_type));
   for_each_batch(g, [&](int64_t index, int64_t a, int64_t b, int64_t c) {
     const char *pa = static_cast<const char*>(g.a) + a * size, *pb = static_cast<const char*>(g.b) + b * size;
-    char *pc = g.c ? static_cast<char*>(g.c) + c * out_size : nullptr, *aux = g.aux ? static_cast<char*>(g.aux) + c * out_size : nullptr;
+    char *pc = g.c ? static_cast<char*>(g.c) + c * out_size : nullptr,
+         *aux = g.aux ? static_cast<char*>(g.aux) + c * out_size : nullptr;
     if (direct) return multiply(g, g.out_type, pa, pb, g.bias, g.beta == 1, pc);
     thread_local Scratch scratch;
     auto* sums = static_cast<float*>(scratch.get(static_cast<size_t>(g.m * g.n) * 4 + 256));
@@ -119,9 +125,12 @@ void gemm_onednn(const GemmArgs& g) {
             g.sink.store(g.sink.context, tile, kMaxPanel, index, row, col, rows, cols);
             continue;
           }
-          const char* bias = g.bias ? static_cast<const char*>(g.bias) + col * static_cast<int64_t>(size_of(g.bias_type)) : nullptr;
+          const char* bias =
+              g.bias ? static_cast<const char*>(g.bias) + col * static_cast<int64_t>(size_of(g.bias_type)) : nullptr;
           int64_t offset = (row * g.c_row + col) * out_size;
-          Finish f{g.out_type, g.alpha, g.beta, bias, g.bias_type, g.epilogue, pc + offset, aux ? aux + offset : nullptr, g.c_row};
+          Finish f{g.out_type,  g.alpha,    g.beta,      bias,
+                   g.bias_type, g.epilogue, pc + offset, aux ? aux + offset : nullptr,
+                   g.c_row};
           gemm_isa().finish(f, Arithmetic::f32, tile, kMaxPanel, rows, cols);
         }
       }

@@ -14,8 +14,10 @@ template <class T>
 double apply_epilogue(Epilogue e, double x, T* aux) {
   constexpr double kSqrt2OverPi = 0.7978845608028654, kCubic = 0.044715, kSqrtHalf = 0.7071067811865476;
   switch (e) {
-    case Epilogue::none: return x;
-    case Epilogue::relu: return x < 0 ? 0 : x;
+    case Epilogue::none:
+      return x;
+    case Epilogue::relu:
+      return x < 0 ? 0 : x;
     case Epilogue::gelu_tanh:
       if (aux) *aux = element_cast<T>(x);
       return 0.5 * x * (1 + std::tanh(kSqrt2OverPi * (x + kCubic * x * x * x)));

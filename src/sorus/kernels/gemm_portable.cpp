@@ -10,28 +10,41 @@ constexpr int kVectorBytes = 16, kVectors = 2;
 
 #define SORUS_GEMM_ROWS 6
 #define SORUS_GEMM_BF16 0
-#define SORUS_GEMM_ARITHMETIC                                                       \
+#define SORUS_GEMM_ARITHMETIC                                                                 \
   inline __attribute__((always_inline)) vf fma_vector(vf x, vf y, vf z) { return x * y + z; } \
   inline __attribute__((always_inline)) vd fma_vector(vd x, vd y, vd z) { return x * y + z; } \
   inline __attribute__((always_inline)) vf fms_vector(vf x, vf y, vf z) { return x * y - z; } \
   inline __attribute__((always_inline)) vf max_vector(vf x, vf y) { return x > y ? x : y; }   \
   inline __attribute__((always_inline)) vf min_vector(vf x, vf y) { return x < y ? x : y; }   \
-  inline __attribute__((always_inline)) vf round_vector(vf x) {                              \
-    vf n = x + 12582912.0f;                                                                  \
-    return n - 12582912.0f;                                                                  \
-  }                                                                                          \
-  inline __attribute__((always_inline)) vf scale_vector(vf x, vf n) {                        \
-    vf y = (vf)((vi)x + (__builtin_convertvector(n, vi) << 23));                             \
-    return n < -126.0f ? vf{} : y;                                                           \
+  inline __attribute__((always_inline)) vf round_vector(vf x) {                               \
+    vf n = x + 12582912.0f;                                                                   \
+    return n - 12582912.0f;                                                                   \
+  }                                                                                           \
+  inline __attribute__((always_inline)) vf scale_vector(vf x, vf n) {                         \
+    vf y = (vf)((vi)x + (__builtin_convertvector(n, vi) << 23));                              \
+    return n < -126.0f ? vf{} : y;                                                            \
   }
-#include "sorus/kernels/gemm_body.h"
-#include "sorus/kernels/attention_tiles.h"
 #include "sorus/kernels/attention_body.h"
+#include "sorus/kernels/attention_tiles.h"
+#include "sorus/kernels/gemm_body.h"
 }  // namespace
 
 const GemmIsa* gemm_isa_portable() {
-  static const GemmIsa isa{"portable", false, 6, kVectorBytes, kVectors, pack_a, pack_b, tile, finish, small<float, vf>, small<double, vd>,
-                           attention_scratch, attention_forward_task, attention_backward_task, attention_partial,
+  static const GemmIsa isa{"portable",
+                           false,
+                           6,
+                           kVectorBytes,
+                           kVectors,
+                           pack_a,
+                           pack_b,
+                           tile,
+                           finish,
+                           small<float, vf>,
+                           small<double, vd>,
+                           attention_scratch,
+                           attention_forward_task,
+                           attention_backward_task,
+                           attention_partial,
                            attention_join};
   return &isa;
 }

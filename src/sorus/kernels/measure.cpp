@@ -53,7 +53,8 @@ double measure_gemm_gflops(DType type) {
     g.type = g.out_type = type;
     g.m = s[0], g.n = s[1], g.k = s[2];
     size_t size = size_of(type);
-    Buffer a(static_cast<size_t>(g.m * g.k) * size), b(static_cast<size_t>(g.k * g.n) * size), c(static_cast<size_t>(g.m * g.n) * size);
+    Buffer a(static_cast<size_t>(g.m * g.k) * size), b(static_cast<size_t>(g.k * g.n) * size),
+        c(static_cast<size_t>(g.m * g.n) * size);
     for (auto [p, n] : {std::pair{a.data, g.m * g.k}, {b.data, g.k * g.n}}) {
       // Any finite bits will do: 0x3f is 0.74 in f32, 0.0004 in f64, 0.72 in bf16 and 1.8 in f16.
       for (int64_t i = 0; i < n * static_cast<int64_t>(size); ++i) static_cast<unsigned char*>(p)[i] = 0x3f;
@@ -81,9 +82,8 @@ double measure_memory_gbs() {
   double best = 0, start = seconds();
   do {
     double t = seconds();
-    parallel_for(kCount / 4096, 1, [&](int64_t b, int64_t e) {
-      triad(pz + b * 4096, px + b * 4096, py + b * 4096, (e - b) * 4096);
-    });
+    parallel_for(kCount / 4096, 1,
+                 [&](int64_t b, int64_t e) { triad(pz + b * 4096, px + b * 4096, py + b * 4096, (e - b) * 4096); });
     best = std::max(best, 12.0 * kCount / (seconds() - t) * 1e-9);
   } while (seconds() - start < 0.3);
   return best;
@@ -121,7 +121,8 @@ std::string cpu_name() {
   std::ifstream info("/proc/cpuinfo");
   std::string line;
   while (std::getline(info, line))
-    if (line.rfind("model name", 0) == 0 && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
+    if (line.rfind("model name", 0) == 0 && line.find(": ") != std::string::npos)
+      return line.substr(line.find(": ") + 2);
   return "unknown";
 }
 

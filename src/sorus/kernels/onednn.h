@@ -1,8 +1,9 @@
 // The little of oneDNN that gemm and convolution share: one engine, streams, and a cache of primitives.
 //
-// Making a primitive costs from 50 us to milliseconds (it generates code), so each is made once for a full description
-// of the problem, a `ProblemKey`, and found again with a hash in about 50 ns. Primitives are immutable and executed with
-// memory objects and a scratchpad that belong to the calling thread, so the cache can be used from any thread.
+// Making a primitive costs from 50 us to milliseconds (it generates code), so each is made once for a full
+// description of the problem, a `ProblemKey`, and found again with a hash in about 50 ns. Primitives are immutable
+// and executed with memory objects and a scratchpad that belong to the calling thread, so the cache can be used from
+// any thread.
 #pragma once
 
 #include <array>
@@ -67,11 +68,13 @@ class ProblemKey {
     values_[size_++] = value;
   }
   bool operator==(const ProblemKey& o) const {
-    return size_ == o.size_ && std::equal(values_.begin(), values_.begin() + static_cast<std::ptrdiff_t>(size_), o.values_.begin());
+    return size_ == o.size_ &&
+           std::equal(values_.begin(), values_.begin() + static_cast<std::ptrdiff_t>(size_), o.values_.begin());
   }
   size_t hash() const {
     uint64_t h = 0x9e3779b97f4a7c15u;
-    for (size_t i = 0; i < size_; ++i) h = (h ^ static_cast<uint64_t>(values_[i])) * 0xff51afd7ed558ccdu, h ^= h >> 32;
+    for (size_t i = 0; i < size_; ++i)
+      h = (h ^ static_cast<uint64_t>(values_[i])) * 0xff51afd7ed558ccdu, h ^= h >> 32;
     return h;
   }
 

@@ -17,15 +17,33 @@ constexpr int64_t kTile = 1024;    // columns whose accumulators stay in the L1 
 constexpr int kLanes = 32;
 
 // What the loops read: halves as bits, so that converting them is integer arithmetic in vectors.
-struct Bf16Bits { uint16_t bits; };
-struct F16Bits { uint16_t bits; };
+struct Bf16Bits {
+  uint16_t bits;
+};
+struct F16Bits {
+  uint16_t bits;
+};
 
 template <class T>
-struct Acc { using type = int64_t; };
-template <> struct Acc<float> { using type = double; };
-template <> struct Acc<double> { using type = double; };
-template <> struct Acc<Bf16Bits> { using type = double; };
-template <> struct Acc<F16Bits> { using type = double; };
+struct Acc {
+  using type = int64_t;
+};
+template <>
+struct Acc<float> {
+  using type = double;
+};
+template <>
+struct Acc<double> {
+  using type = double;
+};
+template <>
+struct Acc<Bf16Bits> {
+  using type = double;
+};
+template <>
+struct Acc<F16Bits> {
+  using type = double;
+};
 
 template <class C, class T>
 SORUS_ALWAYS C load(T v) {
@@ -46,19 +64,26 @@ SORUS_ALWAYS double load<double, F16Bits>(F16Bits v) {
 
 template <ReduceKind kind, class C>
 SORUS_ALWAYS C combine(C a, C b) {
-  if constexpr (kind == ReduceKind::sum) return a + b;
-  else if constexpr (kind == ReduceKind::prod) return a * b;
-  else if constexpr (kind == ReduceKind::max) return (b > a) | (b != b) ? b : a;
-  else return (b < a) | (b != b) ? b : a;
+  if constexpr (kind == ReduceKind::sum)
+    return a + b;
+  else if constexpr (kind == ReduceKind::prod)
+    return a * b;
+  else if constexpr (kind == ReduceKind::max)
+    return (b > a) | (b != b) ? b : a;
+  else
+    return (b < a) | (b != b) ? b : a;
 }
 
 template <ReduceKind kind, class C>
 SORUS_ALWAYS C identity() {
-  if constexpr (kind == ReduceKind::sum) return C(0);
-  else if constexpr (kind == ReduceKind::prod) return C(1);
+  if constexpr (kind == ReduceKind::sum)
+    return C(0);
+  else if constexpr (kind == ReduceKind::prod)
+    return C(1);
   else if constexpr (std::is_same_v<C, double>)
     return kind == ReduceKind::max ? -__builtin_inf() : __builtin_inf();
-  else return kind == ReduceKind::max ? INT64_MIN : INT64_MAX;
+  else
+    return kind == ReduceKind::max ? INT64_MIN : INT64_MAX;
 }
 
 // One line of n elements, into one accumulator.
@@ -104,57 +129,77 @@ struct Loops {
   Block block;
 };
 
-#define SORUS_LOOPS(kind, name, T)                                                                                    \
-  SORUS_CLONES void line_##kind##_##name(const void* p, int64_t n, int64_t stride, void* acc) {                       \
-    line<ReduceKind::kind, T>(p, n, stride, acc);                                                                     \
-  }                                                                                                                   \
-  SORUS_CLONES void block_##kind##_##name(const void* p, int64_t rows, int64_t row_stride, int64_t n, void* acc) {    \
-    block<ReduceKind::kind, T>(p, rows, row_stride, n, acc);                                                          \
+#define SORUS_LOOPS(kind, name, T)                                                                                 \
+  SORUS_CLONES void line_##kind##_##name(const void* p, int64_t n, int64_t stride, void* acc) {                    \
+    line<ReduceKind::kind, T>(p, n, stride, acc);                                                                  \
+  }                                                                                                                \
+  SORUS_CLONES void block_##kind##_##name(const void* p, int64_t rows, int64_t row_stride, int64_t n, void* acc) { \
+    block<ReduceKind::kind, T>(p, rows, row_stride, n, acc);                                                       \
   }
 #define SORUS_KINDS(name, T) \
   SORUS_LOOPS(sum, name, T) SORUS_LOOPS(prod, name, T) SORUS_LOOPS(max, name, T) SORUS_LOOPS(min, name, T)
-SORUS_KINDS(f64, double) SORUS_KINDS(f32, float) SORUS_KINDS(bf16, Bf16Bits) SORUS_KINDS(f16, F16Bits)
-SORUS_KINDS(i64, int64_t) SORUS_KINDS(i32, int32_t) SORUS_KINDS(i16, int16_t) SORUS_KINDS(i8, int8_t)
-SORUS_KINDS(u8, uint8_t)
+SORUS_KINDS(f64, double)
+SORUS_KINDS(f32, float) SORUS_KINDS(bf16, Bf16Bits) SORUS_KINDS(f16, F16Bits) SORUS_KINDS(i64, int64_t)
+    SORUS_KINDS(i32, int32_t) SORUS_KINDS(i16, int16_t) SORUS_KINDS(i8, int8_t) SORUS_KINDS(u8, uint8_t)
 
-Loops loops_of(ReduceKind kind, DType type) {
-#define SORUS_CASE(name)                                                                                              \
-  {                                                                                                                   \
-    static constexpr Loops all[] = {{line_sum_##name, block_sum_##name}, {line_prod_##name, block_prod_##name},       \
-                                    {line_max_##name, block_max_##name}, {line_min_##name, block_min_##name}};        \
-    return all[static_cast<size_t>(kind)];                                                                            \
+        Loops loops_of(ReduceKind kind, DType type) {
+#define SORUS_CASE(name)                                                   \
+  {                                                                        \
+    static constexpr Loops all[] = {{line_sum_##name, block_sum_##name},   \
+                                    {line_prod_##name, block_prod_##name}, \
+                                    {line_max_##name, block_max_##name},   \
+                                    {line_min_##name, block_min_##name}};  \
+    return all[static_cast<size_t>(kind)];                                 \
   }
   switch (type) {
-    case DType::f64: SORUS_CASE(f64)
-    case DType::f32: SORUS_CASE(f32)
-    case DType::bf16: SORUS_CASE(bf16)
-    case DType::f16: SORUS_CASE(f16)
-    case DType::i64: SORUS_CASE(i64)
-    case DType::i32: SORUS_CASE(i32)
-    case DType::i16: SORUS_CASE(i16)
-    case DType::i8: SORUS_CASE(i8)
+    case DType::f64:
+      SORUS_CASE(f64)
+    case DType::f32:
+      SORUS_CASE(f32)
+    case DType::bf16:
+      SORUS_CASE(bf16)
+    case DType::f16:
+      SORUS_CASE(f16)
+    case DType::i64:
+      SORUS_CASE(i64)
+    case DType::i32:
+      SORUS_CASE(i32)
+    case DType::i16:
+      SORUS_CASE(i16)
+    case DType::i8:
+      SORUS_CASE(i8)
     case DType::u8:
-    case DType::boolean: SORUS_CASE(u8)
-    default: fail<TypeError>("reduce: no kernel for {}", name(type));
+    case DType::boolean:
+      SORUS_CASE(u8)
+    default:
+      fail<TypeError>("reduce: no kernel for {}", name(type));
   }
 }
 
 template <class C>
 C identity_of(ReduceKind kind) {
   switch (kind) {
-    case ReduceKind::sum: return identity<ReduceKind::sum, C>();
-    case ReduceKind::prod: return identity<ReduceKind::prod, C>();
-    case ReduceKind::max: return identity<ReduceKind::max, C>();
-    default: return identity<ReduceKind::min, C>();
+    case ReduceKind::sum:
+      return identity<ReduceKind::sum, C>();
+    case ReduceKind::prod:
+      return identity<ReduceKind::prod, C>();
+    case ReduceKind::max:
+      return identity<ReduceKind::max, C>();
+    default:
+      return identity<ReduceKind::min, C>();
   }
 }
 template <class C>
 C combined(ReduceKind kind, C a, C b) {
   switch (kind) {
-    case ReduceKind::sum: return a + b;
-    case ReduceKind::prod: return a * b;
-    case ReduceKind::max: return combine<ReduceKind::max, C>(a, b);
-    default: return combine<ReduceKind::min, C>(a, b);
+    case ReduceKind::sum:
+      return a + b;
+    case ReduceKind::prod:
+      return a * b;
+    case ReduceKind::max:
+      return combine<ReduceKind::max, C>(a, b);
+    default:
+      return combine<ReduceKind::min, C>(a, b);
   }
 }
 
@@ -231,15 +276,17 @@ class Reducer {
     }
     Pieces pieces(outer, inner.extent, kPiece);
     std::vector<C> parts(static_cast<size_t>(kept * pieces.count()));
-    parallel_for(kept * pieces.count(), std::max<int64_t>(1, kPiece / std::min(kPiece, inner.extent)), [&](int64_t b, int64_t e) {
-      for (int64_t i = b; i < e; ++i) {
-        int64_t k = i / pieces.count(), p = i % pieces.count();
-        C acc = identity_of<C>(a_.kind);
-        int64_t base = offset(a_.kept, a_.kept.size(), k) + offset(a_.reduced, outer_axes(), p / pieces.per_outer);
-        loops_.line(at(base + pieces.begin(p) * inner.stride), pieces.size(p), inner.stride, &acc);
-        parts[static_cast<size_t>(i)] = acc;
-      }
-    });
+    parallel_for(kept * pieces.count(), std::max<int64_t>(1, kPiece / std::min(kPiece, inner.extent)),
+                 [&](int64_t b, int64_t e) {
+                   for (int64_t i = b; i < e; ++i) {
+                     int64_t k = i / pieces.count(), p = i % pieces.count();
+                     C acc = identity_of<C>(a_.kind);
+                     int64_t base =
+                         offset(a_.kept, a_.kept.size(), k) + offset(a_.reduced, outer_axes(), p / pieces.per_outer);
+                     loops_.line(at(base + pieces.begin(p) * inner.stride), pieces.size(p), inner.stride, &acc);
+                     parts[static_cast<size_t>(i)] = acc;
+                   }
+                 });
     for (int64_t k = 0; k < kept; ++k) {
       C acc = identity_of<C>(a_.kind);
       for (int64_t p = 0; p < pieces.count(); ++p)
@@ -320,8 +367,10 @@ void prepare(ReduceArgs& args) {
 }
 
 void reduce(const ReduceArgs& args) {
-  if (is_floating(args.type)) Reducer<double>(args).run();
-  else Reducer<int64_t>(args).run();
+  if (is_floating(args.type))
+    Reducer<double>(args).run();
+  else
+    Reducer<int64_t>(args).run();
 }
 
 }  // namespace sorus::kernels

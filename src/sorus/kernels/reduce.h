@@ -7,8 +7,9 @@
 //   r.reduced = {{columns, 1}};
 //   reduce(r);
 //
-// Floating elements are added in double precision, integers in 64 bits. Long reductions are cut into pieces whose size
-// does not depend on the number of threads, and the pieces are combined in order: the same input gives the same bits.
+// Floating elements are added in double precision, integers in 64 bits. Long reductions are cut into pieces whose
+// size does not depend on the number of threads, and the pieces are combined in order: the same input gives the same
+// bits.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +29,7 @@ struct ReduceArgs {
   ReduceKind kind = ReduceKind::sum;
   DType type = DType::f32, out_type = DType::f32;  ///< not complex
   const void* in = nullptr;
-  void* out = nullptr;                             ///< contiguous, in the order of `kept`
+  void* out = nullptr;  ///< contiguous, in the order of `kept`
   std::vector<ReduceAxis> kept, reduced;
 };
 

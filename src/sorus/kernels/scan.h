@@ -11,8 +11,8 @@ namespace sorus::kernels {
 
 enum class ScanOp : uint8_t { sum, product, logsumexp };
 
-/// `out_type` may be wider than `type` (PyTorch's cumsum of integers gives i64). Floating sums are kept in f64 (f32 for
-/// halves). `reverse` starts at the end, which is what gradients need.
+/// `out_type` may be wider than `type` (PyTorch's cumsum of integers gives i64). Floating sums are kept in f64 (f32
+/// for halves). `reverse` starts at the end, which is what gradients need.
 void scan(ScanOp op, DType type, DType out_type, std::span<const int64_t> shape, int dim, const void* in,
           Strides in_strides, void* out, Strides out_strides, bool reverse = false);
 

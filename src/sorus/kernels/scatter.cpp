@@ -18,7 +18,8 @@ class BadIndex {
   /// `index` as an offset from zero, or -1 if it lies outside.
   int64_t resolve(int64_t index, int64_t size) {
     int64_t at = index < 0 ? index + size : index;
-    if (at >= 0 && at < size) [[likely]] return at;
+    if (at >= 0 && at < size) [[likely]]
+      return at;
     if (!found_.exchange(true)) value_ = index;
     return -1;
   }
@@ -38,21 +39,28 @@ void check_index_type(const char* who, DType type) {
 
 template <class E>
 void combine(ScatterMode mode, E& to, E from) {
-  using C = std::conditional_t<requires(E e) { e.bits; }, float, E>;
+  using C = std::conditional_t < requires(E e) { e.bits; }
+  , float, E > ;
   if (mode == ScatterMode::assign) {
     to = from;
     return;
   }
   C a = element_cast<C>(to), b = element_cast<C>(from);
   if constexpr (std::is_same_v<E, bool>) {
-    if (mode == ScatterMode::add || mode == ScatterMode::maximum) to = a || b;
-    else to = a && b;
+    if (mode == ScatterMode::add || mode == ScatterMode::maximum)
+      to = a || b;
+    else
+      to = a && b;
   } else {
-    if (mode == ScatterMode::add) a = static_cast<C>(a + b);
-    else if (mode == ScatterMode::multiply) a = static_cast<C>(a * b);
+    if (mode == ScatterMode::add)
+      a = static_cast<C>(a + b);
+    else if (mode == ScatterMode::multiply)
+      a = static_cast<C>(a * b);
     else if constexpr (requires { a < b; }) {
-      if (mode == ScatterMode::maximum) a = a != a || a > b ? a : b;
-      else a = a != a || a < b ? a : b;
+      if (mode == ScatterMode::maximum)
+        a = a != a || a > b ? a : b;
+      else
+        a = a != a || a < b ? a : b;
     } else {
       fail<TypeError>("scatter: complex numbers have no order");
     }
@@ -112,13 +120,16 @@ void index_add(DType type, std::span<const int64_t> shape, int dim, void* out, S
                const void* index, DType index_type, int64_t index_stride, const void* source, Strides source_strides,
                double alpha, ScatterMode mode) {
   check_index_type("index_add", index_type);
-  SORUS_CHECK(!is_complex(type) || mode < ScatterMode::maximum, TypeError, "index_add: complex numbers have no order");
+  SORUS_CHECK(!is_complex(type) || mode < ScatterMode::maximum, TypeError,
+              "index_add: complex numbers have no order");
   BadIndex bad;
   size_t d = static_cast<size_t>(dim);
   bool scalar = shape.empty();
-  int64_t length = scalar ? 1 : shape[d], out_step = scalar ? 0 : out_strides[d], source_step = scalar ? 0 : source_strides[d];
+  int64_t length = scalar ? 1 : shape[d], out_step = scalar ? 0 : out_strides[d],
+          source_step = scalar ? 0 : source_strides[d];
   std::vector<int64_t> where(static_cast<size_t>(length));
-  for (int64_t i = 0; i < length; ++i) where[static_cast<size_t>(i)] = bad.resolve(read_index(index, index_type, i * index_stride), size);
+  for (int64_t i = 0; i < length; ++i)
+    where[static_cast<size_t>(i)] = bad.resolve(read_index(index, index_type, i * index_stride), size);
   bad.report("index_add", size);
   visit_dtype(type, [&]<DType T>() {
     using E = typename ElementOf<T>::type;
@@ -144,8 +155,8 @@ void embedding(DType type, const void* table, int64_t rows, int64_t table_row, i
     for (int64_t i = begin; i < end; ++i) {
       int64_t r = bad.resolve(read_index(index, index_type, i), rows);
       if (r >= 0)
-        std::memcpy(static_cast<char*>(out) + i * out_row * bytes, static_cast<const char*>(table) + r * table_row * bytes,
-                    static_cast<size_t>(width * bytes));
+        std::memcpy(static_cast<char*>(out) + i * out_row * bytes,
+                    static_cast<const char*>(table) + r * table_row * bytes, static_cast<size_t>(width * bytes));
     }
   });
   bad.report("embedding", rows);
@@ -159,31 +170,37 @@ void embedding_backward(DType grad_type, DType table_type, void* grad_table, int
               "embedding: no gradient kernel from {} to {}", short_name(grad_type), short_name(table_type));
   BadIndex bad;
   std::vector<int64_t> where(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) where[static_cast<size_t>(i)] = bad.resolve(read_index(index, index_type, i), rows);
+  for (int64_t i = 0; i < count; ++i)
+    where[static_cast<size_t>(i)] = bad.resolve(read_index(index, index_type, i), rows);
   bad.report("embedding", rows);
   auto run = [&]<class G, class E>(G, E) {
-    using C = std::conditional_t<std::is_same_v<E, float> || requires(E e) { e.bits; }, float, E>;
+    using C = std::conditional_t < std::is_same_v<E, float> || requires(E e) { e.bits; }
+    , float, E > ;
     // Columns are split between threads: every destination has one owner and additions keep the order of indices.
     constexpr int64_t kColumns = 32;
-    parallel_for((width + kColumns - 1) / kColumns, std::max<int64_t>(1, 16384 / std::max<int64_t>(1, count * kColumns)),
+    parallel_for((width + kColumns - 1) / kColumns,
+                 std::max<int64_t>(1, 16384 / std::max<int64_t>(1, count * kColumns)),
                  [&](int64_t begin, int64_t end) {
-      int64_t first = begin * kColumns, last = std::min(width, end * kColumns);
-      for (int64_t i = 0; i < count; ++i) {
-        int64_t r = where[static_cast<size_t>(i)];
-        if (r == padding) continue;
-        E* to = static_cast<E*>(grad_table) + r * table_row;
-        const G* from = static_cast<const G*>(grad) + i * grad_row;
-        for (int64_t j = first; j < last; ++j) to[j] = element_cast<E>(element_cast<C>(to[j]) + element_cast<C>(from[j]));
-      }
-    });
+                   int64_t first = begin * kColumns, last = std::min(width, end * kColumns);
+                   for (int64_t i = 0; i < count; ++i) {
+                     int64_t r = where[static_cast<size_t>(i)];
+                     if (r == padding) continue;
+                     E* to = static_cast<E*>(grad_table) + r * table_row;
+                     const G* from = static_cast<const G*>(grad) + i * grad_row;
+                     for (int64_t j = first; j < last; ++j)
+                       to[j] = element_cast<E>(element_cast<C>(to[j]) + element_cast<C>(from[j]));
+                   }
+                 });
   };
   visit_dtype(grad_type, [&]<DType T>() {
     using G = typename ElementOf<T>::type;
     if constexpr (T == DType::bf16 || T == DType::f16) {
       if (table_type == DType::f32) return run(G{}, float{});
     }
-    if constexpr (T == DType::boolean) fail<TypeError>("embedding: booleans have no gradient");
-    else run(G{}, G{});
+    if constexpr (T == DType::boolean)
+      fail<TypeError>("embedding: booleans have no gradient");
+    else
+      run(G{}, G{});
   });
 }
 
@@ -193,8 +210,10 @@ void check_indices(std::string_view who, const void* index, DType type, int64_t 
       SORUS_CHECK(p[i] >= -size && p[i] < size, IndexError, "{}: index {} is out of range for a dimension of size {}",
                   who, p[i], size);
   };
-  if (type == DType::i32) check(static_cast<const int32_t*>(index));
-  else check(static_cast<const int64_t*>(index));
+  if (type == DType::i32)
+    check(static_cast<const int32_t*>(index));
+  else
+    check(static_cast<const int64_t*>(index));
 }
 
 }  // namespace sorus::kernels

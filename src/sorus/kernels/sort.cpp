@@ -32,16 +32,18 @@ struct Item {
 /// A line gathered into dense scratch; sorting pairs beats sorting indices that point into strided memory.
 template <class E, class K = decltype(sort_key(E{}))>
 void load_line(std::vector<Item<K>>& line, const E* in, int64_t stride) {
-  for (size_t i = 0; i < line.size(); ++i) line[i] = {sort_key(in[static_cast<int64_t>(i) * stride]), static_cast<int64_t>(i)};
+  for (size_t i = 0; i < line.size(); ++i)
+    line[i] = {sort_key(in[static_cast<int64_t>(i) * stride]), static_cast<int64_t>(i)};
 }
 
 template <class E, class K>
 void store_line(const Item<K>* line, int64_t count, const E* in, int64_t in_stride, E* values, int64_t value_stride,
                 int64_t* indices, int64_t index_stride) {
-  // Values come from the input, not from keys, so that payloads of NaN and the sign of zero survive. In place is allowed:
-  // then the caller has given no room for the input to be read again, and keys are all there is.
+  // Values come from the input, not from keys, so that payloads of NaN and the sign of zero survive. In place is
+  // allowed: then the caller has given no room for the input to be read again, and keys are all there is.
   for (int64_t i = 0; i < count; ++i) {
-    if (values) values[i * value_stride] = values == in ? element_cast<E>(line[i].key) : in[line[i].index * in_stride];
+    if (values)
+      values[i * value_stride] = values == in ? element_cast<E>(line[i].key) : in[line[i].index * in_stride];
     if (indices) indices[i * index_stride] = line[i].index;
   }
 }
@@ -90,8 +92,8 @@ void topk(DType type, std::span<const int64_t> shape, int dim, int64_t k, bool l
   std::span<const int64_t> zeros(kZeros, shape.size());
   size_t d = static_cast<size_t>(dim);
   int64_t length = shape.empty() ? 1 : shape[d];
-  SORUS_CHECK(k >= 0 && k <= length, ValueError, "topk: k must be between 0 and the size of the dimension, {}, got {}",
-              length, k);
+  SORUS_CHECK(k >= 0 && k <= length, ValueError,
+              "topk: k must be between 0 and the size of the dimension, {}, got {}", length, k);
   if (k == 0) return;
   value_strides = or_zero(value_strides, zeros), index_strides = or_zero(index_strides, zeros);
   auto step = [&](Strides s) { return shape.empty() ? 0 : s[d]; };

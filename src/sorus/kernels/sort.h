@@ -1,5 +1,5 @@
-// Stable sort, argsort and top-k along one dimension of strided tensors. NaN counts as the largest value, as in PyTorch:
-// last when ascending, first when descending. Complex numbers have no order and are refused.
+// Stable sort, argsort and top-k along one dimension of strided tensors. NaN counts as the largest value, as in
+// PyTorch: last when ascending, first when descending. Complex numbers have no order and are refused.
 #pragma once
 
 #include <cstdint>

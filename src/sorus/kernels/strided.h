@@ -1,7 +1,7 @@
 // Walking all lines of a strided tensor along one dimension: the common part of sort, scan and scatter.
 //
-// A `Lines` names the tensor's shape and the dimension; `for_each_line` splits the other dimensions between threads and
-// calls `f(offsets)` with one element offset for each of the tensors, whose strides were given in the same order.
+// A `Lines` names the tensor's shape and the dimension; `for_each_line` splits the other dimensions between threads
+// and calls `f(offsets)` with one element offset for each of the tensors, whose strides were given in the same order.
 #pragma once
 
 #include <array>

@@ -28,7 +28,8 @@ GroupedQueryAttention::Options with_kv_heads(GroupedQueryAttention::Options o) {
 }  // namespace
 
 void KeyValueCache::truncate(int64_t length) {
-  SORUS_CHECK(length >= 0 && length <= length_, ValueError, "KeyValueCache: cannot keep {} of {} tokens", length, length_);
+  SORUS_CHECK(length >= 0 && length <= length_, ValueError, "KeyValueCache: cannot keep {} of {} tokens", length,
+              length_);
   length_ = length;
 }
 
@@ -39,7 +40,8 @@ std::pair<Tensor, Tensor> KeyValueCache::append(const Tensor& key, const Tensor&
     if (kept.defined() && length_ > 0)
       SORUS_CHECK(kept.size(0) == like.size(0) && kept.size(1) == like.size(1) && kept.size(3) == like.size(3) &&
                       kept.dtype() == like.dtype(),
-                  ValueError, "KeyValueCache: {} does not continue {}", like.type().to_string(), kept.type().to_string());
+                  ValueError, "KeyValueCache: {} does not continue {}", like.type().to_string(),
+                  kept.type().to_string());
     if (kept.defined() && length_ > 0 && kept.size(2) >= wanted) return;
     Shape s = like.sizes();
     s[2] = std::max<int64_t>({wanted, 2 * length_, 16});
@@ -112,7 +114,9 @@ void MultiheadAttention::reset_parameters() {
 }
 
 TensorList MultiheadAttention::project(const Tensor& q, const Tensor& k, const Tensor& v) const {
-  auto bias = [&](int64_t i) { return in_proj_bias.defined() ? narrow(in_proj_bias, 0, i * embed_dim, embed_dim) : Tensor(); };
+  auto bias = [&](int64_t i) {
+    return in_proj_bias.defined() ? narrow(in_proj_bias, 0, i * embed_dim, embed_dim) : Tensor();
+  };
   if (!in_proj_weight.defined())
     return {linear(q, q_proj_weight, bias(0)), linear(k, k_proj_weight, bias(1)), linear(v, v_proj_weight, bias(2))};
   // Self-attention is one product.
@@ -146,15 +150,17 @@ MultiheadAttention::Result MultiheadAttention::forward(const Tensor& query, cons
   Tensor bias;
   if (mask.attention.defined()) {
     const Tensor& m = mask.attention;
-    bool flat = m.dim() == 2 && m.sizes() == Shape{tq, tk}, full = m.dim() == 3 && m.sizes() == Shape{b * num_heads, tq, tk};
-    SORUS_CHECK(flat || full, ValueError, "MultiheadAttention: attn_mask must be [{}, {}] or [{}, {}, {}], got {}", tq, tk,
-                b * num_heads, tq, tk, to_string(m.sizes()));
+    bool flat = m.dim() == 2 && m.sizes() == Shape{tq, tk},
+         full = m.dim() == 3 && m.sizes() == Shape{b * num_heads, tq, tk};
+    SORUS_CHECK(flat || full, ValueError, "MultiheadAttention: attn_mask must be [{}, {}] or [{}, {}, {}], got {}",
+                tq, tk, b * num_heads, tq, tk, to_string(m.sizes()));
     bias = additive(full ? reshape(m, Shape{b, num_heads, tq, tk}) : m, q.dtype());
   }
   if (mask.key_padding.defined()) {
     Tensor m = mask.key_padding.dim() == 1 ? unsqueeze(mask.key_padding, 0) : mask.key_padding;
-    SORUS_CHECK(m.sizes() == (Shape{b, tk}), ValueError, "MultiheadAttention: key_padding_mask must be [{}, {}], got {}", b,
-                tk, to_string(mask.key_padding.sizes()));
+    SORUS_CHECK(m.sizes() == (Shape{b, tk}), ValueError,
+                "MultiheadAttention: key_padding_mask must be [{}, {}], got {}", b, tk,
+                to_string(mask.key_padding.sizes()));
     Tensor pad = additive(reshape(m, Shape{b, 1, 1, tk}), q.dtype());
     bias = bias.defined() ? bias + pad : pad;
   }
@@ -183,10 +189,11 @@ MultiheadAttention::Result MultiheadAttention::forward(const Tensor& query, cons
 
 GroupedQueryAttention::GroupedQueryAttention(const Options& given) : options(with_kv_heads(given)) {
   const Options& o = options;
-  SORUS_CHECK(o.num_heads > 0 && o.embed_dim % o.num_heads == 0 && o.num_kv_heads > 0 && o.num_heads % o.num_kv_heads == 0,
-              ValueError,
-              "GroupedQueryAttention: embed_dim {} must be divisible by num_heads {}, and that by num_kv_heads {}",
-              o.embed_dim, o.num_heads, o.num_kv_heads);
+  SORUS_CHECK(
+      o.num_heads > 0 && o.embed_dim % o.num_heads == 0 && o.num_kv_heads > 0 && o.num_heads % o.num_kv_heads == 0,
+      ValueError,
+      "GroupedQueryAttention: embed_dim {} must be divisible by num_heads {}, and that by num_kv_heads {}",
+      o.embed_dim, o.num_heads, o.num_kv_heads);
   int64_t width = o.embed_dim / o.num_heads;
   SORUS_CHECK(o.rope_base == 0 || width % 2 == 0, ValueError,
               "GroupedQueryAttention: heads of odd width {} cannot be rotated", width);
@@ -212,8 +219,8 @@ Tensor GroupedQueryAttention::forward(const Tensor& x, KeyValueCache* cache) {
 }
 
 std::string GroupedQueryAttention::extra_repr() const {
-  return fmt::format("embed_dim={}, num_heads={}, num_kv_heads={}, rope_base={}", options.embed_dim, options.num_heads,
-                     options.num_kv_heads, python_text(options.rope_base));
+  return fmt::format("embed_dim={}, num_heads={}, num_kv_heads={}, rope_base={}", options.embed_dim,
+                     options.num_heads, options.num_kv_heads, python_text(options.rope_base));
 }
 
 }  // namespace sorus::nn

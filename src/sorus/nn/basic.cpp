@@ -30,7 +30,8 @@ void Linear::reset_parameters() {
 }
 Tensor Linear::forward(const Tensor& input) { return linear(input, weight, bias); }
 std::string Linear::extra_repr() const {
-  return fmt::format("in_features={}, out_features={}, bias={}", in_features, out_features, python_text(bias.defined()));
+  return fmt::format("in_features={}, out_features={}, bias={}", in_features, out_features,
+                     python_text(bias.defined()));
 }
 
 Bilinear::Bilinear(int64_t in1, int64_t in2, int64_t out, bool with_bias)

@@ -63,8 +63,10 @@ bool all_are(const Shape& s, int64_t v) {
 
 std::string conv_text(const std::string& head, const ConvOptions& o, const Shape& output_padding, bool has_bias) {
   std::string s = head + ", stride=" + python_text(o.stride);
-  if (!o.padding_name.empty()) s += ", padding=" + o.padding_name;
-  else if (!all_are(o.padding, 0)) s += ", padding=" + python_text(o.padding);
+  if (!o.padding_name.empty())
+    s += ", padding=" + o.padding_name;
+  else if (!all_are(o.padding, 0))
+    s += ", padding=" + python_text(o.padding);
   if (!all_are(o.dilation, 1)) s += ", dilation=" + python_text(o.dilation);
   if (!all_are(output_padding, 0)) s += ", output_padding=" + python_text(output_padding);
   if (o.groups != 1) s += fmt::format(", groups={}", o.groups);
@@ -76,7 +78,9 @@ std::string conv_text(const std::string& head, const ConvOptions& o, const Shape
 }  // namespace
 
 Conv::Conv(int64_t spatial, int64_t in, int64_t out, Shape kernel, ConvOptions o)
-    : in_channels(in), out_channels(out), kernel_size(expanded(std::move(kernel), spatial, "Conv: kernel_size")),
+    : in_channels(in),
+      out_channels(out),
+      kernel_size(expanded(std::move(kernel), spatial, "Conv: kernel_size")),
       options(checked(std::move(o), spatial, in, out, kernel_size)) {
   register_parameter("weight", weight,
                      Tensor::empty(weight_shape(out, in / options.groups, kernel_size), default_dtype()));
@@ -114,7 +118,9 @@ std::string Conv::extra_repr() const {
 }
 
 ConvTranspose::ConvTranspose(int64_t spatial, int64_t in, int64_t out, Shape kernel, ConvOptions o, Shape extra)
-    : in_channels(in), out_channels(out), kernel_size(expanded(std::move(kernel), spatial, "ConvTranspose: kernel_size")),
+    : in_channels(in),
+      out_channels(out),
+      kernel_size(expanded(std::move(kernel), spatial, "ConvTranspose: kernel_size")),
       output_padding(expanded(std::move(extra), spatial, "ConvTranspose: output_padding")),
       options(checked(std::move(o), spatial, in, out, kernel_size)) {
   SORUS_CHECK(options.padding_mode == "zeros" && options.padding_name.empty(), ValueError,
@@ -128,7 +134,8 @@ Tensor ConvTranspose::forward(const Tensor& x) {
   auto spatial = static_cast<int64_t>(kernel_size.size());
   check_input(x, in_channels, spatial, class_name());
   const ConvOptions& o = options;
-  if (spatial == 1) return conv_transpose1d(x, weight, bias, o.stride, o.padding, output_padding, o.groups, o.dilation);
+  if (spatial == 1)
+    return conv_transpose1d(x, weight, bias, o.stride, o.padding, output_padding, o.groups, o.dilation);
   return conv_transpose2d(x, weight, bias, o.stride, o.padding, output_padding, o.groups, o.dilation);
 }
 std::string ConvTranspose::extra_repr() const {
@@ -146,8 +153,10 @@ TensorList Pool::forward_with_indices(const Tensor& x) {
   Shape k = wide(kernel_size), stride = options.stride ? wide(*options.stride) : k;
   auto both = [&](const auto& out) { return TensorList{out[0], out[1]}; };
   if (spatial_ == 1)
-    return both(max_pool1d_with_indices(x, k, stride, wide(options.padding), wide(options.dilation), options.ceil_mode));
-  return both(max_pool2d_with_indices(x, k, stride, wide(options.padding), wide(options.dilation), options.ceil_mode));
+    return both(
+        max_pool1d_with_indices(x, k, stride, wide(options.padding), wide(options.dilation), options.ceil_mode));
+  return both(
+      max_pool2d_with_indices(x, k, stride, wide(options.padding), wide(options.dilation), options.ceil_mode));
 }
 Tensor Pool::forward(const Tensor& x) {
   if (kind_ == Kind::max) return forward_with_indices(x)[0];
@@ -175,8 +184,8 @@ AdaptiveAvgPool::AdaptiveAvgPool(int64_t spatial, Shape size) : output_size(std:
 }
 Tensor AdaptiveAvgPool::forward(const Tensor& x) {
   Shape size = expanded(output_size, spatial_, "AdaptiveAvgPool");
-  SORUS_CHECK(x.dim() > spatial_, ValueError, "{}: expected at least {} dimensions, got {}", class_name(), spatial_ + 1,
-              to_string(x.sizes()));
+  SORUS_CHECK(x.dim() > spatial_, ValueError, "{}: expected at least {} dimensions, got {}", class_name(),
+              spatial_ + 1, to_string(x.sizes()));
   for (int64_t i = 0; i < spatial_; ++i)
     if (int64_t& n = size[static_cast<size_t>(i)]; n == -1) n = x.size(i - spatial_);
   return spatial_ == 1 ? adaptive_avg_pool1d(x, size) : adaptive_avg_pool2d(x, size);

@@ -53,12 +53,14 @@ class ConvTranspose : public Module {
 struct ConvTranspose1d : ConvTranspose {
   ConvTranspose1d(int64_t in_channels, int64_t out_channels, Shape kernel_size, ConvOptions options = {},
                   Shape output_padding = {0})
-      : ConvTranspose(1, in_channels, out_channels, std::move(kernel_size), std::move(options), std::move(output_padding)) {}
+      : ConvTranspose(1, in_channels, out_channels, std::move(kernel_size), std::move(options),
+                      std::move(output_padding)) {}
 };
 struct ConvTranspose2d : ConvTranspose {
   ConvTranspose2d(int64_t in_channels, int64_t out_channels, Shape kernel_size, ConvOptions options = {},
                   Shape output_padding = {0})
-      : ConvTranspose(2, in_channels, out_channels, std::move(kernel_size), std::move(options), std::move(output_padding)) {}
+      : ConvTranspose(2, in_channels, out_channels, std::move(kernel_size), std::move(options),
+                      std::move(output_padding)) {}
 };
 
 struct PoolOptions {

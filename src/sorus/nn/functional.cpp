@@ -60,7 +60,8 @@ Tensor batch_norm(const Tensor& input, const Tensor& running_mean, const Tensor&
                 "batch_norm: {} must have shape [{}] for an input of shape {}, not {}", what, channels,
                 to_string(input.sizes()), to_string(t.sizes()));
   };
-  check(running_mean, "running_mean"), check(running_var, "running_var"), check(weight, "weight"), check(bias, "bias");
+  check(running_mean, "running_mean"), check(running_var, "running_var"), check(weight, "weight"),
+      check(bias, "bias");
   Shape dims, shape(static_cast<size_t>(input.dim()), 1);
   for (int64_t d = 0; d < input.dim(); ++d)
     if (d != 1) dims.push_back(d);

@@ -13,8 +13,9 @@ Tensor dropout(const Tensor& input, double p, Generator& generator = default_gen
 /// The same for whole channels: all elements after the first two dimensions.
 Tensor dropout_channels(const Tensor& input, double p, Generator& generator = default_generator());
 
-/// Normalizes each channel (dimension 1): by the statistics of this batch if `training` or if there are none to go by,
-/// else by the running ones. Training moves these by `momentum` towards the batch's (variance with n - 1), in place.
+/// Normalizes each channel (dimension 1): by the statistics of this batch if `training` or if there are none to go
+/// by, else by the running ones. Training moves these by `momentum` towards the batch's (variance with n - 1), in
+/// place.
 Tensor batch_norm(const Tensor& input, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
                   const Tensor& bias, bool training, double momentum, double eps);
 
@@ -24,13 +25,13 @@ struct AttentionOptions {
   std::optional<double> scale;
 };
 /// softmax(q k^T * scale + mask) v for [batch.., heads, time, width]; key and value may have fewer heads, which are
-/// then shared by groups of query heads. A boolean mask says what takes part. Without mask and dropout nothing of size
-/// time x time is kept.
+/// then shared by groups of query heads. A boolean mask says what takes part. Without mask and dropout nothing of
+/// size time x time is kept.
 Tensor attention(const Tensor& query, const Tensor& key, const Tensor& value, const Tensor& mask = {},
                  const AttentionOptions& options = {}, Generator& generator = default_generator());
 
-/// Rotates pairs (i, i + width/2) of the last dimension of [.., time, width] by angle position * base^(-2i/width) (Su et
-/// al. 2021, in the layout of Llama). `offset` is the position of the first row.
+/// Rotates pairs (i, i + width/2) of the last dimension of [.., time, width] by angle position * base^(-2i/width) (Su
+/// et al. 2021, in the layout of Llama). `offset` is the position of the first row.
 Tensor rotary(const Tensor& input, int64_t offset = 0, double base = 10000);
 
 }  // namespace sorus::nn

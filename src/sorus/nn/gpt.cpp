@@ -51,8 +51,10 @@ GPT::GPT(const GPTConfig& config) : config_(config) {
   double residual = 0.02 / std::sqrt(2.0 * static_cast<double>(std::max<int64_t>(c.n_layer, 1)));
   GradMode off(false);
   for (auto& [name, t] : named_parameters()) {
-    if (t.dim() == 2) normal_(t, 0, name.ends_with("c_proj.weight") ? residual : 0.02);
-    else if (name.ends_with("bias")) uniform_(t, 0, 0);
+    if (t.dim() == 2)
+      normal_(t, 0, name.ends_with("c_proj.weight") ? residual : 0.02);
+    else if (name.ends_with("bias"))
+      uniform_(t, 0, 0);
   }
 }
 

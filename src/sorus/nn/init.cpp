@@ -15,7 +15,9 @@ void write(const Tensor& t, const std::vector<double>& values) {
   copy_elements(t.detach(), Tensor::of(values, t.sizes()));
   t.storage()->bump_version();
 }
-std::vector<double> values_of(const Tensor& t) { return std::vector<double>(t.data<double>(), t.data<double>() + t.numel()); }
+std::vector<double> values_of(const Tensor& t) {
+  return std::vector<double>(t.data<double>(), t.data<double>() + t.numel());
+}
 std::vector<double> draw_normal(int64_t n, Generator& g) { return values_of(randn({n}, DType::f64, g)); }
 std::vector<double> draw_uniform(int64_t n, Generator& g) { return values_of(rand({n}, DType::f64, g)); }
 
@@ -43,8 +45,8 @@ double calculate_gain(const std::string& f, std::optional<double> param) {
   if (f == "relu") return std::sqrt(2.0);
   if (f == "leaky_relu") return std::sqrt(2 / (1 + std::pow(param.value_or(0.01), 2)));
   if (f == "selu") return 0.75;
-  fail<ValueError>("calculate_gain: '{}' is not known; known are linear, sigmoid, conv1d.., tanh, relu, leaky_relu, selu",
-                   f);
+  fail<ValueError>(
+      "calculate_gain: '{}' is not known; known are linear, sigmoid, conv1d.., tanh, relu, leaky_relu, selu", f);
 }
 
 namespace init {
@@ -63,8 +65,8 @@ void eye_(const Tensor& t) {
 void dirac_(const Tensor& t, int64_t groups) {
   SORUS_CHECK(t.dim() >= 3 && t.dim() <= 5, ValueError, "dirac_: expected 3 to 5 dimensions, found {}",
               to_string(t.sizes()));
-  SORUS_CHECK(groups > 0 && t.size(0) % groups == 0, ValueError, "dirac_: {} channels are not a multiple of {} groups",
-              t.size(0), groups);
+  SORUS_CHECK(groups > 0 && t.size(0) % groups == 0, ValueError,
+              "dirac_: {} channels are not a multiple of {} groups", t.size(0), groups);
   Shape s = t.sizes();
   int64_t window = fans_of(t).in / std::max<int64_t>(s[1], 1), middle = 0;
   for (size_t d = 2; d < s.size(); ++d) middle = middle * s[d] + s[d] / 2;
@@ -78,13 +80,15 @@ void dirac_(const Tensor& t, int64_t groups) {
 
 void trunc_normal_(const Tensor& t, double mean, double deviation, double low, double high, Generator& g) {
   SORUS_CHECK(low < high && deviation > 0, ValueError,
-              "trunc_normal_: expected low < high and a positive deviation, found {}, {} and {}", low, high, deviation);
+              "trunc_normal_: expected low < high and a positive deviation, found {}, {} and {}", low, high,
+              deviation);
   auto cumulative = [&](double x) { return 0.5 * std::erfc(-(x - mean) / deviation / std::sqrt(2.0)); };
   double from = cumulative(low), to = cumulative(high);
   std::vector<double> v = draw_uniform(t.numel(), g);
   // The inverse of the distribution by bisection: exact enough, and it needs no inverse error function.
   for (double& u : v) {
-    double wanted = from + u * (to - from), a = std::max(low, mean - 40 * deviation), b = std::min(high, mean + 40 * deviation);
+    double wanted = from + u * (to - from), a = std::max(low, mean - 40 * deviation),
+           b = std::min(high, mean + 40 * deviation);
     for (int i = 0; i < 60 && a < b; ++i) {
       double m = 0.5 * (a + b);
       (cumulative(m) < wanted ? a : b) = m;
@@ -117,7 +121,8 @@ void kaiming_normal_(const Tensor& t, double a, const std::string& mode, const s
 }
 
 void orthogonal_(const Tensor& t, double gain, Generator& g) {
-  SORUS_CHECK(t.dim() >= 2, ValueError, "orthogonal_: expected at least 2 dimensions, found {}", to_string(t.sizes()));
+  SORUS_CHECK(t.dim() >= 2, ValueError, "orthogonal_: expected at least 2 dimensions, found {}",
+              to_string(t.sizes()));
   if (t.numel() == 0) return;
   int64_t rows = t.size(0), cols = t.numel() / rows, n = std::min(rows, cols), m = std::max(rows, cols);
   // n random vectors of m elements, made orthonormal one after another (twice, against rounding).
@@ -149,8 +154,11 @@ void sparse_(const Tensor& t, double sparsity, double deviation, Generator& g) {
   std::vector<int64_t> row(static_cast<size_t>(rows));
   for (int64_t c = 0; c < cols; ++c) {
     std::iota(row.begin(), row.end(), 0);
-    std::sort(row.begin(), row.end(), [&](int64_t a, int64_t b) { return order[static_cast<size_t>(a * cols + c)] < order[static_cast<size_t>(b * cols + c)]; });
-    for (int64_t i = 0; i < std::min(zeros, rows); ++i) v[static_cast<size_t>(row[static_cast<size_t>(i)] * cols + c)] = 0;
+    std::sort(row.begin(), row.end(), [&](int64_t a, int64_t b) {
+      return order[static_cast<size_t>(a * cols + c)] < order[static_cast<size_t>(b * cols + c)];
+    });
+    for (int64_t i = 0; i < std::min(zeros, rows); ++i)
+      v[static_cast<size_t>(row[static_cast<size_t>(i)] * cols + c)] = 0;
   }
   write(t, v);
 }

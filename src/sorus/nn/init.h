@@ -13,7 +13,8 @@ struct Fans {
 };
 /// Of a weight [out, in, window..]; ValueError below two dimensions.
 Fans fans_of(const Tensor& t);
-/// The factor that keeps the variance through `nonlinearity` (linear, sigmoid, tanh, relu, leaky_relu, selu, conv1d, ...).
+/// The factor that keeps the variance through `nonlinearity` (linear, sigmoid, tanh, relu, leaky_relu, selu, conv1d,
+/// ...).
 double calculate_gain(const std::string& nonlinearity, std::optional<double> param = std::nullopt);
 
 namespace init {

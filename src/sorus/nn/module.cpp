@@ -188,7 +188,8 @@ LoadResult Module::load_state_dict(const std::map<std::string, Tensor>& state, b
   for (auto& [name, t] : own) {
     names.insert(name);
     auto found = state.find(name);
-    if (found == state.end()) result.missing.push_back(name);
+    if (found == state.end())
+      result.missing.push_back(name);
     else if (found->second.sizes() != t.sizes())
       wrong += fmt::format("\n\tsize mismatch for {}: the state has shape {}, this module {}.", name,
                            to_string(found->second.sizes()), to_string(t.sizes()));

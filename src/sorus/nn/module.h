@@ -1,4 +1,5 @@
-// Module: a part of a model. It owns parameters, buffers and other modules, in the order in which they were registered.
+// Module: a part of a model. It owns parameters, buffers and other modules, in the order in which they were
+// registered.
 //
 //   struct Mlp : nn::Module {
 //     std::shared_ptr<nn::Linear> a = add("a", std::make_shared<nn::Linear>(784, 128));
@@ -43,7 +44,9 @@ class Module {
 
   /// Registering a name again replaces what it meant.
   /// A tensor that is trained. An undefined one keeps its name free (a layer without bias).
-  Tensor register_parameter(const std::string& name, const Tensor& t) { return register_tensor(name, t, true, nullptr); }
+  Tensor register_parameter(const std::string& name, const Tensor& t) {
+    return register_tensor(name, t, true, nullptr);
+  }
   void register_parameter(const std::string& name, Tensor& member, const Tensor& t) {
     register_tensor(name, t, true, &member);
   }
@@ -54,7 +57,9 @@ class Module {
   void register_buffer(const std::string& name, Tensor& member, const Tensor& t, bool persistent = true) {
     register_tensor(name, t, false, &member, persistent);
   }
-  void register_module(const std::string& name, std::shared_ptr<Module> child) { register_child(name, std::move(child)); }
+  void register_module(const std::string& name, std::shared_ptr<Module> child) {
+    register_child(name, std::move(child));
+  }
   template <class M>
   std::shared_ptr<M> add(const std::string& name, std::shared_ptr<M> child) {
     register_module(name, child);

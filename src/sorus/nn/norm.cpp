@@ -45,7 +45,11 @@ std::string GroupNorm::extra_repr() const {
 
 BatchNorm::BatchNorm(std::vector<int64_t> ranks, int64_t features, double eps, std::optional<double> momentum,
                      bool affine, bool track, bool with_bias)
-    : num_features(features), eps(eps), momentum(momentum), affine(affine), track_running_stats(track),
+    : num_features(features),
+      eps(eps),
+      momentum(momentum),
+      affine(affine),
+      track_running_stats(track),
       ranks_(std::move(ranks)) {
   Shape shape{features};
   register_parameter("weight", weight, affine ? ones(shape) : Tensor());
@@ -71,21 +75,23 @@ Tensor BatchNorm::forward(const Tensor& input) {
   if (is_training() && num_batches_tracked.defined()) {
     static const OpDef& add = find_op("add");
     GradMode off(false);
-    call_into(add, std::array{num_batches_tracked, Tensor::weak_scalar(1)}, {Attr(1)}, std::array{num_batches_tracked});
+    call_into(add, std::array{num_batches_tracked, Tensor::weak_scalar(1)}, {Attr(1)},
+              std::array{num_batches_tracked});
     if (!momentum) {
-      SORUS_CHECK(!is_tracing(), NotImplementedError,
-                  "{}: momentum=None depends on the number of batches, which a compiled function does not see; give a "
-                  "momentum",
-                  class_name());
+      SORUS_CHECK(
+          !is_tracing(), NotImplementedError,
+          "{}: momentum=None depends on the number of batches, which a compiled function does not see; give a "
+          "momentum",
+          class_name());
       moves = 1 / static_cast<double>(*num_batches_tracked.data<int64_t>());
     }
   }
   return batch_norm(input, running_mean, running_var, weight, bias, is_training(), moves, eps);
 }
 std::string BatchNorm::extra_repr() const {
-  return fmt::format("{}, eps={}, momentum={}, affine={}, bias={}, track_running_stats={}", num_features, python_text(eps),
-                     momentum ? python_text(*momentum) : "None", python_text(affine), python_text(bias.defined()),
-                     python_text(track_running_stats));
+  return fmt::format("{}, eps={}, momentum={}, affine={}, bias={}, track_running_stats={}", num_features,
+                     python_text(eps), momentum ? python_text(*momentum) : "None", python_text(affine),
+                     python_text(bias.defined()), python_text(track_running_stats));
 }
 
 }  // namespace sorus::nn

@@ -90,16 +90,16 @@ Recurrent::Result Recurrent::run(const Tensor& input, const TensorList& given) {
   int64_t directions = options.bidirectional ? 2 : 1, count = options.num_layers * directions;
   Shape expected{count, x.size(1), hidden_size}, shown = expected;
   if (!batched) shown.erase(shown.begin() + 1);
-  SORUS_CHECK(given.empty() || given.size() == states_of(cell_), ValueError, "{}: expected {} tensors of state, got {}",
-              who, states_of(cell_), given.size());
+  SORUS_CHECK(given.empty() || given.size() == states_of(cell_), ValueError,
+              "{}: expected {} tensors of state, got {}", who, states_of(cell_), given.size());
   std::vector<TensorList> parts;  // by kind of state, then layer and direction
   for (size_t k = 0; k < states_of(cell_); ++k) {
     if (given.empty()) {
       parts.emplace_back(static_cast<size_t>(count), zeros(Shape{x.size(1), hidden_size}, input.dtype()));
       continue;
     }
-    SORUS_CHECK(given[k].sizes() == shown, ValueError, "{}: expected a state of shape {}, got {}", who, to_string(shown),
-                to_string(given[k].sizes()));
+    SORUS_CHECK(given[k].sizes() == shown, ValueError, "{}: expected a state of shape {}, got {}", who,
+                to_string(shown), to_string(given[k].sizes()));
     parts.push_back(unbind(batched ? given[k] : unsqueeze(given[k], 1), 0));
   }
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {

@@ -24,7 +24,9 @@ Tensor total_norm(TensorSpan tensors, double p, bool error_if_nonfinite) {
   Tensor total;
   for (const Tensor& t : tensors) {
     Tensor x = is_half(t.dtype()) ? to(t, DType::f32) : t;
-    Tensor part = std::isinf(p) ? (t.numel() ? amax(abs(x)) : Tensor()) : p == 2 ? sum(square(x)) : sum(pow(abs(x), Tensor::weak_scalar(p)));
+    Tensor part = std::isinf(p) ? (t.numel() ? amax(abs(x)) : Tensor())
+                  : p == 2      ? sum(square(x))
+                                : sum(pow(abs(x), Tensor::weak_scalar(p)));
     if (!part.defined()) continue;
     total = !total.defined() ? part : std::isinf(p) ? maximum(total, part) : total + part;
   }
@@ -34,7 +36,8 @@ Tensor total_norm(TensorSpan tensors, double p, bool error_if_nonfinite) {
     double v = total.item().to_double();
     SORUS_CHECK(std::isfinite(v), Error,
                 "clip_grad_norm_: the norm of order {} of the gradients is {}, so they cannot be clipped; "
-                "error_if_nonfinite=False scales them anyway", p, v);
+                "error_if_nonfinite=False scales them anyway",
+                p, v);
   }
   return total;
 }

@@ -5,9 +5,9 @@
 
 namespace sorus::nn {
 
-/// Scales all gradients together, in place, so that their norm of order `norm_type` (infinity: the largest magnitude) is
-/// at most `max_norm`. Returns the norm before, 0-d. With `error_if_nonfinite`, a norm that is not finite is an Error
-/// (it looks at the value, so it cannot be recorded).
+/// Scales all gradients together, in place, so that their norm of order `norm_type` (infinity: the largest magnitude)
+/// is at most `max_norm`. Returns the norm before, 0-d. With `error_if_nonfinite`, a norm that is not finite is an
+/// Error (it looks at the value, so it cannot be recorded).
 Tensor clip_grad_norm(TensorSpan parameters, double max_norm, double norm_type = 2, bool error_if_nonfinite = false);
 /// The norm alone.
 Tensor total_norm(TensorSpan tensors, double norm_type = 2, bool error_if_nonfinite = false);

@@ -1,5 +1,5 @@
-// Activations beyond the common ones of elementwise.cpp. Where a function has a kink its derivative there is PyTorch's:
-// it follows from the branch that the comparison takes.
+// Activations beyond the common ones of elementwise.cpp. Where a function has a kink its derivative there is
+// PyTorch's: it follows from the branch that the comparison takes.
 #include "sorus/ops.h"
 
 namespace sorus {
@@ -19,8 +19,9 @@ const bool activations = [] {
   op("threshold(input, threshold: float, value: float)").each("input <= threshold ? value : input");
   op("mish(input)").each("input * tanh(input > 20 ? input : log1p(exp(input)))");
   op("selu(input)")
-      .each("input > 0 ? 1.0507009873554804934193349852946 * input :"
-            "1.0507009873554804934193349852946 * 1.6732632423543772848170429916717 * expm1(input)")
+      .each(
+          "input > 0 ? 1.0507009873554804934193349852946 * input :"
+          "1.0507009873554804934193349852946 * 1.6732632423543772848170429916717 * expm1(input)")
       .doc("Klambauer et al. 2017.");
   op("celu(input, alpha: float = 1.0)").each("input > 0 ? input : alpha * expm1(input / alpha)");
   op("prelu_each(input, weight)").each("input > 0 ? input : weight * input");
@@ -59,8 +60,10 @@ const bool recurrent = [] {
       .doc("The new cell of an LSTM (Hochreiter, Schmidhuber 1997; forget gate: Gers et al. 2000).");
   op("lstm_hidden(output_gate, cell)").each("sigmoid(output_gate) * tanh(cell)", "float");
   op("gru_gates(reset_x, update_x, new_x, reset_h, update_h, new_h, hidden)")
-      .each("z = sigmoid(update_x + update_h); n = tanh(new_x + sigmoid(reset_x + reset_h) * new_h);"
-            "n + z * (hidden - n)", "float")
+      .each(
+          "z = sigmoid(update_x + update_h); n = tanh(new_x + sigmoid(reset_x + reset_h) * new_h);"
+          "n + z * (hidden - n)",
+          "float")
       .doc("Cho et al. 2014; `_x` come from the input, `_h` from the hidden state.");
   return true;
 }();

@@ -1,5 +1,5 @@
-// Other arrangements of the same elements: turned, rolled, repeated, joined, cut to a triangle. All are made of views,
-// joins, lookups and comparisons, so nothing here states a gradient or a sharding of its own.
+// Other arrangements of the same elements: turned, rolled, repeated, joined, cut to a triangle. All are made of
+// views, joins, lookups and comparisons, so nothing here states a gradient or a sharding of its own.
 #include <algorithm>
 
 #include "sorus/ops.h"
@@ -47,7 +47,8 @@ Tensor with_rank(const Tensor& x, size_t rank) {
 
 // Whether element (i, j) of the last two dimensions is on or below the diagonal.
 Tensor below(const Tensor& x, int64_t diagonal) {
-  return le(arange(x.size(-1)), unsqueeze(arange(Scalar(diagonal), Scalar(x.size(-2) + diagonal), Scalar(int64_t{1})), 1));
+  return le(arange(x.size(-1)),
+            unsqueeze(arange(Scalar(diagonal), Scalar(x.size(-2) + diagonal), Scalar(int64_t{1})), 1));
 }
 Tensor triangle(const Tensor& x, const Tensor& kept, std::string_view who) {
   SORUS_CHECK(x.dim() >= 2, Error, "{}: expected at least 2 dimensions, got {}", who, to_string(x.sizes()));
@@ -99,15 +100,19 @@ const bool turns = [] {
         return {x.is(c.input(0)) ? clone(x) : x};
       })
       .doc("Elements shifted along `dims`; what leaves at the end comes in at the start.");
-  op("movedim(input, source: int[], destination: int[])")
-      .expand([](const Call& c) -> TensorList { return {moved(c.input(0), c.attr(0).ints(), c.attr(1).ints())}; });
-  op("swapaxes(input, axis0: int, axis1: int)")
-      .expand([](const Call& c) -> TensorList { return {transpose(c.input(0), c.attr(0).to_int(), c.attr(1).to_int())}; });
+  op("movedim(input, source: int[], destination: int[])").expand([](const Call& c) -> TensorList {
+    return {moved(c.input(0), c.attr(0).ints(), c.attr(1).ints())};
+  });
+  op("swapaxes(input, axis0: int, axis1: int)").expand([](const Call& c) -> TensorList {
+    return {transpose(c.input(0), c.attr(0).to_int(), c.attr(1).to_int())};
+  });
   op("swapdims(input, dim0: int, dim1: int)").expand([](const Call& c) -> TensorList {
     return {transpose(c.input(0), c.attr(0).to_int(), c.attr(1).to_int())};
   });
   op("tril(input, diagonal: int = 0)")
-      .expand([](const Call& c) -> TensorList { return {triangle(c.input(0), below(c.input(0), c.attr(0).to_int()), "tril")}; })
+      .expand([](const Call& c) -> TensorList {
+        return {triangle(c.input(0), below(c.input(0), c.attr(0).to_int()), "tril")};
+      })
       .doc("What lies on and below a diagonal of the last two dimensions; 0 elsewhere.");
   op("triu(input, diagonal: int = 0)")
       .expand([](const Call& c) -> TensorList {
@@ -116,7 +121,8 @@ const bool turns = [] {
       .doc("What lies on and above a diagonal of the last two dimensions; 0 elsewhere.");
   op("diag(input, diagonal: int = 0)").expand([](const Call& c) -> TensorList {
     const Tensor& x = c.input(0);
-    SORUS_CHECK(x.dim() == 1 || x.dim() == 2, Error, "diag: expected 1 or 2 dimensions, got {}", to_string(x.sizes()));
+    SORUS_CHECK(x.dim() == 1 || x.dim() == 2, Error, "diag: expected 1 or 2 dimensions, got {}",
+                to_string(x.sizes()));
     return {x.dim() == 1 ? diag_embed(x, c.attr(0).to_int()) : clone(diagonal(x, c.attr(0).to_int()))};
   });
   op("diag_embed(input, offset: int = 0, dim1: int = -2, dim2: int = -1)").expand([](const Call& c) -> TensorList {
@@ -125,11 +131,19 @@ const bool turns = [] {
             b = wrap_dim(c.attr(2).to_int(), rank, "diag_embed"), n = x.size(-1), side = n + std::abs(offset);
     SORUS_CHECK(a != b, Error, "diag_embed: two different dimensions are needed");
     // Row i takes element i (or i + offset) where the column is on the diagonal.
-    Tensor row = arange(side), source = clamp(offset < 0 ? row + static_cast<double>(offset) : row, Scalar(int64_t{0}),
-                                              Scalar(std::max<int64_t>(n - 1, 0)));
+    Tensor row = arange(side), source = clamp(offset < 0 ? row + static_cast<double>(offset) : row,
+                                              Scalar(int64_t{0}), Scalar(std::max<int64_t>(n - 1, 0)));
     Tensor on = eq(arange(side), unsqueeze(arange(Scalar(offset), Scalar(side + offset), Scalar(int64_t{1})), 1));
-    if (n == 0) return {moved(zeros([&] { Shape s = x.sizes(); s.back() = side; s.push_back(side); return s; }(), x.dtype()),
-                              Shape{-2, -1}, Shape{a, b})};
+    if (n == 0)
+      return {moved(zeros(
+                        [&] {
+                          Shape s = x.sizes();
+                          s.back() = side;
+                          s.push_back(side);
+                          return s;
+                        }(),
+                        x.dtype()),
+                    Shape{-2, -1}, Shape{a, b})};
     Tensor spread = unsqueeze(lookup(x, x.dim() - 1, to(source, DType::i64)), -1);
     Tensor y = where(on, spread, zeros(Shape{}, x.dtype()));
     return {moved(y, Shape{-2, -1}, Shape{a, b})};
@@ -169,7 +183,9 @@ const bool repeats = [] {
       })
       .doc("Each element (along `dim`) several times in a row.");
   op("repeat_interleave.tensor(input, repeats: mask, dim: int? = none, *, output_size: int? = none)")
-      .types([](const TypeCall& c) -> std::vector<TensorType> { return {{c.input(0).dtype, c.input(0).shape, false}}; })
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        return {{c.input(0).dtype, c.input(0).shape, false}};
+      })
       .expand([](const Call& c) -> TensorList {
         bool flat = c.attr(0).is_none();
         Tensor x = flat ? reshape(c.input(0), Shape{-1}) : c.input(0), times = c.input(1);
@@ -268,9 +284,11 @@ const bool joins = [] {
     const Tensor& x = c.input(0);
     int64_t d = wrap_dim(c.attr(0).to_int(), x.dim(), "unfold"), size = c.attr(1).to_int(), step = c.attr(2).to_int();
     SORUS_CHECK(x.dim() > 0 && size >= 0 && size <= x.size(d) && step > 0, Error,
-                "unfold: windows of {} with a step of {} do not fit dimension {} of {}", size, step, d, to_string(x.sizes()));
+                "unfold: windows of {} with a step of {} do not fit dimension {} of {}", size, step, d,
+                to_string(x.sizes()));
     TensorList windows;
-    for (int64_t i = 0; i + size <= x.size(d); i += step) windows.push_back(movedim(slice(x, d, i, i + size), Shape{d}, Shape{-1}));
+    for (int64_t i = 0; i + size <= x.size(d); i += step)
+      windows.push_back(movedim(slice(x, d, i, i + size), Shape{d}, Shape{-1}));
     return {stack(windows, d)};
   });
   return true;

@@ -21,8 +21,9 @@ Tensor add_scaled(const Tensor& input, Tensor product, const Attr& beta, const A
 }
 
 const OpDef& matmul_batched = op("matmul_batched(input, other)")
-    .index("y[.., m, n] = sum(k) input[.., m, k] * other[.., k, n]").autocast(Autocast::lower)
-    .doc("Matrix product of tensors with at least two dimensions.");
+                                  .index("y[.., m, n] = sum(k) input[.., m, k] * other[.., k, n]")
+                                  .autocast(Autocast::lower)
+                                  .doc("Matrix product of tensors with at least two dimensions.");
 
 Tensor matmul_any(Tensor a, Tensor b) {
   SORUS_CHECK(a.dim() > 0 && b.dim() > 0, Error, "matmul: both arguments need at least one dimension, got {} and {}",
@@ -36,83 +37,86 @@ Tensor matmul_any(Tensor a, Tensor b) {
   return y;
 }
 
-const OpDef& matmul = op("matmul(input, other)")
-    .expand([](const Call& c) { return TensorList{matmul_any(c.input(0), c.input(1))}; })
-    .doc("Matrix product of the last two dimensions; vectors are rows on the left and columns on the right.");
+const OpDef& matmul =
+    op("matmul(input, other)")
+        .expand([](const Call& c) { return TensorList{matmul_any(c.input(0), c.input(1))}; })
+        .doc("Matrix product of the last two dimensions; vectors are rows on the left and columns on the right.");
 const OpDef& mm = op("mm(input, mat2)")
-    .index("y[m, n] = sum(k) input[m, k] * mat2[k, n]").autocast(Autocast::lower)
-    .doc("Product of two matrices.");
+                      .index("y[m, n] = sum(k) input[m, k] * mat2[k, n]")
+                      .autocast(Autocast::lower)
+                      .doc("Product of two matrices.");
 const OpDef& bmm = op("bmm(input, mat2)")
-    .index("y[b, m, n] = sum(k) input[b, m, k] * mat2[b, k, n]").autocast(Autocast::lower)
-    .doc("Products of two batches of matrices.");
-const OpDef& mv = op("mv(input, vec)")
-    .index("y[m] = sum(k) input[m, k] * vec[k]")
-    .doc("Product of a matrix and a vector.");
-const OpDef& dot = op("dot(input, tensor)")
-    .index("y[] = sum(k) input[k] * tensor[k]")
-    .doc("Sum of the products of two vectors.");
+                       .index("y[b, m, n] = sum(k) input[b, m, k] * mat2[b, k, n]")
+                       .autocast(Autocast::lower)
+                       .doc("Products of two batches of matrices.");
+const OpDef& mv =
+    op("mv(input, vec)").index("y[m] = sum(k) input[m, k] * vec[k]").doc("Product of a matrix and a vector.");
+const OpDef& dot =
+    op("dot(input, tensor)").index("y[] = sum(k) input[k] * tensor[k]").doc("Sum of the products of two vectors.");
 const OpDef& outer = op("outer(input, vec2)")
-    .index("y[m, n] = input[m] * vec2[n]")
-    .doc("All products of an element of one vector and one of another.");
+                         .index("y[m, n] = input[m] * vec2[n]")
+                         .doc("All products of an element of one vector and one of another.");
 const OpDef& linear = op("linear(input, weight, bias: Tensor? = none)")
-    .index("y[.., n] = bias[n] + sum(k) input[.., k] * weight[n, k]").autocast(Autocast::lower)
-    .doc("`input @ weight.T + bias`.");
-const OpDef& addmm = op("addmm(input, mat1, mat2, *, beta: scalar = 1, alpha: scalar = 1)")
-    .autocast(Autocast::lower)
-    .expand([](const Call& c) {
-      return TensorList{add_scaled(c.input(0), call_one(mm, {c.input(1), c.input(2)}), c.attr(0), c.attr(1))};
-    })
-    .doc("`beta * input + alpha * (mat1 @ mat2)`.");
-const OpDef& baddbmm = op("baddbmm(input, batch1, batch2, *, beta: scalar = 1, alpha: scalar = 1)")
-    .autocast(Autocast::lower)
-    .expand([](const Call& c) {
-      return TensorList{add_scaled(c.input(0), call_one(bmm, {c.input(1), c.input(2)}), c.attr(0), c.attr(1))};
-    })
-    .doc("`beta * input + alpha * bmm(batch1, batch2)`.");
+                          .index("y[.., n] = bias[n] + sum(k) input[.., k] * weight[n, k]")
+                          .autocast(Autocast::lower)
+                          .doc("`input @ weight.T + bias`.");
+const OpDef& addmm =
+    op("addmm(input, mat1, mat2, *, beta: scalar = 1, alpha: scalar = 1)")
+        .autocast(Autocast::lower)
+        .expand([](const Call& c) {
+          return TensorList{add_scaled(c.input(0), call_one(mm, {c.input(1), c.input(2)}), c.attr(0), c.attr(1))};
+        })
+        .doc("`beta * input + alpha * (mat1 @ mat2)`.");
+const OpDef& baddbmm =
+    op("baddbmm(input, batch1, batch2, *, beta: scalar = 1, alpha: scalar = 1)")
+        .autocast(Autocast::lower)
+        .expand([](const Call& c) {
+          return TensorList{add_scaled(c.input(0), call_one(bmm, {c.input(1), c.input(2)}), c.attr(0), c.attr(1))};
+        })
+        .doc("`beta * input + alpha * bmm(batch1, batch2)`.");
 
-const OpDef& addmv = op("addmv(input, mat, vec, *, beta: scalar = 1, alpha: scalar = 1)")
-    .expand([](const Call& c) {
-      return TensorList{add_scaled(c.input(0), call_one(mv, {c.input(1), c.input(2)}), c.attr(0), c.attr(1))};
-    });
-const OpDef& addr = op("addr(input, vec1, vec2, *, beta: scalar = 1, alpha: scalar = 1)")
-    .expand([](const Call& c) {
-      return TensorList{add_scaled(c.input(0), call_one(outer, {c.input(1), c.input(2)}), c.attr(0), c.attr(1))};
-    });
-const OpDef& addbmm = op("addbmm(input, batch1, batch2, *, beta: scalar = 1, alpha: scalar = 1)")
-    .expand([](const Call& c) {
+const OpDef& addmv = op("addmv(input, mat, vec, *, beta: scalar = 1, alpha: scalar = 1)").expand([](const Call& c) {
+  return TensorList{add_scaled(c.input(0), call_one(mv, {c.input(1), c.input(2)}), c.attr(0), c.attr(1))};
+});
+const OpDef& addr = op("addr(input, vec1, vec2, *, beta: scalar = 1, alpha: scalar = 1)").expand([](const Call& c) {
+  return TensorList{add_scaled(c.input(0), call_one(outer, {c.input(1), c.input(2)}), c.attr(0), c.attr(1))};
+});
+const OpDef& addbmm =
+    op("addbmm(input, batch1, batch2, *, beta: scalar = 1, alpha: scalar = 1)").expand([](const Call& c) {
       Tensor product = apply("sum", {call_one(bmm, {c.input(1), c.input(2)})}, {Attr(Shape{0})});
       return TensorList{add_scaled(c.input(0), product, c.attr(0), c.attr(1))};
     });
-const OpDef& vdot = op("vdot(input, other)")
-    .expand([](const Call& c) { return TensorList{call_one(dot, {apply("conj", {c.input(0)}), c.input(1)})}; });
-const OpDef& inner = op("inner(input, other)")
-    .expand([](const Call& c) {
-      const Tensor &a = c.input(0), &b = c.input(1);
-      if (a.dim() == 0 || b.dim() == 0) return TensorList{apply("mul", {a, b})};
-      Shape whole(a.sizes().begin(), a.sizes().end() - 1);
-      SORUS_CHECK(a.size(-1) == b.size(-1), Error, "inner: the last dimensions of {} and {} differ", to_string(a.sizes()),
-                  to_string(b.sizes()));
-      int64_t k = a.size(-1);
-      auto rows = [k](const Tensor& t) { return apply("reshape", {t}, {Attr(Shape{k ? t.numel() / k : 0, k})}); };
-      for (int64_t i = 0; i + 1 < b.dim(); ++i) whole.push_back(b.size(i));
-      return TensorList{apply("reshape", {call_one(mm, {rows(a), apply("t", {rows(b)})})}, {Attr(whole)})};
-    });
-const OpDef& kron = op("kron(input, other)")
-    .expand([](const Call& c) {
-      auto rank = static_cast<size_t>(std::max(c.input(0).dim(), c.input(1).dim()));
-      Shape a = c.input(0).sizes(), b = c.input(1).sizes(), left, right, whole;
-      while (a.size() < rank) a.insert(a.begin(), 1);
-      while (b.size() < rank) b.insert(b.begin(), 1);
-      for (size_t i = 0; i < rank; ++i) {
-        for (int64_t v : {a[i], int64_t{1}}) left.push_back(v);
-        for (int64_t v : {int64_t{1}, b[i]}) right.push_back(v);
-        whole.push_back(a[i] * b[i]);
-      }
-      Tensor y = apply("mul", {apply("reshape", {c.input(0)}, {Attr(left)}), apply("reshape", {c.input(1)}, {Attr(right)})});
-      return TensorList{apply("reshape", {y}, {Attr(whole)})};
-    });
+const OpDef& vdot = op("vdot(input, other)").expand([](const Call& c) {
+  return TensorList{call_one(dot, {apply("conj", {c.input(0)}), c.input(1)})};
+});
+const OpDef& inner = op("inner(input, other)").expand([](const Call& c) {
+  const Tensor &a = c.input(0), &b = c.input(1);
+  if (a.dim() == 0 || b.dim() == 0) return TensorList{apply("mul", {a, b})};
+  Shape whole(a.sizes().begin(), a.sizes().end() - 1);
+  SORUS_CHECK(a.size(-1) == b.size(-1), Error, "inner: the last dimensions of {} and {} differ", to_string(a.sizes()),
+              to_string(b.sizes()));
+  int64_t k = a.size(-1);
+  auto rows = [k](const Tensor& t) { return apply("reshape", {t}, {Attr(Shape{k ? t.numel() / k : 0, k})}); };
+  for (int64_t i = 0; i + 1 < b.dim(); ++i) whole.push_back(b.size(i));
+  return TensorList{apply("reshape", {call_one(mm, {rows(a), apply("t", {rows(b)})})}, {Attr(whole)})};
+});
+const OpDef& kron = op("kron(input, other)").expand([](const Call& c) {
+  auto rank = static_cast<size_t>(std::max(c.input(0).dim(), c.input(1).dim()));
+  Shape a = c.input(0).sizes(), b = c.input(1).sizes(), left, right, whole;
+  while (a.size() < rank) a.insert(a.begin(), 1);
+  while (b.size() < rank) b.insert(b.begin(), 1);
+  for (size_t i = 0; i < rank; ++i) {
+    for (int64_t v : {a[i], int64_t{1}}) left.push_back(v);
+    for (int64_t v : {int64_t{1}, b[i]}) right.push_back(v);
+    whole.push_back(a[i] * b[i]);
+  }
+  Tensor y =
+      apply("mul", {apply("reshape", {c.input(0)}, {Attr(left)}), apply("reshape", {c.input(1)}, {Attr(right)})});
+  return TensorList{apply("reshape", {y}, {Attr(whole)})};
+});
 
-// ---- einsum: each pair of operands becomes one batched product of matrices -------------------------------------------
+// ---- einsum: each pair of operands becomes one batched product of matrices
+// -------------------------------------------
 
 using Letters = std::string;
 
@@ -192,7 +196,8 @@ Tensor contract_pair(Tensor a, Letters la, Tensor b, Letters lb, const Letters& 
     return p;
   };
   Shape sm = sizes(a, batch.size(), m.size()), sk = sizes(a, batch.size() + m.size(), k.size()),
-        sn = sizes(b, batch.size() + k.size(), n.size()), ba = sizes(a, 0, batch.size()), bb = sizes(b, 0, batch.size());
+        sn = sizes(b, batch.size() + k.size(), n.size()), ba = sizes(a, 0, batch.size()),
+        bb = sizes(b, 0, batch.size());
   auto flat = [](Shape head, int64_t x, int64_t y) {
     head.push_back(x);
     head.push_back(y);
@@ -219,8 +224,10 @@ Tensor einsum_of(std::string equation, TensorSpan operands) {
   }
   std::vector<Letters> letters(1);
   for (char c : left) {
-    if (c == ',') letters.emplace_back();
-    else letters.back() += c;
+    if (c == ',')
+      letters.emplace_back();
+    else
+      letters.back() += c;
   }
   SORUS_CHECK(letters.size() == operands.size(), ValueError, "einsum: '{}' has {} operands, got {}", equation,
               letters.size(), operands.size());
@@ -237,8 +244,8 @@ Tensor einsum_of(std::string equation, TensorSpan operands) {
     bool dots = letters[i].find("...") != Letters::npos;
     size_t named = letters[i].size() - (dots ? 3 : 0);
     auto rank = static_cast<size_t>(operands[i].dim());
-    SORUS_CHECK(dots ? rank >= named : rank == named, ValueError, "einsum: operand {} of '{}' has shape {}", i, equation,
-                to_string(operands[i].sizes()));
+    SORUS_CHECK(dots ? rank >= named : rank == named, ValueError, "einsum: operand {} of '{}' has shape {}", i,
+                equation, to_string(operands[i].sizes()));
     if (!dots) continue;
     most = std::max(most, rank - named);
     expand_dots(letters[i], rank - named);
@@ -273,8 +280,8 @@ Tensor einsum_of(std::string equation, TensorSpan operands) {
 }
 
 const OpDef& einsum = op("einsum(equation: str, operands: Tensor[])")
-    .expand([](const Call& c) { return TensorList{einsum_of(c.attr(0).string(), c.inputs)}; })
-    .doc("Sums of products in Einstein's notation: `einsum(\"bij,bjk->bik\", a, b)`.");
+                          .expand([](const Call& c) { return TensorList{einsum_of(c.attr(0).string(), c.inputs)}; })
+                          .doc("Sums of products in Einstein's notation: `einsum(\"bij,bjk->bik\", a, b)`.");
 
 }  // namespace
 }  // namespace sorus

@@ -55,27 +55,38 @@ void to_weight(const Call& c, std::span<Tensor> out) {
   kernels::conv_backward_weights(a, conjugated(c.input(1)).data(), c.input(0).data(), out[0].data(), nullptr);
 }
 
-const OpDef& conv1d = op("conv1d(input, weight, bias: Tensor? = none, stride: int[1] = 1, padding: int[1] = 0, dilation: int[1] = 1, groups: int = 1)")
-    .index("y[.., g*O + o, h] = bias[g*O + o] + sum(c, i) input[.., g*C + c, h*stride[0] + i*dilation[0] - padding[0]]"
-           " * weight[g*O + o, c, i] where g < groups, O = size(weight, 0) / groups, C = size(weight, 1)")
-    .kernel(forward<1>).autocast(Autocast::lower)
-    .doc("Convolution over one dimension.");
-[[maybe_unused]] const bool conv1d_gradients = gradient_kernel("conv1d:grad0", to_input<1>) && gradient_kernel("conv1d:grad1", to_weight<1>);
+const OpDef& conv1d =
+    op("conv1d(input, weight, bias: Tensor? = none, stride: int[1] = 1, padding: int[1] = 0, dilation: int[1] = 1, "
+       "groups: int = 1)")
+        .index(
+            "y[.., g*O + o, h] = bias[g*O + o] + sum(c, i) input[.., g*C + c, h*stride[0] + i*dilation[0] - "
+            "padding[0]]"
+            " * weight[g*O + o, c, i] where g < groups, O = size(weight, 0) / groups, C = size(weight, 1)")
+        .kernel(forward<1>)
+        .autocast(Autocast::lower)
+        .doc("Convolution over one dimension.");
+[[maybe_unused]] const bool conv1d_gradients =
+    gradient_kernel("conv1d:grad0", to_input<1>) && gradient_kernel("conv1d:grad1", to_weight<1>);
 
-const OpDef& conv2d = op("conv2d(input, weight, bias: Tensor? = none, stride: int[2] = 1, padding: int[2] = 0, dilation: int[2] = 1, groups: int = 1)")
-    .index("y[.., g*O + o, h, v] = bias[g*O + o] + sum(c, i, j)"
-           " input[.., g*C + c, h*stride[0] + i*dilation[0] - padding[0], v*stride[1] + j*dilation[1] - padding[1]]"
-           " * weight[g*O + o, c, i, j] where g < groups, O = size(weight, 0) / groups, C = size(weight, 1)")
-    .kernel(forward<2>).autocast(Autocast::lower)
-    .doc("Convolution over two dimensions.");
-[[maybe_unused]] const bool conv2d_gradients = gradient_kernel("conv2d:grad0", to_input<2>) && gradient_kernel("conv2d:grad1", to_weight<2>);
+const OpDef& conv2d =
+    op("conv2d(input, weight, bias: Tensor? = none, stride: int[2] = 1, padding: int[2] = 0, dilation: int[2] = 1, "
+       "groups: int = 1)")
+        .index(
+            "y[.., g*O + o, h, v] = bias[g*O + o] + sum(c, i, j)"
+            " input[.., g*C + c, h*stride[0] + i*dilation[0] - padding[0], v*stride[1] + j*dilation[1] - padding[1]]"
+            " * weight[g*O + o, c, i, j] where g < groups, O = size(weight, 0) / groups, C = size(weight, 1)")
+        .kernel(forward<2>)
+        .autocast(Autocast::lower)
+        .doc("Convolution over two dimensions.");
+[[maybe_unused]] const bool conv2d_gradients =
+    gradient_kernel("conv2d:grad0", to_input<2>) && gradient_kernel("conv2d:grad1", to_weight<2>);
 
 // padding='same' and 'valid'; where the padding is odd, the larger half comes last, as in PyTorch.
 template <int spatial>
 TensorList named_padding(const Call& c, const OpDef& conv) {
   const std::string& mode = c.attr(1).string();
-  SORUS_CHECK(mode == "same" || mode == "valid", ValueError, "{}: padding must be numbers, 'same' or 'valid', not '{}'",
-              conv.name(), mode);
+  SORUS_CHECK(mode == "same" || mode == "valid", ValueError,
+              "{}: padding must be numbers, 'same' or 'valid', not '{}'", conv.name(), mode);
   Tensor x = c.input(0);
   Shape both(spatial, 0);
   if (mode == "same") {
@@ -91,12 +102,15 @@ TensorList named_padding(const Call& c, const OpDef& conv) {
     }
     if (uneven) x = apply("pad", {x}, {Attr(pad)});
   }
-  return {call_one(conv, {x, c.input(1), c.has(2) ? c.input(2) : Tensor()}, {c.attr(0), Attr(both), c.attr(2), c.attr(3)})};
+  return {call_one(conv, {x, c.input(1), c.has(2) ? c.input(2) : Tensor()},
+                   {c.attr(0), Attr(both), c.attr(2), c.attr(3)})};
 }
-const OpDef& conv1d_named = op("conv1d.padding(input, weight, bias: Tensor? = none, stride: int[1] = 1, padding: str = 'valid', dilation: int[1] = 1, groups: int = 1)")
-    .expand([](const Call& c) { return named_padding<1>(c, conv1d); });
-const OpDef& conv2d_named = op("conv2d.padding(input, weight, bias: Tensor? = none, stride: int[2] = 1, padding: str = 'valid', dilation: int[2] = 1, groups: int = 1)")
-    .expand([](const Call& c) { return named_padding<2>(c, conv2d); });
+const OpDef& conv1d_named = op("conv1d.padding(input, weight, bias: Tensor? = none, stride: int[1] = 1, padding: str "
+                               "= 'valid', dilation: int[1] = 1, groups: int = 1)")
+                                .expand([](const Call& c) { return named_padding<1>(c, conv1d); });
+const OpDef& conv2d_named = op("conv2d.padding(input, weight, bias: Tensor? = none, stride: int[2] = 1, padding: str "
+                               "= 'valid', dilation: int[2] = 1, groups: int = 1)")
+                                .expand([](const Call& c) { return named_padding<2>(c, conv2d); });
 
 // The result's index is the sum here, so the bias, which belongs to elements of the result, is added afterwards.
 Tensor with_bias(const Call& c, const OpDef& product, int spatial) {
@@ -107,27 +121,38 @@ Tensor with_bias(const Call& c, const OpDef& product, int spatial) {
   return apply("add", {y, apply("reshape", {c.input(2)}, {Attr(shape)})});
 }
 
-const OpDef& transpose1d = op("conv_transpose1d_product(input, weight, stride: int[1] = 1, padding: int[1] = 0, output_padding: int[1] = 0, groups: int = 1, dilation: int[1] = 1)")
-    .index("y[.., g*O + o, h*stride[0] + i*dilation[0] - padding[0] :"
-           " (size(input, -1) - 1)*stride[0] - 2*padding[0] + dilation[0]*(size(weight, 2) - 1) + output_padding[0] + 1]"
-           " = sum(c) input[.., g*C + c, h] * weight[g*C + c, o, i]"
-           " where g < groups, O = size(weight, 1), C = size(weight, 0) / groups")
-    .autocast(Autocast::lower);
-const OpDef& conv_transpose1d = op("conv_transpose1d(input, weight, bias: Tensor? = none, stride: int[1] = 1, padding: int[1] = 0, output_padding: int[1] = 0, groups: int = 1, dilation: int[1] = 1)")
-    .expand([](const Call& c) { return TensorList{with_bias(c, transpose1d, 1)}; })
-    .doc("The transpose of `conv1d`.");
+const OpDef& transpose1d = op("conv_transpose1d_product(input, weight, stride: int[1] = 1, padding: int[1] = 0, "
+                              "output_padding: int[1] = 0, groups: int = 1, dilation: int[1] = 1)")
+                               .index(
+                                   "y[.., g*O + o, h*stride[0] + i*dilation[0] - padding[0] :"
+                                   " (size(input, -1) - 1)*stride[0] - 2*padding[0] + dilation[0]*(size(weight, 2) - "
+                                   "1) + output_padding[0] + 1]"
+                                   " = sum(c) input[.., g*C + c, h] * weight[g*C + c, o, i]"
+                                   " where g < groups, O = size(weight, 1), C = size(weight, 0) / groups")
+                               .autocast(Autocast::lower);
+const OpDef& conv_transpose1d =
+    op("conv_transpose1d(input, weight, bias: Tensor? = none, stride: int[1] = 1, padding: int[1] = 0, "
+       "output_padding: int[1] = 0, groups: int = 1, dilation: int[1] = 1)")
+        .expand([](const Call& c) { return TensorList{with_bias(c, transpose1d, 1)}; })
+        .doc("The transpose of `conv1d`.");
 
-const OpDef& transpose2d = op("conv_transpose2d_product(input, weight, stride: int[2] = 1, padding: int[2] = 0, output_padding: int[2] = 0, groups: int = 1, dilation: int[2] = 1)")
-    .index("y[.., g*O + o, h*stride[0] + i*dilation[0] - padding[0] :"
-           " (size(input, -2) - 1)*stride[0] - 2*padding[0] + dilation[0]*(size(weight, 2) - 1) + output_padding[0] + 1,"
-           " v*stride[1] + j*dilation[1] - padding[1] :"
-           " (size(input, -1) - 1)*stride[1] - 2*padding[1] + dilation[1]*(size(weight, 3) - 1) + output_padding[1] + 1]"
-           " = sum(c) input[.., g*C + c, h, v] * weight[g*C + c, o, i, j]"
-           " where g < groups, O = size(weight, 1), C = size(weight, 0) / groups")
-    .autocast(Autocast::lower);
-const OpDef& conv_transpose2d = op("conv_transpose2d(input, weight, bias: Tensor? = none, stride: int[2] = 1, padding: int[2] = 0, output_padding: int[2] = 0, groups: int = 1, dilation: int[2] = 1)")
-    .expand([](const Call& c) { return TensorList{with_bias(c, transpose2d, 2)}; })
-    .doc("The transpose of `conv2d`.");
+const OpDef& transpose2d = op("conv_transpose2d_product(input, weight, stride: int[2] = 1, padding: int[2] = 0, "
+                              "output_padding: int[2] = 0, groups: int = 1, dilation: int[2] = 1)")
+                               .index(
+                                   "y[.., g*O + o, h*stride[0] + i*dilation[0] - padding[0] :"
+                                   " (size(input, -2) - 1)*stride[0] - 2*padding[0] + dilation[0]*(size(weight, 2) - "
+                                   "1) + output_padding[0] + 1,"
+                                   " v*stride[1] + j*dilation[1] - padding[1] :"
+                                   " (size(input, -1) - 1)*stride[1] - 2*padding[1] + dilation[1]*(size(weight, 3) - "
+                                   "1) + output_padding[1] + 1]"
+                                   " = sum(c) input[.., g*C + c, h, v] * weight[g*C + c, o, i, j]"
+                                   " where g < groups, O = size(weight, 1), C = size(weight, 0) / groups")
+                               .autocast(Autocast::lower);
+const OpDef& conv_transpose2d =
+    op("conv_transpose2d(input, weight, bias: Tensor? = none, stride: int[2] = 1, padding: int[2] = 0, "
+       "output_padding: int[2] = 0, groups: int = 1, dilation: int[2] = 1)")
+        .expand([](const Call& c) { return TensorList{with_bias(c, transpose2d, 2)}; })
+        .doc("The transpose of `conv2d`.");
 
 }  // namespace
 }  // namespace sorus

@@ -39,7 +39,8 @@ const bool creation = [] {
       .axes("-> output[a..]; sized by size")
       .not_differentiable();
   op("full_like(input: mask, fill_value: scalar, *, dtype: dtype? = none)").expand([](const Call& c) -> TensorList {
-    return {full(c.input(0).sizes(), c.attr(0).scalar(), c.attr(1).is_none() ? c.input(0).dtype() : c.attr(1).dtype())};
+    return {
+        full(c.input(0).sizes(), c.attr(0).scalar(), c.attr(1).is_none() ? c.input(0).dtype() : c.attr(1).dtype())};
   });
   op("zeros_like(input: mask, *, dtype: dtype? = none)").expand([](const Call& c) -> TensorList {
     return {full(c.input(0).sizes(), 0.0, c.attr(0).is_none() ? c.input(0).dtype() : c.attr(0).dtype())};
@@ -81,9 +82,10 @@ const bool creation = [] {
   });
   op("linspace(start: scalar, end: scalar, steps: int, *, dtype: dtype? = none)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
-        SORUS_CHECK(c.attr(2).to_int() >= 0, ValueError, "linspace: the number of steps must not be negative, it is {}",
-                    c.attr(2).to_int());
-        bool complex = c.attr(0).scalar().kind() == Scalar::Kind::complex || c.attr(1).scalar().kind() == Scalar::Kind::complex;
+        SORUS_CHECK(c.attr(2).to_int() >= 0, ValueError,
+                    "linspace: the number of steps must not be negative, it is {}", c.attr(2).to_int());
+        bool complex =
+            c.attr(0).scalar().kind() == Scalar::Kind::complex || c.attr(1).scalar().kind() == Scalar::Kind::complex;
         DType t = default_dtype();
         if (complex) t = t == DType::f64 ? DType::c128 : DType::c64;
         return {{c.attr(3).is_none() ? t : c.attr(3).dtype(), Shape{c.attr(2).to_int()}, false}};
@@ -95,9 +97,12 @@ const bool creation = [] {
         int64_t n = wide.numel();
         for (int64_t i = 0; i < n; ++i) {
           auto step = n > 1 ? (b - a) / static_cast<double>(n - 1) : std::complex<double>(0);
-          auto v = i < n / 2 || n == 1 ? a + step * static_cast<double>(i) : b - step * static_cast<double>(n - 1 - i);
-          if (wide.dtype() == DType::c128) wide.data<std::complex<double>>()[i] = v;
-          else wide.data<double>()[i] = v.real();
+          auto v =
+              i < n / 2 || n == 1 ? a + step * static_cast<double>(i) : b - step * static_cast<double>(n - 1 - i);
+          if (wide.dtype() == DType::c128)
+            wide.data<std::complex<double>>()[i] = v;
+          else
+            wide.data<double>()[i] = v.real();
         }
         copy_elements(out[0], wide);
       })
@@ -120,8 +125,8 @@ const bool creation = [] {
   });
   op("new_full(input: mask, size: int[], fill_value: scalar, *, dtype: dtype? = none)")
       .expand([](const Call& c) -> TensorList {
-        return {full(c.attr(0).ints(), c.attr(1).scalar(),
-                     c.attr(2).is_none() ? c.input(0).dtype() : c.attr(2).dtype())};
+        return {
+            full(c.attr(0).ints(), c.attr(1).scalar(), c.attr(2).is_none() ? c.input(0).dtype() : c.attr(2).dtype())};
       });
   op("new_zeros(input: mask, size: int[], *, dtype: dtype? = none)").expand([](const Call& c) -> TensorList {
     return {zeros(c.attr(0).ints(), c.attr(1).is_none() ? c.input(0).dtype() : c.attr(1).dtype())};
@@ -141,13 +146,17 @@ bool is_legacy_empty(const Shape& s) { return s.size() == 1 && s[0] == 0; }
 const bool copies = [] {
   op("clone(input)")
       .each("input")
-      .types([](const TypeCall& c) -> std::vector<TensorType> { return {{c.input(0).dtype, c.input(0).shape, false}}; })
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        return {{c.input(0).dtype, c.input(0).shape, false}};
+      })
       .kernel([](const Call& c, std::span<Tensor> out) { copy_elements(out[0], c.input(0)); }, true)
       .gradient([](const GradCall& c) -> TensorList { return {c.grad()}; })
       .axes("input[a..] -> output[a..]");
   op("cast(input, dtype: dtype)")
       .each("input")
-      .types([](const TypeCall& c) -> std::vector<TensorType> { return {{c.attr(0).dtype(), c.input(0).shape, false}}; })
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        return {{c.attr(0).dtype(), c.input(0).shape, false}};
+      })
       .kernel([](const Call& c, std::span<Tensor> out) { copy_elements(out[0], c.input(0)); }, true)
       .gradient([](const GradCall& c) -> TensorList {
         if (!is_differentiable(c.grad().dtype())) return {Tensor()};
@@ -192,8 +201,8 @@ const bool copies = [] {
           if (is_legacy_empty(s)) continue;
           bool fits = s.size() == shape.size();
           for (size_t k = 0; fits && k < s.size(); ++k) fits = static_cast<int64_t>(k) == d || s[k] == shape[k];
-          SORUS_CHECK(fits, ValueError, "cat: tensor {} has shape {}, which does not fit {} outside of dimension {}", i,
-                      to_string(s), to_string(first->shape), d);
+          SORUS_CHECK(fits, ValueError, "cat: tensor {} has shape {}, which does not fit {} outside of dimension {}",
+                      i, to_string(s), to_string(first->shape), d);
           shape[d] += s[d];
         }
         return {{promoted_type(c), shape, false}};
@@ -235,15 +244,17 @@ const bool copies = [] {
     SORUS_CHECK(!c.inputs.empty(), ValueError, "stack: expected at least one tensor");
     TensorList parts;
     for (const Tensor& t : c.inputs) {
-      SORUS_CHECK(t.sizes() == c.input(0).sizes(), ValueError, "stack: shapes {} and {} differ",
-                  to_string(t.sizes()), to_string(c.input(0).sizes()));
+      SORUS_CHECK(t.sizes() == c.input(0).sizes(), ValueError, "stack: shapes {} and {} differ", to_string(t.sizes()),
+                  to_string(c.input(0).sizes()));
       parts.push_back(unsqueeze(t, c.attr(0).to_int()));
     }
     return {cat(parts, wrap_dim(c.attr(0).to_int(), c.input(0).dim() + 1, "stack"))};
   });
   // Places what a slice, a view or an in-place write touched into zeros or into the old value.
   op("slice_backward(grad, size: int[], dim: int, start: int, step: int)")
-      .types([](const TypeCall& c) -> std::vector<TensorType> { return {{c.input(0).dtype, c.attr(0).ints(), false}}; })
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        return {{c.input(0).dtype, c.attr(0).ints(), false}};
+      })
       .kernel(
           [](const Call& c, std::span<Tensor> out) {
             std::memset(out[0].data(), 0, out[0].nbytes());
@@ -265,11 +276,14 @@ const bool copies = [] {
         return {slice(c.grad(), d, start, start + (c.input(0).sizes()[d] - 1) * step + 1, step)};
       });
   op("as_strided_scatter(input, src, size: int[], stride: int[], storage_offset: int = 0)")
-      .types([](const TypeCall& c) -> std::vector<TensorType> { return {{c.input(0).dtype, c.input(0).shape, false}}; })
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        return {{c.input(0).dtype, c.input(0).shape, false}};
+      })
       .kernel([](const Call& c, std::span<Tensor> out) {
         copy_elements(out[0], c.input(0));
-        copy_elements(out[0].view_checked({c.attr(0).ints(), c.attr(1).ints(), c.attr(2).to_int()}, "as_strided_scatter"),
-                      c.input(1));
+        copy_elements(
+            out[0].view_checked({c.attr(0).ints(), c.attr(1).ints(), c.attr(2).to_int()}, "as_strided_scatter"),
+            c.input(1));
       })
       .gradient([](const GradCall& c) -> TensorList {
         const Shape &size = c.attrs[0].ints(), &stride = c.attrs[1].ints();
@@ -279,7 +293,9 @@ const bool copies = [] {
                 as_strided(g, size, stride, offset)};
       });
   op("as_strided_backward(grad, input_size: int[], size: int[], stride: int[], storage_offset: int = 0)")
-      .types([](const TypeCall& c) -> std::vector<TensorType> { return {{c.input(0).dtype, c.attr(0).ints(), false}}; })
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        return {{c.input(0).dtype, c.attr(0).ints(), false}};
+      })
       .kernel([](const Call& c, std::span<Tensor> out) {
         // Elements may be shown several times: gradients add up.
         std::memset(out[0].data(), 0, out[0].nbytes());

@@ -15,14 +15,13 @@ const bool arithmetic = [] {
   op("div(input, other)").each("input / other", "float");
   op("floor_divide(input, other)").each("floordiv(input, other)");
   op("trunc_divide(input, other)").each("truncdiv(input, other)");
-  op("div.rounded(input, other, *, rounding_mode: str?)")
-      .expand([](const Call& c) -> TensorList {
-        if (c.attr(0).is_none()) return {div(c.input(0), c.input(1))};
-        const std::string& mode = c.attr(0).string();
-        SORUS_CHECK(mode == "trunc" || mode == "floor", ValueError,
-                    "div: rounding_mode must be None, 'trunc' or 'floor', not '{}'", mode);
-        return {mode == "trunc" ? trunc_divide(c.input(0), c.input(1)) : floor_divide(c.input(0), c.input(1))};
-      });
+  op("div.rounded(input, other, *, rounding_mode: str?)").expand([](const Call& c) -> TensorList {
+    if (c.attr(0).is_none()) return {div(c.input(0), c.input(1))};
+    const std::string& mode = c.attr(0).string();
+    SORUS_CHECK(mode == "trunc" || mode == "floor", ValueError,
+                "div: rounding_mode must be None, 'trunc' or 'floor', not '{}'", mode);
+    return {mode == "trunc" ? trunc_divide(c.input(0), c.input(1)) : floor_divide(c.input(0), c.input(1))};
+  });
   op("remainder(input, other)").each("remainder(input, other)");
   op("fmod(input, other)").each("fmod(input, other)");
   op("pow(input, exponent)").each("pow(input, exponent)");
@@ -135,15 +134,17 @@ const bool comparison = [] {
   op("isposinf(input)").each("isinf(input) && input > 0").not_differentiable();
   op("isneginf(input)").each("isinf(input) && input < 0").not_differentiable();
   op("is_close(input, other, rtol: float, atol: float, equal_nan: bool)")
-      .each("input == other || (isfinite(input) && isfinite(other) && abs(input - other) <= atol + abs(rtol * other))"
-            " || (equal_nan && isnan(input) && isnan(other))")
+      .each(
+          "input == other || (isfinite(input) && isfinite(other) && abs(input - other) <= atol + abs(rtol * other))"
+          " || (equal_nan && isnan(input) && isnan(other))")
       .not_differentiable();
   op("isclose(input, other, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = false)")
       .expand([](const Call& c) -> TensorList {
         SORUS_CHECK(c.input(0).dtype() == c.input(1).dtype(), Error, "isclose: the types {} and {} differ",
                     name(c.input(0).dtype()), name(c.input(1).dtype()));
         bool exact = !is_differentiable(c.input(0).dtype());
-        Tensor a = exact ? to(c.input(0), DType::f64) : c.input(0), b = exact ? to(c.input(1), DType::f64) : c.input(1);
+        Tensor a = exact ? to(c.input(0), DType::f64) : c.input(0),
+               b = exact ? to(c.input(1), DType::f64) : c.input(1);
         return {is_close(a, b, c.attr(0).to_double(), c.attr(1).to_double(), c.attr(2).to_bool())};
       })
       .doc("|input - other| <= atol + rtol |other|, element by element.");
@@ -190,8 +191,8 @@ const bool activations = [] {
       .expand([](const Call& c) -> TensorList {
         const Tensor& x = c.input(0);
         if (!is_floating(x.dtype())) return {clone(x)};
-        double most = x.dtype() == DType::f64   ? std::numeric_limits<double>::max()
-                      : x.dtype() == DType::f16 ? 65504.0
+        double most = x.dtype() == DType::f64    ? std::numeric_limits<double>::max()
+                      : x.dtype() == DType::f16  ? 65504.0
                       : x.dtype() == DType::bf16 ? 3.3895313892515355e38
                                                  : static_cast<double>(std::numeric_limits<float>::max());
         auto value = [&](int i, double otherwise) {

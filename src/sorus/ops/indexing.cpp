@@ -1,7 +1,7 @@
 // Reading and writing through arrays of indices, as x[rows, :, columns] does.
 //
-// `dims` says which dimension each array of indices stands for; the arrays broadcast to one shape. That shape takes the
-// place of the indexed dimensions if they are neighbours, else it comes first (NumPy's rule).
+// `dims` says which dimension each array of indices stands for; the arrays broadcast to one shape. That shape takes
+// the place of the indexed dimensions if they are neighbours, else it comes first (NumPy's rule).
 #include <cstring>
 
 #include "sorus/base/threads.h"
@@ -12,17 +12,17 @@ namespace sorus {
 namespace {
 
 struct Layout {
-  Shape picked;         // what the arrays of indices broadcast to
-  Shape rest;           // lengths of the other dimensions
-  Shape rest_dims;      // and which they are
+  Shape picked;     // what the arrays of indices broadcast to
+  Shape rest;       // lengths of the other dimensions
+  Shape rest_dims;  // and which they are
   Shape result;
-  int64_t place = 0;    // where `picked` stands in the result
+  int64_t place = 0;  // where `picked` stands in the result
 };
 
 Layout layout_of(IntSpan sizes, const Shape& dims, std::span<const Shape> indices, std::string_view who) {
   Layout l;
-  SORUS_CHECK(!dims.empty() && dims.size() == indices.size(), ValueError, "{}: {} dimensions for {} arrays of indices",
-              who, dims.size(), indices.size());
+  SORUS_CHECK(!dims.empty() && dims.size() == indices.size(), ValueError,
+              "{}: {} dimensions for {} arrays of indices", who, dims.size(), indices.size());
   for (const Shape& s : indices) l.picked = broadcast_shapes(l.picked, s, who);
   bool neighbours = true;
   for (size_t i = 0; i < dims.size(); ++i) {
@@ -104,11 +104,16 @@ void gather_elements(size_t size, const Paths& p, const void* from, void* to) {
   auto* f = static_cast<const std::byte*>(from);
   auto* t = static_cast<std::byte*>(to);
   switch (size) {
-    case 1: return gather_elements<1>(p, f, t);
-    case 2: return gather_elements<2>(p, f, t);
-    case 4: return gather_elements<4>(p, f, t);
-    case 8: return gather_elements<8>(p, f, t);
-    default: return gather_elements<16>(p, f, t);
+    case 1:
+      return gather_elements<1>(p, f, t);
+    case 2:
+      return gather_elements<2>(p, f, t);
+    case 4:
+      return gather_elements<4>(p, f, t);
+    case 8:
+      return gather_elements<8>(p, f, t);
+    default:
+      return gather_elements<16>(p, f, t);
   }
 }
 
@@ -124,16 +129,26 @@ void put_elements(const Paths& p, T* whole, const T* part, bool accumulate) {
 }
 void put_elements(DType t, const Paths& p, const Tensor& whole, const Tensor& part, bool add) {
   switch (t) {
-    case DType::f64: return put_elements<double, double>(p, whole.data<double>(), part.data<double>(), add);
-    case DType::f32: return put_elements<float, float>(p, whole.data<float>(), part.data<float>(), add);
-    case DType::bf16: return put_elements<bfloat16, float>(p, whole.data<bfloat16>(), part.data<bfloat16>(), add);
-    case DType::f16: return put_elements<float16, float>(p, whole.data<float16>(), part.data<float16>(), add);
-    case DType::i64: return put_elements<int64_t, int64_t>(p, whole.data<int64_t>(), part.data<int64_t>(), add);
-    case DType::i32: return put_elements<int32_t, int32_t>(p, whole.data<int32_t>(), part.data<int32_t>(), add);
-    case DType::i16: return put_elements<int16_t, int16_t>(p, whole.data<int16_t>(), part.data<int16_t>(), add);
-    case DType::i8: return put_elements<int8_t, int8_t>(p, whole.data<int8_t>(), part.data<int8_t>(), add);
-    case DType::u8: return put_elements<uint8_t, uint8_t>(p, whole.data<uint8_t>(), part.data<uint8_t>(), add);
-    case DType::boolean: return put_elements<bool, bool>(p, whole.data<bool>(), part.data<bool>(), add);
+    case DType::f64:
+      return put_elements<double, double>(p, whole.data<double>(), part.data<double>(), add);
+    case DType::f32:
+      return put_elements<float, float>(p, whole.data<float>(), part.data<float>(), add);
+    case DType::bf16:
+      return put_elements<bfloat16, float>(p, whole.data<bfloat16>(), part.data<bfloat16>(), add);
+    case DType::f16:
+      return put_elements<float16, float>(p, whole.data<float16>(), part.data<float16>(), add);
+    case DType::i64:
+      return put_elements<int64_t, int64_t>(p, whole.data<int64_t>(), part.data<int64_t>(), add);
+    case DType::i32:
+      return put_elements<int32_t, int32_t>(p, whole.data<int32_t>(), part.data<int32_t>(), add);
+    case DType::i16:
+      return put_elements<int16_t, int16_t>(p, whole.data<int16_t>(), part.data<int16_t>(), add);
+    case DType::i8:
+      return put_elements<int8_t, int8_t>(p, whole.data<int8_t>(), part.data<int8_t>(), add);
+    case DType::u8:
+      return put_elements<uint8_t, uint8_t>(p, whole.data<uint8_t>(), part.data<uint8_t>(), add);
+    case DType::boolean:
+      return put_elements<bool, bool>(p, whole.data<bool>(), part.data<bool>(), add);
     case DType::c64: {
       using C = std::complex<float>;
       return put_elements<C, C>(p, whole.data<C>(), part.data<C>(), add);
@@ -179,7 +194,9 @@ const bool indexing = [] {
           "indices")
       .doc("Elements picked along `dims` by arrays of indices, as x[rows, :, columns] does.");
   op("index_put(input, dims: int[], indices: Tensor[], values: mask, accumulate: bool = false)")
-      .types([](const TypeCall& c) -> std::vector<TensorType> { return {{c.input(0).dtype, c.input(0).shape, false}}; })
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        return {{c.input(0).dtype, c.input(0).shape, false}};
+      })
       .kernel(
           [](const Call& c, std::span<Tensor> out) {
             if (out[0].data() != c.input(0).data() || out[0].strides() != c.input(0).strides())
@@ -197,8 +214,9 @@ const bool indexing = [] {
             TensorList grads(c.inputs.size()), indices = list_of(c.inputs, 1);
             bool accumulate = c.attrs[1].to_bool();
             if (c.needs[0])
-              grads[0] = accumulate ? c.grad() : index_put(c.grad(), c.attrs[0].ints(), indices,
-                                                           zeros(Shape{}, c.grad().dtype()), false);
+              grads[0] = accumulate ? c.grad()
+                                    : index_put(c.grad(), c.attrs[0].ints(), indices,
+                                                zeros(Shape{}, c.grad().dtype()), false);
             if (c.needs[c.inputs.size() - 1])
               grads.back() = sum_to_size(index(c.grad(), c.attrs[0].ints(), indices), c.inputs.back().sizes());
             return grads;
@@ -238,7 +256,8 @@ const bool indexing = [] {
     SORUS_CHECK(c.input(1).dim() <= 1, ValueError, "index_select: the index must have one dimension, its shape is {}",
                 to_string(c.input(1).sizes()));
     Tensor places = reshape(c.input(1), Shape{-1});
-    if (c.input(0).dim() == 0) return {reshape(index(reshape(c.input(0), Shape{1}), Shape{0}, TensorList{places}), Shape{})};
+    if (c.input(0).dim() == 0)
+      return {reshape(index(reshape(c.input(0), Shape{1}), Shape{0}, TensorList{places}), Shape{})};
     return {index(c.input(0), Shape{d}, TensorList{places})};
   });
   op("index_add(input, dim: int, index: mask, source, *, alpha: scalar = 1)").expand([](const Call& c) -> TensorList {
@@ -268,23 +287,24 @@ const bool indexing = [] {
     return {index_put(x, Shape{d}, TensorList{reshape(c.input(1), Shape{-1})}, v, false)};
   });
   // As Python knows it: one index for each of the first dimensions; masks stand for the places where they are true.
-  op("index_put.given(input, indices: Tensor[], values: mask, accumulate: bool = false)").expand([](const Call& c) -> TensorList {
-    Shape dims;
-    TensorList places;
-    for (size_t i = 1; i + 1 < c.inputs.size(); ++i) {
-      const Tensor& t = c.inputs[i];
-      if (t.dtype() != DType::boolean) {
-        dims.push_back(static_cast<int64_t>(dims.size()));
-        places.push_back(t);
-        continue;
-      }
-      for (const Tensor& column : unbind(nonzero(t), 1)) {
-        dims.push_back(static_cast<int64_t>(dims.size()));
-        places.push_back(column);
-      }
-    }
-    return {index_put(c.input(0), dims, places, c.inputs.back(), c.attr(0).to_bool())};
-  });
+  op("index_put.given(input, indices: Tensor[], values: mask, accumulate: bool = false)")
+      .expand([](const Call& c) -> TensorList {
+        Shape dims;
+        TensorList places;
+        for (size_t i = 1; i + 1 < c.inputs.size(); ++i) {
+          const Tensor& t = c.inputs[i];
+          if (t.dtype() != DType::boolean) {
+            dims.push_back(static_cast<int64_t>(dims.size()));
+            places.push_back(t);
+            continue;
+          }
+          for (const Tensor& column : unbind(nonzero(t), 1)) {
+            dims.push_back(static_cast<int64_t>(dims.size()));
+            places.push_back(column);
+          }
+        }
+        return {index_put(c.input(0), dims, places, c.inputs.back(), c.attr(0).to_bool())};
+      });
   op("take_along_dim(input, indices: mask, dim: int? = none)").expand([](const Call& c) -> TensorList {
     if (c.attr(0).is_none()) return {gather(reshape(c.input(0), Shape{-1}), 0, reshape(c.input(1), Shape{-1}))};
     int64_t d = wrap_dim(c.attr(0).to_int(), c.input(0).dim(), "take_along_dim");
@@ -311,7 +331,8 @@ const bool indexing = [] {
   });
   op("masked_select(input, mask: mask)").expand([](const Call& c) -> TensorList {
     Shape both = broadcast_shapes(c.input(0).sizes(), c.input(1).sizes(), "masked_select");
-    Tensor x = reshape(expand(c.input(0), both), Shape{-1}), places = nonzero(reshape(expand(c.input(1), both), Shape{-1}));
+    Tensor x = reshape(expand(c.input(0), both), Shape{-1}),
+           places = nonzero(reshape(expand(c.input(1), both), Shape{-1}));
     return {index(x, Shape{0}, TensorList{reshape(places, Shape{-1})})};
   });
   op("take(input, index: mask)").expand([](const Call& c) -> TensorList {

@@ -30,12 +30,14 @@ const bool classification = [] {
   // Logarithms are kept above -100, as in PyTorch, so that a certain but wrong answer costs a finite amount.
   op("binary_cross_entropy_each(input, target)")
       .each("-(target * max(log(input), -100) + (1 - target) * max(log1p(-input), -100))")
-      .gradient([](const GradCall& c) -> TensorList {
-        const Tensor &p = c.input(0), &t = c.input(1);
-        Tensor by_input = c.grad() * (p - t) / clamp(p * (1.0 - p), Scalar(1e-12));
-        if (!c.needs[1]) return {by_input, Tensor()};
-        return {by_input, c.grad() * (log1p(neg(p)) - log(p))};
-      }, "input target");
+      .gradient(
+          [](const GradCall& c) -> TensorList {
+            const Tensor &p = c.input(0), &t = c.input(1);
+            Tensor by_input = c.grad() * (p - t) / clamp(p * (1.0 - p), Scalar(1e-12));
+            if (!c.needs[1]) return {by_input, Tensor()};
+            return {by_input, c.grad() * (log1p(neg(p)) - log(p))};
+          },
+          "input target");
   op("binary_cross_entropy(input, target, weight: Tensor? = none, reduction: str = 'mean')")
       .autocast(Autocast::full)
       .expand([](const Call& c) -> TensorList {
@@ -65,9 +67,9 @@ const bool classification = [] {
         return {reduced(c, loss)};
       })
       .doc("target * (log target - input): `input` holds logarithms.");
-  op("soft_margin_loss(input, target, reduction: str = 'mean')").autocast(Autocast::full).expand([](const Call& c) -> TensorList {
-    return {reduced(c, neg(logsigmoid(c.input(0) * c.input(1))))};
-  });
+  op("soft_margin_loss(input, target, reduction: str = 'mean')")
+      .autocast(Autocast::full)
+      .expand([](const Call& c) -> TensorList { return {reduced(c, neg(logsigmoid(c.input(0) * c.input(1))))}; });
   op("hinge_embedding_loss(input, target, margin: float = 1.0, reduction: str = 'mean')")
       .autocast(Autocast::full)
       .expand([](const Call& c) -> TensorList {
@@ -162,7 +164,8 @@ const bool distances = [] {
         Tensor cosine = sum(c.input(0) * c.input(1), last) / sqrt(lengths);
         Tensor one = Tensor::weak_scalar(1), zero = Tensor::weak_scalar(0.0);
         Tensor together = where(eq(t, one), 1.0 - cosine, zero);
-        return {reduced(c, together + where(eq(t, neg(ones(Shape{}, t.dtype()))), relu(cosine - number(c, "margin")), zero))};
+        return {reduced(
+            c, together + where(eq(t, neg(ones(Shape{}, t.dtype()))), relu(cosine - number(c, "margin")), zero))};
       });
   op("triplet_margin_loss(anchor, positive, negative, margin: float = 1.0, p: float = 2.0, eps: float = 1e-06, "
      "swap: bool = false, reduction: str = 'mean')")

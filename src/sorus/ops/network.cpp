@@ -83,7 +83,9 @@ TensorList rms_norm_body(const Call& c) {
 }
 
 const bool norms = [] {
-  op("softmax(input, dim: int, dtype: dtype? = none)").types(softmax_types).body(softmax_body)
+  op("softmax(input, dim: int, dtype: dtype? = none)")
+      .types(softmax_types)
+      .body(softmax_body)
       .axes("input[a..; dim d!] -> output[a..; dim d!]")
       .doc("exp(x) / sum(exp(x)) along `dim`, computed from x - max(x).");
   op("log_softmax(input, dim: int, dtype: dtype? = none)").types(softmax_types).body(log_softmax_body);
@@ -115,13 +117,14 @@ const bool norms = [] {
   return true;
 }();
 
-// gather and scatter_add along the last dimension with one index a row, as a loop over all columns. `body` says what a
-// column contributes, with `picked`: whether the index names it.
+// gather and scatter_add along the last dimension with one index a row, as a loop over all columns. `body` says what
+// a column contributes, with `picked`: whether the index names it.
 LoopRule compare_columns(std::vector<std::string> inputs, std::string body, int whole, bool sum) {
   return [=](const TypeCall& c) -> std::optional<LoopForm> {
     const Shape &x = c.input(0).shape, &index = c.input(1).shape;
     size_t last = x.size() - 1;
-    if (x.empty() || wrap_dim(c.attr(0).to_int(), static_cast<int64_t>(x.size()), c.op.name()) != static_cast<int64_t>(last))
+    if (x.empty() ||
+        wrap_dim(c.attr(0).to_int(), static_cast<int64_t>(x.size()), c.op.name()) != static_cast<int64_t>(last))
       return std::nullopt;
     // Columns are compared as f32.
     if (index[last] != 1 || x[last] < 2 || x[last] >= (int64_t{1} << 24)) return std::nullopt;
@@ -167,9 +170,9 @@ const bool lookups = [] {
       .gradient(
           [](const GradCall& c) -> TensorList {
             const Shape& s = c.input(1).sizes();
-            return {Tensor(), embedding_backward(c.grad(), c.input(0), s[0],
-                                                 c.attrs[0].is_none() ? std::nullopt
-                                                                      : std::optional(c.attrs[0].to_int()))};
+            return {Tensor(),
+                    embedding_backward(c.grad(), c.input(0), s[0],
+                                       c.attrs[0].is_none() ? std::nullopt : std::optional(c.attrs[0].to_int()))};
           },
           "input")
       .axes("input[a..], weight[v!, d] -> output[a.., d]");
@@ -181,13 +184,16 @@ const bool lookups = [] {
         std::memset(out[0].data(), 0, out[0].nbytes());
         const Tensor &g = c.input(0), &i = c.input(1);
         int64_t width = out[0].sizes()[1];
-        kernels::embedding_backward(g.dtype(), out[0].dtype(), out[0].data(), out[0].sizes()[0], width, width, i.data(),
-                                    i.dtype(), i.numel(), g.data(), width,
+        kernels::embedding_backward(g.dtype(), out[0].dtype(), out[0].data(), out[0].sizes()[0], width, width,
+                                    i.data(), i.dtype(), i.numel(), g.data(), width,
                                     c.attr(1).is_none() ? -1 : c.attr(1).to_int());
       })
       .axes("grad[a.., d], indices[a..] -> output[v!, d]+a..")
       .gradient(
-          [](const GradCall& c) -> TensorList { return {embedding(c.input(1), c.grad()), Tensor()}; }, "indices");
+          [](const GradCall& c) -> TensorList {
+            return {embedding(c.input(1), c.grad()), Tensor()};
+          },
+          "indices");
   op("gather(input, dim: int, index: mask)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
         // As in PyTorch, a number counts as a vector of one element, and where nothing is looked up anything goes.
@@ -236,9 +242,11 @@ const bool lookups = [] {
   op("scatter_from(input, dim: int, index: mask, src)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
         const Shape &x = c.input(0).shape, &index = c.input(1).shape, &src = c.input(2).shape;
-        SORUS_CHECK(c.input(0).dtype == c.input(2).dtype, Error, "scatter: input is {} and src is {}; they must be the same",
-                    name(c.input(0).dtype), name(c.input(2).dtype));
-        bool fits = (index.size() == x.size() && src.size() == x.size()) || (x.empty() && index.size() <= 1 && src.size() == index.size());
+        SORUS_CHECK(c.input(0).dtype == c.input(2).dtype, Error,
+                    "scatter: input is {} and src is {}; they must be the same", name(c.input(0).dtype),
+                    name(c.input(2).dtype));
+        bool fits = (index.size() == x.size() && src.size() == x.size()) ||
+                    (x.empty() && index.size() <= 1 && src.size() == index.size());
         int64_t d = wrap_dim(c.attr(0).to_int(), std::max<int64_t>(static_cast<int64_t>(x.size()), 1), "scatter");
         for (size_t i = 0; fits && i < x.size(); ++i)
           fits = index[i] <= src[i] && (static_cast<int64_t>(i) == d || index[i] <= x[i]);
@@ -253,8 +261,8 @@ const bool lookups = [] {
         int64_t d = wrap_dim(c.attr(0).to_int(), std::max<int64_t>(out[0].dim(), 1), "scatter");
         kernels::IndexTensor index{i.data(), i.dtype(), i.strides()};
         Shape strides = out[0].dim() ? out[0].strides() : Shape(i.sizes().size(), 1);
-        kernels::scatter(kernels::ScatterMode::assign, s.dtype(), i.sizes(), static_cast<int>(d), out[0].data(), strides,
-                         out[0].dim() ? out[0].size(d) : 1, index, s.data(), s.strides());
+        kernels::scatter(kernels::ScatterMode::assign, s.dtype(), i.sizes(), static_cast<int>(d), out[0].data(),
+                         strides, out[0].dim() ? out[0].size(d) : 1, index, s.data(), s.strides());
       })
       .gradient(
           [](const GradCall& c) -> TensorList {
@@ -276,13 +284,17 @@ const bool lookups = [] {
     const Tensor &x = c.input(0), &i = c.input(1);
     return {scatter_from(x, c.attr(0).to_int(), i, full(i.sizes(), c.attr(1).scalar(), x.dtype()))};
   });
-  op("scatter(input, dim: int, index: mask, src)").expand([](const Call& c) -> TensorList {
-    return {scatter_from(c.input(0), c.attr(0).to_int(), c.input(1), c.input(2))};
-  }).doc("A copy of `input` in which index names the places along `dim` that are replaced by `src`.");
-  op("scatter.reduced_value(input, dim: int, index: mask, value: scalar, *, reduce: str)").expand([](const Call& c) -> TensorList {
-    const Tensor &x = c.input(0), &i = c.input(1);
-    return {scatter(x, c.attr(0).to_int(), i, full(i.sizes(), c.attr(1).scalar(), x.dtype()), c.attr(2).string())};
-  });
+  op("scatter(input, dim: int, index: mask, src)")
+      .expand([](const Call& c) -> TensorList {
+        return {scatter_from(c.input(0), c.attr(0).to_int(), c.input(1), c.input(2))};
+      })
+      .doc("A copy of `input` in which index names the places along `dim` that are replaced by `src`.");
+  op("scatter.reduced_value(input, dim: int, index: mask, value: scalar, *, reduce: str)")
+      .expand([](const Call& c) -> TensorList {
+        const Tensor &x = c.input(0), &i = c.input(1);
+        return {
+            scatter(x, c.attr(0).to_int(), i, full(i.sizes(), c.attr(1).scalar(), x.dtype()), c.attr(2).string())};
+      });
   op("scatter.reduced(input, dim: int, index: mask, src, *, reduce: str)").expand([](const Call& c) -> TensorList {
     const std::string& reduce = c.attr(1).string();
     SORUS_CHECK(reduce == "add", NotImplementedError, "scatter: reduce must be 'add', not '{}'", reduce);
@@ -349,10 +361,11 @@ void check_class_loss(const TypeCall& c, int logits) {
 }
 
 // Parts of cross_entropy that nobody else calls: they have no C++ functions.
-constexpr const char *kClassLoss =
-                         "cross_entropy_classes(input, target: mask, ignore_index: int = -100, reduction: str = 'mean')",
-                     *kClassLossBackward = "cross_entropy_classes_backward(grad, input, target: mask, ignore_index: int = "
-                                           "-100, reduction: str = 'mean')";
+constexpr const char
+    *kClassLoss = "cross_entropy_classes(input, target: mask, ignore_index: int = -100, reduction: str = 'mean')",
+    *kClassLossBackward =
+        "cross_entropy_classes_backward(grad, input, target: mask, ignore_index: int = "
+        "-100, reduction: str = 'mean')";
 
 const bool class_losses = [] {
   op(kClassLoss)
@@ -429,8 +442,8 @@ const bool losses = [] {
       .autocast(Autocast::full)
       .expand([](const Call& c) -> TensorList {
         const Tensor &x = c.input(0), &t = c.input(1);
-        SORUS_CHECK(is_floating(x.dtype()), TypeError, "nll_loss: expected log-probabilities of a floating type, got {}",
-                    name(x.dtype()));
+        SORUS_CHECK(is_floating(x.dtype()), TypeError,
+                    "nll_loss: expected log-probabilities of a floating type, got {}", name(x.dtype()));
         int64_t d = x.dim() == 1 ? 0 : 1;
         Tensor counted = ne(t, Tensor::weak_scalar(c.attr(0).scalar()));
         Tensor index = where(counted, t, Tensor::weak_scalar(0));
@@ -440,16 +453,21 @@ const bool losses = [] {
         if (c.attr(1).string() != "mean") return {reduced(loss, c.attr(1).string(), "nll_loss")};
         return {sum(loss) / sum(factor)};
       });
-  op("mse_loss(input, target, reduction: str = 'mean')").autocast(Autocast::full).expand([](const Call& c) -> TensorList {
-    return {reduced(square(c.input(0) - c.input(1)), c.attr(0).string(), "mse_loss")};
-  });
-  op("l1_loss(input, target, reduction: str = 'mean')").autocast(Autocast::full).expand([](const Call& c) -> TensorList {
-    return {reduced(abs(c.input(0) - c.input(1)), c.attr(0).string(), "l1_loss")};
-  });
+  op("mse_loss(input, target, reduction: str = 'mean')")
+      .autocast(Autocast::full)
+      .expand([](const Call& c) -> TensorList {
+        return {reduced(square(c.input(0) - c.input(1)), c.attr(0).string(), "mse_loss")};
+      });
+  op("l1_loss(input, target, reduction: str = 'mean')")
+      .autocast(Autocast::full)
+      .expand([](const Call& c) -> TensorList {
+        return {reduced(abs(c.input(0) - c.input(1)), c.attr(0).string(), "l1_loss")};
+      });
   return true;
 }();
 
-// ---- attention -------------------------------------------------------------------------------------------------------
+// ---- attention
+// -------------------------------------------------------------------------------------------------------
 
 kernels::AttentionStrides strides_of(const Tensor& t) { return {t.strides()[0], t.strides()[1], t.strides()[2]}; }
 
@@ -521,7 +539,8 @@ TensorList attention_gradient(const GradCall& c) {
   double scale = c.attrs[1].to_double();
   std::array<Tensor, 3> g;
   if (c.grad(0).defined())
-    g = flash_attention_backward(c.grad(0), c.input(0), c.input(1), c.input(2), c.output(0), c.output(1), causal, scale);
+    g = flash_attention_backward(c.grad(0), c.input(0), c.input(1), c.input(2), c.output(0), c.output(1), causal,
+                                 scale);
   if (c.grad(1).defined()) {  // d lse = P . dS
     SmallAttention a(c.input(0), c.input(1), c.input(2), causal, scale);
     auto [dq, dk] = a.from_scores(a.p * unsqueeze(to(c.grad(1), a.p.dtype()), -1));
@@ -540,9 +559,10 @@ const bool attention = [] {
                     ValueError, "scaled_dot_product_attention: query {}, key {} and value {} do not fit together",
                     to_string(q), to_string(k), to_string(v));
         DType t = c.input(0).dtype;
-        SORUS_CHECK(is_floating(t) && c.input(1).dtype == t && c.input(2).dtype == t, TypeError,
-                    "scaled_dot_product_attention: expected query, key and value of one floating type, got {}, {} and {}",
-                    name(t), name(c.input(1).dtype), name(c.input(2).dtype));
+        SORUS_CHECK(
+            is_floating(t) && c.input(1).dtype == t && c.input(2).dtype == t, TypeError,
+            "scaled_dot_product_attention: expected query, key and value of one floating type, got {}, {} and {}",
+            name(t), name(c.input(1).dtype), name(c.input(2).dtype));
         return {{c.input(0).dtype, Shape{q[0], q[1], q[2], v[3]}, false},
                 {lse_type(c.input(0).dtype), Shape{q[0], q[1], q[2]}, false}};
       })
@@ -588,9 +608,10 @@ const bool attention = [] {
           true)
       .memory_order({{0, 2, 1, 3}, {0, 2, 1, 3}, {0, 2, 1, 3}})
       .writes_strided()
-      .axes("grad[b, h%, l!, e!], query[b, h%, l!, d!], key[b, h%, s!, d!], value[b, h%, s!, e!], "
-            "output[b, h%, l!, e!], lse[b, h%, l!] -> "
-            "grad_query[b, h%, l!, d!], grad_key[b, h%, s!, d!], grad_value[b, h%, s!, e!]")
+      .axes(
+          "grad[b, h%, l!, e!], query[b, h%, l!, d!], key[b, h%, s!, d!], value[b, h%, s!, e!], "
+          "output[b, h%, l!, e!], lse[b, h%, l!] -> "
+          "grad_query[b, h%, l!, d!], grad_key[b, h%, s!, d!], grad_value[b, h%, s!, e!]")
       .body(attention_backward_body);
   op("scaled_dot_product_attention(query, key, value, attn_mask: Tensor? = none, dropout_p: float = 0.0, "
      "is_causal: bool = false, *, scale: float? = none, enable_gqa: bool = false)")

@@ -12,13 +12,16 @@ Tensor source_of(int64_t n, int64_t before, int64_t after, const std::string& mo
   SORUS_CHECK(n + before + after >= 0, ValueError, "pad: ({}, {}) takes away more than the {} of a dimension", before,
               after, n);
   SORUS_CHECK(mode == "replicate" ? n > 0 : std::max(before, after) <= most, ValueError,
-              "pad: with mode '{}' a dimension of {} can be padded by at most {}, not ({}, {})", mode, n, most, before,
-              after);
+              "pad: with mode '{}' a dimension of {} can be padded by at most {}, not ({}, {})", mode, n, most,
+              before, after);
   std::vector<int64_t> from;
   for (int64_t i = -before; i < n + after; ++i) {
-    if (mode == "replicate") from.push_back(std::clamp<int64_t>(i, 0, n - 1));
-    else if (mode == "circular") from.push_back((i + n) % n);
-    else from.push_back(i < 0 ? -i : i >= n ? 2 * n - 2 - i : i);
+    if (mode == "replicate")
+      from.push_back(std::clamp<int64_t>(i, 0, n - 1));
+    else if (mode == "circular")
+      from.push_back((i + n) % n);
+    else
+      from.push_back(i < 0 ? -i : i >= n ? 2 * n - 2 - i : i);
   }
   return Tensor::of(from, Shape{static_cast<int64_t>(from.size())});
 }
@@ -27,7 +30,8 @@ Tensor padded(Tensor x, int64_t d, int64_t before, int64_t after, const std::str
   int64_t n = x.size(d);
   SORUS_CHECK(n + before + after >= 0, ValueError, "pad: ({}, {}) takes away more than dimension {} of {}", before,
               after, d, to_string(x.sizes()));
-  if (mode == "reflect" || mode == "replicate") return before || after ? index_select(x, d, source_of(n, before, after, mode)) : x;
+  if (mode == "reflect" || mode == "replicate")
+    return before || after ? index_select(x, d, source_of(n, before, after, mode)) : x;
   int64_t cut_before = std::max<int64_t>(-before, 0), cut_after = std::max<int64_t>(-after, 0);
   if (cut_before || cut_after) x = narrow(x, d, cut_before, n - cut_before - cut_after);
   before = std::max<int64_t>(before, 0), after = std::max<int64_t>(after, 0);
@@ -60,8 +64,10 @@ const bool pads = [] {
           x = padded(x, x.dim() - 1 - static_cast<int64_t>(i), pad[2 * i], pad[2 * i + 1], mode, value);
         return {x};
       })
-      .doc("Pads dimensions, last one first: `pad` is (before, after) of the last, then of the one before it; negative "
-           "numbers cut. Modes: constant, reflect, replicate, circular.");
+      .doc(
+          "Pads dimensions, last one first: `pad` is (before, after) of the last, then of the one before it; "
+          "negative "
+          "numbers cut. Modes: constant, reflect, replicate, circular.");
   return true;
 }();
 
@@ -71,13 +77,14 @@ const bool norms = [] {
         const Tensor& x = c.input(0);
         int64_t groups = c.attr(0).to_int();
         SORUS_CHECK(x.dim() >= 2 && groups > 0 && x.size(1) % groups == 0, ValueError,
-                    "group_norm: the channels of {} (dimension 1) cannot be split into {} groups", to_string(x.sizes()),
-                    groups);
+                    "group_norm: the channels of {} (dimension 1) cannot be split into {} groups",
+                    to_string(x.sizes()), groups);
         Tensor wide = is_half(x.dtype()) ? to(x, DType::f32) : x;
         int64_t each = x.size(0) * groups == 0 ? 0 : x.numel() / (x.size(0) * groups);
         Tensor g = reshape(wide, Shape{x.size(0), groups, each});
         Tensor centred = g - mean(g, Shape{-1}, true);
-        Tensor y = reshape(centred * rsqrt(mean(square(centred), Shape{-1}, true) + c.attr(1).to_double()), x.sizes());
+        Tensor y =
+            reshape(centred * rsqrt(mean(square(centred), Shape{-1}, true) + c.attr(1).to_double()), x.sizes());
         Shape shape(static_cast<size_t>(x.dim()), 1);
         shape[1] = x.size(1);
         if (c.has(1)) y = y * reshape(c.input(1), shape);

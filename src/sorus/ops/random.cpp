@@ -29,10 +29,14 @@ void fill(const Call& c, Tensor& out, Draw draw) {
   DType t = out.dtype();
   parallel_for(out.numel(), 4096, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      if (t == DType::f64) out.data<double>()[i] = draw(key[0], key[1], i, true);
-      else if (t == DType::f32) out.data<float>()[i] = static_cast<float>(draw(key[0], key[1], i, false));
-      else if (t == DType::bf16) out.data<bfloat16>()[i] = bfloat16(static_cast<float>(draw(key[0], key[1], i, false)));
-      else out.data<float16>()[i] = float16(static_cast<float>(draw(key[0], key[1], i, false)));
+      if (t == DType::f64)
+        out.data<double>()[i] = draw(key[0], key[1], i, true);
+      else if (t == DType::f32)
+        out.data<float>()[i] = static_cast<float>(draw(key[0], key[1], i, false));
+      else if (t == DType::bf16)
+        out.data<bfloat16>()[i] = bfloat16(static_cast<float>(draw(key[0], key[1], i, false)));
+      else
+        out.data<float16>()[i] = float16(static_cast<float>(draw(key[0], key[1], i, false)));
     }
   });
 }
@@ -48,7 +52,8 @@ const bool random_ops = [] {
           return wide ? scalar_reference::uniform(keys) : std::min<double>(uniform24(k0, k1, i), below);
         });
       })
-      .not_differentiable().random()
+      .not_differentiable()
+      .random()
       .doc("Uniform numbers in [0, 1), from a key (seed, draw).");
   op("randn_from(key: mask, size: int[], *, dtype: dtype? = none)")
       .types(drawn_types)
@@ -58,14 +63,15 @@ const bool random_ops = [] {
           return scalar_reference::normal(keys);
         });
       })
-      .not_differentiable().random()
+      .not_differentiable()
+      .random()
       .doc("Normal numbers of mean 0 and variance 1, from a key (seed, draw).");
   op("dropout_from(input, key: mask, p: float)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
         SORUS_CHECK(c.input(1).dtype == DType::i64 && c.input(1).shape == Shape{2}, TypeError,
                     "dropout_from: the key must be int64[2] (seed, draw), not {}", c.input(1).to_string());
-        SORUS_CHECK(is_floating(c.input(0).dtype), TypeError, "dropout_from: the input must be floating point, not {}",
-                    name(c.input(0).dtype));
+        SORUS_CHECK(is_floating(c.input(0).dtype), TypeError,
+                    "dropout_from: the input must be floating point, not {}", name(c.input(0).dtype));
         return {{c.input(0).dtype, c.input(0).shape, false}};
       })
       .kernel([](const Call& c, std::span<Tensor> out) {
@@ -83,10 +89,14 @@ const bool random_ops = [] {
         };
         void *x = c.input(0).data(), *y = out[0].data();
         switch (out[0].dtype()) {
-          case DType::f64: return run(static_cast<double*>(x), static_cast<double*>(y));
-          case DType::bf16: return run(static_cast<bfloat16*>(x), static_cast<bfloat16*>(y));
-          case DType::f16: return run(static_cast<float16*>(x), static_cast<float16*>(y));
-          default: return run(static_cast<float*>(x), static_cast<float*>(y));
+          case DType::f64:
+            return run(static_cast<double*>(x), static_cast<double*>(y));
+          case DType::bf16:
+            return run(static_cast<bfloat16*>(x), static_cast<bfloat16*>(y));
+          case DType::f16:
+            return run(static_cast<float16*>(x), static_cast<float16*>(y));
+          default:
+            return run(static_cast<float*>(x), static_cast<float*>(y));
         }
       })
       .gradient(

@@ -46,23 +46,27 @@ Tensor spread(Tensor t, const Attr& dim, bool keepdim, const Tensor& like, std::
 Tensor number(double v) { return Tensor::weak_scalar(Scalar(v)); }
 Tensor integer(int64_t v) { return Tensor::weak_scalar(Scalar(v)); }
 
-// ---- sum, mean, prod --------------------------------------------------------------------------------------------------
+// ---- sum, mean, prod
+// --------------------------------------------------------------------------------------------------
 
-const OpDef& sum = op("sum(input, dim: int[]? = none, keepdim: bool = false, *, dtype: dtype? = none)")
-    .index("y[..] = sum(dim) input[.., dim]", "sum")
-    .gradient([](const GradCall& c) {
-      return TensorList{spread(c.grad(), c.attr("dim"), c.attr("keepdim").to_bool(), c.input(0), "sum")};
-    })
-    .doc("Sum of all elements, or over some dimensions.");
+const OpDef& sum =
+    op("sum(input, dim: int[]? = none, keepdim: bool = false, *, dtype: dtype? = none)")
+        .index("y[..] = sum(dim) input[.., dim]", "sum")
+        .gradient([](const GradCall& c) {
+          return TensorList{spread(c.grad(), c.attr("dim"), c.attr("keepdim").to_bool(), c.input(0), "sum")};
+        })
+        .doc("Sum of all elements, or over some dimensions.");
 
-const OpDef& mean = op("mean(input, dim: int[]? = none, keepdim: bool = false, *, dtype: dtype? = none)")
-    .expand([](const Call& c) {
-      DType t = c.attr(2).is_none() ? c.input(0).dtype() : c.attr(2).dtype();
-      SORUS_CHECK(is_differentiable(t), Error, "mean: expected a floating or complex type, got {}", name(t));
-      Tensor s = call_one(sum, {c.input(0)}, {c.attr(0), c.attr(1), Attr(t)});
-      return TensorList{apply("div", {s, number(static_cast<double>(reduced_count(c.input(0), c.attr(0), "mean")))})};
-    })
-    .doc("Mean of all elements, or over some dimensions.");
+const OpDef& mean =
+    op("mean(input, dim: int[]? = none, keepdim: bool = false, *, dtype: dtype? = none)")
+        .expand([](const Call& c) {
+          DType t = c.attr(2).is_none() ? c.input(0).dtype() : c.attr(2).dtype();
+          SORUS_CHECK(is_differentiable(t), Error, "mean: expected a floating or complex type, got {}", name(t));
+          Tensor s = call_one(sum, {c.input(0)}, {c.attr(0), c.attr(1), Attr(t)});
+          return TensorList{
+              apply("div", {s, number(static_cast<double>(reduced_count(c.input(0), c.attr(0), "mean")))})};
+        })
+        .doc("Mean of all elements, or over some dimensions.");
 
 // What products of all elements but one or two are made of: one division each, with zeros counted apart.
 struct Factors {
@@ -74,63 +78,81 @@ struct Factors {
     zeros = call_one(sum, {zero}, {dim, Attr(true), Attr()});
     product = apply("prod.dims", {filled}, {dim, Attr(true), Attr()});
   }
-  Tensor where_zeros(int n, const Tensor& value) const { return apply("where", {apply("eq", {zeros, integer(n)}), value, number(0)}); }
-  Tensor at_zeros(const Tensor& there, const Tensor& elsewhere) const { return apply("where", {zero, there, elsewhere}); }
+  Tensor where_zeros(int n, const Tensor& value) const {
+    return apply("where", {apply("eq", {zeros, integer(n)}), value, number(0)});
+  }
+  Tensor at_zeros(const Tensor& there, const Tensor& elsewhere) const {
+    return apply("where", {zero, there, elsewhere});
+  }
   Tensor total(const Tensor& t) const { return call_one(sum, {t}, {dim, Attr(true), Attr()}); }
 };
 
-// prod_others(x)[i]: the product of all elements but i. With one zero it is zero everywhere else, with two everywhere.
-// Its gradient takes what is zero apart as well, so that it is right at zeros too:
+// prod_others(x)[i]: the product of all elements but i. With one zero it is zero everywhere else, with two
+// everywhere. Its gradient takes what is zero apart as well, so that it is right at zeros too:
 //   d/dx[k] sum(i) G[i] prod_others(x)[i] = sum(i != k) G[i] prod(j != i, k) x[j]
-const OpDef& prod_others = op("prod_others(input, dim: int[]? = none)")
-    .types([](const TypeCall& c) { return std::vector<TensorType>{{c.input(0).dtype, c.input(0).shape, false}}; })
-    .body([](const Call& c) -> TensorList {
-      Factors f(c.input(0), c.attr(0));
-      return {f.at_zeros(f.where_zeros(1, f.product), f.where_zeros(0, apply("div", {f.product, f.filled})))};
-    })
-    .gradient([](const GradCall& c) -> TensorList {
-      Factors f(c.input(0), c.attr("dim"));
-      // Products are those of the conjugates: sums over i of G conj(others).
-      Tensor g = c.grad(), x = apply("conj", {f.filled}), p = apply("conj", {f.product});
-      Tensor share = f.at_zeros(number(0), apply("div", {g, x}));  // G[i] / x[i] where x is not 0
-      Tensor at = f.at_zeros(g, number(0)), sum_at = f.total(at), sum_share = f.total(share);
-      Tensor none = f.where_zeros(0, apply("div", {apply("mul", {p, apply("sub", {sum_share, share})}), x}));
-      Tensor one = f.at_zeros(apply("mul", {p, sum_share}), apply("div", {apply("mul", {p, sum_at}), x}));
-      Tensor two = f.at_zeros(apply("mul", {p, apply("sub", {sum_at, at})}), number(0));
-      return {apply("add", {none, apply("add", {f.where_zeros(1, one), f.where_zeros(2, two)})})};
-    }, "input")
-    .doc("Products of all elements but one, over some dimensions: the gradient of `prod`.");
+const OpDef& prod_others =
+    op("prod_others(input, dim: int[]? = none)")
+        .types([](const TypeCall& c) {
+          return std::vector<TensorType>{{c.input(0).dtype, c.input(0).shape, false}};
+        })
+        .body([](const Call& c) -> TensorList {
+          Factors f(c.input(0), c.attr(0));
+          return {f.at_zeros(f.where_zeros(1, f.product), f.where_zeros(0, apply("div", {f.product, f.filled})))};
+        })
+        .gradient(
+            [](const GradCall& c) -> TensorList {
+              Factors f(c.input(0), c.attr("dim"));
+              // Products are those of the conjugates: sums over i of G conj(others).
+              Tensor g = c.grad(), x = apply("conj", {f.filled}), p = apply("conj", {f.product});
+              Tensor share = f.at_zeros(number(0), apply("div", {g, x}));  // G[i] / x[i] where x is not 0
+              Tensor at = f.at_zeros(g, number(0)), sum_at = f.total(at), sum_share = f.total(share);
+              Tensor none = f.where_zeros(0, apply("div", {apply("mul", {p, apply("sub", {sum_share, share})}), x}));
+              Tensor one = f.at_zeros(apply("mul", {p, sum_share}), apply("div", {apply("mul", {p, sum_at}), x}));
+              Tensor two = f.at_zeros(apply("mul", {p, apply("sub", {sum_at, at})}), number(0));
+              return {apply("add", {none, apply("add", {f.where_zeros(1, one), f.where_zeros(2, two)})})};
+            },
+            "input")
+        .doc("Products of all elements but one, over some dimensions: the gradient of `prod`.");
 
 Tensor prod_gradient(const Tensor& g, const Tensor& x, const Attr& dim, bool keepdim) {
   return apply("mul", {spread(g, dim, keepdim, x, "prod"), apply("conj", {call_one(prod_others, {x}, {dim})})});
 }
 
 const OpDef& prod = op("prod(input, *, dtype: dtype? = none)")
-    .expand([](const Call& c) {
-      return TensorList{apply("prod.dims", {c.input(0)}, {Attr(), Attr(false), c.attr(0)})};
-    })
-    .doc("Product of all elements, or over one dimension.");
-const OpDef& prod_dims = op("prod.dims(input, dim: int[]?, keepdim: bool = false, *, dtype: dtype? = none)")
-    .index("y[..] = prod(dim) input[.., dim]", "sum").autocast(Autocast::full)
-    .gradient([](const GradCall& c) {
-      return TensorList{prod_gradient(c.grad(), c.input(0), c.attr("dim"), c.attr("keepdim").to_bool())};
-    }, "input")
-    .doc("Product over some dimensions.");
+                        .expand([](const Call& c) {
+                          return TensorList{apply("prod.dims", {c.input(0)}, {Attr(), Attr(false), c.attr(0)})};
+                        })
+                        .doc("Product of all elements, or over one dimension.");
+const OpDef& prod_dims =
+    op("prod.dims(input, dim: int[]?, keepdim: bool = false, *, dtype: dtype? = none)")
+        .index("y[..] = prod(dim) input[.., dim]", "sum")
+        .autocast(Autocast::full)
+        .gradient(
+            [](const GradCall& c) {
+              return TensorList{prod_gradient(c.grad(), c.input(0), c.attr("dim"), c.attr("keepdim").to_bool())};
+            },
+            "input")
+        .doc("Product over some dimensions.");
 
-// ---- extrema, any, all --------------------------------------------------------------------------------------------------
+// ---- extrema, any, all
+// --------------------------------------------------------------------------------------------------
 
-const OpDef& amax = op("amax(input, dim: int[]? = none, keepdim: bool = false)")
-    .index("y[..] = max(dim) input[.., dim]")
-    .doc("Largest element over some dimensions; the gradient is shared by all that are equal to it.");
-const OpDef& amin = op("amin(input, dim: int[]? = none, keepdim: bool = false)")
-    .index("y[..] = min(dim) input[.., dim]")
-    .doc("Smallest element over some dimensions; the gradient is shared by all that are equal to it.");
+const OpDef& amax =
+    op("amax(input, dim: int[]? = none, keepdim: bool = false)")
+        .index("y[..] = max(dim) input[.., dim]")
+        .doc("Largest element over some dimensions; the gradient is shared by all that are equal to it.");
+const OpDef& amin =
+    op("amin(input, dim: int[]? = none, keepdim: bool = false)")
+        .index("y[..] = min(dim) input[.., dim]")
+        .doc("Smallest element over some dimensions; the gradient is shared by all that are equal to it.");
 const OpDef& any = op("any(input, dim: int[]? = none, keepdim: bool = false)")
-    .index("y[..] = any(dim) input[.., dim]", "bool").not_differentiable()
-    .doc("Whether some element is not zero.");
+                       .index("y[..] = any(dim) input[.., dim]", "bool")
+                       .not_differentiable()
+                       .doc("Whether some element is not zero.");
 const OpDef& all = op("all(input, dim: int[]? = none, keepdim: bool = false)")
-    .index("y[..] = all(dim) input[.., dim]", "bool").not_differentiable()
-    .doc("Whether no element is zero.");
+                       .index("y[..] = all(dim) input[.., dim]", "bool")
+                       .not_differentiable()
+                       .doc("Whether no element is zero.");
 
 // Position of the first extremum along a dimension (of the flat tensor if there is none); a NaN is the extremum.
 void arg_extremum(const Call& c, std::span<Tensor> out, bool maximum) {
@@ -180,19 +202,26 @@ std::vector<TensorType> arg_types(const TypeCall& c) {
   }
   int64_t d = wrap_dim(c.attr(0).to_int(), std::max<int64_t>(1, static_cast<int64_t>(in.size())), c.op.name());
   for (size_t i = 0; i < in.size(); ++i) {
-    if (static_cast<int64_t>(i) != d) shape.push_back(in[i]);
-    else if (keep) shape.push_back(1);
-    SORUS_CHECK(static_cast<int64_t>(i) != d || in[i] > 0, IndexError, "{}: dimension {} has no elements", c.op.name(), d);
+    if (static_cast<int64_t>(i) != d)
+      shape.push_back(in[i]);
+    else if (keep)
+      shape.push_back(1);
+    SORUS_CHECK(static_cast<int64_t>(i) != d || in[i] > 0, IndexError, "{}: dimension {} has no elements",
+                c.op.name(), d);
   }
   return {{DType::i64, shape, false}};
 }
 
 const OpDef& argmax = op("argmax(input, dim: int? = none, keepdim: bool = false)")
-    .types(arg_types).kernel([](const Call& c, std::span<Tensor> out) { arg_extremum(c, out, true); })
-    .not_differentiable().doc("Index of the first largest element.");
+                          .types(arg_types)
+                          .kernel([](const Call& c, std::span<Tensor> out) { arg_extremum(c, out, true); })
+                          .not_differentiable()
+                          .doc("Index of the first largest element.");
 const OpDef& argmin = op("argmin(input, dim: int? = none, keepdim: bool = false)")
-    .types(arg_types).kernel([](const Call& c, std::span<Tensor> out) { arg_extremum(c, out, false); })
-    .not_differentiable().doc("Index of the first smallest element.");
+                          .types(arg_types)
+                          .kernel([](const Call& c, std::span<Tensor> out) { arg_extremum(c, out, false); })
+                          .not_differentiable()
+                          .doc("Index of the first smallest element.");
 
 // Values are gathered, so that the gradient goes to the one element that was chosen.
 TensorList with_indices(const Call& c, const OpDef& arg) {
@@ -210,24 +239,36 @@ TensorList with_indices(const Call& c, const OpDef& arg) {
 }
 
 const OpDef& max_all = op("max(input)")
-    .expand([](const Call& c) { return TensorList{call_one(amax, {c.input(0)}, {Attr(), Attr(false)})}; })
-    .doc("Largest element; over a dimension with its index; or elementwise of two tensors.");
-const OpDef& max_dim = op("max.dim(input, dim: int, keepdim: bool = false) -> values, indices")
-    .expand([](const Call& c) { return with_indices(c, argmax); });
-const OpDef& max_other = op("max.other(input, other)")
-    .expand([](const Call& c) { return TensorList{apply("maximum", {c.input(0), c.input(1)})}; });
+                           .expand([](const Call& c) {
+                             return TensorList{call_one(amax, {c.input(0)}, {Attr(), Attr(false)})};
+                           })
+                           .doc("Largest element; over a dimension with its index; or elementwise of two tensors.");
+const OpDef& max_dim =
+    op("max.dim(input, dim: int, keepdim: bool = false) -> values, indices").expand([](const Call& c) {
+      return with_indices(c, argmax);
+    });
+const OpDef& max_other = op("max.other(input, other)").expand([](const Call& c) {
+  return TensorList{apply("maximum", {c.input(0), c.input(1)})};
+});
 const OpDef& min_all = op("min(input)")
-    .expand([](const Call& c) { return TensorList{call_one(amin, {c.input(0)}, {Attr(), Attr(false)})}; })
-    .doc("Smallest element; over a dimension with its index; or elementwise of two tensors.");
-const OpDef& min_dim = op("min.dim(input, dim: int, keepdim: bool = false) -> values, indices")
-    .expand([](const Call& c) { return with_indices(c, argmin); });
-const OpDef& min_other = op("min.other(input, other)")
-    .expand([](const Call& c) { return TensorList{apply("minimum", {c.input(0), c.input(1)})}; });
+                           .expand([](const Call& c) {
+                             return TensorList{call_one(amin, {c.input(0)}, {Attr(), Attr(false)})};
+                           })
+                           .doc("Smallest element; over a dimension with its index; or elementwise of two tensors.");
+const OpDef& min_dim =
+    op("min.dim(input, dim: int, keepdim: bool = false) -> values, indices").expand([](const Call& c) {
+      return with_indices(c, argmin);
+    });
+const OpDef& min_other = op("min.other(input, other)").expand([](const Call& c) {
+  return TensorList{apply("minimum", {c.input(0), c.input(1)})};
+});
 
-// ---- spread of values, norms ----------------------------------------------------------------------------------------------
+// ---- spread of values, norms
+// ----------------------------------------------------------------------------------------------
 
 Tensor variance(const Tensor& x, const Attr& dim, double correction, bool keepdim) {
-  SORUS_CHECK(is_differentiable(x.dtype()), Error, "var: expected a floating or complex type, got {}", name(x.dtype()));
+  SORUS_CHECK(is_differentiable(x.dtype()), Error, "var: expected a floating or complex type, got {}",
+              name(x.dtype()));
   Tensor m = apply("mean", {x}, {dim, Attr(true)});
   Tensor d = apply("sub", {x, m});
   Tensor squares = is_complex(x.dtype()) ? apply("square", {apply("abs", {d})}) : apply("mul", {d, d});
@@ -237,32 +278,34 @@ Tensor variance(const Tensor& x, const Attr& dim, double correction, bool keepdi
 }
 double correction_of(const Attr& a) { return a.is_none() ? 1.0 : a.to_double(); }
 
-const OpDef& var = op("var(input, dim: int[]? = none, *, correction: scalar? = 1, keepdim: bool = false)")
-    .expand([](const Call& c) {
-      return TensorList{variance(c.input(0), c.attr(0), correction_of(c.attr(1)), c.attr(2).to_bool())};
-    })
-    .doc("Variance over some dimensions.");
-const OpDef& var_unbiased = op("var.unbiased(input, dim: int[]?, unbiased: bool, keepdim: bool = false)")
-    .expand([](const Call& c) {
+const OpDef& var =
+    op("var(input, dim: int[]? = none, *, correction: scalar? = 1, keepdim: bool = false)")
+        .expand([](const Call& c) {
+          return TensorList{variance(c.input(0), c.attr(0), correction_of(c.attr(1)), c.attr(2).to_bool())};
+        })
+        .doc("Variance over some dimensions.");
+const OpDef& var_unbiased =
+    op("var.unbiased(input, dim: int[]?, unbiased: bool, keepdim: bool = false)").expand([](const Call& c) {
       return TensorList{variance(c.input(0), c.attr(0), c.attr(1).to_bool() ? 1 : 0, c.attr(2).to_bool())};
     });
-const OpDef& var_all = op("var.all(input, unbiased: bool)")
-    .expand([](const Call& c) { return TensorList{variance(c.input(0), Attr(), c.attr(0).to_bool() ? 1 : 0, false)}; });
-const OpDef& standard_deviation = op("std(input, dim: int[]? = none, *, correction: scalar? = 1, keepdim: bool = false)")
-    .expand([](const Call& c) {
-      return TensorList{
-          apply("sqrt", {variance(c.input(0), c.attr(0), correction_of(c.attr(1)), c.attr(2).to_bool())})};
-    })
-    .doc("Standard deviation over some dimensions.");
-const OpDef& std_unbiased = op("std.unbiased(input, dim: int[]?, unbiased: bool, keepdim: bool = false)")
-    .expand([](const Call& c) {
+const OpDef& var_all = op("var.all(input, unbiased: bool)").expand([](const Call& c) {
+  return TensorList{variance(c.input(0), Attr(), c.attr(0).to_bool() ? 1 : 0, false)};
+});
+const OpDef& standard_deviation =
+    op("std(input, dim: int[]? = none, *, correction: scalar? = 1, keepdim: bool = false)")
+        .expand([](const Call& c) {
+          return TensorList{
+              apply("sqrt", {variance(c.input(0), c.attr(0), correction_of(c.attr(1)), c.attr(2).to_bool())})};
+        })
+        .doc("Standard deviation over some dimensions.");
+const OpDef& std_unbiased =
+    op("std.unbiased(input, dim: int[]?, unbiased: bool, keepdim: bool = false)").expand([](const Call& c) {
       return TensorList{
           apply("sqrt", {variance(c.input(0), c.attr(0), c.attr(1).to_bool() ? 1 : 0, c.attr(2).to_bool())})};
     });
-const OpDef& std_all = op("std.all(input, unbiased: bool)")
-    .expand([](const Call& c) {
-      return TensorList{apply("sqrt", {variance(c.input(0), Attr(), c.attr(0).to_bool() ? 1 : 0, false)})};
-    });
+const OpDef& std_all = op("std.all(input, unbiased: bool)").expand([](const Call& c) {
+  return TensorList{apply("sqrt", {variance(c.input(0), Attr(), c.attr(0).to_bool() ? 1 : 0, false)})};
+});
 
 // sqrt has an infinite slope at 0; the norm of a zero vector has the gradient 0, as in PyTorch.
 Tensor euclidean(const Tensor& x, const Attr& dim, bool keepdim) {
@@ -281,94 +324,112 @@ Tensor vector_norm_of(Tensor x, double p, const Attr& dim, bool keepdim, const A
   if (p == -INFINITY) return call_one(amin, {a}, {dim, Attr(keepdim)});
   if (p == 1) return call_one(sum, {a}, {dim, Attr(keepdim), Attr()});
   if (p == 0) {
-    Tensor n = apply("where", {apply("ne", {a, number(0)}), apply("add", {apply("mul", {a, number(0)}), number(1)}), apply("mul", {a, number(0)})});
+    Tensor n = apply("where", {apply("ne", {a, number(0)}), apply("add", {apply("mul", {a, number(0)}), number(1)}),
+                               apply("mul", {a, number(0)})});
     return call_one(sum, {n}, {dim, Attr(keepdim), Attr()});
   }
   Tensor s = call_one(sum, {apply("pow", {a, number(p)})}, {dim, Attr(keepdim), Attr()});
   Tensor zero = apply("eq", {s, number(0)});
   if (p < 0) return apply("pow", {s, number(1 / p)});
-  return apply("where", {zero, apply("mul", {s, number(0)}), apply("pow", {apply("where", {zero, number(1), s}), number(1 / p)})});
+  return apply("where", {zero, apply("mul", {s, number(0)}),
+                         apply("pow", {apply("where", {zero, number(1), s}), number(1 / p)})});
 }
 
-const OpDef& vector_norm = op("linalg.vector_norm(x, ord: scalar = 2, dim: int[]? = none, keepdim: bool = false, *, dtype: dtype? = none)")
-    .expand([](const Call& c) {
-      return TensorList{vector_norm_of(c.input(0), c.attr(0).to_double(), c.attr(1), c.attr(2).to_bool(), c.attr(3))};
-    })
-    .doc("p-norm of vectors: all elements, or some dimensions.");
-const OpDef& norm = op("norm(input, p: scalar? = 2, dim: int[]? = none, keepdim: bool = false, *, dtype: dtype? = none)")
-    .expand([](const Call& c) {
-      double p = c.attr(0).is_none() ? 2 : c.attr(0).to_double();
-      return TensorList{vector_norm_of(c.input(0), p, c.attr(1), c.attr(2).to_bool(), c.attr(3))};
-    })
-    .doc("p-norm of all elements or over some dimensions.");
+const OpDef& vector_norm =
+    op("linalg.vector_norm(x, ord: scalar = 2, dim: int[]? = none, keepdim: bool = false, *, dtype: dtype? = none)")
+        .expand([](const Call& c) {
+          return TensorList{
+              vector_norm_of(c.input(0), c.attr(0).to_double(), c.attr(1), c.attr(2).to_bool(), c.attr(3))};
+        })
+        .doc("p-norm of vectors: all elements, or some dimensions.");
+const OpDef& norm =
+    op("norm(input, p: scalar? = 2, dim: int[]? = none, keepdim: bool = false, *, dtype: dtype? = none)")
+        .expand([](const Call& c) {
+          double p = c.attr(0).is_none() ? 2 : c.attr(0).to_double();
+          return TensorList{vector_norm_of(c.input(0), p, c.attr(1), c.attr(2).to_bool(), c.attr(3))};
+        })
+        .doc("p-norm of all elements or over some dimensions.");
 
-const OpDef& norm_named = op("norm.named(input, p: str, dim: int[]? = none, keepdim: bool = false, *, dtype: dtype? = none)")
-    .expand([](const Call& c) {
-      const std::string& p = c.attr(0).string();
-      SORUS_CHECK(p == "fro", NotImplementedError, "norm: p must be a number or 'fro', not '{}'", p);
-      return TensorList{vector_norm_of(c.input(0), 2, c.attr(1), c.attr(2).to_bool(), c.attr(3))};
-    });
-const OpDef& count_nonzero = op("count_nonzero(input, dim: int[]? = none)")
-    .expand([](const Call& c) {
-      return TensorList{call_one(sum, {apply("ne", {c.input(0), integer(0)})}, {c.attr(0), Attr(false), Attr()})};
-    });
+const OpDef& norm_named =
+    op("norm.named(input, p: str, dim: int[]? = none, keepdim: bool = false, *, dtype: dtype? = none)")
+        .expand([](const Call& c) {
+          const std::string& p = c.attr(0).string();
+          SORUS_CHECK(p == "fro", NotImplementedError, "norm: p must be a number or 'fro', not '{}'", p);
+          return TensorList{vector_norm_of(c.input(0), 2, c.attr(1), c.attr(2).to_bool(), c.attr(3))};
+        });
+const OpDef& count_nonzero = op("count_nonzero(input, dim: int[]? = none)").expand([](const Call& c) {
+  return TensorList{call_one(sum, {apply("ne", {c.input(0), integer(0)})}, {c.attr(0), Attr(false), Attr()})};
+});
 const OpDef& nansum = op("nansum(input, dim: int[]? = none, keepdim: bool = false, *, dtype: dtype? = none)")
-    .expand([](const Call& c) {
-      Tensor x = c.input(0);
-      if (is_floating(x.dtype())) x = apply("where", {apply("isnan", {x}), number(0), x});
-      return TensorList{call_one(sum, {x}, c.attrs)};
-    })
-    .doc("Sum of what is not NaN.");
-const OpDef& nanmean = op("nanmean(input, dim: int[]? = none, keepdim: bool = false, *, dtype: dtype? = none)")
-    .expand([](const Call& c) {
-      const Tensor& x = c.input(0);
-      Tensor there = apply("logical_not", {apply("isnan", {x})});
-      Tensor n = call_one(sum, {there}, {c.attr(0), c.attr(1), Attr()}), s = call_one(nansum, {x}, c.attrs);
-      return TensorList{apply("div", {s, n})};
-    })
-    .doc("Mean of what is not NaN.");
-const OpDef& aminmax = op("aminmax(input, *, dim: int? = none, keepdim: bool = false) -> min, max")
-    .expand([](const Call& c) {
+                          .expand([](const Call& c) {
+                            Tensor x = c.input(0);
+                            if (is_floating(x.dtype())) x = apply("where", {apply("isnan", {x}), number(0), x});
+                            return TensorList{call_one(sum, {x}, c.attrs)};
+                          })
+                          .doc("Sum of what is not NaN.");
+const OpDef& nanmean =
+    op("nanmean(input, dim: int[]? = none, keepdim: bool = false, *, dtype: dtype? = none)")
+        .expand([](const Call& c) {
+          const Tensor& x = c.input(0);
+          Tensor there = apply("logical_not", {apply("isnan", {x})});
+          Tensor n = call_one(sum, {there}, {c.attr(0), c.attr(1), Attr()}), s = call_one(nansum, {x}, c.attrs);
+          return TensorList{apply("div", {s, n})};
+        })
+        .doc("Mean of what is not NaN.");
+const OpDef& aminmax =
+    op("aminmax(input, *, dim: int? = none, keepdim: bool = false) -> min, max").expand([](const Call& c) {
       Attr dims = c.attr(0).is_none() ? Attr() : Attr(Shape{c.attr(0).to_int()});
-      return TensorList{call_one(amin, {c.input(0)}, {dims, c.attr(1)}), call_one(amax, {c.input(0)}, {dims, c.attr(1)})};
+      return TensorList{call_one(amin, {c.input(0)}, {dims, c.attr(1)}),
+                        call_one(amax, {c.input(0)}, {dims, c.attr(1)})};
     });
-const OpDef& var_mean = op("var_mean(input, dim: int[]? = none, *, correction: scalar? = 1, keepdim: bool = false) -> var, mean")
-    .expand([](const Call& c) {
-      return TensorList{call_one(var, {c.input(0)}, c.attrs), apply("mean", {c.input(0)}, {c.attr(0), c.attr(2)})};
-    });
-const OpDef& var_mean_unbiased = op("var_mean.unbiased(input, dim: int[]?, unbiased: bool, keepdim: bool = false) -> var, mean")
-    .expand([](const Call& c) {
-      return TensorList{call_one(var_unbiased, {c.input(0)}, c.attrs), apply("mean", {c.input(0)}, {c.attr(0), c.attr(2)})};
-    });
-const OpDef& std_mean = op("std_mean(input, dim: int[]? = none, *, correction: scalar? = 1, keepdim: bool = false) -> std, mean")
-    .expand([](const Call& c) {
-      return TensorList{call_one(standard_deviation, {c.input(0)}, c.attrs),
-                        apply("mean", {c.input(0)}, {c.attr(0), c.attr(2)})};
-    });
-const OpDef& std_mean_unbiased = op("std_mean.unbiased(input, dim: int[]?, unbiased: bool, keepdim: bool = false) -> std, mean")
-    .expand([](const Call& c) {
-      return TensorList{call_one(std_unbiased, {c.input(0)}, c.attrs), apply("mean", {c.input(0)}, {c.attr(0), c.attr(2)})};
-    });
-const OpDef& dist = op("dist(input, other, p: float = 2.0)")
-    .expand([](const Call& c) {
-      return TensorList{vector_norm_of(apply("sub", {c.input(0), c.input(1)}), c.attr(0).to_double(), Attr(), false, Attr())};
-    });
+const OpDef& var_mean =
+    op("var_mean(input, dim: int[]? = none, *, correction: scalar? = 1, keepdim: bool = false) -> var, mean")
+        .expand([](const Call& c) {
+          return TensorList{call_one(var, {c.input(0)}, c.attrs),
+                            apply("mean", {c.input(0)}, {c.attr(0), c.attr(2)})};
+        });
+const OpDef& var_mean_unbiased =
+    op("var_mean.unbiased(input, dim: int[]?, unbiased: bool, keepdim: bool = false) -> var, mean")
+        .expand([](const Call& c) {
+          return TensorList{call_one(var_unbiased, {c.input(0)}, c.attrs),
+                            apply("mean", {c.input(0)}, {c.attr(0), c.attr(2)})};
+        });
+const OpDef& std_mean =
+    op("std_mean(input, dim: int[]? = none, *, correction: scalar? = 1, keepdim: bool = false) -> std, mean")
+        .expand([](const Call& c) {
+          return TensorList{call_one(standard_deviation, {c.input(0)}, c.attrs),
+                            apply("mean", {c.input(0)}, {c.attr(0), c.attr(2)})};
+        });
+const OpDef& std_mean_unbiased =
+    op("std_mean.unbiased(input, dim: int[]?, unbiased: bool, keepdim: bool = false) -> std, mean")
+        .expand([](const Call& c) {
+          return TensorList{call_one(std_unbiased, {c.input(0)}, c.attrs),
+                            apply("mean", {c.input(0)}, {c.attr(0), c.attr(2)})};
+        });
+const OpDef& dist = op("dist(input, other, p: float = 2.0)").expand([](const Call& c) {
+  return TensorList{
+      vector_norm_of(apply("sub", {c.input(0), c.input(1)}), c.attr(0).to_double(), Attr(), false, Attr())};
+});
 
-const OpDef& logsumexp = op("logsumexp(input, dim: int[], keepdim: bool = false)")
-    .expand([](const Call& c) {
-      Tensor x = c.input(0);
-      if (!is_differentiable(x.dtype())) x = apply("to", {x}, {Attr(default_dtype())});
-      const Attr& dim = c.attr(0);
-      bool keep = c.attr(1).to_bool();
-      if (x.numel() == 0) return TensorList{apply("log", {call_one(sum, {apply("exp", {x})}, {dim, Attr(keep), Attr()})})};
-      // Shifting by the maximum changes nothing but the range, so no gradient goes through it.
-      Tensor top = call_one(amax, {is_complex(x.dtype()) ? apply("real_part", {x}) : x}, {dim, Attr(true)}).detach();
-      top = apply("where", {apply("isfinite", {top}), top, number(0)});
-      Tensor s = apply("log", {call_one(sum, {apply("exp", {apply("sub", {x, top})})}, {dim, Attr(keep), Attr()})});
-      if (!keep) top = apply("reshape", {top}, {Attr(s.sizes())});
-      return TensorList{apply("add", {s, top})};
-    })
-    .doc("log(sum(exp(input))), computed without overflow.");
+const OpDef& logsumexp =
+    op("logsumexp(input, dim: int[], keepdim: bool = false)")
+        .expand([](const Call& c) {
+          Tensor x = c.input(0);
+          if (!is_differentiable(x.dtype())) x = apply("to", {x}, {Attr(default_dtype())});
+          const Attr& dim = c.attr(0);
+          bool keep = c.attr(1).to_bool();
+          if (x.numel() == 0)
+            return TensorList{apply("log", {call_one(sum, {apply("exp", {x})}, {dim, Attr(keep), Attr()})})};
+          // Shifting by the maximum changes nothing but the range, so no gradient goes through it.
+          Tensor top =
+              call_one(amax, {is_complex(x.dtype()) ? apply("real_part", {x}) : x}, {dim, Attr(true)}).detach();
+          top = apply("where", {apply("isfinite", {top}), top, number(0)});
+          Tensor s =
+              apply("log", {call_one(sum, {apply("exp", {apply("sub", {x, top})})}, {dim, Attr(keep), Attr()})});
+          if (!keep) top = apply("reshape", {top}, {Attr(s.sizes())});
+          return TensorList{apply("add", {s, top})};
+        })
+        .doc("log(sum(exp(input))), computed without overflow.");
 
 }  // namespace
 }  // namespace sorus

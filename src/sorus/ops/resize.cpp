@@ -81,7 +81,8 @@ Tensor averaged(const Tensor& x, int64_t d, const Axis& a) {
   std::vector<double> w(static_cast<size_t>(a.out * a.in), 0.0);
   for (int64_t o = 0; o < a.out; ++o) {
     int64_t begin = o * a.in / a.out, end = ((o + 1) * a.in + a.out - 1) / a.out;
-    for (int64_t i = begin; i < end; ++i) w[static_cast<size_t>(o * a.in + i)] = 1.0 / static_cast<double>(end - begin);
+    for (int64_t i = begin; i < end; ++i)
+      w[static_cast<size_t>(o * a.in + i)] = 1.0 / static_cast<double>(end - begin);
   }
   Tensor weights = to(Tensor::of(w, Shape{a.out, a.in}), x.dtype());
   return movedim(linear(movedim(x, Shape{d}, Shape{-1}), weights), Shape{-1}, Shape{d});
@@ -91,10 +92,12 @@ TensorList interpolated(const Call& c) {
   Tensor x = c.input(0);
   const std::string& mode = c.attr("mode").string();
   int64_t spatial = x.dim() - 2;
-  SORUS_CHECK(spatial >= 1 && spatial <= 3, Error, "interpolate: expected 3 to 5 dimensions, got {}", to_string(x.sizes()));
+  SORUS_CHECK(spatial >= 1 && spatial <= 3, Error, "interpolate: expected 3 to 5 dimensions, got {}",
+              to_string(x.sizes()));
   bool near = mode.starts_with("nearest"), cubic = mode == "bicubic", area = mode == "area";
   static const char* const linear_of[] = {"linear", "bilinear", "trilinear"};
-  SORUS_CHECK(mode == "nearest" || mode == "nearest-exact" || area || (cubic && spatial == 2) || mode == linear_of[spatial - 1],
+  SORUS_CHECK(mode == "nearest" || mode == "nearest-exact" || area || (cubic && spatial == 2) ||
+                  mode == linear_of[spatial - 1],
               NotImplementedError,
               "interpolate: mode must be 'nearest', 'nearest-exact', 'area' or '{}'{} for an input of {}, not '{}'",
               linear_of[spatial - 1], spatial == 2 ? " or 'bicubic'" : "", to_string(x.sizes()), mode);
@@ -114,14 +117,20 @@ TensorList interpolated(const Call& c) {
   for (int64_t i = 0; i < spatial; ++i) {
     Axis a{x.size(i + 2), 0, 0};
     double scale = factor.is_none() ? 0 : pick(factor.reals(), i);
-    a.out = factor.is_none() ? pick(size.ints(), i) : static_cast<int64_t>(std::floor(static_cast<double>(a.in) * scale));
+    a.out =
+        factor.is_none() ? pick(size.ints(), i) : static_cast<int64_t>(std::floor(static_cast<double>(a.in) * scale));
     SORUS_CHECK(a.in > 0 && a.out > 0, Error, "interpolate: sizes must be positive, found {} of {} to {}", a.in,
                 to_string(x.sizes()), a.out);
-    if (align) a.step = a.out > 1 ? static_cast<double>(a.in - 1) / static_cast<double>(a.out - 1) : 0;
-    else a.step = scale > 0 && !again ? 1 / scale : static_cast<double>(a.in) / static_cast<double>(a.out);
-    if (near) x = looked_up(x, i + 2, nearest(a, mode == "nearest-exact"));
-    else if (area) x = averaged(x, i + 2, a);
-    else x = resampled(x, i + 2, cubic ? cubic_taps(a, align) : linear_taps(a, align));
+    if (align)
+      a.step = a.out > 1 ? static_cast<double>(a.in - 1) / static_cast<double>(a.out - 1) : 0;
+    else
+      a.step = scale > 0 && !again ? 1 / scale : static_cast<double>(a.in) / static_cast<double>(a.out);
+    if (near)
+      x = looked_up(x, i + 2, nearest(a, mode == "nearest-exact"));
+    else if (area)
+      x = averaged(x, i + 2, a);
+    else
+      x = resampled(x, i + 2, cubic ? cubic_taps(a, align) : linear_taps(a, align));
   }
   return {to(x, type)};
 }
@@ -140,15 +149,17 @@ const bool resizing = [] {
   op("interpolate(input, size: int[]? = none, scale_factor: float[]? = none, mode: str = 'nearest', "
      "align_corners: bool? = none, recompute_scale_factor: bool? = none, antialias: bool = false)")
       .expand(interpolated)
-      .doc("Input [N, C, ..] resampled to `size` or by `scale_factor`. Modes: nearest, nearest-exact, linear, bilinear, "
-           "trilinear, bicubic, area.");
+      .doc(
+          "Input [N, C, ..] resampled to `size` or by `scale_factor`. Modes: nearest, nearest-exact, linear, "
+          "bilinear, "
+          "trilinear, bicubic, area.");
   op("pixel_shuffle(input, upscale_factor: int)")
       .expand([](const Call& c) -> TensorList {
         const Tensor& x = c.input(0);
         int64_t r = c.attr(0).to_int();
         Shape s = leading(x, 3, "pixel_shuffle");
-        SORUS_CHECK(r > 0 && x.size(-3) % (r * r) == 0, Error, "pixel_shuffle: {} channels of {} do not divide by {}^2",
-                    x.size(-3), to_string(x.sizes()), r);
+        SORUS_CHECK(r > 0 && x.size(-3) % (r * r) == 0, Error,
+                    "pixel_shuffle: {} channels of {} do not divide by {}^2", x.size(-3), to_string(x.sizes()), r);
         int64_t channels = x.size(-3) / (r * r), h = x.size(-2), w = x.size(-1);
         Shape order = identity(s.size()), whole = s, apart = s;
         auto n = static_cast<int64_t>(s.size());
@@ -176,7 +187,8 @@ const bool resizing = [] {
     const Tensor& x = c.input(0);
     int64_t groups = c.attr(0).to_int();
     SORUS_CHECK(x.dim() > 2 && groups > 0 && x.size(1) % groups == 0, Error,
-                "channel_shuffle: the channels of {} (dimension 1) cannot be split into {} groups", to_string(x.sizes()), groups);
+                "channel_shuffle: the channels of {} (dimension 1) cannot be split into {} groups",
+                to_string(x.sizes()), groups);
     Shape apart = x.sizes();
     apart[1] = x.size(1) / groups;
     apart.insert(apart.begin() + 1, groups);

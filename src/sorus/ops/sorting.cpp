@@ -39,8 +39,9 @@ TensorList median_of(const Tensor& x, const Attr& dim, bool keepdim, bool skip_n
   Tensor rank = full(last.sizes(), Scalar((n - 1) / 2), DType::i64);
   if (floating) {
     Tensor counted = sum(logical_not(isnan(values)), Shape{d}, true);  // of each line
-    rank = skip_nan ? floor_divide(clamp(sub(counted, Tensor::weak_scalar(1)), Scalar(int64_t{0})), Tensor::weak_scalar(2))
-                    : where(lt(counted, Tensor::weak_scalar(n)), counted, rank);
+    rank = skip_nan
+               ? floor_divide(clamp(sub(counted, Tensor::weak_scalar(1)), Scalar(int64_t{0})), Tensor::weak_scalar(2))
+               : where(lt(counted, Tensor::weak_scalar(n)), counted, rank);
   }
   Tensor v = gather(values, d, rank), i = gather(places, d, rank);
   if (!keepdim) v = squeeze(v, Shape{d}), i = squeeze(i, Shape{d});
@@ -94,7 +95,8 @@ const bool sorts = [] {
         const Tensor& x = c.input(0);
         int64_t k = c.attr(0).to_int(), d = dim_of(c.attr(1), x.sizes().size(), "kthvalue");
         SORUS_CHECK(k >= 1 && k <= length(x.sizes(), d), Error,
-                    "kthvalue: k must lie between 1 and {}, the size of dimension {}, it is {}", length(x.sizes(), d), d, k);
+                    "kthvalue: k must lie between 1 and {}, the size of dimension {}, it is {}", length(x.sizes(), d),
+                    d, k);
         auto [values, indices] = sort(x, d);
         return {along(values, d, k - 1, c.attr(2).to_bool()), along(indices, d, k - 1, c.attr(2).to_bool())};
       });
@@ -123,8 +125,8 @@ const bool scans = [] {
       .kernel([](const Call& c, std::span<Tensor> out) {
         Tensor x = to(c.input(0), out[0].dtype());
         auto d = static_cast<int>(dim_of(c.attr(0), x.sizes().size(), "cumsum"));
-        kernels::scan(kernels::ScanOp::sum, x.dtype(), out[0].dtype(), x.sizes(), d, x.data(), x.strides(), out[0].data(),
-                      out[0].strides(), c.attr(1).to_bool());
+        kernels::scan(kernels::ScanOp::sum, x.dtype(), out[0].dtype(), x.sizes(), d, x.data(), x.strides(),
+                      out[0].data(), out[0].strides(), c.attr(1).to_bool());
       })
       .gradient([](const GradCall& c) -> TensorList {
         return {to(running_sum(c.grad(), c.attr("dim").to_int(), !c.attr("reverse").to_bool()), c.input(0).dtype())};
@@ -133,9 +135,7 @@ const bool scans = [] {
   op("cumsum(input, dim: int, *, dtype: dtype? = none)")
       .expand([](const Call& c) -> TensorList {
         const Tensor& x = c.input(0);
-        DType t = !c.attr(1).is_none()              ? c.attr(1).dtype()
-                  : is_differentiable(x.dtype())    ? x.dtype()
-                                                    : DType::i64;
+        DType t = !c.attr(1).is_none() ? c.attr(1).dtype() : is_differentiable(x.dtype()) ? x.dtype() : DType::i64;
         return {running_sum(to(x, t), c.attr(0).to_int())};
       })
       .doc("Sums of all elements up to each along `dim`.");
@@ -147,8 +147,14 @@ const bool scans = [] {
                              out[1].data<int64_t>(), out[1].strides());
     };
   };
-  op("cummax(input, dim: int) -> values, indices").types(ordered_types).kernel(extremum(true)).gradient(scatter_back, "indices");
-  op("cummin(input, dim: int) -> values, indices").types(ordered_types).kernel(extremum(false)).gradient(scatter_back, "indices");
+  op("cummax(input, dim: int) -> values, indices")
+      .types(ordered_types)
+      .kernel(extremum(true))
+      .gradient(scatter_back, "indices");
+  op("cummin(input, dim: int) -> values, indices")
+      .types(ordered_types)
+      .kernel(extremum(false))
+      .gradient(scatter_back, "indices");
   op("diff(input, n: int = 1, dim: int = -1, prepend: Tensor? = none, append: Tensor? = none)")
       .expand([](const Call& c) -> TensorList {
         Tensor x = c.input(0);
@@ -167,7 +173,8 @@ const bool scans = [] {
   return true;
 }();
 
-// ---- values among others ---------------------------------------------------------------------------------------------
+// ---- values among others
+// ---------------------------------------------------------------------------------------------
 
 Tensor starts_of_runs(const Tensor& differs) {  // n - 1 comparisons of neighbours; n > 0
   Tensor first = ones(Shape{1}, DType::boolean);
@@ -206,8 +213,10 @@ TensorList unique_of(const Call& c, bool sorted) {
     rows = index(rows, Shape{0}, TensorList{order});
   }
   TensorList out = runs(rows, order);
-  if (flat) out[1] = reshape(out[1], x.sizes());
-  else out[0] = transpose(out[0], 0, d);
+  if (flat)
+    out[1] = reshape(out[1], x.sizes());
+  else
+    out[0] = transpose(out[0], 0, d);
   return out;
 }
 
@@ -224,23 +233,27 @@ int64_t place_in(const E* sorted, int64_t n, E v, bool right, const int64_t* sor
   int64_t low = 0, high = n;
   while (low < high) {
     int64_t middle = low + (high - low) / 2;
-    if (before(key(middle))) low = middle + 1;
-    else high = middle;
+    if (before(key(middle)))
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low;
 }
 
 const bool places = [] {
   TypesRule three = [](const TypeCall& c) -> std::vector<TensorType> {
-    return {{c.input(0).dtype, Shape{0}, false}, {DType::i64, c.input(0).shape, false}, {DType::i64, Shape{0}, false}};
+    return {
+        {c.input(0).dtype, Shape{0}, false}, {DType::i64, c.input(0).shape, false}, {DType::i64, Shape{0}, false}};
   };
   op("unique_parts(input, dim: int? = none) -> output, inverse, counts")
       .types(three)
       .expand([](const Call& c) { return unique_of(c, true); })
       .not_differentiable()
       .value_shaped()
-      .doc("The different elements (or slices along `dim`) in ascending order, which of them each element is, and how "
-           "often they occur.");
+      .doc(
+          "The different elements (or slices along `dim`) in ascending order, which of them each element is, and how "
+          "often they occur.");
   op("unique_consecutive_parts(input, dim: int? = none) -> output, inverse, counts")
       .types(three)
       .expand([](const Call& c) { return unique_of(c, false); })
@@ -252,10 +265,12 @@ const bool places = [] {
         SORUS_CHECK(!s.empty(), Error, "searchsorted: the sorted sequence needs at least 1 dimension");
         bool fits = s.size() == 1 || s.size() == x.size();
         for (size_t i = 0; fits && s.size() > 1 && i + 1 < s.size(); ++i) fits = s[i] == x[i];
-        SORUS_CHECK(fits, Error,
-                    "searchsorted: the sorted sequence {} must have one dimension or all but the last of the values {}",
-                    to_string(s), to_string(x));
-        SORUS_CHECK(!c.has(2) || c.input(2).shape == s, Error, "searchsorted: sorter {} and sequence {} must have the same shape",
+        SORUS_CHECK(
+            fits, Error,
+            "searchsorted: the sorted sequence {} must have one dimension or all but the last of the values {}",
+            to_string(s), to_string(x));
+        SORUS_CHECK(!c.has(2) || c.input(2).shape == s, Error,
+                    "searchsorted: sorter {} and sequence {} must have the same shape",
                     to_string(c.has(2) ? c.input(2).shape : s), to_string(s));
         return {{DType::i64, x, false}};
       })
@@ -274,7 +289,8 @@ const bool places = [] {
             parallel_for(x.numel(), 1024, [&](int64_t begin, int64_t end) {
               for (int64_t i = begin; i < end; ++i) {
                 int64_t line = s.dim() == 1 ? 0 : i / each;
-                out[0].data<int64_t>()[i] = place_in(keys + line * n, n, values[i], right, sorter ? sorter + line * n : nullptr);
+                out[0].data<int64_t>()[i] =
+                    place_in(keys + line * n, n, values[i], right, sorter ? sorter + line * n : nullptr);
               }
             });
           } else {
@@ -283,28 +299,35 @@ const bool places = [] {
         });
       })
       .not_differentiable();
-  op("searchsorted(sorted_sequence, input, *, out_int32: bool = false, right: bool = false, side: str? = none, sorter: mask? = none)")
+  op("searchsorted(sorted_sequence, input, *, out_int32: bool = false, right: bool = false, side: str? = none, "
+     "sorter: mask? = none)")
       .expand([](const Call& c) -> TensorList {
         bool right = c.attr(1).to_bool();
         if (!c.attr(2).is_none()) {
           const std::string& side = c.attr(2).string();
-          SORUS_CHECK(side == "left" || side == "right", Error, "searchsorted: side must be 'left' or 'right', not '{}'", side);
+          SORUS_CHECK(side == "left" || side == "right", Error,
+                      "searchsorted: side must be 'left' or 'right', not '{}'", side);
           right = side == "right";
         }
         Tensor y = search_sorted(c.input(0), c.input(1), c.has(2) ? c.input(2) : Tensor(), right);
         return {c.attr(0).to_bool() ? to(y, DType::i32) : y};
       })
-      .doc("Where each value would be inserted into a sorted sequence: before equal ones, or behind them if `right`.");
-  op("bucketize(input, boundaries, *, out_int32: bool = false, right: bool = false)").expand([](const Call& c) -> TensorList {
-    Tensor y = search_sorted(c.input(1), c.input(0), Tensor(), c.attr(1).to_bool());
-    return {c.attr(0).to_bool() ? to(y, DType::i32) : y};
-  });
-  op("isin(elements, test_elements, *, assume_unique: bool = false, invert: bool = false)").expand([](const Call& c) -> TensorList {
-    Tensor found = any(eq(unsqueeze(c.input(0), -1), reshape(c.input(1), Shape{-1})), Shape{-1});
-    return {c.attr(1).to_bool() ? logical_not(found) : found};
-  });
+      .doc(
+          "Where each value would be inserted into a sorted sequence: before equal ones, or behind them if `right`.");
+  op("bucketize(input, boundaries, *, out_int32: bool = false, right: bool = false)")
+      .expand([](const Call& c) -> TensorList {
+        Tensor y = search_sorted(c.input(1), c.input(0), Tensor(), c.attr(1).to_bool());
+        return {c.attr(0).to_bool() ? to(y, DType::i32) : y};
+      });
+  op("isin(elements, test_elements, *, assume_unique: bool = false, invert: bool = false)")
+      .expand([](const Call& c) -> TensorList {
+        Tensor found = any(eq(unsqueeze(c.input(0), -1), reshape(c.input(1), Shape{-1})), Shape{-1});
+        return {c.attr(1).to_bool() ? logical_not(found) : found};
+      });
   op("bincount(input: mask, weights: Tensor? = none, minlength: int = 0)")
-      .types([](const TypeCall&) -> std::vector<TensorType> { return {{DType::i64, Shape{0}, false}}; })
+      .types([](const TypeCall&) -> std::vector<TensorType> {
+        return {{DType::i64, Shape{0}, false}};
+      })
       .expand([](const Call& c) -> TensorList {
         const Tensor& x = c.input(0);
         SORUS_CHECK(x.dim() == 1 && !is_differentiable(x.dtype()), Error,
@@ -329,7 +352,8 @@ const bool places = [] {
     Tensor same = eq(low, high);
     low = where(same, low - 1.0, low), high = where(same, high + 1.0, high);
     Tensor inside = logical_and(ge(x, low), le(x, high));
-    Tensor bin = clamp(floor((x - low) / (high - low) * static_cast<double>(bins)), Scalar(int64_t{0}), Scalar(bins - 1));
+    Tensor bin =
+        clamp(floor((x - low) / (high - low) * static_cast<double>(bins)), Scalar(int64_t{0}), Scalar(bins - 1));
     bin = to(where(inside, bin, Tensor::weak_scalar(0.0)), DType::i64);
     return {scatter_add(zeros(Shape{bins}, x.dtype()), 0, bin, to(inside, x.dtype()))};
   });

@@ -1,7 +1,7 @@
 // Operators that show memory in another shape: nothing is computed, the result shares its input's elements.
 //
-// Each entry is a rule from geometry to geometry and a gradient written with the others. In a recorded graph these are
-// ordinary nodes on values; whoever executes the graph decides whether a view costs nothing or a copy.
+// Each entry is a rule from geometry to geometry and a gradient written with the others. In a recorded graph these
+// are ordinary nodes on values; whoever executes the graph decides whether a view costs nothing or a copy.
 #include <algorithm>
 
 #include "sorus/ops.h"
@@ -43,7 +43,8 @@ View permute_view(const TypeCall& c, const Geometry& in) {
 }
 
 View transpose_view(const TypeCall& c, const Geometry& in) {
-  int64_t a = wrap_dim(c.attr(0).to_int(), rank(c), "transpose"), b = wrap_dim(c.attr(1).to_int(), rank(c), "transpose");
+  int64_t a = wrap_dim(c.attr(0).to_int(), rank(c), "transpose"),
+          b = wrap_dim(c.attr(1).to_int(), rank(c), "transpose");
   Geometry out = in;
   if (rank(c) == 0) return out;
   std::swap(out.sizes[a], out.sizes[b]);
@@ -135,7 +136,8 @@ View diagonal_view(const TypeCall& c, const Geometry& in) {
           b = wrap_dim(c.attr(2).to_int(), rank(c), "diagonal");
   SORUS_CHECK(a != b && rank(c) >= 2, ValueError, "diagonal: two different dimensions are needed");
   Geometry out{{}, {}, in.offset};
-  int64_t length = offset >= 0 ? std::min(in.sizes[a], in.sizes[b] - offset) : std::min(in.sizes[a] + offset, in.sizes[b]);
+  int64_t length =
+      offset >= 0 ? std::min(in.sizes[a], in.sizes[b] - offset) : std::min(in.sizes[a] + offset, in.sizes[b]);
   length = std::max<int64_t>(length, 0);
   if (length > 0) out.offset += offset >= 0 ? offset * in.strides[b] : -offset * in.strides[a];
   for (int64_t d = 0; d < rank(c); ++d) {
@@ -162,9 +164,10 @@ const bool views = [] {
   op("transpose(input, dim0: int, dim1: int)").view(transpose_view).gradient([](const GradCall& c) -> TensorList {
     return {transpose(c.grad(), c.attrs[0].to_int(), c.attrs[1].to_int())};
   });
-  op("expand(input, size: int[])").view(expand_view).axes("; sized by size").gradient([](const GradCall& c) -> TensorList {
-    return {sum_to_size(c.grad(), c.input(0).sizes())};
-  });
+  op("expand(input, size: int[])")
+      .view(expand_view)
+      .axes("; sized by size")
+      .gradient([](const GradCall& c) -> TensorList { return {sum_to_size(c.grad(), c.input(0).sizes())}; });
   op("slice(input, dim: int = 0, start: int? = none, end: int? = none, step: int = 1)")
       .view(slice_view)
       .gradient([](const GradCall& c) -> TensorList {
@@ -178,7 +181,8 @@ const bool views = [] {
     int64_t d = wrap_dim(c.attrs[0].to_int(), x.dim(), "select"), i = c.attrs[1].to_int();
     return {slice_backward(unsqueeze(c.grad(), d), x.sizes(), d, i < 0 ? i + x.sizes()[d] : i, 1)};
   });
-  op("diagonal(input, offset: int = 0, dim1: int = 0, dim2: int = 1)").view(diagonal_view)
+  op("diagonal(input, offset: int = 0, dim1: int = 0, dim2: int = 1)")
+      .view(diagonal_view)
       .gradient([](const GradCall& c) -> TensorList {
         Tensor zero = zeros(c.input(0).sizes(), c.grad().dtype());
         Tensor flat = diagonal(zero, c.attrs[0].to_int(), c.attrs[1].to_int(), c.attrs[2].to_int());

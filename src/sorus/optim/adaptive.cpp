@@ -1,5 +1,5 @@
-// Optimizers that adapt the rate of each element, beside Adam: RMSprop, Adagrad, Adadelta, Adamax. Their updates are a few
-// operators each, which a compiled step fuses into one loop.
+// Optimizers that adapt the rate of each element, beside Adam: RMSprop, Adagrad, Adadelta, Adamax. Their updates are
+// a few operators each, which a compiled step fuses into one loop.
 #include <array>
 
 #include "sorus/ops.h"

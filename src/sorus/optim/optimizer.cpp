@@ -86,15 +86,17 @@ void Optimizer::check_setting(const std::string& name, double value) const {
 void Optimizer::set(size_t group, const std::string& name, double value) {
   at(group);
   check_setting(name, value);
-  SORUS_CHECK(!is_tracing(), Error,
-              "optimizer: '{}' cannot be set while a step is being recorded; set it before or after the compiled step",
-              name);
+  SORUS_CHECK(
+      !is_tracing(), Error,
+      "optimizer: '{}' cannot be set while a step is being recorded; set it before or after the compiled step", name);
   OwnGroup& g = groups_[group];
   if (g.settings[name] == value) return;
   g.settings[name] = value;
   if (name == "lr") return write(g.lr, value);
-  if (name == "weight_decay") write(g.weight_decay, value);
-  else ++constants_version_;
+  if (name == "weight_decay")
+    write(g.weight_decay, value);
+  else
+    ++constants_version_;
   make_state(g);
 }
 
@@ -145,9 +147,8 @@ void Optimizer::step(const Tensor& skip) {
     bool counts = counts_steps(g);
     for (size_t c = 0; c < g.clocks.size(); ++c) {
       Clock& clock = g.clocks[c];
-      bool moves = std::any_of(g.slots.begin(), g.slots.end(), [&](const Slot& s) {
-        return s.clock == c && grad_of(s.parameter).defined();
-      });
+      bool moves = std::any_of(g.slots.begin(), g.slots.end(),
+                               [&](const Slot& s) { return s.clock == c && grad_of(s.parameter).defined(); });
       if (!moves) continue;
       if (counts) keep(clock.step);
       if (counts) call_into(add, std::array{clock.step, Tensor::weak_scalar(1)}, {Attr(1)}, std::array{clock.step});
@@ -206,9 +207,11 @@ void Optimizer::load_state_dict(const State& state) {
   std::string wrong;
   for (auto& [name, t] : own) {
     auto found = state.find(name);
-    if (found == state.end()) wrong += fmt::format("\n  missing: {} {}", name, t.type().to_string());
+    if (found == state.end())
+      wrong += fmt::format("\n  missing: {} {}", name, t.type().to_string());
     else if (found->second.sizes() != t.sizes())
-      wrong += fmt::format("\n  {}: expected {}, found {}", name, t.type().to_string(), found->second.type().to_string());
+      wrong +=
+          fmt::format("\n  {}: expected {}, found {}", name, t.type().to_string(), found->second.type().to_string());
   }
   for (auto& [name, t] : state)
     if (!own.contains(name)) wrong += fmt::format("\n  unexpected: {} {}", name, t.type().to_string());

@@ -7,9 +7,9 @@
 //   optimizer.zero_grad();
 //
 // A step calls registered operators and nothing else: one per parameter, one pass over memory, and a handful on 0-d
-// tensors (the counter of steps, the bias corrections). The learning rate and the weight decay are tensors as well, so
-// a step that was traced once goes on with whatever `set` writes into them; other settings are constants of a trace.
-// State (moments, counters) is made when a parameter is added, never in the middle of a step.
+// tensors (the counter of steps, the bias corrections). The learning rate and the weight decay are tensors as well,
+// so a step that was traced once goes on with whatever `set` writes into them; other settings are constants of a
+// trace. State (moments, counters) is made when a parameter is added, never in the middle of a step.
 #pragma once
 
 #include <map>
@@ -72,8 +72,8 @@ class Optimizer {
   };
   /// Parameters that have taken the same number of steps share a counter, and what follows from it.
   struct Clock {
-    Tensor step;            // i64
-    TensorList scalars;     // of the current step: what prepare() made
+    Tensor step;         // i64
+    TensorList scalars;  // of the current step: what prepare() made
     const Interpreter* advanced_by = nullptr;
   };
   struct OwnGroup {

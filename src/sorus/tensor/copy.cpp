@@ -129,7 +129,8 @@ SORUS_CLONES void f32_to_f16(uint16_t* t, const float* s, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     auto u = __builtin_bit_cast(uint32_t, s[i]);
     uint32_t sign = (u >> 16) & 0x8000u, m = u & 0x7fffffffu;
-    uint32_t tiny = __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, m) + 0.5f) - 0x3f000000u;  // the adder rounds
+    uint32_t tiny =
+        __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, m) + 0.5f) - 0x3f000000u;  // the adder rounds
     uint32_t normal = (m - 0x38000000u + 0xfffu + ((m >> 13) & 1u)) >> 13;
     uint32_t h = m > 0x7f800000u ? 0x7e00u : m >= 0x477ff000u ? 0x7c00u : m < 0x38800000u ? tiny : normal;
     t[i] = static_cast<uint16_t>(sign | h);
@@ -189,8 +190,7 @@ LoopPlan plan_loop(IntSpan shape, std::span<const Shape> strides) {
   for (size_t d = 0; d < shape.size(); ++d) {
     if (shape[d] == 1) continue;
     bool merge = !plan.sizes.empty();
-    for (size_t o = 0; merge && o < strides.size(); ++o)
-      merge = plan.strides[o].back() == strides[o][d] * shape[d];
+    for (size_t o = 0; merge && o < strides.size(); ++o) merge = plan.strides[o].back() == strides[o][d] * shape[d];
     if (merge) {
       plan.sizes.back() *= shape[d];
       for (size_t o = 0; o < strides.size(); ++o) plan.strides[o].back() = strides[o][d];
@@ -228,7 +228,8 @@ void copy_tile(T* to, int64_t to_row, const T* from, int64_t from_column, int64_
 template <class T>
 void copy_transposed(std::byte* to, const std::byte* from, const LoopPlan& plan, size_t by) {
   constexpr int64_t kTile = 64 / static_cast<int64_t>(sizeof(T)) * 2;
-  int64_t rows = plan.sizes[by], columns = plan.inner(), to_row = plan.strides[0][by], from_column = plan.strides[1].back();
+  int64_t rows = plan.sizes[by], columns = plan.inner(), to_row = plan.strides[0][by],
+          from_column = plan.strides[1].back();
   int64_t bands = (rows + kTile - 1) / kTile, others = plan.rows() / rows;
   parallel_for(others * bands, std::max<int64_t>(1, kGrain / (kTile * columns)), [&](int64_t b, int64_t e) {
     for (int64_t i = b; i < e; ++i) {
@@ -240,15 +241,18 @@ void copy_transposed(std::byte* to, const std::byte* from, const LoopPlan& plan,
         left /= plan.sizes[d];
       }
       for (int64_t c = 0; c < columns; c += kTile)
-        copy_tile(reinterpret_cast<T*>(to) + at_to + c, to_row, reinterpret_cast<const T*>(from) + at_from + c * from_column,
-                  from_column, std::min(kTile, rows - band), std::min(kTile, columns - c));
+        copy_tile(reinterpret_cast<T*>(to) + at_to + c, to_row,
+                  reinterpret_cast<const T*>(from) + at_from + c * from_column, from_column,
+                  std::min(kTile, rows - band), std::min(kTile, columns - c));
     }
   });
 }
 
-// The dimension along which the source is contiguous while the target is so along the last; -1 if that is not how it is.
+// The dimension along which the source is contiguous while the target is so along the last; -1 if that is not how it
+// is.
 int transposed_dimension(const LoopPlan& plan) {
-  if (plan.strides[0].back() != 1 || plan.strides[1].back() == 1 || plan.strides[1].back() == 0 || plan.inner() < 8) return -1;
+  if (plan.strides[0].back() != 1 || plan.strides[1].back() == 1 || plan.strides[1].back() == 0 || plan.inner() < 8)
+    return -1;
   for (size_t d = 0; d + 1 < plan.sizes.size(); ++d)
     if (plan.strides[1][d] == 1 && plan.sizes[d] >= 8) return static_cast<int>(d);
   return -1;

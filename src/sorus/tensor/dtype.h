@@ -10,9 +10,9 @@ namespace sorus {
 enum class DType : uint8_t { f64, f32, bf16, f16, i64, i32, i16, i8, u8, boolean, c64, c128 };
 inline constexpr int kNumDTypes = 12;
 
-size_t size_of(DType t);               ///< Bytes of one element.
-std::string_view short_name(DType t);  ///< "f32", as in graphs and safetensors.
-std::string_view name(DType t);        ///< "float32", as in Python.
+size_t size_of(DType t);                       ///< Bytes of one element.
+std::string_view short_name(DType t);          ///< "f32", as in graphs and safetensors.
+std::string_view name(DType t);                ///< "float32", as in Python.
 DType dtype_from_name(std::string_view name);  ///< Either form; throws TypeError.
 
 inline bool is_complex(DType t) { return t >= DType::c64; }

@@ -56,15 +56,14 @@ Shape broadcast_shapes(IntSpan a, IntSpan b, std::string_view what) {
 Shape broadcast_strides(IntSpan shape, IntSpan strides, IntSpan target) {
   Shape out(target.size(), 0);
   size_t lead = target.size() - shape.size();
-  for (size_t i = 0; i < shape.size(); ++i)
-    out[lead + i] = shape[i] == 1 && target[lead + i] != 1 ? 0 : strides[i];
+  for (size_t i = 0; i < shape.size(); ++i) out[lead + i] = shape[i] == 1 && target[lead + i] != 1 ? 0 : strides[i];
   return out;
 }
 
 int64_t wrap_dim(int64_t dim, int64_t rank, std::string_view what) {
   int64_t bound = std::max<int64_t>(rank, 1);
-  SORUS_CHECK(dim >= -bound && dim < bound, IndexError, "{}: dimension {} is out of range for a tensor of {} dimensions",
-              what, dim, rank);
+  SORUS_CHECK(dim >= -bound && dim < bound, IndexError,
+              "{}: dimension {} is out of range for a tensor of {} dimensions", what, dim, rank);
   return dim < 0 ? dim + bound : dim;
 }
 

@@ -117,7 +117,7 @@ void* allocate_small(size_t size) {
       return p;
     }
   }
-  return ::operator new(c * FreeList::kStep);
+  return ::operator new(c* FreeList::kStep);
 }
 
 void free_small(void* p, size_t size) {

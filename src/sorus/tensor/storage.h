@@ -1,9 +1,9 @@
 // Storage: a piece of memory that tensors and their views share.
 //
-// Memory comes from a small caching allocator (64-byte aligned, huge pages for large blocks) because an eager training
-// step frees and asks for the same sizes over and over. A storage may also wrap memory that somebody else owns (a NumPy
-// array, a mapped file), or be abstract: it has a size and an identity but no memory, for tensors that only exist while
-// a graph is recorded, and for models too large to allocate.
+// Memory comes from a small caching allocator (64-byte aligned, huge pages for large blocks) because an eager
+// training step frees and asks for the same sizes over and over. A storage may also wrap memory that somebody else
+// owns (a NumPy array, a mapped file), or be abstract: it has a size and an identity but no memory, for tensors that
+// only exist while a graph is recorded, and for models too large to allocate.
 #pragma once
 
 #include <cstddef>

@@ -5,8 +5,8 @@
 //   Tensor column = t.with_geometry({{2}, {3}, 1});   // a view; both see each other's writes
 //
 // A Tensor is a pointer: copies are cheap and mean the same tensor. What a tensor computes with (operators), how it
-// remembers where it came from (gradients) and how it stands for a value in a graph (tracing) belongs to later layers;
-// this one only holds the place where the gradient's record hangs.
+// remembers where it came from (gradients) and how it stands for a value in a graph (tracing) belongs to later
+// layers; this one only holds the place where the gradient's record hangs.
 #pragma once
 
 #include <complex>
@@ -38,9 +38,7 @@ class Scalar {
   bool to_bool() const { return kind_ <= Kind::integer ? integer_ != 0 : value_ != 0.0; }
   /// boolean, i64, default_dtype() or its complex.
   DType dtype() const;
-  bool operator==(const Scalar& o) const {
-    return kind_ == o.kind_ && integer_ == o.integer_ && value_ == o.value_;
-  }
+  bool operator==(const Scalar& o) const { return kind_ == o.kind_ && integer_ == o.integer_ && value_ == o.value_; }
 
  private:
   Kind kind_;
@@ -66,10 +64,10 @@ struct TensorImpl final : RefCounted {
   DType dtype = DType::f32;
   bool weak = false;
   bool contiguous = true;
-  bool requires_grad = false;    ///< Leaf asked for gradients, or result of something that did.
-  int64_t count = 0;             ///< Number of elements.
-  Ref<RefCounted> autograd;      ///< autodiff's record (producer, gradient, hooks).
-  Ref<TensorImpl> base;          ///< The tensor whose memory a view shows, if it is a view.
+  bool requires_grad = false;  ///< Leaf asked for gradients, or result of something that did.
+  int64_t count = 0;           ///< Number of elements.
+  Ref<RefCounted> autograd;    ///< autodiff's record (producer, gradient, hooks).
+  Ref<TensorImpl> base;        ///< The tensor whose memory a view shows, if it is a view.
 
   static void* operator new(size_t size) { return allocate_small(size); }
   static void operator delete(void* p) { free_small(p, sizeof(TensorImpl)); }
@@ -114,7 +112,8 @@ class Tensor {
 
   /// The address of the first element; throws for an abstract tensor.
   void* data() const {
-    if (is_abstract()) [[unlikely]] no_data();
+    if (is_abstract()) [[unlikely]]
+      no_data();
     return impl_->storage->data() + impl_->offset * static_cast<int64_t>(size_of(impl_->dtype));
   }
   template <class T>

@@ -49,9 +49,9 @@ TEST(Compiled, ElementwiseIsOneLoop) {
 }
 
 TEST(Compiled, LayerNormIsOneLoop) {
-  auto r = expect_same(
-      [](TensorSpan in) -> TensorList { return {layer_norm(in[0] + in[1], Shape{33}, in[2], in[2])}; },
-      std::array{waves({6, 10, 33}), waves({6, 10, 33}, 2), waves({33}, 1)});
+  auto r =
+      expect_same([](TensorSpan in) -> TensorList { return {layer_norm(in[0] + in[1], Shape{33}, in[2], in[2])}; },
+                  std::array{waves({6, 10, 33}), waves({6, 10, 33}, 2), waves({33}, 1)});
   EXPECT_EQ(r.loops, 1);
   EXPECT_EQ(r.kernels, 0);
 }
@@ -86,7 +86,8 @@ TEST(Compiled, HalvesAndIntegers) {
   expect_same(
       [](TensorSpan in) -> TensorList {
         Tensor h = to(in[0], DType::bf16);
-        return {h * h, to(in[0] * 10.0, DType::i64) + 3.0, gt(in[0], Tensor::weak_scalar(0.0)), to(in[0], DType::f16)};
+        return {h * h, to(in[0] * 10.0, DType::i64) + 3.0, gt(in[0], Tensor::weak_scalar(0.0)),
+                to(in[0], DType::f16)};
       },
       std::array{waves({9, 31})}, 0.01);
 }
@@ -150,7 +151,8 @@ TEST(Compiled, GradientsOfSlicesAreJoinedInPlace) {
 TEST(Compiled, ProductsWithVectorsAreLoops) {
   Tensor w = waves({6, 40}), b = waves({6}, 2), x = waves({1, 40}, 1), g = waves({1, 6}, 3);
   Function f = [](TensorSpan in) -> TensorList {
-    return {relu(linear(in[2], in[0], in[1])), matmul(in[3], in[0]), in[0] - matmul(transpose(in[3], 0, 1), in[2]) * 0.5};
+    return {relu(linear(in[2], in[0], in[1])), matmul(in[3], in[0]),
+            in[0] - matmul(transpose(in[3], 0, 1), in[2]) * 0.5};
   };
   TensorList in{w, b, x, g}, eager = f(in);
   CompiledGraph compiled(trace(f, in));

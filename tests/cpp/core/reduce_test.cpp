@@ -29,7 +29,10 @@ std::vector<double> expected(ReduceKind kind, const Tensor& x, const std::vector
   Tensor wide = to(x, DType::f64);
   int64_t kept = 1;
   for (size_t d = 0; d < reduced.size(); ++d) kept *= reduced[d] ? 1 : x.sizes()[d];
-  double first = kind == ReduceKind::sum ? 0 : kind == ReduceKind::prod ? 1 : kind == ReduceKind::max ? -INFINITY : INFINITY;
+  double first = kind == ReduceKind::sum    ? 0
+                 : kind == ReduceKind::prod ? 1
+                 : kind == ReduceKind::max  ? -INFINITY
+                                            : INFINITY;
   std::vector<double> out(static_cast<size_t>(kept), first);
   for (int64_t i = 0; i < x.numel(); ++i) {
     int64_t left = i, to = 0, unit = 1, at = 0;
@@ -40,9 +43,12 @@ std::vector<double> expected(ReduceKind kind, const Tensor& x, const std::vector
       if (!reduced[d]) to += index * unit, unit *= x.sizes()[d];
     }
     double v = wide.data<double>()[at], &o = out[static_cast<size_t>(to)];
-    if (kind == ReduceKind::sum) o += v;
-    else if (kind == ReduceKind::prod) o *= v;
-    else if (v != v || (kind == ReduceKind::max ? v > o : v < o)) o = v;
+    if (kind == ReduceKind::sum)
+      o += v;
+    else if (kind == ReduceKind::prod)
+      o *= v;
+    else if (v != v || (kind == ReduceKind::max ? v > o : v < o))
+      o = v;
   }
   return out;
 }
@@ -57,12 +63,18 @@ void check(ReduceKind kind, const Tensor& x, const Shape& dims) {
   auto want = expected(kind, x, reduced);
   Tensor got = to(y, DType::f64);
   ASSERT_EQ(got.numel(), static_cast<int64_t>(want.size()));
-  double unit = x.dtype() == DType::bf16 ? 8e-3 : x.dtype() == DType::f16 ? 1e-3 : x.dtype() == DType::f32 ? 1e-6 : 1e-12;
+  double unit = x.dtype() == DType::bf16  ? 8e-3
+                : x.dtype() == DType::f16 ? 1e-3
+                : x.dtype() == DType::f32 ? 1e-6
+                                          : 1e-12;
   for (size_t i = 0; i < want.size(); ++i) {
     double g = got.data<double>()[i];
-    if (std::isnan(want[i])) EXPECT_TRUE(std::isnan(g));
-    else if (std::isinf(want[i])) EXPECT_EQ(g, want[i]);
-    else EXPECT_NEAR(g, want[i], unit * (1 + std::abs(want[i]))) << i << " of " << x.type().to_string();
+    if (std::isnan(want[i]))
+      EXPECT_TRUE(std::isnan(g));
+    else if (std::isinf(want[i]))
+      EXPECT_EQ(g, want[i]);
+    else
+      EXPECT_NEAR(g, want[i], unit * (1 + std::abs(want[i]))) << i << " of " << x.type().to_string();
   }
 }
 
@@ -70,11 +82,13 @@ TEST(Reduce, EveryTypeLayoutAndSize) {
   int before = num_threads();
   for (int threads : {1, 3}) {
     set_num_threads(threads);
-    for (DType t : {DType::f64, DType::f32, DType::bf16, DType::f16, DType::i64, DType::i32, DType::i16, DType::i8, DType::u8}) {
+    for (DType t : {DType::f64, DType::f32, DType::bf16, DType::f16, DType::i64, DType::i32, DType::i16, DType::i8,
+                    DType::u8}) {
       Tensor x = random_tensor({5, 37, 6}, t, 1);
       if (t == DType::u8) x = to(random_tensor({5, 37, 6}, DType::i64, 2) + Tensor::weak_scalar(4), t);
       for (ReduceKind k : {ReduceKind::sum, ReduceKind::max, ReduceKind::min})
-        for (const Shape& dims : {Shape{0}, Shape{1}, Shape{2}, Shape{0, 2}, Shape{0, 1}, Shape{1, 2}, Shape{0, 1, 2}}) {
+        for (const Shape& dims :
+             {Shape{0}, Shape{1}, Shape{2}, Shape{0, 2}, Shape{0, 1}, Shape{1, 2}, Shape{0, 1, 2}}) {
           check(k, x, dims);
           check(k, permute(x, Shape{2, 0, 1}), dims);
           check(k, expand(slice(x, 0, 1, 2), Shape{4, 37, 6}), dims);
@@ -84,7 +98,8 @@ TEST(Reduce, EveryTypeLayoutAndSize) {
     for (DType t : {DType::f64, DType::f32, DType::bf16}) check(ReduceKind::prod, random_tensor({3, 7}, t, 3), {1});
     // Long enough to be cut into pieces, in either direction.
     for (ReduceKind k : {ReduceKind::sum, ReduceKind::max}) {
-      for (const Shape& dims : {Shape{0}, Shape{1}, Shape{0, 1}}) check(k, random_tensor({3000, 70}, DType::f32, 4), dims);
+      for (const Shape& dims : {Shape{0}, Shape{1}, Shape{0, 1}})
+        check(k, random_tensor({3000, 70}, DType::f32, 4), dims);
       check(k, random_tensor({2, 200003}, DType::f32, 5), {1});
       check(k, random_tensor({3, 1000, 2500}, DType::f32, 6), {1});
     }
@@ -136,7 +151,8 @@ TEST(Plans, OfOneOperatorWithOtherStridesTypesAndAttributes) {
       for (int64_t j = 0; j < 6; ++j) {
         auto at = [&](int64_t r, int64_t s) { return x.data<float>()[r * 6 + s]; };
         double wa = 0, wb = 0, wc = 0;
-        for (int64_t k = 0; k < 6; ++k) wa += at(i, k) * at(k, j), wb += at(k, i) * at(k, j), wc += at(i, k) * at(j, k);
+        for (int64_t k = 0; k < 6; ++k)
+          wa += at(i, k) * at(k, j), wb += at(k, i) * at(k, j), wc += at(i, k) * at(j, k);
         EXPECT_NEAR(a.data<float>()[i * 6 + j], wa, 1e-4);
         EXPECT_NEAR(b.data<float>()[i * 6 + j], wb, 1e-4);
         EXPECT_NEAR(c.data<float>()[i * 6 + j], wc, 1e-4);
@@ -152,9 +168,12 @@ TEST(Copy, HalvesConvertLikeTheirDefinition) {
   for (DType t : {DType::bf16, DType::f16}) {
     convert_strided(DType::f32, wide.data(), 1, t, bits.data(), 1, 65536);
     for (size_t i = 0; i < bits.size(); ++i) {
-      float want = t == DType::bf16 ? kernels::to_float(std::bit_cast<bfloat16>(bits[i])) : kernels::to_float(std::bit_cast<float16>(bits[i]));
-      if (std::isnan(want)) EXPECT_TRUE(std::isnan(wide[i]));
-      else EXPECT_EQ(std::bit_cast<uint32_t>(wide[i]), std::bit_cast<uint32_t>(want)) << i;
+      float want = t == DType::bf16 ? kernels::to_float(std::bit_cast<bfloat16>(bits[i]))
+                                    : kernels::to_float(std::bit_cast<float16>(bits[i]));
+      if (std::isnan(want))
+        EXPECT_TRUE(std::isnan(wide[i]));
+      else
+        EXPECT_EQ(std::bit_cast<uint32_t>(wide[i]), std::bit_cast<uint32_t>(want)) << i;
     }
     std::vector<float> in;
     for (float v : wide)
@@ -169,7 +188,7 @@ TEST(Copy, HalvesConvertLikeTheirDefinition) {
 
 TEST(Copy, TransposedLayoutsOfAllElementSizes) {
   for (DType t : {DType::f64, DType::f32, DType::bf16, DType::u8}) {
-    Tensor x = to(arange(int64_t{0}, int64_t{3 * 41 * 70}), DType::i64) ;
+    Tensor x = to(arange(int64_t{0}, int64_t{3 * 41 * 70}), DType::i64);
     x = to(reshape(remainder(x, Tensor::weak_scalar(113)), Shape{3, 41, 70}), t);
     for (const Shape& order : {Shape{0, 2, 1}, Shape{2, 1, 0}, Shape{1, 2, 0}, Shape{2, 0, 1}}) {
       Tensor y = permute(x, order), c = clone(y), a = to(c, DType::f64), wide = to(x, DType::f64);

@@ -24,8 +24,11 @@ void expect_same(const std::function<TensorList(TensorSpan)>& f, TensorSpan inpu
 }
 
 TEST(Trace, ReplaysCompositesAndViews) {
-  expect_same([](TensorSpan in) -> TensorList { return {softmax(transpose(in[0], 0, 1), 0), sum(in[0] * 2.0)}; },
-              std::array{matrix()});
+  expect_same(
+      [](TensorSpan in) -> TensorList {
+        return {softmax(transpose(in[0], 0, 1), 0), sum(in[0] * 2.0)};
+      },
+      std::array{matrix()});
 }
 
 TEST(Trace, WritesShowInViewsTakenBefore) {

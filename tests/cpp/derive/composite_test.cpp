@@ -49,22 +49,37 @@ void check(const char* what, const F& f, Tensor x) {
 
 TEST(Composites, Reductions) {
   Tensor x = random_tensor({3, 4});
-  check("mean", [](auto& t) { return mean(t, Shape{1}); }, x);
-  check("prod", [](auto& t) { return prod(t, Shape{0}, true); }, x);
-  check("amax", [](auto& t) { return amax(t, Shape{0}); }, x);
-  check("amin", [](auto& t) { return amin(t); }, x);
-  check("max.dim", [](auto& t) { return max(t, 1)[0]; }, x);
-  check("min.dim", [](auto& t) { return min(t, 0, true)[0]; }, x);
-  check("var", [](auto& t) { return var(t, Shape{1}); }, x);
-  check("std", [](auto& t) { return find_op_or_null("std") ? call_one(find_op("std"), {t}, {Attr(Shape{0}), Attr(0), Attr(true)}) : t; }, x);
-  check("logsumexp", [](auto& t) { return logsumexp(t, Shape{1}); }, x);
+  check(
+      "mean", [](auto& t) { return mean(t, Shape{1}); }, x);
+  check(
+      "prod", [](auto& t) { return prod(t, Shape{0}, true); }, x);
+  check(
+      "amax", [](auto& t) { return amax(t, Shape{0}); }, x);
+  check(
+      "amin", [](auto& t) { return amin(t); }, x);
+  check(
+      "max.dim", [](auto& t) { return max(t, 1)[0]; }, x);
+  check(
+      "min.dim", [](auto& t) { return min(t, 0, true)[0]; }, x);
+  check(
+      "var", [](auto& t) { return var(t, Shape{1}); }, x);
+  check(
+      "std",
+      [](auto& t) {
+        return find_op_or_null("std") ? call_one(find_op("std"), {t}, {Attr(Shape{0}), Attr(0), Attr(true)}) : t;
+      },
+      x);
+  check(
+      "logsumexp", [](auto& t) { return logsumexp(t, Shape{1}); }, x);
   for (double p : {1.0, 2.0, 3.0, double(INFINITY)})
-    check("norm", [&](auto& t) { return norm(t, Scalar(p), Shape{1}); }, x);
+    check(
+        "norm", [&](auto& t) { return norm(t, Scalar(p), Shape{1}); }, x);
 }
 
 TEST(Composites, ProductWithZeros) {
   Tensor x = Tensor::of(std::vector<double>{0, 2, 3, 0, 0, 5, 1, 2, 4}, Shape{3, 3});
-  check("prod", [](auto& t) { return prod(t, Shape{1}); }, x);
+  check(
+      "prod", [](auto& t) { return prod(t, Shape{1}); }, x);
 }
 
 TEST(Composites, TiesShareAndFirstWins) {
@@ -88,22 +103,66 @@ TEST(Composites, TypesOfSums) {
 
 TEST(Composites, Pooling) {
   Tensor x = random_tensor({2, 2, 5, 4});
-  check("max_pool2d", [](auto& t) { return max_pool2d(t, Shape{2, 2}); }, x);
-  check("max_pool2d", [](auto& t) { return max_pool2d(t, Shape{3, 2}, Shape{2, 1}, Shape{1, 1}, Shape{1, 2}, true); }, x);
-  check("avg_pool2d", [](auto& t) { return avg_pool2d(t, Shape{3, 2}, Shape{2, 2}, Shape{1, 0}, true, false); }, x);
-  check("avg_pool2d", [](auto& t) { return avg_pool2d(t, Shape{2, 2}); }, x);
-  check("adaptive", [](auto& t) { return adaptive_avg_pool2d(t, Shape{3, 2}); }, x);
+  check(
+      "max_pool2d",
+      [](auto& t) {
+        return max_pool2d(t, Shape{2, 2});
+      },
+      x);
+  check(
+      "max_pool2d",
+      [](auto& t) {
+        return max_pool2d(t, Shape{3, 2}, Shape{2, 1}, Shape{1, 1}, Shape{1, 2}, true);
+      },
+      x);
+  check(
+      "avg_pool2d",
+      [](auto& t) {
+        return avg_pool2d(t, Shape{3, 2}, Shape{2, 2}, Shape{1, 0}, true, false);
+      },
+      x);
+  check(
+      "avg_pool2d",
+      [](auto& t) {
+        return avg_pool2d(t, Shape{2, 2});
+      },
+      x);
+  check(
+      "adaptive",
+      [](auto& t) {
+        return adaptive_avg_pool2d(t, Shape{3, 2});
+      },
+      x);
 }
 
 TEST(Composites, Products) {
   Tensor m = random_tensor({3, 4}, 2), v = random_tensor({4}, 3);
-  check("matmul", [&](auto& t) { return matmul(t, v); }, m);
-  check("matmul", [&](auto& t) { return matmul(m, t); }, v);
-  check("matmul", [&](auto& t) { return matmul(t, v); }, random_tensor({4}, 5));
-  check("addmm", [&](auto& t) { return addmm(v, t, random_tensor({4, 4}, 6), 2.0, 0.5); }, m);
-  check("einsum", [&](auto& t) { return einsum("bij,kj->bki", std::array{t, m}); }, random_tensor({2, 3, 4}, 7));
-  check("einsum", [&](auto& t) { return einsum("ii->i", std::array{t}); }, random_tensor({3, 3}, 8));
-  check("einsum", [&](auto& t) { return einsum("...i,...i", std::array{t, m}); }, random_tensor({2, 3, 4}, 9));
+  check(
+      "matmul", [&](auto& t) { return matmul(t, v); }, m);
+  check(
+      "matmul", [&](auto& t) { return matmul(m, t); }, v);
+  check(
+      "matmul", [&](auto& t) { return matmul(t, v); }, random_tensor({4}, 5));
+  check(
+      "addmm",
+      [&](auto& t) {
+        return addmm(v, t, random_tensor({4, 4}, 6), 2.0, 0.5);
+      },
+      m);
+  check(
+      "einsum",
+      [&](auto& t) {
+        return einsum("bij,kj->bki", std::array{t, m});
+      },
+      random_tensor({2, 3, 4}, 7));
+  check(
+      "einsum", [&](auto& t) { return einsum("ii->i", std::array{t}); }, random_tensor({3, 3}, 8));
+  check(
+      "einsum",
+      [&](auto& t) {
+        return einsum("...i,...i", std::array{t, m});
+      },
+      random_tensor({2, 3, 4}, 9));
 }
 
 TEST(Composites, Convolutions) {
@@ -111,7 +170,12 @@ TEST(Composites, Convolutions) {
   auto conv = [&](auto& t) { return conv2d(t, w, b, Shape{2, 1}, Shape{1, 1}, Shape{1, 1}, 1); };
   check("conv2d", conv, random_tensor({1, 2, 5, 4}, 4));
   Tensor x = random_tensor({1, 4, 4, 3}, 5);
-  check("conv_transpose2d", [&](auto& t) { return conv_transpose2d(x, t, Tensor(), Shape{2, 2}, Shape{1, 1}, Shape{1, 1}); }, w);
+  check(
+      "conv_transpose2d",
+      [&](auto& t) {
+        return conv_transpose2d(x, t, Tensor(), Shape{2, 2}, Shape{1, 1}, Shape{1, 1});
+      },
+      w);
 }
 
 }  // namespace

@@ -18,8 +18,10 @@ Tensor random_tensor(IntSpan shape, unsigned seed, DType t = DType::f64) {
   std::mt19937 r(seed);
   std::normal_distribution<double> d;
   for (int64_t i = 0; i < x.numel(); ++i) {
-    if (t == DType::f64) x.data<double>()[i] = d(r);
-    else x.data<float>()[i] = static_cast<float>(d(r));
+    if (t == DType::f64)
+      x.data<double>()[i] = d(r);
+    else
+      x.data<float>()[i] = static_cast<float>(d(r));
   }
   return x;
 }
@@ -200,7 +202,8 @@ TEST(Index, WrongShapesAreNamed) {
 }
 
 RC_GTEST_PROP(Index, ProductsOfAnyShapeAndOrder, ()) {
-  auto m = *rc::gen::inRange<int64_t>(0, 6), n = *rc::gen::inRange<int64_t>(0, 6), k = *rc::gen::inRange<int64_t>(0, 6);
+  auto m = *rc::gen::inRange<int64_t>(0, 6), n = *rc::gen::inRange<int64_t>(0, 6),
+       k = *rc::gen::inRange<int64_t>(0, 6);
   Tensor a = random_tensor({m, k}, 1), b = random_tensor({n, k}, 2);
   Tensor t = b.with_geometry({{k, n}, {1, k}, 0});
   Tensor y = run("mm", {a, t});

@@ -27,8 +27,10 @@ struct Case {
 std::vector<const GemmIsa*> instruction_sets() {
   std::vector<const GemmIsa*> all = {gemm_isa_portable()};
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) all.push_back(gemm_isa_avx2());
-  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
+    all.push_back(gemm_isa_avx2());
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq")) {
     all.push_back(gemm_isa_avx512());
     if (__builtin_cpu_supports("avx512bf16")) all.push_back(gemm_isa_avx512_bf16());
   }
@@ -38,21 +40,26 @@ std::vector<const GemmIsa*> instruction_sets() {
 
 /// All of it as one task for each batch and key/value head.
 void run_with(const GemmIsa& isa, const AttentionArgs& g, const AttentionGradArgs& r) {
-  std::vector<double> memory(static_cast<size_t>(std::max(isa.attention_scratch(g, false), isa.attention_scratch(g, true))) / 8 + 16);
+  std::vector<double> memory(
+      static_cast<size_t>(std::max(isa.attention_scratch(g, false), isa.attention_scratch(g, true))) / 8 + 16);
   auto at = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
-  std::fill(memory.begin(), memory.end(), std::numeric_limits<double>::quiet_NaN());  // what it reads it must have written
+  std::fill(memory.begin(), memory.end(),
+            std::numeric_limits<double>::quiet_NaN());  // what it reads it must have written
   int64_t blocks = g.heads / g.kv_heads * ((g.q_len + kAttentionQueries - 1) / kAttentionQueries);
   for (bool backward : {false, true})
     for (int64_t i = 0; i < g.batch * g.kv_heads; ++i) {
       AttentionTask task{i / g.kv_heads, i % g.kv_heads, 0, blocks};
-      if (backward) isa.attention_backward(g, r, task, at);
-      else isa.attention_forward(g, task, at);
+      if (backward)
+        isa.attention_backward(g, r, task, at);
+      else
+        isa.attention_forward(g, task, at);
     }
 }
 
 /// Runs forward and backward in one type; all results as double: o, dq, dk, dv, lse.
 template <DType T>
-std::vector<std::vector<double>> run(const Case& c, const std::vector<std::vector<double>>& in, const void* mask, const GemmIsa* isa = nullptr) {
+std::vector<std::vector<double>> run(const Case& c, const std::vector<std::vector<double>>& in, const void* mask,
+                                     const GemmIsa* isa = nullptr) {
   using E = typename ElementOf<T>::type;
   auto fill = [](const std::vector<double>& x) {
     std::vector<E> y(x.size());
@@ -64,9 +71,12 @@ std::vector<std::vector<double>> run(const Case& c, const std::vector<std::vecto
   std::vector<double> lse64(static_cast<size_t>(c.b * c.h * c.t));
   std::vector<float> lse32(lse64.size());
   AttentionArgs g;
-  g.type = T, g.batch = c.b, g.heads = c.h, g.kv_heads = c.kvh, g.q_len = c.t, g.kv_len = c.s, g.head_dim = c.d, g.value_dim = c.dv;
+  g.type = T, g.batch = c.b, g.heads = c.h, g.kv_heads = c.kvh, g.q_len = c.t, g.kv_len = c.s, g.head_dim = c.d,
+  g.value_dim = c.dv;
   g.q = q.data(), g.k = k.data(), g.v = v.data(), g.o = o.data();
-  auto strides = [](int64_t heads, int64_t tokens, int64_t d) { return AttentionStrides{tokens * heads * d, d, heads * d}; };
+  auto strides = [](int64_t heads, int64_t tokens, int64_t d) {
+    return AttentionStrides{tokens * heads * d, d, heads * d};
+  };
   g.q_stride = strides(c.h, c.t, c.d), g.k_stride = strides(c.kvh, c.s, c.d), g.v_stride = strides(c.kvh, c.s, c.dv);
   g.o_stride = strides(c.h, c.t, c.dv);
   g.lse = T == DType::f64 ? static_cast<void*>(lse64.data()) : lse32.data();
@@ -87,28 +97,31 @@ std::vector<std::vector<double>> run(const Case& c, const std::vector<std::vecto
     for (E e : x) out[i].push_back(element_cast<double>(e));
   };
   put(0, o), put(1, dq), put(2, dk), put(3, dv);
-  for (size_t i = 0; i < lse64.size(); ++i) out[4].push_back(T == DType::f64 ? lse64[i] : static_cast<double>(lse32[i]));
+  for (size_t i = 0; i < lse64.size(); ++i)
+    out[4].push_back(T == DType::f64 ? lse64[i] : static_cast<double>(lse32[i]));
   return out;
 }
 
 std::vector<std::vector<double>> inputs(const Case& c, bool coarse) {
   std::uniform_real_distribution<double> u(-1, 1);
   std::vector<std::vector<double>> in(4);
-  int64_t sizes[] = {c.b * c.h * c.t * c.d, c.b * c.kvh * c.s * c.d, c.b * c.kvh * c.s * c.dv, c.b * c.h * c.t * c.dv};
+  int64_t sizes[] = {c.b * c.h * c.t * c.d, c.b * c.kvh * c.s * c.d, c.b * c.kvh * c.s * c.dv,
+                     c.b * c.h * c.t * c.dv};
   for (size_t i = 0; i < 4; ++i)
     for (int64_t j = 0; j < sizes[i]; ++j) in[i].push_back(coarse ? std::round(u(rng) * 16) / 16 : u(rng));
   return in;
 }
 
-void expect_near(const std::vector<std::vector<double>>& got, const std::vector<std::vector<double>>& want, double tolerance, const Case& c,
-                 const char* what) {
+void expect_near(const std::vector<std::vector<double>>& got, const std::vector<std::vector<double>>& want,
+                 double tolerance, const Case& c, const char* what) {
   for (size_t i = 0; i < want.size(); ++i) {
     ASSERT_EQ(got[i].size(), want[i].size());
     for (size_t j = 0; j < want[i].size(); ++j) {
       if (want[i][j] == got[i][j]) continue;  // infinities
       ASSERT_NEAR(got[i][j], want[i][j], tolerance * (1 + std::abs(want[i][j])))
-          << what << ": result " << i << " at " << j << "; heads " << c.h << "/" << c.kvh << " q " << c.t << " kv " << c.s << " dims " << c.d << " "
-          << c.dv << " causal " << c.causal << " mask " << c.mask << " scale " << c.scale;
+          << what << ": result " << i << " at " << j << "; heads " << c.h << "/" << c.kvh << " q " << c.t << " kv "
+          << c.s << " dims " << c.d << " " << c.dv << " causal " << c.causal << " mask " << c.mask << " scale "
+          << c.scale;
     }
   }
 }
@@ -117,7 +130,8 @@ void check(const Case& c, const std::vector<const GemmIsa*>& sets) {
   auto in = inputs(c, true);
   std::vector<char> boolean(static_cast<size_t>(c.b * c.t * c.s));
   std::vector<float> added(boolean.size());
-  for (size_t i = 0; i < boolean.size(); ++i) boolean[i] = i < static_cast<size_t>(c.s) ? 0 : rng() % 3 != 0, added[i] = static_cast<float>(rng() % 5) * 0.5f;
+  for (size_t i = 0; i < boolean.size(); ++i)
+    boolean[i] = i < static_cast<size_t>(c.s) ? 0 : rng() % 3 != 0, added[i] = static_cast<float>(rng() % 5) * 0.5f;
   const void* mask = c.mask == 1 ? static_cast<void*>(boolean.data()) : added.data();
   auto want = run<DType::f64>(c, in, mask);
   for (const GemmIsa* isa : sets) {
@@ -129,10 +143,12 @@ void check(const Case& c, const std::vector<const GemmIsa*>& sets) {
 }
 
 TEST(Attention, BlocksAgreeWithPlainLoops) {
-  const Case cases[] = {{2, 3, 3, 5, 5, 8, 8, true, 0},      {1, 4, 2, 33, 33, 16, 16, true, 0},  {2, 4, 1, 50, 70, 20, 12, false, 0},
-                        {1, 2, 2, 70, 50, 32, 32, true, 0},  {1, 2, 2, 256, 256, 64, 64, true, 0}, {2, 2, 1, 40, 65, 32, 32, false, 1},
-                        {2, 2, 2, 40, 65, 32, 48, true, 2},  {1, 1, 1, 1, 1, 1, 1, false, 0},      {1, 1, 1, 3, 1100, 16, 16, false, 0},
-                        {1, 2, 2, 1, 100, 64, 64, false, 1}, {3, 8, 4, 64, 64, 32, 32, true, 0},   {1, 3, 1, 130, 130, 64, 64, true, 0}};
+  const Case cases[] = {{2, 3, 3, 5, 5, 8, 8, true, 0},       {1, 4, 2, 33, 33, 16, 16, true, 0},
+                        {2, 4, 1, 50, 70, 20, 12, false, 0},  {1, 2, 2, 70, 50, 32, 32, true, 0},
+                        {1, 2, 2, 256, 256, 64, 64, true, 0}, {2, 2, 1, 40, 65, 32, 32, false, 1},
+                        {2, 2, 2, 40, 65, 32, 48, true, 2},   {1, 1, 1, 1, 1, 1, 1, false, 0},
+                        {1, 1, 1, 3, 1100, 16, 16, false, 0}, {1, 2, 2, 1, 100, 64, 64, false, 1},
+                        {3, 8, 4, 64, 64, 32, 32, true, 0},   {1, 3, 1, 130, 130, 64, 64, true, 0}};
   for (const Case& c : cases) check(c, {nullptr});
 }
 
@@ -145,7 +161,8 @@ TEST(Attention, EveryInstructionSetAndShape) {
     int64_t d = dims[static_cast<size_t>(i) % std::size(dims)], t = pick(lengths);
     bool square = rng() % 2;
     double scale = i % 7 == 3 ? -0.2 : i % 11 == 5 ? 0.0 : 1 / std::sqrt(static_cast<double>(d));
-    check({1, group * kvh, kvh, t, square ? t : pick(lengths), d, rng() % 2 ? d : pick(dims), rng() % 2 == 0, static_cast<int>(rng() % 3), scale},
+    check({1, group * kvh, kvh, t, square ? t : pick(lengths), d, rng() % 2 ? d : pick(dims), rng() % 2 == 0,
+           static_cast<int>(rng() % 3), scale},
           instruction_sets());
     if (HasFatalFailure()) return;
   }
@@ -155,8 +172,9 @@ TEST(Attention, ThreadsShareHeads) {
   // Numbers of heads that threads cannot share evenly are cut into ranges of queries.
   const int before = num_threads();
   for (int threads : {2, 3, 5, 8})
-    for (const Case& c : {Case{1, 1, 1, 300, 300, 32, 32, true, 0}, Case{1, 3, 1, 200, 140, 16, 24, true, 0}, Case{1, 3, 3, 260, 130, 16, 16, false, 2},
-                          Case{3, 3, 3, 129, 129, 16, 16, true, 0}, Case{7, 1, 1, 60, 60, 16, 16, true, 0}}) {
+    for (const Case& c : {Case{1, 1, 1, 300, 300, 32, 32, true, 0}, Case{1, 3, 1, 200, 140, 16, 24, true, 0},
+                          Case{1, 3, 3, 260, 130, 16, 16, false, 2}, Case{3, 3, 3, 129, 129, 16, 16, true, 0},
+                          Case{7, 1, 1, 60, 60, 16, 16, true, 0}}) {
       set_num_threads(threads);
       check(c, {nullptr});
       set_num_threads(before);
@@ -169,7 +187,8 @@ TEST(Attention, GrowingScores) {
   Case c{1, 1, 1, 90, 300, 16, 16, false, 0, 1.0};
   auto in = inputs(c, true);
   for (size_t i = 0; i < in[0].size(); ++i) in[0][i] = 1;
-  for (size_t j = 0; j < in[1].size(); ++j) in[1][j] = static_cast<double>(j / 16 / 4) / 16 * (j / 16 < 280 ? 1 : 0.5);
+  for (size_t j = 0; j < in[1].size(); ++j)
+    in[1][j] = static_cast<double>(j / 16 / 4) / 16 * (j / 16 < 280 ? 1 : 0.5);
   auto want = run<DType::f64>(c, in, nullptr);
   for (const GemmIsa* isa : instruction_sets()) {
     expect_near(run<DType::f32>(c, in, nullptr, isa), want, 5e-5, c, isa->name);
@@ -185,10 +204,12 @@ TEST(Attention, OneBufferForThreeAndTheirGradients) {
   for (float& x : qkv) x = u(rng);
   for (float& x : go) x = u(rng);
   AttentionArgs g;
-  g.batch = b, g.heads = h, g.kv_heads = kvh, g.q_len = g.kv_len = n, g.head_dim = g.value_dim = d, g.causal = true, g.scale = 0.2;
+  g.batch = b, g.heads = h, g.kv_heads = kvh, g.q_len = g.kv_len = n, g.head_dim = g.value_dim = d, g.causal = true,
+  g.scale = 0.2;
   g.q = qkv.data(), g.k = qkv.data() + h * d, g.v = qkv.data() + (h + kvh) * d, g.o = o.data(), g.lse = lse.data();
   g.q_stride = g.k_stride = g.v_stride = {n * w, d, w}, g.o_stride = {n * h * d, d, h * d};
-  AttentionGradArgs r{go.data(), g.o_stride, grad.data(), grad.data() + h * d, grad.data() + (h + kvh) * d, g.q_stride, g.q_stride, g.q_stride};
+  AttentionGradArgs r{go.data(),  g.o_stride, grad.data(), grad.data() + h * d, grad.data() + (h + kvh) * d,
+                      g.q_stride, g.q_stride, g.q_stride};
   attention_forward(g);
   attention_backward(g, r);
   std::vector<float> o_blocks = o, grad_blocks = grad;

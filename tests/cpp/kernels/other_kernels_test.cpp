@@ -29,9 +29,13 @@ std::vector<float> random_floats(int64_t n) {
 }
 
 TEST(Conv, OneDnnAgreesWithLoopsInF64) {
-  struct Shape { int spatial; int64_t n, c, o, groups, in, kernel, stride, pad, dil; };
-  for (const Shape& s : {Shape{2, 2, 3, 8, 1, 9, 3, 1, 1, 1}, Shape{2, 1, 4, 6, 2, 8, 3, 2, 0, 1}, Shape{1, 2, 4, 4, 4, 17, 5, 1, 4, 2},
-                         Shape{3, 1, 2, 3, 1, 6, 2, 2, 1, 1}, Shape{2, 2, 16, 32, 1, 7, 1, 2, 0, 1}}) {
+  struct Shape {
+    int spatial;
+    int64_t n, c, o, groups, in, kernel, stride, pad, dil;
+  };
+  for (const Shape& s : {Shape{2, 2, 3, 8, 1, 9, 3, 1, 1, 1}, Shape{2, 1, 4, 6, 2, 8, 3, 2, 0, 1},
+                         Shape{1, 2, 4, 4, 4, 17, 5, 1, 4, 2}, Shape{3, 1, 2, 3, 1, 6, 2, 2, 1, 1},
+                         Shape{2, 2, 16, 32, 1, 7, 1, 2, 0, 1}}) {
     ConvArgs g;
     g.spatial = s.spatial, g.batch = s.n, g.in_channels = s.c, g.out_channels = s.o, g.groups = s.groups;
     int64_t in = 1, out = 1, kernel = 1;
@@ -114,8 +118,10 @@ TEST(Scatter, GatherIsItsInverse) {
   auto x = random_floats(300);
   std::vector<int64_t> index(300);
   for (size_t r = 0; r < 6; ++r) {
-    std::iota(index.begin() + static_cast<std::ptrdiff_t>(r * 50), index.begin() + static_cast<std::ptrdiff_t>(r * 50 + 50), 0);
-    std::shuffle(index.begin() + static_cast<std::ptrdiff_t>(r * 50), index.begin() + static_cast<std::ptrdiff_t>(r * 50 + 50), rng);
+    std::iota(index.begin() + static_cast<std::ptrdiff_t>(r * 50),
+              index.begin() + static_cast<std::ptrdiff_t>(r * 50 + 50), 0);
+    std::shuffle(index.begin() + static_cast<std::ptrdiff_t>(r * 50),
+                 index.begin() + static_cast<std::ptrdiff_t>(r * 50 + 50), rng);
   }
   index[3] -= 50;  // the same place, counted from the end
   std::vector<float> y(300), z(300);
@@ -136,10 +142,12 @@ TEST(Scatter, EmbeddingAndItsGradient) {
   for (auto& i : index) i = static_cast<int32_t>(rng() % kRows);
   std::vector<float> out(kCount * kWidth), sum(kRows * kWidth), want(kRows * kWidth), added(kRows * kWidth);
   embedding(DType::f32, table.data(), kRows, kWidth, kWidth, index.data(), DType::i32, kCount, out.data(), kWidth);
-  embedding_backward(DType::f32, DType::f32, sum.data(), kRows, kWidth, kWidth, index.data(), DType::i32, kCount, grad.data(), kWidth, 4);
+  embedding_backward(DType::f32, DType::f32, sum.data(), kRows, kWidth, kWidth, index.data(), DType::i32, kCount,
+                     grad.data(), kWidth, 4);
   for (int64_t i = 0; i < kCount; ++i)
     for (int64_t j = 0; j < kWidth; ++j) {
-      size_t r = static_cast<size_t>(index[static_cast<size_t>(i)]) * kWidth + static_cast<size_t>(j), p = static_cast<size_t>(i * kWidth + j);
+      size_t r = static_cast<size_t>(index[static_cast<size_t>(i)]) * kWidth + static_cast<size_t>(j),
+             p = static_cast<size_t>(i * kWidth + j);
       ASSERT_EQ(out[p], table[r]);
       if (index[static_cast<size_t>(i)] != 4) want[r] += grad[p];
     }
@@ -151,7 +159,9 @@ TEST(Scatter, EmbeddingAndItsGradient) {
       ASSERT_EQ(added[i], want[i]);
     }
   index[0] = kRows;
-  EXPECT_THROW(embedding(DType::f32, table.data(), kRows, kWidth, kWidth, index.data(), DType::i32, kCount, out.data(), kWidth), IndexError);
+  EXPECT_THROW(embedding(DType::f32, table.data(), kRows, kWidth, kWidth, index.data(), DType::i32, kCount,
+                         out.data(), kWidth),
+               IndexError);
 }
 
 TEST(Element, HalvesRoundTrip) {

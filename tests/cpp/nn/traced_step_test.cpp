@@ -4,8 +4,8 @@
 #include <array>
 
 #include "sorus/autodiff/tape.h"
-#include "sorus/optim/optimizer.h"
 #include "sorus/ops.h"
+#include "sorus/optim/optimizer.h"
 #include "sorus/run/execute.h"
 
 namespace sorus {
@@ -38,16 +38,20 @@ void check(const Options& options) {
     for (int k = 0; k < 3; ++k) EXPECT_EQ(p.data<float>()[k], q.data<float>()[k]) << "step " << i;
   }
   EXPECT_EQ(a.steps(), b.steps());
-  trace([&](TensorSpan in) {
-    EXPECT_THROW(a.set_lr(1), Error);
-    return TensorList{step(p, a, in[0])};
-  }, std::array{x});
+  trace(
+      [&](TensorSpan in) {
+        EXPECT_THROW(a.set_lr(1), Error);
+        return TensorList{step(p, a, in[0])};
+      },
+      std::array{x});
 }
 
 TEST(TracedStep, Adam) { check<optim::Adam>(optim::AdamOptions{.lr = 0.1, .weight_decay = 0.1}); }
 TEST(TracedStep, AdamW) { check<optim::AdamW>(optim::AdamWOptions{.lr = 0.1, .amsgrad = true}); }
 TEST(TracedStep, SGD) { check<optim::SGD>(optim::SGDOptions{.lr = 0.1}); }
-TEST(TracedStep, SGDWithMomentum) { check<optim::SGD>(optim::SGDOptions{.lr = 0.1, .momentum = 0.9, .dampening = 0.5}); }
+TEST(TracedStep, SGDWithMomentum) {
+  check<optim::SGD>(optim::SGDOptions{.lr = 0.1, .momentum = 0.9, .dampening = 0.5});
+}
 
 }  // namespace
 }  // namespace sorus

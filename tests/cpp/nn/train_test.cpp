@@ -7,8 +7,8 @@
 #include "sorus/nn/gpt.h"
 #include "sorus/nn/random.h"
 #include "sorus/nn/utils.h"
-#include "sorus/optim/optimizer.h"
 #include "sorus/ops.h"
+#include "sorus/optim/optimizer.h"
 #include "sorus/tensor/copy.h"
 
 namespace sorus {
@@ -92,7 +92,8 @@ TEST(Training, LossFalls) {
 TEST(Training, ResumesToTheBit) {
   nn::manual_seed(2);
   nn::GPT model(kTiny), other(kTiny);
-  optim::AdamW a({{.parameters = model.parameters(), .weight_decay = 0.1}}), b({{.parameters = other.parameters(), .weight_decay = 0.1}});
+  optim::AdamW a({{.parameters = model.parameters(), .weight_decay = 0.1}}),
+      b({{.parameters = other.parameters(), .weight_decay = 0.1}});
   for (int64_t i = 0; i < 5; ++i) train_step(model, a, i);
   other.load_state_dict(copies(model.state_dict()));
   b.load_state_dict(copies(a.state_dict()));

@@ -1,7 +1,8 @@
 // First and second derivatives of every operator against finite differences, in double precision, through the tape.
 //
 // With w and v drawn at random and L(x) = <w, f(x)>:  dL/dx . v  is compared with  (L(x + hv) - L(x - hv)) / 2h.  The
-// second derivative is the first of S(x) = <u, dL/dx>. A direction that has a share of every element sees each wrong one.
+// second derivative is the first of S(x) = <u, dL/dx>. A direction that has a share of every element sees each wrong
+// one.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -175,7 +176,8 @@ TEST(GradientAtZeros, ProductsOfOthers) {
     for (const char* line : {"f[3,3] dim=[1]", "f[3,3] dim=[0] keepdim=true", "f[3,3] dim=none"}) {
       const OpDef& op = find_op("prod.dims");
       Sample s = make_sample(op, line);
-      check(Problem{op, s.attrs, {Tensor::of(values, Shape{3, 3})}, {0}}, fmt::format("prod.dims {} with zeros", line));
+      check(Problem{op, s.attrs, {Tensor::of(values, Shape{3, 3})}, {0}},
+            fmt::format("prod.dims {} with zeros", line));
     }
   }
 }

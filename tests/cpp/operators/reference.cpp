@@ -16,8 +16,10 @@ using Elements = std::vector<Complex>;
 
 template <class T>
 T narrow(Complex v) {
-  if constexpr (std::is_same_v<T, Complex>) return v;
-  else return static_cast<T>(v.real());
+  if constexpr (std::is_same_v<T, Complex>)
+    return v;
+  else
+    return static_cast<T>(v.real());
 }
 
 // Calls f(index) for all places of a shape.
@@ -63,11 +65,21 @@ std::vector<Elements> each_reference(const OpDef& op, TensorSpan inputs, const A
 template <class T>
 void combine(Reduction r, T& to, T v) {
   switch (r) {
-    case Reduction::none: to = v; return;
-    case Reduction::sum: to += v; return;
-    case Reduction::prod: to *= v; return;
-    case Reduction::any: to = T(to != T(0) || v != T(0)); return;
-    case Reduction::all: to = T(to != T(0) && v != T(0)); return;
+    case Reduction::none:
+      to = v;
+      return;
+    case Reduction::sum:
+      to += v;
+      return;
+    case Reduction::prod:
+      to *= v;
+      return;
+    case Reduction::any:
+      to = T(to != T(0) || v != T(0));
+      return;
+    case Reduction::all:
+      to = T(to != T(0) && v != T(0));
+      return;
     default:
       if constexpr (!std::is_same_v<T, Complex>)
         if ((r == Reduction::max ? v > to : v < to) || v != v) to = v;
@@ -100,7 +112,8 @@ Elements index_reference(const LoopNest& nest, TensorSpan inputs) {
   for (double p : nest.params) params.push_back(T(p));
   Shape point;
   // Where an operand is read; nothing if the point falls outside of it.
-  std::function<std::optional<int64_t>(const LoopOperand&)> place = [&](const LoopOperand& o) -> std::optional<int64_t> {
+  std::function<std::optional<int64_t>(const LoopOperand&)> place =
+      [&](const LoopOperand& o) -> std::optional<int64_t> {
     int64_t at = 0;
     for (const AffineIndex& d : o.dims) {
       int64_t i = d.constant;
@@ -150,7 +163,8 @@ Elements index_reference(const LoopNest& nest, TensorSpan inputs) {
       for (size_t k = 0; k < nest.inputs.size(); ++k)
         if (given(nest.inputs[k]))
           if (auto at = place(nest.inputs[k])) args[k] = element(nest.inputs[k], *at);
-      out[static_cast<size_t>(*to)] += evaluate<T>(*nest.initial, std::span<const T>(args), std::span<const T>(params))[0];
+      out[static_cast<size_t>(*to)] +=
+          evaluate<T>(*nest.initial, std::span<const T>(args), std::span<const T>(params))[0];
     });
   }
   Elements result;
@@ -160,11 +174,18 @@ Elements index_reference(const LoopNest& nest, TensorSpan inputs) {
 
 double tolerance(DType t) {
   switch (t) {
-    case DType::f64: case DType::c128: return 1e-9;
-    case DType::f32: case DType::c64: return 3e-5;
-    case DType::bf16: return 2e-2;
-    case DType::f16: return 3e-3;
-    default: return 0;
+    case DType::f64:
+    case DType::c128:
+      return 1e-9;
+    case DType::f32:
+    case DType::c64:
+      return 3e-5;
+    case DType::bf16:
+      return 2e-2;
+    case DType::f16:
+      return 3e-3;
+    default:
+      return 0;
   }
 }
 
@@ -193,7 +214,10 @@ std::optional<std::vector<Elements>> reference(const OpDef& op, TensorSpan input
     if (!inputs[i].defined()) continue;
     types[i] = inputs[i].type();
     pointers[i] = &types[i];
-    bool counts = op.signature.tensor_param(op.signature.tensor_param_of_slot(static_cast<int>(i), static_cast<int>(inputs.size()))).promotes;
+    bool counts =
+        op.signature
+            .tensor_param(op.signature.tensor_param_of_slot(static_cast<int>(i), static_cast<int>(inputs.size())))
+            .promotes;
     complex |= counts && is_complex(types[i].dtype);
     real |= counts && is_floating(types[i].dtype);
   }
@@ -208,7 +232,8 @@ std::optional<std::vector<Elements>> reference(const OpDef& op, TensorSpan input
       if (!t.defined()) return std::nullopt;
     const Shape& shape = results[0].shape;
     if (complex) return each_reference<Complex>(op, inputs, attrs, shape);
-    return real ? each_reference<double>(op, inputs, attrs, shape) : each_reference<int64_t>(op, inputs, attrs, shape);
+    return real ? each_reference<double>(op, inputs, attrs, shape)
+                : each_reference<int64_t>(op, inputs, attrs, shape);
   }
   LoopNest nest = bind_index(call);
   if (complex) return std::vector<Elements>{index_reference<Complex>(nest, inputs)};

@@ -12,8 +12,8 @@ namespace sorus::harness {
 /// All elements in row-major order.
 std::vector<std::complex<double>> elements(const Tensor& t);
 
-/// Results of a call in wide types (f64, c128, i64), with `inputs` of those types; nothing if the operator has neither
-/// a scalar body nor index notation, so that there is no way but its kernel.
+/// Results of a call in wide types (f64, c128, i64), with `inputs` of those types; nothing if the operator has
+/// neither a scalar body nor index notation, so that there is no way but its kernel.
 std::optional<std::vector<std::vector<std::complex<double>>>> reference(const OpDef& op, TensorSpan inputs,
                                                                         const Attrs& attrs);
 

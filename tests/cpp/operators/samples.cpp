@@ -63,12 +63,18 @@ struct Range {
 };
 std::optional<Range> range_of(char kind) {
   switch (kind) {
-    case 'f': return Range{-2, 2};
-    case 'p': return Range{0.3, 2};
-    case 'u': return Range{-0.9, 0.9};
-    case 'q': return Range{1.1, 3};
-    case 'o': return Range{0.1, 0.9};
-    default: return std::nullopt;
+    case 'f':
+      return Range{-2, 2};
+    case 'p':
+      return Range{0.3, 2};
+    case 'u':
+      return Range{-0.9, 0.9};
+    case 'q':
+      return Range{1.1, 3};
+    case 'o':
+      return Range{0.1, 0.9};
+    default:
+      return std::nullopt;
   }
 }
 
@@ -94,7 +100,8 @@ Tensor tensor_of(const std::string& word, const Sizes& sizes, std::mt19937& rand
     Tensor wide = Tensor::empty(shape, DType::i64), t = Tensor::empty(shape, type);
     int bits = kind == "s16" ? 16 : kind == "s32" ? 20 : 8;  // sums of products of bytes have some 20
     for (int64_t i = 0; i < t.numel(); ++i)
-      wide.data<int64_t>()[i] = static_cast<int64_t>(random() >> (32 - bits)) - (kind == "u8" ? 0 : int64_t{1} << (bits - 1));
+      wide.data<int64_t>()[i] =
+          static_cast<int64_t>(random() >> (32 - bits)) - (kind == "u8" ? 0 : int64_t{1} << (bits - 1));
     copy_elements(t, wide);
     return t;
   }
@@ -197,7 +204,8 @@ std::vector<std::string> index_samples(const OpDef& op) {
         group = true;
         shape += "y,z";
       } else {
-        bool plain = d.terms.size() == 1 && d.terms[0].axis >= 0 && d.terms[0].factors.empty() && !d.terms[0].negative;
+        bool plain =
+            d.terms.size() == 1 && d.terms[0].axis >= 0 && d.terms[0].factors.empty() && !d.terms[0].negative;
         if (!plain) return {};
         shape += static_cast<char>('a' + d.terms[0].axis);
       }
@@ -330,10 +338,14 @@ TensorList in_type(const Sample& s, DType type) {
     Tensor v = Tensor::empty(t.sizes(), is_complex(type) ? DType::c128 : DType::f64);
     for (int64_t k = 0; k < t.numel(); ++k) {
       double x = t.data<double>()[k];
-      if (is_complex(type)) v.data<std::complex<double>>()[k] = {x, 0.7 * std::sin(5 * x)};
-      else if (type == DType::boolean) v.data<double>()[k] = x > 0 && std::fmod(x, 0.2) > 0.05;
-      else if (is_integral(type)) v.data<double>()[k] = type == DType::u8 ? std::ceil(std::abs(x)) : x > 0 ? std::ceil(x) : std::floor(x);
-      else v.data<double>()[k] = x;
+      if (is_complex(type))
+        v.data<std::complex<double>>()[k] = {x, 0.7 * std::sin(5 * x)};
+      else if (type == DType::boolean)
+        v.data<double>()[k] = x > 0 && std::fmod(x, 0.2) > 0.05;
+      else if (is_integral(type))
+        v.data<double>()[k] = type == DType::u8 ? std::ceil(std::abs(x)) : x > 0 ? std::ceil(x) : std::floor(x);
+      else
+        v.data<double>()[k] = x;
     }
     Tensor to = Tensor::empty(t.sizes(), type);
     copy_elements(to, v);

@@ -11,12 +11,12 @@
 //   s8, u8, s16  any number of these types; s32: between -2^19 and 2^19
 //   k  a key for random numbers, int64[2]                none  an optional tensor that is not given
 //
-// f, p, u, q and o are what changes its type in the tests of types, and what gradients are asked for. Single letters in
-// shapes and attributes are sizes; tests choose them (2 to 5 by default, 0, 1 and others in turn).
+// f, p, u, q and o are what changes its type in the tests of types, and what gradients are asked for. Single letters
+// in shapes and attributes are sizes; tests choose them (2 to 5 by default, 0, 1 and others in turn).
 //
 // Operators with `each`, with simple index notation, or of tensors alone get their samples from their definition; all
-// others have lines in sample_table.cpp. The line "via NAME" says that an operator is tested as part of the gradient of
-// another one (its inputs are results that only that one makes); a test looks whether that is so.
+// others have lines in sample_table.cpp. The line "via NAME" says that an operator is tested as part of the gradient
+// of another one (its inputs are results that only that one makes); a test looks whether that is so.
 #pragma once
 
 #include <map>
@@ -32,8 +32,8 @@ using Sizes = std::map<char, int64_t>;
 
 struct Sample {
   std::string text;
-  TensorList inputs;            ///< f64 where the kind is a real one
-  std::vector<bool> variable;   ///< of each input: whether its kind is f, p, u, q or o
+  TensorList inputs;           ///< f64 where the kind is a real one
+  std::vector<bool> variable;  ///< of each input: whether its kind is f, p, u, q or o
   Attrs attrs;
 };
 

@@ -56,7 +56,8 @@ std::string compare_with_wide(const OpDef& op, TensorSpan inputs, const Attrs& a
         for (auto& v : e) v = v.real();
       if (!is_differentiable(found[i].dtype())) {
         Tensor t = Tensor::empty(found[i].sizes(), found[i].dtype()), w = Tensor::empty(found[i].sizes(), DType::i64);
-        if (numel(found[i].sizes()) != static_cast<int64_t>(e.size())) return "another number of elements than the reference";
+        if (numel(found[i].sizes()) != static_cast<int64_t>(e.size()))
+          return "another number of elements than the reference";
         for (size_t k = 0; k < e.size(); ++k) w.data<int64_t>()[k] = static_cast<int64_t>(e[k].real());
         copy_elements(t, w);
         e = elements(t);
@@ -188,7 +189,8 @@ std::vector<Case> cases_of(const OpDef& op) {
     add("f32", in, s.attrs);
     if (op.differentiable && !op.random) add("gradient", in, s.attrs, true);
     if (first) {
-      for (int layout = 1; layout < kLayouts; ++layout) add(fmt::format("layout {}", layout), in_layout(in, layout), s.attrs);
+      for (int layout = 1; layout < kLayouts; ++layout)
+        add(fmt::format("layout {}", layout), in_layout(in, layout), s.attrs);
       for (int t = 0; t < kNumDTypes; ++t)
         if (static_cast<DType>(t) != DType::f32)
           add(std::string(short_name(static_cast<DType>(t))), in_type(s, static_cast<DType>(t)), s.attrs);
@@ -301,11 +303,13 @@ TEST_P(EachOperator, InPlaceIsOutOfPlace) {
       TensorList in = in_layout(s.inputs, layout);
       in[0] = in_layout(std::array{clone(s.inputs[0])}, layout)[0];
       call_into(op(), in, s.attrs, std::array{in[0]});
-      EXPECT_EQ(difference(in[0], expected.out[0]), "") << GetParam() << " " << line << " in place, layout " << layout;
+      EXPECT_EQ(difference(in[0], expected.out[0]), "")
+          << GetParam() << " " << line << " in place, layout " << layout;
     }
     // A second input that shows the target's memory from its other end.
     for (size_t k = 1; k < s.inputs.size(); ++k) {
-      if (!s.variable[k] || !s.variable[0] || s.inputs[k].sizes() != s.inputs[0].sizes() || s.inputs[0].dim() == 0) continue;
+      if (!s.variable[k] || !s.variable[0] || s.inputs[k].sizes() != s.inputs[0].sizes() || s.inputs[0].dim() == 0)
+        continue;
       TensorList in = s.inputs;
       in[0] = clone(s.inputs[0]);
       Geometry g = in[0].geometry();
@@ -314,7 +318,8 @@ TEST_P(EachOperator, InPlaceIsOutOfPlace) {
       Tensor target = memory.with_geometry(g);
       g.offset = 0;
       Tensor shifted = memory.with_geometry(g);
-      for (int64_t i = 0; i < memory.numel(); ++i) memory.data<double>()[i] = 0.4 + 0.05 * static_cast<double>(i % 20);
+      for (int64_t i = 0; i < memory.numel(); ++i)
+        memory.data<double>()[i] = 0.4 + 0.05 * static_cast<double>(i % 20);
       in[0] = target;
       in[k] = shifted;
       TensorList apart = in;
@@ -327,12 +332,14 @@ TEST_P(EachOperator, InPlaceIsOutOfPlace) {
         return TensorList{target};
       });
       if (!o.error.empty()) continue;
-      EXPECT_EQ(difference(target, whole.out[0]), "") << GetParam() << " " << line << ": input " << k << " overlaps the target";
+      EXPECT_EQ(difference(target, whole.out[0]), "")
+          << GetParam() << " " << line << ": input " << k << " overlaps the target";
     }
   }
 }
 
-// ---- the table itself -----------------------------------------------------------------------------------------------
+// ---- the table itself
+// -----------------------------------------------------------------------------------------------
 
 TEST(Samples, LinesOfTheTableBelongToOperators) {
   for (const std::string& name : table_names()) {
@@ -354,7 +361,8 @@ TEST(Samples, ThoseTestedViaAnotherAreReachedByIt) {
     Case c{"", s.inputs, s.attrs, true};
     TracedGraph t = trace([&](TensorSpan in) { return run_case(*base, c, in); }, s.inputs);
     EXPECT_NE(t.graph.to_string().find("= " + op->name() + "("), std::string::npos)
-        << op->name() << " is not in the gradient of " << base->name() << ":\n" << t.graph.to_string();
+        << op->name() << " is not in the gradient of " << base->name() << ":\n"
+        << t.graph.to_string();
   }
 }
 

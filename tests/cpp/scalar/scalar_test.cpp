@@ -25,19 +25,26 @@ Expr random_expression(std::mt19937& random, int depth) {
   auto pick = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
   if (depth == 0 || pick(6) == 0) {
     switch (pick(6)) {
-      case 0: return argument(pick(2));
-      case 1: return parameter(0);
-      case 2: return constant(static_cast<int64_t>(pick(7) - 3));
-      case 3: return constant((pick(2000) - 1000) * 1e-3 * std::pow(10.0, pick(40) - 20));
-      case 4: return std::array{constant(-0.0), constant(kInfinity), constant(-kInfinity), constant(true)}[random() % 4];
-      default: return position();
+      case 0:
+        return argument(pick(2));
+      case 1:
+        return parameter(0);
+      case 2:
+        return constant(static_cast<int64_t>(pick(7) - 3));
+      case 3:
+        return constant((pick(2000) - 1000) * 1e-3 * std::pow(10.0, pick(40) - 20));
+      case 4:
+        return std::array{constant(-0.0), constant(kInfinity), constant(-kInfinity), constant(true)}[random() % 4];
+      default:
+        return position();
     }
   }
   while (true) {
     const ScalarOp& op = scalar_ops()[random() % scalar_ops().size()];
     std::vector<Expr> inputs;
     for (int i = 0; i < op.arity; ++i) {
-      inputs.push_back(op.integer_inputs ? (i == 2 ? position() : parameter(0)) : random_expression(random, depth - 1));
+      inputs.push_back(op.integer_inputs ? (i == 2 ? position() : parameter(0))
+                                         : random_expression(random, depth - 1));
     }
     return call(op, std::move(inputs));
   }
@@ -69,7 +76,8 @@ TEST(Scalar, SimplifyKeepsEveryValue) {
       for (double y : points) {
         double before = value(f, {x, y}, {0.75}), after = value(g, {x, y}, {0.75});
         ASSERT_TRUE(before == after || (std::isnan(before) && std::isnan(after)))
-            << f.to_string() << " and " << g.to_string() << " at " << x << ", " << y << ": " << before << ", " << after;
+            << f.to_string() << " and " << g.to_string() << " at " << x << ", " << y << ": " << before << ", "
+            << after;
       }
     }
   }
@@ -162,7 +170,8 @@ TEST(Scalar, TheBranchNotTakenStaysOut) {
 // Kernels, compiled or interpreted, against the reference in double over many magnitudes and all special values.
 template <class T>
 void check_kernels(DType compute, double tolerance) {
-  std::vector<T> points = {T(0), T(-0.0), T(1), T(-1), T(kInfinity), T(-kInfinity), T(NAN), T(0.5), T(-0.5), T(2), T(-3)};
+  std::vector<T> points = {T(0),   T(-0.0), T(1),    T(-1), T(kInfinity), T(-kInfinity),
+                           T(NAN), T(0.5),  T(-0.5), T(2),  T(-3)};
   for (int e = -30; e < 7; ++e) {
     for (double m : {1.1, 1.37, 1.93}) {
       points.push_back(static_cast<T>(m * std::pow(2.0, e)));

@@ -32,9 +32,13 @@ def run(torch, module, *inputs, text=True, steps=1, **kwargs):
         outs = flat(module(*inputs, **kwargs))
     loss = sum((o * numbers(torch, *o.shape, start=k)).sum() for k, o in enumerate(outs) if o.is_floating_point())
     loss.backward()
-    result = {"out": outs, "inputs": [x.grad for x in inputs if torch.is_tensor(x)],
-              "grads": {n: p.grad for n, p in module.named_parameters()},
-              "buffers": dict(module.named_buffers()), "names": ",".join(module.state_dict())}
+    result = {
+        "out": outs,
+        "inputs": [x.grad for x in inputs if torch.is_tensor(x)],
+        "grads": {n: p.grad for n, p in module.named_parameters()},
+        "buffers": dict(module.named_buffers()),
+        "names": ",".join(module.state_dict()),
+    }
     if text:
         result["text"] = repr(module)
     return result
@@ -42,13 +46,18 @@ def run(torch, module, *inputs, text=True, steps=1, **kwargs):
 
 def both(torch, make, *shape, **kwargs):
     """While training and after."""
-    return {"train": run(torch, make(), numbers(torch, *shape), **kwargs),
-            "eval": run(torch, make().eval(), numbers(torch, *shape), **kwargs)}
+    return {
+        "train": run(torch, make(), numbers(torch, *shape), **kwargs),
+        "eval": run(torch, make().eval(), numbers(torch, *shape), **kwargs),
+    }
 
 
 def case_linear(torch):
-    return [run(torch, torch.nn.Linear(4, 3), numbers(torch, 5, 4)),
-            run(torch, torch.nn.Linear(4, 3, bias=False), numbers(torch, 2, 5, 4)), run(torch, torch.nn.Linear(4, 3), numbers(torch, 4))]
+    return [
+        run(torch, torch.nn.Linear(4, 3), numbers(torch, 5, 4)),
+        run(torch, torch.nn.Linear(4, 3, bias=False), numbers(torch, 2, 5, 4)),
+        run(torch, torch.nn.Linear(4, 3), numbers(torch, 4)),
+    ]
 
 
 def case_bilinear(torch):
@@ -57,89 +66,166 @@ def case_bilinear(torch):
 
 def case_embedding(torch):
     ids = torch.tensor([[1, 2, 0], [4, 2, 2]])
-    return [run(torch, torch.nn.Embedding(5, 3), ids), run(torch, torch.nn.Embedding(5, 3, padding_idx=2), ids),
-            run(torch, torch.nn.Embedding(5, 3, padding_idx=-1), ids),
-            torch.nn.Embedding.from_pretrained(numbers(torch, 3, 2))(torch.tensor([2, 0]))]
+    return [
+        run(torch, torch.nn.Embedding(5, 3), ids),
+        run(torch, torch.nn.Embedding(5, 3, padding_idx=2), ids),
+        run(torch, torch.nn.Embedding(5, 3, padding_idx=-1), ids),
+        torch.nn.Embedding.from_pretrained(numbers(torch, 3, 2))(torch.tensor([2, 0])),
+    ]
 
 
 def case_layer_norm(torch):
-    return [run(torch, torch.nn.LayerNorm(6), numbers(torch, 2, 3, 6)),
-            run(torch, torch.nn.LayerNorm((3, 6), eps=1e-3), numbers(torch, 2, 3, 6)),
-            run(torch, torch.nn.LayerNorm([6], elementwise_affine=False), numbers(torch, 2, 3, 6)),
-            run(torch, torch.nn.LayerNorm(6, bias=False), numbers(torch, 4, 6))]
+    return [
+        run(torch, torch.nn.LayerNorm(6), numbers(torch, 2, 3, 6)),
+        run(torch, torch.nn.LayerNorm((3, 6), eps=1e-3), numbers(torch, 2, 3, 6)),
+        run(torch, torch.nn.LayerNorm([6], elementwise_affine=False), numbers(torch, 2, 3, 6)),
+        run(torch, torch.nn.LayerNorm(6, bias=False), numbers(torch, 4, 6)),
+    ]
 
 
 def case_rms_norm(torch):
-    return [run(torch, torch.nn.RMSNorm(6), numbers(torch, 2, 3, 6)), run(torch, torch.nn.RMSNorm([3, 6], eps=1e-2), numbers(torch, 2, 3, 6))]
+    return [
+        run(torch, torch.nn.RMSNorm(6), numbers(torch, 2, 3, 6)),
+        run(torch, torch.nn.RMSNorm([3, 6], eps=1e-2), numbers(torch, 2, 3, 6)),
+    ]
 
 
 def case_group_norm(torch):
-    return [run(torch, torch.nn.GroupNorm(2, 6), numbers(torch, 2, 6, 4)), run(torch, torch.nn.GroupNorm(3, 6, affine=False), numbers(torch, 2, 6, 3, 2))]
+    return [
+        run(torch, torch.nn.GroupNorm(2, 6), numbers(torch, 2, 6, 4)),
+        run(torch, torch.nn.GroupNorm(3, 6, affine=False), numbers(torch, 2, 6, 3, 2)),
+    ]
 
 
 def case_batch_norm(torch):
     nn = torch.nn
-    return [both(torch, lambda: nn.BatchNorm1d(4), 5, 4), both(torch, lambda: nn.BatchNorm1d(4), 3, 4, 5, steps=3),
-            both(torch, lambda: nn.BatchNorm2d(3, momentum=0.3, eps=1e-3), 2, 3, 4, 5, steps=2),
-            both(torch, lambda: nn.BatchNorm2d(3, momentum=None), 2, 3, 4, 5, steps=3),
-            both(torch, lambda: nn.BatchNorm2d(3, affine=False), 2, 3, 4, 5),
-            both(torch, lambda: nn.BatchNorm2d(3, track_running_stats=False), 2, 3, 4, 5)]
+    return [
+        both(torch, lambda: nn.BatchNorm1d(4), 5, 4),
+        both(torch, lambda: nn.BatchNorm1d(4), 3, 4, 5, steps=3),
+        both(torch, lambda: nn.BatchNorm2d(3, momentum=0.3, eps=1e-3), 2, 3, 4, 5, steps=2),
+        both(torch, lambda: nn.BatchNorm2d(3, momentum=None), 2, 3, 4, 5, steps=3),
+        both(torch, lambda: nn.BatchNorm2d(3, affine=False), 2, 3, 4, 5),
+        both(torch, lambda: nn.BatchNorm2d(3, track_running_stats=False), 2, 3, 4, 5),
+    ]
 
 
 def case_conv1d(torch):
     C, x = torch.nn.Conv1d, lambda: numbers(torch, 2, 4, 11)
-    return [run(torch, C(4, 6, 3), x()), run(torch, C(4, 6, 3, stride=2, padding=1, dilation=2, groups=2, bias=False), x()),
-            run(torch, C(4, 6, 4, padding="same"), x()), run(torch, C(4, 6, 3, padding="valid"), x()),
-            run(torch, C(4, 6, 3, padding=2, padding_mode="reflect"), x()), run(torch, C(4, 6, 3, padding=2, padding_mode="replicate"), x()),
-            run(torch, C(4, 6, 3, padding=2, padding_mode="circular"), x()), run(torch, C(4, 6, 3), numbers(torch, 4, 11))]
+    return [
+        run(torch, C(4, 6, 3), x()),
+        run(torch, C(4, 6, 3, stride=2, padding=1, dilation=2, groups=2, bias=False), x()),
+        run(torch, C(4, 6, 4, padding="same"), x()),
+        run(torch, C(4, 6, 3, padding="valid"), x()),
+        run(torch, C(4, 6, 3, padding=2, padding_mode="reflect"), x()),
+        run(torch, C(4, 6, 3, padding=2, padding_mode="replicate"), x()),
+        run(torch, C(4, 6, 3, padding=2, padding_mode="circular"), x()),
+        run(torch, C(4, 6, 3), numbers(torch, 4, 11)),
+    ]
 
 
 def case_conv2d(torch):
     C, x = torch.nn.Conv2d, lambda: numbers(torch, 2, 4, 7, 8)
-    return [run(torch, C(4, 6, 3), x()), run(torch, C(4, 6, (2, 3), stride=(2, 1), padding=(1, 2), dilation=(1, 2)), x()),
-            run(torch, C(4, 4, 3, groups=4, padding=1), x()), run(torch, C(4, 6, (4, 3), padding="same", dilation=(1, 2)), x()),
-            run(torch, C(4, 6, 3, padding="same", padding_mode="reflect"), x()), run(torch, C(4, 6, 3, padding=(1, 2), padding_mode="circular"), x()),
-            run(torch, C(4, 6, 3), numbers(torch, 4, 7, 8))]
+    return [
+        run(torch, C(4, 6, 3), x()),
+        run(torch, C(4, 6, (2, 3), stride=(2, 1), padding=(1, 2), dilation=(1, 2)), x()),
+        run(torch, C(4, 4, 3, groups=4, padding=1), x()),
+        run(torch, C(4, 6, (4, 3), padding="same", dilation=(1, 2)), x()),
+        run(torch, C(4, 6, 3, padding="same", padding_mode="reflect"), x()),
+        run(torch, C(4, 6, 3, padding=(1, 2), padding_mode="circular"), x()),
+        run(torch, C(4, 6, 3), numbers(torch, 4, 7, 8)),
+    ]
 
 
 def case_conv_transpose(torch):
     nn = torch.nn
-    return [run(torch, nn.ConvTranspose1d(4, 6, 3, stride=2, padding=1, output_padding=1), numbers(torch, 2, 4, 5)),
-            run(torch, nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2), numbers(torch, 2, 4, 5, 4)),
-            run(torch, nn.ConvTranspose2d(4, 6, (2, 3), dilation=2, bias=False), numbers(torch, 2, 4, 5, 4))]
+    return [
+        run(torch, nn.ConvTranspose1d(4, 6, 3, stride=2, padding=1, output_padding=1), numbers(torch, 2, 4, 5)),
+        run(torch, nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2), numbers(torch, 2, 4, 5, 4)),
+        run(torch, nn.ConvTranspose2d(4, 6, (2, 3), dilation=2, bias=False), numbers(torch, 2, 4, 5, 4)),
+    ]
 
 
 def case_pools(torch):
     nn, x1, x2 = torch.nn, lambda: numbers(torch, 2, 3, 9), lambda: numbers(torch, 2, 3, 7, 8)
-    return [run(torch, nn.MaxPool1d(2), x1()), run(torch, nn.MaxPool1d(3, stride=2, padding=1, ceil_mode=True), x1()),
-            run(torch, nn.MaxPool2d(2), x2()), run(torch, nn.MaxPool2d((3, 2), stride=2, padding=1, dilation=(1, 2)), x2()),
-            run(torch, nn.MaxPool2d(2, return_indices=True), x2()), run(torch, nn.AvgPool1d(2), x1()),
-            run(torch, nn.AvgPool1d(3, stride=2, padding=1, count_include_pad=False), x1()), run(torch, nn.AvgPool2d(2), x2()),
-            run(torch, nn.AvgPool2d((3, 2), stride=(2, 1), padding=1, ceil_mode=True), x2()),
-            run(torch, nn.AvgPool2d(2, divisor_override=3), x2()), run(torch, nn.AdaptiveAvgPool1d(4), x1()),
-            run(torch, nn.AdaptiveAvgPool2d(1), x2()), run(torch, nn.AdaptiveAvgPool2d((3, None)), x2(), text=False), run(torch, nn.AdaptiveAvgPool2d((2, 5)), x2())]
+    return [
+        run(torch, nn.MaxPool1d(2), x1()),
+        run(torch, nn.MaxPool1d(3, stride=2, padding=1, ceil_mode=True), x1()),
+        run(torch, nn.MaxPool2d(2), x2()),
+        run(torch, nn.MaxPool2d((3, 2), stride=2, padding=1, dilation=(1, 2)), x2()),
+        run(torch, nn.MaxPool2d(2, return_indices=True), x2()),
+        run(torch, nn.AvgPool1d(2), x1()),
+        run(torch, nn.AvgPool1d(3, stride=2, padding=1, count_include_pad=False), x1()),
+        run(torch, nn.AvgPool2d(2), x2()),
+        run(torch, nn.AvgPool2d((3, 2), stride=(2, 1), padding=1, ceil_mode=True), x2()),
+        run(torch, nn.AvgPool2d(2, divisor_override=3), x2()),
+        run(torch, nn.AdaptiveAvgPool1d(4), x1()),
+        run(torch, nn.AdaptiveAvgPool2d(1), x2()),
+        run(torch, nn.AdaptiveAvgPool2d((3, None)), x2(), text=False),
+        run(torch, nn.AdaptiveAvgPool2d((2, 5)), x2()),
+    ]
 
 
 def case_shapes(torch):
     nn = torch.nn
-    return [run(torch, nn.Flatten(), numbers(torch, 2, 3, 4)), run(torch, nn.Flatten(0, 1), numbers(torch, 2, 3, 4)),
-            run(torch, nn.Unflatten(1, (2, 3)), numbers(torch, 4, 6), text=False), run(torch, nn.Identity(5, a=1), numbers(torch, 3)),
-            run(torch, nn.ZeroPad2d((1, 2, 0, 3)), numbers(torch, 1, 2, 3, 4)), run(torch, nn.ConstantPad1d(2, 0.5), numbers(torch, 1, 2, 3)),
-            run(torch, nn.ReflectionPad2d(1), numbers(torch, 1, 2, 3, 4)), run(torch, nn.ReplicationPad1d((1, 2)), numbers(torch, 1, 2, 3)),
-            run(torch, nn.CircularPad2d(1), numbers(torch, 1, 2, 3, 4)), run(torch, nn.PixelShuffle(2), numbers(torch, 1, 8, 3, 4))]
+    return [
+        run(torch, nn.Flatten(), numbers(torch, 2, 3, 4)),
+        run(torch, nn.Flatten(0, 1), numbers(torch, 2, 3, 4)),
+        run(torch, nn.Unflatten(1, (2, 3)), numbers(torch, 4, 6), text=False),
+        run(torch, nn.Identity(5, a=1), numbers(torch, 3)),
+        run(torch, nn.ZeroPad2d((1, 2, 0, 3)), numbers(torch, 1, 2, 3, 4)),
+        run(torch, nn.ConstantPad1d(2, 0.5), numbers(torch, 1, 2, 3)),
+        run(torch, nn.ReflectionPad2d(1), numbers(torch, 1, 2, 3, 4)),
+        run(torch, nn.ReplicationPad1d((1, 2)), numbers(torch, 1, 2, 3)),
+        run(torch, nn.CircularPad2d(1), numbers(torch, 1, 2, 3, 4)),
+        run(torch, nn.PixelShuffle(2), numbers(torch, 1, 8, 3, 4)),
+    ]
 
 
 def case_activations(torch):
     nn = torch.nn
-    layers = [nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(0.2), nn.ELU(1.5), nn.CELU(0.7), nn.SELU(), nn.SiLU(), nn.Mish(), nn.GELU(),
-              nn.GELU(approximate="tanh"), nn.Hardtanh(-0.5, 2.0), nn.Hardswish(), nn.Hardsigmoid(), nn.Hardshrink(), nn.Softshrink(0.3),
-              nn.Tanhshrink(), nn.Threshold(0.1, 20.0), nn.Sigmoid(), nn.LogSigmoid(), nn.Tanh(), nn.Softsign(), nn.Softplus(beta=2.0),
-              nn.GLU(), nn.Softmax(dim=1), nn.Softmin(dim=0), nn.LogSoftmax(dim=-1), nn.PReLU(), nn.PReLU(3)]
+    layers = [
+        nn.ReLU(),
+        nn.ReLU6(),
+        nn.LeakyReLU(0.2),
+        nn.ELU(1.5),
+        nn.CELU(0.7),
+        nn.SELU(),
+        nn.SiLU(),
+        nn.Mish(),
+        nn.GELU(),
+        nn.GELU(approximate="tanh"),
+        nn.Hardtanh(-0.5, 2.0),
+        nn.Hardswish(),
+        nn.Hardsigmoid(),
+        nn.Hardshrink(),
+        nn.Softshrink(0.3),
+        nn.Tanhshrink(),
+        nn.Threshold(0.1, 20.0),
+        nn.Sigmoid(),
+        nn.LogSigmoid(),
+        nn.Tanh(),
+        nn.Softsign(),
+        nn.Softplus(beta=2.0),
+        nn.GLU(),
+        nn.Softmax(dim=1),
+        nn.Softmin(dim=0),
+        nn.LogSoftmax(dim=-1),
+        nn.PReLU(),
+        nn.PReLU(3),
+    ]
     # Kinks included.
     values = [-7.0, -6.0, -3.0, -1.0, -0.5, -0.3, 0.0, 0.1, 0.3, 0.5, 1.0, 2.0, 3.0, 6.0, 7.0, 25.0, -25.0, 0.7]
     # PyTorch's softplus and softsign show no difference in text worth having.
-    return {type(m).__name__ + str(i): run(torch, m, torch.tensor(values, dtype=torch.float64).reshape(2, 3, 3)[..., :2] if isinstance(m, nn.GLU)
-            else torch.tensor(values, dtype=torch.float64).reshape(2, 3, 3)) for i, m in enumerate(layers)}
+    return {
+        type(m).__name__ + str(i): run(
+            torch,
+            m,
+            torch.tensor(values, dtype=torch.float64).reshape(2, 3, 3)[..., :2]
+            if isinstance(m, nn.GLU)
+            else torch.tensor(values, dtype=torch.float64).reshape(2, 3, 3),
+        )
+        for i, m in enumerate(layers)
+    }
 
 
 def case_losses(torch):
@@ -150,7 +236,10 @@ def case_losses(torch):
     out = {}
 
     def loss(name, layer, *inputs):
-        inputs = [t.detach().clone().requires_grad_(True) if i < 2 and t.is_floating_point() and t is not sign else t for i, t in enumerate(inputs)]
+        inputs = [
+            t.detach().clone().requires_grad_(True) if i < 2 and t.is_floating_point() and t is not sign else t
+            for i, t in enumerate(inputs)
+        ]
         value = layer.double()(*inputs)
         value.sum().backward()
         out[name] = {"value": value, "grads": [t.grad for t in inputs if t.requires_grad]}
@@ -168,13 +257,33 @@ def case_losses(torch):
         loss(f"cosine {r}", nn.CosineEmbeddingLoss(margin=0.1, reduction=r), x, y, sign)
         loss(f"triplet {r}", nn.TripletMarginLoss(reduction=r, swap=True), x, y, numbers(torch, 4, 5, start=5))
         loss(f"soft margin {r}", nn.SoftMarginLoss(reduction=r), x[:, 0], sign)
-    loss("batchmean", nn.KLDivLoss(reduction="batchmean", log_target=True), torch.log_softmax(x, 1), torch.log_softmax(y, 1))
+    loss(
+        "batchmean",
+        nn.KLDivLoss(reduction="batchmean", log_target=True),
+        torch.log_softmax(x, 1),
+        torch.log_softmax(y, 1),
+    )
     loss("smoothing", nn.CrossEntropyLoss(label_smoothing=0.1), x, classes)
     loss("ignored", nn.CrossEntropyLoss(ignore_index=2), x, classes)
     loss("probabilities", nn.CrossEntropyLoss(), x, torch.softmax(y, 1))
-    loss("images", nn.CrossEntropyLoss(), numbers(torch, 2, 3, 2, 2), torch.tensor([[[0, 1], [2, 0]], [[1, 1], [0, 2]]]))
-    loss("certain", nn.BCELoss(), torch.tensor([0.0, 1.0, 0.0, 1.0], dtype=torch.float64), torch.tensor([0.0, 1.0, 1.0, 0.0], dtype=torch.float64))
-    loss("large", nn.BCEWithLogitsLoss(), torch.tensor([800.0, -800.0, 0.0], dtype=torch.float64), torch.tensor([0.0, 1.0, 0.5], dtype=torch.float64))
+    loss(
+        "images",
+        nn.CrossEntropyLoss(),
+        numbers(torch, 2, 3, 2, 2),
+        torch.tensor([[[0, 1], [2, 0]], [[1, 1], [0, 2]]]),
+    )
+    loss(
+        "certain",
+        nn.BCELoss(),
+        torch.tensor([0.0, 1.0, 0.0, 1.0], dtype=torch.float64),
+        torch.tensor([0.0, 1.0, 1.0, 0.0], dtype=torch.float64),
+    )
+    loss(
+        "large",
+        nn.BCEWithLogitsLoss(),
+        torch.tensor([800.0, -800.0, 0.0], dtype=torch.float64),
+        torch.tensor([0.0, 1.0, 0.5], dtype=torch.float64),
+    )
     loss("poisson", nn.PoissonNLLLoss(full=True), x, (y * 3).abs())
     loss("poisson values", nn.PoissonNLLLoss(log_input=False), p, (y * 3).abs())
     loss("gaussian", nn.GaussianNLLLoss(full=True), x, y, q)
@@ -186,14 +295,44 @@ def case_losses(torch):
 
 
 def case_multihead_attention(torch):
-    make, x, y = torch.nn.MultiheadAttention, lambda: numbers(torch, 5, 2, 8), lambda: numbers(torch, 4, 2, 8, start=1)
+    make, x, y = (
+        torch.nn.MultiheadAttention,
+        lambda: numbers(torch, 5, 2, 8),
+        lambda: numbers(torch, 4, 2, 8, start=1),
+    )
     never = torch.tensor([[i < j for j in range(5)] for i in range(5)])
     pad = torch.tensor([[False, False, True, False, False], [False, False, False, False, True]])
     q = x()
-    out = [run(torch, make(8, 2), x(), y(), y(), text=False), run(torch, make(8, 4, bias=False, batch_first=True), x(), numbers(torch, 5, 3, 8), numbers(torch, 5, 3, 8), text=False),
-           run(torch, make(8, 2, kdim=6, vdim=3), x(), numbers(torch, 4, 2, 6), numbers(torch, 4, 2, 3), text=False, average_attn_weights=False),
-           run(torch, make(8, 2), q, q, q, text=False, attn_mask=never, key_padding_mask=pad),
-           run(torch, make(8, 2), numbers(torch, 5, 8), numbers(torch, 5, 8), numbers(torch, 5, 8), text=False, need_weights=False)]
+    out = [
+        run(torch, make(8, 2), x(), y(), y(), text=False),
+        run(
+            torch,
+            make(8, 4, bias=False, batch_first=True),
+            x(),
+            numbers(torch, 5, 3, 8),
+            numbers(torch, 5, 3, 8),
+            text=False,
+        ),
+        run(
+            torch,
+            make(8, 2, kdim=6, vdim=3),
+            x(),
+            numbers(torch, 4, 2, 6),
+            numbers(torch, 4, 2, 3),
+            text=False,
+            average_attn_weights=False,
+        ),
+        run(torch, make(8, 2), q, q, q, text=False, attn_mask=never, key_padding_mask=pad),
+        run(
+            torch,
+            make(8, 2),
+            numbers(torch, 5, 8),
+            numbers(torch, 5, 8),
+            numbers(torch, 5, 8),
+            text=False,
+            need_weights=False,
+        ),
+    ]
     q = x()
     out.append(run(torch, make(8, 2), q, q, q, text=False, need_weights=False, attn_mask=numbers(torch, 4, 5, 5)))
     return out
@@ -205,22 +344,41 @@ def case_transformer(torch):
     pad = torch.tensor([[False, False, True, False, False], [False, False, False, False, True]])
     causal = torch.tensor([[i < j for j in range(5)] for i in range(5)])
     x = lambda: numbers(torch, 5, 2, 8)  # noqa: E731
-    return [run(torch, layer(), x(), text=False), run(torch, layer(norm_first=True, activation="gelu"), x(), text=False),
-            run(torch, layer(batch_first=True, bias=False), numbers(torch, 2, 5, 8), text=False, src_key_padding_mask=pad),
-            run(torch, layer(activation=torch.tanh), x(), text=False, src_mask=causal),
-            run(torch, nn.TransformerEncoder(layer(norm_first=True), 3, nn.LayerNorm(8)), x(), text=False)]
+    return [
+        run(torch, layer(), x(), text=False),
+        run(torch, layer(norm_first=True, activation="gelu"), x(), text=False),
+        run(
+            torch, layer(batch_first=True, bias=False), numbers(torch, 2, 5, 8), text=False, src_key_padding_mask=pad
+        ),
+        run(torch, layer(activation=torch.tanh), x(), text=False, src_mask=causal),
+        run(torch, nn.TransformerEncoder(layer(norm_first=True), 3, nn.LayerNorm(8)), x(), text=False),
+    ]
 
 
 def case_recurrent(torch):
     nn, out = torch.nn, []
     for make in (nn.LSTM, nn.GRU, nn.RNN):
-        h = lambda n, *s: (numbers(torch, n, *s, 4), numbers(torch, n, *s, 4, start=2)) if make is nn.LSTM else numbers(torch, n, *s, 4)  # noqa: E731, B023
-        out += [run(torch, make(3, 4), numbers(torch, 6, 2, 3)), run(torch, make(3, 4, num_layers=2, bidirectional=True, batch_first=True), numbers(torch, 2, 6, 3)),
-                run(torch, make(3, 4, bias=False), numbers(torch, 6, 2, 3)), run(torch, make(3, 4, 2), numbers(torch, 6, 2, 3), h(2, 2)),
-                run(torch, make(3, 4), numbers(torch, 6, 3), h(1))]
+
+        def h(n, *s, make=make):
+            return (
+                (numbers(torch, n, *s, 4), numbers(torch, n, *s, 4, start=2))
+                if make is nn.LSTM
+                else numbers(torch, n, *s, 4)
+            )
+
+        out += [
+            run(torch, make(3, 4), numbers(torch, 6, 2, 3)),
+            run(torch, make(3, 4, num_layers=2, bidirectional=True, batch_first=True), numbers(torch, 2, 6, 3)),
+            run(torch, make(3, 4, bias=False), numbers(torch, 6, 2, 3)),
+            run(torch, make(3, 4, 2), numbers(torch, 6, 2, 3), h(2, 2)),
+            run(torch, make(3, 4), numbers(torch, 6, 3), h(1)),
+        ]
     out.append(run(torch, nn.RNN(3, 4, nonlinearity="relu"), numbers(torch, 6, 2, 3), text=False))
-    out += [run(torch, nn.LSTMCell(3, 4), numbers(torch, 2, 3)), run(torch, nn.GRUCell(3, 4), numbers(torch, 2, 3), numbers(torch, 2, 4)),
-            run(torch, nn.RNNCell(3, 4, bias=False), numbers(torch, 3))]
+    out += [
+        run(torch, nn.LSTMCell(3, 4), numbers(torch, 2, 3)),
+        run(torch, nn.GRUCell(3, 4), numbers(torch, 2, 3), numbers(torch, 2, 4)),
+        run(torch, nn.RNNCell(3, 4, bias=False), numbers(torch, 3)),
+    ]
     return out
 
 
@@ -241,13 +399,24 @@ def case_text_of_a_tree(torch):
 def case_functions(torch):
     F, x = torch.nn.functional, numbers(torch, 2, 3, 4)
     index = torch.tensor([2, 0, 1])
-    return {"pad": [F.pad(x, (1, 2)), F.pad(x, (1, 0, 2, 1), value=3.0), F.pad(x, (-1, 1)), F.pad(x, (1, 1), mode="reflect")],
-            "normalize": [F.normalize(x, dim=1), F.normalize(x, p=1, dim=-1)], "one_hot": [F.one_hot(index), F.one_hot(index, 5)],
-            "similarity": F.cosine_similarity(x, x * 2 + 1, dim=2),
-            "relu": F.relu(x.clone(), inplace=True), "softmin": F.softmin(x, 1),
-            "attention": F.scaled_dot_product_attention(x, x, x, is_causal=True),
-            "masked": F.scaled_dot_product_attention(x, x, x, attn_mask=torch.tensor([[True, False, True]] * 3)),
-            "grouped": F.scaled_dot_product_attention(numbers(torch, 2, 4, 3, 8), numbers(torch, 2, 2, 3, 8), numbers(torch, 2, 2, 3, 8), enable_gqa=True)}
+    return {
+        "pad": [
+            F.pad(x, (1, 2)),
+            F.pad(x, (1, 0, 2, 1), value=3.0),
+            F.pad(x, (-1, 1)),
+            F.pad(x, (1, 1), mode="reflect"),
+        ],
+        "normalize": [F.normalize(x, dim=1), F.normalize(x, p=1, dim=-1)],
+        "one_hot": [F.one_hot(index), F.one_hot(index, 5)],
+        "similarity": F.cosine_similarity(x, x * 2 + 1, dim=2),
+        "relu": F.relu(x.clone(), inplace=True),
+        "softmin": F.softmin(x, 1),
+        "attention": F.scaled_dot_product_attention(x, x, x, is_causal=True),
+        "masked": F.scaled_dot_product_attention(x, x, x, attn_mask=torch.tensor([[True, False, True]] * 3)),
+        "grouped": F.scaled_dot_product_attention(
+            numbers(torch, 2, 4, 3, 8), numbers(torch, 2, 2, 3, 8), numbers(torch, 2, 2, 3, 8), enable_gqa=True
+        ),
+    }
 
 
 def case_init(torch):
@@ -255,6 +424,11 @@ def case_init(torch):
     for f in ("linear", "tanh", "relu", "leaky_relu", "selu", "sigmoid", "conv2d"):
         out.append(init.calculate_gain(f))
     out.append(init.calculate_gain("leaky_relu", 0.3))
-    out += [init.eye_(torch.empty(3, 4)), init.dirac_(torch.empty(4, 2, 3, 3), groups=2), init.constant_(torch.empty(2, 2), 0.3), init.ones_(torch.empty(3)),
-            init._calculate_fan_in_and_fan_out(torch.empty(4, 2, 3, 5))]
+    out += [
+        init.eye_(torch.empty(3, 4)),
+        init.dirac_(torch.empty(4, 2, 3, 3), groups=2),
+        init.constant_(torch.empty(2, 2), 0.3),
+        init.ones_(torch.empty(3)),
+        init._calculate_fan_in_and_fan_out(torch.empty(4, 2, 3, 5)),
+    ]
     return out

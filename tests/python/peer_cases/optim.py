@@ -23,7 +23,10 @@ def train(torch, make, steps=6, dtype="float32", skip=None):
         optimizer.step()
         seen.append([p.detach().clone() for p in params])
     state = optimizer.state_dict()
-    return {"parameters": seen, "state": {i: {n: v for n, v in s.items() if v is not None} for i, s in state["state"].items()}}
+    return {
+        "parameters": seen,
+        "state": {i: {n: v for n, v in s.items() if v is not None} for i, s in state["state"].items()},
+    }
 
 
 def groups(params, **other):
@@ -71,7 +74,9 @@ def case_adamw(torch):
 
 
 def case_adamw_groups(torch):
-    return train(torch, lambda p: torch.optim.AdamW(groups(p, weight_decay=0.5, betas=(0.5, 0.9)), lr=0.02, maximize=True))
+    return train(
+        torch, lambda p: torch.optim.AdamW(groups(p, weight_decay=0.5, betas=(0.5, 0.9)), lr=0.02, maximize=True)
+    )
 
 
 def case_adamw_missing_gradients(torch):
@@ -87,7 +92,11 @@ def case_rmsprop(torch):
 
 
 def case_rmsprop_all(torch):
-    return train(torch, lambda p: torch.optim.RMSprop(p, lr=0.05, momentum=0.8, centered=True, weight_decay=0.1, alpha=0.9), dtype="float64")
+    return train(
+        torch,
+        lambda p: torch.optim.RMSprop(p, lr=0.05, momentum=0.8, centered=True, weight_decay=0.1, alpha=0.9),
+        dtype="float64",
+    )
 
 
 def case_adagrad(torch):

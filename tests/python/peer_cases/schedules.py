@@ -11,8 +11,13 @@ def rates(torch, make, steps=25, kind="SGD", metrics=None):
     for i in range(steps):
         p.grad, q.grad = torch.ones([1]), torch.ones([1])
         group = optimizer.param_groups[0]
-        seen.append([*scheduler.get_last_lr(), *[g["lr"] for g in optimizer.param_groups],
-                     group["betas"][0] if "betas" in group else group["momentum"]])
+        seen.append(
+            [
+                *scheduler.get_last_lr(),
+                *[g["lr"] for g in optimizer.param_groups],
+                group["betas"][0] if "betas" in group else group["momentum"],
+            ]
+        )
         optimizer.step()
         scheduler.step(*([] if metrics is None else [metrics(i)]))
     return seen
@@ -59,13 +64,24 @@ def case_restarts(torch):
 
 
 def case_one_cycle(torch):
-    return {"cos": rates(torch, lambda s, o: s.OneCycleLR(o, [0.3, 0.6], 26)),
-            "linear": rates(torch, lambda s, o: s.OneCycleLR(o, 0.3, epochs=2, steps_per_epoch=13, anneal_strategy="linear", pct_start=0.4), kind="AdamW"),
-            "three": rates(torch, lambda s, o: s.OneCycleLR(o, 0.3, 26, three_phase=True, cycle_momentum=False))}
+    return {
+        "cos": rates(torch, lambda s, o: s.OneCycleLR(o, [0.3, 0.6], 26)),
+        "linear": rates(
+            torch,
+            lambda s, o: s.OneCycleLR(o, 0.3, epochs=2, steps_per_epoch=13, anneal_strategy="linear", pct_start=0.4),
+            kind="AdamW",
+        ),
+        "three": rates(torch, lambda s, o: s.OneCycleLR(o, 0.3, 26, three_phase=True, cycle_momentum=False)),
+    }
 
 
 def case_sequential(torch):
-    return rates(torch, lambda s, o: s.SequentialLR(o, [s.LinearLR(o, 0.1, total_iters=5), s.CosineAnnealingLR(o, 10), s.ExponentialLR(o, 0.9)], [5, 15]))
+    return rates(
+        torch,
+        lambda s, o: s.SequentialLR(
+            o, [s.LinearLR(o, 0.1, total_iters=5), s.CosineAnnealingLR(o, 10), s.ExponentialLR(o, 0.9)], [5, 15]
+        ),
+    )
 
 
 def case_chained(torch):
@@ -73,5 +89,15 @@ def case_chained(torch):
 
 
 def case_plateau(torch):
-    return {"min": rates(torch, lambda s, o: s.ReduceLROnPlateau(o, factor=0.5, patience=2, cooldown=1, min_lr=0.01), metrics=lambda i: max(1.0 - 0.2 * i, 0.3)),
-            "max": rates(torch, lambda s, o: s.ReduceLROnPlateau(o, "max", 0.5, 1, threshold=0.05, threshold_mode="abs"), metrics=lambda i: 0.02 * i)}
+    return {
+        "min": rates(
+            torch,
+            lambda s, o: s.ReduceLROnPlateau(o, factor=0.5, patience=2, cooldown=1, min_lr=0.01),
+            metrics=lambda i: max(1.0 - 0.2 * i, 0.3),
+        ),
+        "max": rates(
+            torch,
+            lambda s, o: s.ReduceLROnPlateau(o, "max", 0.5, 1, threshold=0.05, threshold_mode="abs"),
+            metrics=lambda i: 0.02 * i,
+        ),
+    }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..._core import Tensor
-from ..device_mesh import DeviceMesh, init_device_mesh  # noqa: F401
+from ..device_mesh import DeviceMesh, init_device_mesh
 
 
 class Placement:

@@ -1,5 +1,5 @@
-// sorus_generate_kernels FOLDER: prints the eager kernels of all `each` operators and their gradients as C, into a fixed
-// number of files. Each file is compiled once per instruction set, with SORUS_VARIANT naming it.
+// sorus_generate_kernels FOLDER: prints the eager kernels of all `each` operators and their gradients as C, into a
+// fixed number of files. Each file is compiled once per instruction set, with SORUS_VARIANT naming it.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -50,16 +50,16 @@ std::string kernel(const std::string& name, const ScalarFunction& f, DType compu
   text += "#pragma GCC ivdep\n  for (int64_t i = 0; i < n; ++i) {\n";
   CBody body = print_c(f, compute, args, params, "position + i");
   for (const std::string& line : body.lines) text += "    " + line + "\n";
-  for (size_t r = 0; r < f.results.size(); ++r)
-    text += fmt::format("    out{}[i] = {};\n", r, body.results[r]);
+  for (size_t r = 0; r < f.results.size(); ++r) text += fmt::format("    out{}[i] = {};\n", r, body.results[r]);
   return text + "  }\n  (void)in, (void)params, (void)position;\n}\n\n";
 }
 
 int generate(const std::string& folder) {
-  std::vector<std::string> files(kShards, "/* Made by sorus_generate_kernels; do not edit. */\n" + std::string(c_preamble()) +
-                                              "\n#define SORUS_PASTE(a, b) a##b\n#define SORUS_NAME(a, b) SORUS_PASTE(a, b)\n"
-                                              "struct sorus_entry { uint64_t hash; int compute; void (*kernel)(int64_t, "
-                                              "void* const*, const void* const*, const void*, int64_t); };\n\n");
+  std::vector<std::string> files(kShards,
+                                 "/* Made by sorus_generate_kernels; do not edit. */\n" + std::string(c_preamble()) +
+                                     "\n#define SORUS_PASTE(a, b) a##b\n#define SORUS_NAME(a, b) SORUS_PASTE(a, b)\n"
+                                     "struct sorus_entry { uint64_t hash; int compute; void (*kernel)(int64_t, "
+                                     "void* const*, const void* const*, const void*, int64_t); };\n\n");
   std::vector<std::string> tables(kShards);
   int count = 0;
   for (auto& [canonical, f] : bodies()) {
@@ -74,8 +74,9 @@ int generate(const std::string& folder) {
   for (int s = 0; s < kShards; ++s) {
     std::ofstream out(fmt::format("{}/kernels_{}.c", folder, s));
     out << files[static_cast<size_t>(s)]
-        << fmt::format("const struct sorus_entry SORUS_NAME(sorus_kernels_{}_, SORUS_VARIANT)[] = {{\n{}  {{0, 0, 0}}}};\n", s,
-                       tables[static_cast<size_t>(s)]);
+        << fmt::format(
+               "const struct sorus_entry SORUS_NAME(sorus_kernels_{}_, SORUS_VARIANT)[] = {{\n{}  {{0, 0, 0}}}};\n",
+               s, tables[static_cast<size_t>(s)]);
     if (!out.flush()) {
       fmt::print(stderr, "sorus_generate_kernels: cannot write into {}\n", folder);
       return 1;
