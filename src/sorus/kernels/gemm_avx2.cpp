@@ -59,10 +59,11 @@ constexpr int kVectorBytes = 32, kVectors = 2;
       lanes[i + 4] = (vu)_mm256_permute2f128_ps(r[i], r[i + 4], 0x31);                                      \
     }                                                                                                       \
   }
-#include "sorus/kernels/attention_body.h"
 #include "sorus/kernels/gemm_body.h"
 
 #include "sorus/kernels/attention_tiles.h"  // on top of it
+
+#include "sorus/kernels/attention_body.h"
 #pragma GCC pop_options
 }  // namespace
 

@@ -71,10 +71,11 @@ namespace plain512 {
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,fma,f16c,prefer-vector-width=512")
 #define SORUS_GEMM_BF16 0
 #define SORUS_GEMM_ARITHMETIC SORUS_GEMM_COMMON
-#include "sorus/kernels/attention_body.h"
 #include "sorus/kernels/gemm_body.h"
 
 #include "sorus/kernels/attention_tiles.h"  // on top of it
+
+#include "sorus/kernels/attention_body.h"
 #undef SORUS_GEMM_ARITHMETIC
 #undef SORUS_GEMM_BF16
 #pragma GCC pop_options
@@ -95,10 +96,11 @@ namespace bf16dot {
                         8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};                            \
     return (vi)_mm512_permutexvar_epi16((__m512i)order, (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low)); \
   }
-#include "sorus/kernels/attention_body.h"
 #include "sorus/kernels/gemm_body.h"
 
 #include "sorus/kernels/attention_tiles.h"  // on top of it
+
+#include "sorus/kernels/attention_body.h"
 #undef SORUS_GEMM_ARITHMETIC
 #undef SORUS_GEMM_BF16
 #pragma GCC pop_options

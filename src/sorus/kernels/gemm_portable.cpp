@@ -24,9 +24,11 @@ constexpr int kVectorBytes = 16, kVectors = 2;
     vf y = (vf)((vi)x + (__builtin_convertvector(n, vi) << 23));                              \
     return n < -126.0f ? vf{} : y;                                                            \
   }
-#include "sorus/kernels/attention_body.h"
-#include "sorus/kernels/attention_tiles.h"
 #include "sorus/kernels/gemm_body.h"
+
+#include "sorus/kernels/attention_tiles.h"  // on top of it
+
+#include "sorus/kernels/attention_body.h"
 }  // namespace
 
 const GemmIsa* gemm_isa_portable() {
