@@ -1,0 +1,117 @@
+#include "sorus/parallel/partition/merge.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+namespace sorus::parallel {
+namespace {
+
+int64_t bytes_of(const TensorType& t) { return numel(t.shape) * static_cast<int64_t>(size_of(t.dtype)); }
+
+class Merge {
+ public:
+  Merge(const Graph& from, const MergeOptions& options) : from_(from), options_(options), to_(from.name()) {}
+
+  Graph run() {
+    find_levels();
+    find_buckets();
+    std::vector<const Node*> order;
+    for (const auto& n : from_.nodes())
+      if (n->is_input()) map_[{n.get(), 0}] = to_.add_input(n->outputs[0], n->label);
+      else order.push_back(n.get());
+    std::stable_sort(order.begin(), order.end(), [&](const Node* a, const Node* b) {
+      return std::pair(level_.at(a), !is_collective(*a)) < std::pair(level_.at(b), !is_collective(*b));
+    });
+    for (const Node* n : order) {
+      auto bucket = bucket_of_.find(n);
+      if (bucket == bucket_of_.end()) copy(*n);
+      else if (buckets_[bucket->second].front() == n) merge(buckets_[bucket->second]);
+    }
+    std::vector<Value> outputs;
+    for (const Value& v : from_.outputs()) outputs.push_back(map_.at(v));
+    to_.set_outputs(std::move(outputs));
+    return std::move(to_);
+  }
+
+ private:
+  static bool is_collective(const Node& n) {
+    static const OpDef& reduce = find_op("all_reduce");
+    return n.op == &reduce;
+  }
+
+  void find_levels() {
+    for (const auto& n : from_.nodes()) {
+      int level = 0;
+      for (const Value& v : n->inputs)
+        if (v) level = std::max(level, level_.at(v.node));
+      level_[n.get()] = level + (is_collective(*n) ? 1 : 0);
+    }
+  }
+
+  void find_buckets() {
+    std::map<std::tuple<int, std::string, std::string, DType>, std::pair<size_t, int64_t>> open;
+    for (const auto& n : from_.nodes()) {
+      if (!is_collective(*n)) continue;
+      int64_t bytes = bytes_of(n->outputs[0]);
+      if (bytes > options_.small_bytes || bytes == 0) continue;
+      auto [it, fresh] = open.try_emplace(
+          {level_.at(n.get()), n->attrs[0].string(), n->attrs[1].string(), n->outputs[0].dtype}, 0, 0);
+      if (fresh || it->second.second + bytes > options_.bucket_bytes) {
+        it->second = {buckets_.size(), 0};
+        buckets_.emplace_back();
+      }
+      it->second.second += bytes;
+      buckets_[it->second.first].push_back(n.get());
+    }
+    for (size_t b = 0; b < buckets_.size(); ++b)
+      if (buckets_[b].size() > 1)
+        for (const Node* n : buckets_[b]) bucket_of_[n] = b;
+  }
+
+  void copy(const Node& n) {
+    if (n.is_constant()) {
+      const TensorType& t = n.outputs[0];
+      map_[{const_cast<Node*>(&n), 0}] = to_.add_constant(n.constant.scalar(), t.dtype, t.weak);
+      return;
+    }
+    std::vector<Value> inputs;
+    for (const Value& v : n.inputs) inputs.push_back(v ? map_.at(v) : Value{});
+    Node* made = to_.add(*n.op, std::move(inputs), n.attrs, n.source);
+    for (size_t o = 0; o < n.outputs.size(); ++o)
+      map_[{const_cast<Node*>(&n), static_cast<int>(o)}] = {made, static_cast<int>(o)};
+  }
+
+  void merge(const std::vector<const Node*>& bucket) {
+    static const OpDef &reshape = find_op("reshape"), &cat = find_op("cat"), &slice = find_op("slice");
+    const Node& first = *bucket[0];
+    std::vector<Value> flat;
+    for (const Node* n : bucket) {
+      const Value& v = map_.at(n->inputs[0]);
+      flat.push_back({to_.add(reshape, {v}, {Attr(Shape{numel(v.type().shape)})}, n->source), 0});
+    }
+    Value all{to_.add(cat, flat, {Attr(0)}, first.source), 0};
+    Value sum{to_.add(*first.op, {all}, first.attrs, first.source), 0};
+    int64_t at = 0;
+    for (const Node* n : bucket) {
+      int64_t length = numel(n->outputs[0].shape);
+      Value part{to_.add(slice, {sum}, {Attr(0), Attr(at), Attr(at + length), Attr(1)}, n->source), 0};
+      map_[{const_cast<Node*>(n), 0}] = {to_.add(reshape, {part}, {Attr(n->outputs[0].shape)}, n->source), 0};
+      at += length;
+    }
+  }
+
+  const Graph& from_;
+  const MergeOptions& options_;
+  Graph to_;
+  std::unordered_map<const Node*, int> level_;
+  std::vector<std::vector<const Node*>> buckets_;
+  std::unordered_map<const Node*, size_t> bucket_of_;
+  std::unordered_map<Value, Value> map_;
+};
+
+}  // namespace
+
+Graph merge_collectives(const Graph& graph, const MergeOptions& options) { return Merge(graph, options).run(); }
+
+}  // namespace sorus::parallel
