@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -223,12 +224,38 @@ def test_several_devices_give_the_losses_of_one(folder: Path, fix: str) -> None:
     )
 
 
+def test_without_pins_the_planner_decides_and_is_held_to_its_word(folder: Path) -> None:
+    options = [*SMALL, "--data", "text", "--steps", "3", "--json", "--threads", "1"]
+    one = lines(train(*options, "--out", "one").stdout)
+    many = lines(train(*options, "--out", "many", "--devices", "4").stdout)
+    assert [e["loss"] for e in many if "loss" in e] == pytest.approx(
+        [e["loss"] for e in one if "loss" in e], rel=1e-4
+    )
+    assert many[-1]["predicted_step_s"] > 0 and many[-1]["step_s"] > 0
+    assert many[-1]["arrangement"] != "1 rank"
+
+
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="no mpirun")
+def test_processes_of_mpirun_train_one_model_and_write_one_run(folder: Path) -> None:
+    options = [*SMALL, "--data", "text", "--steps", "3", "--json", "--threads", "1"]
+    one = lines(train(*options, "--out", "one").stdout)
+    started = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2"]
+    done = subprocess.run([*started, *command("train", "gpt"), *options, "--out", "many"], cwd=folder,
+                          capture_output=True, text=True, timeout=110)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    many = lines(done.stdout)
+    assert [e["loss"] for e in many if "loss" in e] == pytest.approx(
+        [e["loss"] for e in one if "loss" in e], rel=1e-4
+    )
+    assert sorted(p.name for p in (folder / "many").iterdir()) == sorted(p.name for p in (folder / "one").iterdir())
+
+
 def test_a_plan_file_is_run(folder: Path) -> None:
     plan = {"format": "sorus-plan", "version": 1, "devices": 2, "global_batch": 4, "zero": 1,
             "mesh": [{"name": "dp", "kind": "data", "size": 2}]}  # fmt: skip
     (folder / "plan.json").write_text(json.dumps(plan))
     done = train(*SMALL, "--data", "text", "--steps", "2", "--plan", "plan.json", "--threads", "1")
-    assert "2 ranks: dp 2, ZeRO 1" in done.stdout
+    assert "plan: 2 ranks: dp 2, ZeRO 1" in done.stdout
     wrong = {**plan, "global_batch": 8}
     (folder / "wrong.json").write_text(json.dumps(wrong))
     refused = train(*SMALL, "--data", "text", "--steps", "2", "--plan", "wrong.json", fails=True)

@@ -124,21 +124,20 @@ def calibrate_table(path: str, sources: list[str] | None, cluster: str, leave_on
     return out
 
 
-def calibrate_machine() -> dict:
-    from .info import measure
-
-    found = measure()
+def machine_toml(found: dict, ranks: int = 1) -> str:
+    """The cluster file of a machine from what `sorus info` measures; each of `ranks` has an equal share of it."""
     threads = found["threads"]
     memory = sum(
         int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal")
     )
-    toml = f"""name = "this machine"
+    name = f"{threads} threads" if ranks == 1 else f"a rank of {ranks} on {threads} threads"
+    return f"""name = "this machine"
 
 [device]
-name = "{found["processor"]}, {threads} threads"
-memory_gb = {memory * 1024 / 1e9:.4g}
-memory_gb_per_s = {found["memory_gb_per_s"]:.4g}
-tflops = {{ f32 = {found["gemm_float32_gflops"] / 1e3:.4g}, bf16 = {found["gemm_bfloat16_gflops"] / 1e3:.4g} }}
+name = "{found["processor"]}, {name}"
+memory_gb = {memory * 1024 / 1e9 / ranks:.4g}
+memory_gb_per_s = {found["memory_gb_per_s"] / ranks:.4g}
+tflops = {{ f32 = {found["gemm_float32_gflops"] / 1e3 / ranks:.4g}, bf16 = {found["gemm_bfloat16_gflops"] / 1e3 / ranks:.4g} }}
 
 [efficiency]  # the speeds above are measured, not printed
 matrix = 0.9
@@ -150,17 +149,18 @@ spread = 0.02
 
 [[level]]
 name = "machine"
-gb_per_s = {found["memory_gb_per_s"] / 4:.4g}  # a reduction reads twice and writes twice
+gb_per_s = {found["memory_gb_per_s"] / 4 / ranks:.4g}  # a reduction reads twice and writes twice
 latency_us = 2
 """
-    return {"toml": toml}
 
 
 def run(options: argparse.Namespace) -> int:
     if options.table:
         found = calibrate_table(options.table, options.source, options.cluster, options.leave_one_out)
     else:
-        found = calibrate_machine()
+        from .info import measure
+
+        found = {"toml": machine_toml(measure())}
     if options.out:
         Path(options.out).write_text(found["toml"])
     if options.json:

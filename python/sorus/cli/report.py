@@ -44,14 +44,20 @@ def memory_mb() -> float:
         return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-class Lines:
-    """--json: an object a line, the last one with the summary as well."""
+class Silent:
+    """Of ranks other than the first."""
 
-    def begin(self, folder, settings, checkpoint, arrangement=None) -> None: ...
+    def begin(self, folder, checkpoint) -> None: ...
 
     def prepared(self, training, text, seconds: float) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+    def step(self, training, loss, val_loss, spent, done, elapsed) -> None: ...
+
+
+class Lines(Silent):
+    """--json: an object a line, the last one with the summary as well."""
 
     def step(self, training, loss, val_loss, spent, done, elapsed) -> None:
         entry = {"step": training.step, "loss": loss}
@@ -77,10 +83,8 @@ class Screen:
         self._rate = 0.0  # tokens a second, smoothed
         self._val_loss: float | None = None
 
-    def begin(self, folder, settings, checkpoint, arrangement=None) -> None:
+    def begin(self, folder, checkpoint) -> None:
         self.console.print(f"run: {folder}" + (f", resumed from {checkpoint}" if checkpoint else ""))
-        if arrangement:
-            self.console.print(f"{arrangement.devices} ranks: {arrangement}")
         self.console.print("reading the text ...", end="\r" if self.live else "\n")
 
     def prepared(self, training, text, seconds: float) -> None:
@@ -98,6 +102,14 @@ class Screen:
             f"{training.model.config['vocab_size']}, {s.batch} x {s.context} tokens a step"
         )
         self.console.print(f"machine: {_machine.cpu_name()}, {get_num_threads()} threads; {s.dtype}, {s.mode}")
+        if a := training.arrangement:
+            line = f"plan: {a.devices} ranks: {a}"
+            if training.plan:
+                line += (
+                    f"; predicted {1e3 * training.plan['step_time_s']:.3g} ms a step, "
+                    f"{1e3 * training.plan['memory_gb']:.0f} MB a rank"
+                )
+            self.console.print(line)
 
     def note(self, text: str) -> None:
         if self.progress:
@@ -161,6 +173,11 @@ class Screen:
             f"{summary['share_of_gemm']:.0%} of this machine's own matrix product in {summary['dtype']} "
             f"({summary['gemm_gflops']:.0f} GFLOP/s)",
         )
+        if (predicted := summary.get("predicted_step_s")) and (measured := summary["step_s"]):
+            table.add_row(
+                "a step",
+                f"{1e3 * measured:.3g} ms, {1e3 * predicted:.3g} ms predicted by the plan ({predicted / measured - 1:+.0%})",
+            )
         table.add_row("checkpoint", summary["checkpoint"])
         table.add_row("model", f"{summary['model']} (a GPT-2 folder)")
         table.add_row("losses", f"{summary['csv']}, {summary['plot']}")
@@ -242,6 +259,9 @@ def summary(training, folder: Path, checkpoints, csv: Csv, finished: bool) -> di
         "loss": rows[-1]["loss"] if rows else None,
         "val_loss": validated[-1] if validated else None,
         "tokens_per_s": rate,
+        "step_s": training.tokens_per_step / rate if rate else None,
+        "predicted_step_s": training.plan["step_time_s"] if training.plan else None,
+        "arrangement": str(training.arrangement) if training.arrangement else None,
         "seconds": round(training.seconds, 1),
         "finished": finished,
         "processor": _machine.cpu_name(),

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import math
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -29,7 +30,8 @@ EXAMPLES = """examples:
   sorus train gpt --resume                            go on with the newest run below out/
   sorus train gpt --resume out/gpt-nano-1 --minutes 5
   sorus train gpt --steps 100 --json | jq .loss
-  sorus train gpt --devices 4                         four ranks, threads of this process
+  sorus train gpt --devices 4                         four ranks, threads of this process, as planned for this machine
+  mpirun -n 4 sorus train gpt                         four ranks, processes
   sorus train gpt --devices 4 --fix dp=2,pp=2 --fix zero=1
 """
 
@@ -204,31 +206,41 @@ def run(options: argparse.Namespace) -> int:
     import sorus
     from sorus.serialization import CheckpointFolder
 
-    from .report import Csv, make_display
+    from .ranks import Ranks
+    from .report import Csv, Silent, make_display
 
     if options.steps and options.minutes:
         raise CommandError("either --steps or --minutes, not both")
     if options.threads:
         sorus.set_num_threads(options.threads)
+    ranks = Ranks()
+    if ranks.size > 1:
+        if options.devices not in (None, ranks.size):
+            raise CommandError(f"--devices {options.devices}, but there are {ranks.size} processes")
+        options.devices = None if options.plan else ranks.size
     checkpoint = state = None
     if options.resume is not None:
-        checkpoint = runs.find_checkpoint(options.resume or options.out)
+        checkpoint = ranks.of_first(lambda: runs.find_checkpoint(options.resume or options.out))
         state = sorus.load(checkpoint)
         if not isinstance(state, dict) or state.get("kind") != "gpt":
             raise CommandError(f"{checkpoint}: not a checkpoint of `sorus train gpt`")
     settings = _settings(options, state and state["settings"])
-    arrangement = _arrangement(options, settings)
+    arrangement = _arrangement(options, settings)  # errors before anything is read
     folder = Path(options.out) if options.out else runs.run_of(checkpoint) if checkpoint else None
-    folder = folder or runs.new_folder(options.preset or "nano")
+    folder = ranks.of_first(lambda: folder or runs.new_folder(options.preset or "nano"))
+    scratch = None
+    if not ranks.first:  # what this rank would write is rank 0's to keep
+        scratch = tempfile.TemporaryDirectory()
+        folder = Path(scratch.name)
     checkpoints = CheckpointFolder(folder / "checkpoints", options.keep)
     if checkpoint is None and checkpoints.list():
         raise CommandError(
             f"{folder}: there is a run already; go on with it by --resume {folder}, or choose another --out"
         )
 
-    display = make_display(options.json)
-    display.begin(folder, settings, checkpoint, arrangement)
-    training = _prepare(folder, settings, checkpoint, state, display, arrangement)
+    display = make_display(options.json) if ranks.first else Silent()
+    display.begin(folder, checkpoint)
+    training = _prepare(options, ranks, folder, settings, checkpoint, state, display, arrangement)
     if options.anomaly:
         if settings.mode != "eager":
             raise CommandError("--anomaly needs --mode eager")
@@ -246,13 +258,18 @@ def run(options: argparse.Namespace) -> int:
     extra = {"target": target, "val_every": val_every}
     with _Stop() as stop:
         finished = _loop(
-            training, target, val_every, options.checkpoint_every, checkpoints, extra, csv, display, stop
+            training, target, val_every, options.checkpoint_every, checkpoints, extra, csv, display, stop, ranks
         )
-    _finish(training, folder, checkpoints, csv, display, finished)
+    if ranks.first:
+        _finish(training, folder, checkpoints, csv, display, finished)
+    ranks.agree()  # none leaves before the files are written
+    if scratch:
+        csv.close()
+        scratch.cleanup()
     return 0
 
 
-def _prepare(folder: Path, settings, checkpoint, state, display, arrangement=None):
+def _prepare(options, ranks, folder: Path, settings, checkpoint, state, display, arrangement=None):
     """Text, tokenizer, model; everything before the first step."""
     from sorus._core import _io
     from sorus.data import load_text, load_tokenizer
@@ -265,7 +282,16 @@ def _prepare(folder: Path, settings, checkpoint, state, display, arrangement=Non
     text = load_text(settings.data, vocab_size=settings.vocab, tokenizer=tokenizer)
     folder.mkdir(parents=True, exist_ok=True)
     text.tokenizer.save(folder / "tokenizer.json")
+    predicted = None
+    if options.devices and options.plan is None:
+        from .planned import plan_here
+
+        vocabulary = text.tokenizer.vocab_size
+        arrangement, predicted = ranks.of_first(
+            lambda: plan_here(settings, vocabulary, options.devices, options.fix or [], arrangement, ranks.size)
+        )
     training = Training(settings, text.train, text.validation, text.tokenizer.vocab_size, arrangement)
+    training.plan = predicted
     training.tokenizer = text.tokenizer
     if state is not None:
         training.load(state)
@@ -278,7 +304,7 @@ def _prepare(folder: Path, settings, checkpoint, state, display, arrangement=Non
     return training
 
 
-def _loop(training, target, val_every, checkpoint_every, checkpoints, extra, csv, display, stop) -> bool:
+def _loop(training, target, val_every, checkpoint_every, checkpoints, extra, csv, display, stop, ranks) -> bool:
     """Steps until the target; whether it was reached."""
     schedule = training.schedule
     limit = (target["minutes"] or 0) * 60
@@ -289,13 +315,18 @@ def _loop(training, target, val_every, checkpoint_every, checkpoints, extra, csv
         nonlocal saved_at, saved_step, pause
         began = time.monotonic()
         training.seconds = began - start
-        training.checkpoint = checkpoints.save(training.step, {**training.state(), **extra})
+        state = {**training.state(), **extra}  # of all ranks
+        if ranks.first:
+            training.checkpoint = checkpoints.save(training.step, state)
         saved_at, saved_step = time.monotonic(), training.step
         pause = max(30.0, 20 * (saved_at - began))  # at most a twentieth of the time goes into checkpoints
 
-    while not stop.asked:
+    while True:
+        now, late, asked = ranks.agree(time.monotonic() - start, time.monotonic() - saved_at > pause, stop.asked)
+        if asked:
+            break
         if not target["steps"]:
-            schedule.end_after(training.step, time.monotonic() - start, limit)
+            schedule.end_after(training.step, now, limit)
         if schedule.total and training.step >= schedule.total:
             break
         before = time.monotonic()
@@ -314,14 +345,14 @@ def _loop(training, target, val_every, checkpoint_every, checkpoints, extra, csv
         csv.add(training.step, loss, val_loss, rate, training.tokens_per_step / spent, elapsed)
         done = training.step / schedule.total if schedule.total else elapsed / limit if limit else 0.0
         display.step(training, loss, val_loss, spent, done, elapsed)
-        due = training.step % checkpoint_every == 0 if checkpoint_every else time.monotonic() - saved_at > pause
+        due = training.step % checkpoint_every == 0 if checkpoint_every else late
         if due and not last:
             save()
-    if training.step > saved_step or not checkpoints.list():
+    if training.step > saved_step or ranks.of_first(lambda: not checkpoints.list()):
         display.note("writing the checkpoint")
         save()
     training.seconds = time.monotonic() - start
-    return not stop.asked
+    return not asked
 
 
 def _finish(training, folder: Path, checkpoints, csv, display, finished: bool) -> None:

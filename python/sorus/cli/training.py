@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import sorus
 from sorus.models import GPT
@@ -73,6 +74,7 @@ class Training:
     def __init__(self, settings: Settings, train_tokens, val_tokens, vocab_size: int, arrangement=None) -> None:
         s = self.settings = settings
         self.arrangement = arrangement  # on several devices, or None
+        self.plan: dict[str, Any] | None = None  # the planner's report of it
         sorus.manual_seed(s.seed)
         self.model = GPT(vocab_size, s.context, s.n_layer, s.n_head, s.n_embd, s.dropout)
         matrices = [p for p in self.model.parameters() if p.dim() >= 2]

@@ -108,7 +108,11 @@ class Arrangement:
             ValueError: the plan asks for what cannot be run here, or is of another batch.
         """
         with open(path, encoding="utf-8") as f:
-            plan = json.load(f)
+            return cls.of_plan(json.load(f), batch, path)
+
+    @classmethod
+    def of_plan(cls, plan: dict[str, Any], batch: int, path: str | Path) -> Arrangement:
+        """The same of a plan in memory; `path` is what errors call it."""
         kinds = {"data": "dp", "tensor": "tp", "pipeline": "pp"}
         a = cls(zero=plan.get("zero", 0), micro=plan.get("micro_batches", 1), chunks=plan.get("chunks", 1))
         for axis in plan.get("mesh", []):
