@@ -67,7 +67,7 @@ def gradient(registry, facts: dict) -> list[str]:
         return ["By the gradients of the smaller operators."]
     if facts["view"]:
         return ["By the view turned round."]
-    lines = []
+    lines: list[str] = []
     for i, tensor in enumerate(facts["tensors"]):
         name = f"{facts['name']}:grad{i}"
         if not registry.known(name):

@@ -64,7 +64,7 @@ def default_text(value: str, kind: str, optional: bool, size: int) -> str:
 
 
 # Of the functions of one name so far: parameter types, and how many have no default.
-OVERLOADS: dict[str, list[tuple[list[str], int]]] = {}
+OVERLOADS: dict[str, list[tuple[list[str | None], int]]] = {}
 
 
 def function(signature: str) -> tuple[str, str]:
@@ -74,10 +74,12 @@ def function(signature: str) -> tuple[str, str]:
         sys.exit(f"print_ops_header: cannot read the signature '{signature}'")
     full, inside, outputs = match.groups()
     # The dot of a namespace belongs to the base, as in graph/signature.cpp; the next one starts the overload.
-    base = re.match(r"(?:(?:linalg|special|fft)\.)?[^.]+", full)[0]
+    found_base = re.match(r"(?:(?:linalg|special|fft)\.)?[^.]+", full)
+    assert found_base
+    base = found_base[0]
     name = full
     namespace, _, short = base.rpartition(".")
-    params, tensors, attrs, has_list = [], [], [], False
+    params, tensors, attrs, has_list = [], [], [], ""  # the name of the list, if there is one
     for item in split(inside):
         if item == "*":
             continue

@@ -30,6 +30,7 @@ def peer_python() -> str | None:
 
 def load_cases(file: Path) -> dict:
     spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return {name: f for name, f in vars(module).items() if name.startswith("case_")}
@@ -56,7 +57,7 @@ def peer_results(file: Path) -> dict[str, dict[str, np.ndarray]]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "results.npz"
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
-        subprocess.run([peer_python(), __file__, str(file), str(out)], check=True, env=environment)
+        subprocess.run([str(peer_python()), __file__, str(file), str(out)], check=True, env=environment)
         results: dict[str, dict[str, np.ndarray]] = {}
         with np.load(out) as arrays:
             for key in arrays.files:
@@ -73,7 +74,7 @@ def main(file: str, out: str) -> None:
     for name, case in load_cases(Path(file)).items():
         for key, value in flatten(case(torch)).items():
             arrays[f"{name}/{key}"] = value
-    np.savez(out, **arrays)
+    np.savez(out, **arrays)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

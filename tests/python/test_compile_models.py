@@ -57,7 +57,7 @@ def train(make, optimizer, compiled):
 
     f = torch.compile(step) if compiled else step
     losses = [f(*make.batch()).item() for _ in range(4)]
-    assert not compiled or len(f.recordings()) == 1
+    assert not compiled or len(f.recordings()) == 1  # type: ignore[union-attr]
     return losses, {k: v.double().sum().item() for k, v in model.state_dict().items()}
 
 

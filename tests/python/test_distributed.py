@@ -121,7 +121,7 @@ def test_without_a_world():
 
 
 def test_hooks_of_leaves_come_as_soon_as_their_gradient_is_there():
-    order = []
+    order: list = []
     a, b = sorus.ones(2, requires_grad=True), sorus.ones(2, requires_grad=True)
     a.register_hook(lambda g: order.append("grad a"))
     a.register_post_accumulate_grad_hook(lambda t: order.append(("a", t.grad.tolist())))

@@ -167,8 +167,17 @@ def test_conversion_keeps_the_objects():
 
 def test_hooks():
     net, calls = Net(), []
-    pre = net.register_forward_pre_hook(lambda m, args: calls.append("pre") or (args[0] * 0,))
-    post = net.register_forward_hook(lambda m, args, out: calls.append("post") or out + 1)
+
+    def before(module, args):
+        calls.append("pre")
+        return (args[0] * 0,)
+
+    def after(module, args, out):
+        calls.append("post")
+        return out + 1
+
+    pre = net.register_forward_pre_hook(before)
+    post = net.register_forward_hook(after)
     net.register_forward_hook(lambda m, args, kwargs, out: calls.append(kwargs), with_kwargs=True, prepend=True)
     net.eval()
     y = net(sorus.randn(2, 3), twice=True)
@@ -178,7 +187,8 @@ def test_hooks():
 
 
 def test_hooks_on_parts_of_cpp_layers_are_called():
-    layer, seen = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0), []
+    layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0)
+    seen: list = []
     layer.linear1.register_forward_hook(lambda m, args, out: seen.append(tuple(out.shape)))
     with layer.linear2.register_forward_pre_hook(lambda m, args: seen.append("linear2")):
         layer(sorus.randn(3, 2, 4))

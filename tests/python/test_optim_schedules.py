@@ -77,7 +77,7 @@ def test_state_resumes():
 
 def test_what_makes_no_sense_is_said():
     with pytest.raises(TypeError, match="int is not an Optimizer"):
-        lr_scheduler.ExponentialLR(3, 0.5)
+        lr_scheduler.ExponentialLR(3, 0.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="step_size must be positive"):
         lr_scheduler.StepLR(optimizer(), 0)
     with pytest.raises(ValueError, match="2 schedules need 1 milestones"):

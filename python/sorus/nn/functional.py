@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import _core
 from .._core import Tensor, _functional, operators
+
+if TYPE_CHECKING:  # the operators are there at run time only
+
+    def __getattr__(name: str) -> Any: ...
+
 
 globals().update({name: f for name, f in operators.items() if "." not in name})
 

@@ -8,8 +8,8 @@ def numbers(torch, *shape, start=0.0):
     return torch.sin(torch.arange(n, dtype=torch.float64) * 0.7 + start).reshape(shape)
 
 
-def with_gradients(torch, f, *inputs):
-    inputs = [x.clone().requires_grad_(True) if x.is_floating_point() else x for x in inputs]
+def with_gradients(torch, f, *given):
+    inputs = [x.clone().requires_grad_(True) if x.is_floating_point() else x for x in given]
     out = f(*inputs)
     outs = list(out if isinstance(out, (tuple, list)) else [out])
     loss = sum((o * numbers(torch, *o.shape, start=k)).sum() for k, o in enumerate(outs) if o.is_floating_point())
@@ -189,7 +189,7 @@ def case_images(torch):
 
 
 def case_autograd(torch):
-    class Cube(torch.autograd.Function):
+    class Cube(torch.autograd.Function):  # type: ignore[name-defined]
         @staticmethod
         def forward(x):
             return x * x * x
@@ -212,9 +212,12 @@ def case_autograd(torch):
     with torch.no_grad():
         for i, p in enumerate(layer.parameters()):
             p.copy_(numbers(torch, *p.shape, start=i))
-    layer.register_full_backward_hook(
-        lambda module, inputs, outputs: seen.extend([inputs[0], outputs[0]]) or (inputs[0] * 2,)
-    )
+
+    def doubled(module, inputs, outputs):
+        seen.extend([inputs[0], outputs[0]])
+        return (inputs[0] * 2,)
+
+    layer.register_full_backward_hook(doubled)
     z = numbers(torch, 1, 2).requires_grad_()
     layer(z).sum().backward()
     from_functional = __import__(torch.__name__ + ".autograd.functional", fromlist=["jacobian"])
@@ -252,7 +255,8 @@ def case_distributions(torch):
 
 
 def case_autocast_types(torch):
-    f, out = torch.nn.functional, {}
+    f = torch.nn.functional
+    out: dict = {}
     a = torch.ones(4, 4)
     for low in (torch.bfloat16, torch.float16):
         with torch.autocast("cpu", dtype=low):

@@ -25,9 +25,9 @@ def flat(out):
     return [] if out is None else [out]
 
 
-def run(torch, module, *inputs, text=True, steps=1, **kwargs):
+def run(torch, module, *given, text=True, steps=1, **kwargs):
     fill(torch, module.double())
-    inputs = [x.requires_grad_(True) if torch.is_tensor(x) and x.is_floating_point() else x for x in inputs]
+    inputs = [x.requires_grad_(True) if torch.is_tensor(x) and x.is_floating_point() else x for x in given]
     for _ in range(steps):
         outs = flat(module(*inputs, **kwargs))
     loss = sum((o * numbers(torch, *o.shape, start=k)).sum() for k, o in enumerate(outs) if o.is_floating_point())
@@ -235,10 +235,10 @@ def case_losses(torch):
     classes, sign = torch.tensor([0, 2, 4, 1]), torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)
     out = {}
 
-    def loss(name, layer, *inputs):
+    def loss(name, layer, *given):
         inputs = [
             t.detach().clone().requires_grad_(True) if i < 2 and t.is_floating_point() and t is not sign else t
-            for i, t in enumerate(inputs)
+            for i, t in enumerate(given)
         ]
         value = layer.double()(*inputs)
         value.sum().backward()
@@ -386,7 +386,7 @@ def case_text_of_a_tree(torch):
     nn = torch.nn
     block = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Dropout(0.1))
 
-    class Net(nn.Module):
+    class Net(nn.Module):  # type: ignore[name-defined]
         def __init__(self):
             super().__init__()
             self.a = block

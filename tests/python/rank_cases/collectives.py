@@ -59,10 +59,10 @@ def check(torch, dist):
     t = torch.zeros(5)
     dist.scatter(t, every if rank == 0 else None, src=0)
     same(t, every[rank])
-    out = [torch.zeros(5) for _ in range(size)] if rank == 1 else None
-    dist.gather(mine(rank), out, dst=1)
-    if rank == 1:
-        for a, b in zip(out, every):
+    gathered = [torch.zeros(5) for _ in range(size)] if rank == 1 else None
+    dist.gather(mine(rank), gathered, dst=1)
+    if gathered:
+        for a, b in zip(gathered, every):
             same(a, b)
 
     following, before = (rank + 1) % size, (rank - 1) % size
@@ -77,7 +77,7 @@ def check(torch, dist):
         assert dist.recv(got, 0) == 0
         same(got, mine(7))
 
-    values = [None] * size
+    values: list = [None] * size
     dist.all_gather_object(values, {"rank": rank, "text": "x" * rank})
     assert values == [{"rank": r, "text": "x" * r} for r in range(size)]
     values = [rank, "a"] if rank == 1 else [None, None]

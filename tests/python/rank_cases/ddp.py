@@ -62,7 +62,7 @@ def check(torch, dist, lock=ALONE):
         assert close(a, p.grad)
 
     # A part that only one rank uses.
-    class Branches(nn.Module):
+    class Branches(nn.Module):  # type: ignore[name-defined]
         def __init__(self):
             super().__init__()
             self.a, self.b, self.never = nn.Linear(3, 2), nn.Linear(3, 2), nn.Linear(3, 2)

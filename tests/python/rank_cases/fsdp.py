@@ -75,16 +75,16 @@ def check(folder, phase):
         dcp.save({"model": model, "optim": optim, "step": 3, "note": [1, "a", None]}, checkpoint_id=folder)  # again
     else:
         model, optim = dcp.state_dict.get_state_dict(net, optimizer)
-        state = {"model": model, "optim": optim, "step": 0, "note": []}
+        state: dict = {"model": model, "optim": optim, "step": 0, "note": []}
         dcp.load(state, checkpoint_id=folder)
         assert state["step"] == 3 and state["note"] == [1, "a", None]
         dcp.state_dict.set_state_dict(
             net, optimizer, model_state_dict=state["model"], optim_state_dict=state["optim"]
         )
         # One process: what follows is the same wherever the state came from.
-        parts = [None] * ranks
+        parts: list = [None] * ranks
         dist.all_gather_object(parts, [p.detach().numpy() for p in net.parameters()])
-        moments = [None] * ranks
+        moments: list = [None] * ranks
         dist.all_gather_object(moments, [optimizer.state_dict()["state"][i]["exp_avg"].numpy() for i in range(14)])
         if rank == 0:
             import numpy as np
