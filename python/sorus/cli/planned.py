@@ -68,12 +68,13 @@ def _runnable(pins: dict[str, int]) -> list[dict[str, int]]:
     return found
 
 
-def plan_here(settings: Any, vocabulary: int, devices: int, fix: list[str], arrangement: Arrangement,
-              processes: int = 1) -> tuple[Arrangement, dict | None]:  # fmt: skip
+def plan_here(settings: Any, vocabulary: int, devices: int, fix: list[str], arrangement: Arrangement | None,
+              processes: int = 1, given: bool = False) -> tuple[Arrangement, dict | None]:  # fmt: skip
     """The fastest arrangement that runs here, and the planner's report of it.
 
-    Where the pins leave no choice of axes it is `arrangement`, and the report is None if the planner's space has no such
-    plan. A process has its share of the machine already; threads of one share what it has.
+    Where it is `given`, or the pins leave no choice of axes, it is `arrangement` (None: one device), and the report is None
+    if the planner's space has no such plan. A process has its share of the machine already; threads of one share what it
+    has.
 
     Raises:
         CommandError: no plan fits; says what does not and what would.
@@ -85,15 +86,15 @@ def plan_here(settings: Any, vocabulary: int, devices: int, fix: list[str], arra
     from .plan import traced_batch
 
     pins = _pins(fix, settings.batch)
-    chosen = math.prod(pins.get(axis, 1) for axis in AXES) == devices
+    chosen = given or math.prod(pins.get(axis, 1) for axis in AXES) == devices
+    a = arrangement or Arrangement()
     if chosen:
-        a = arrangement
         pins |= {axis: getattr(a, axis) for axis in AXES} | {"zero": a.zero, "recompute": 2 if a.recompute else 0}
         pins |= {"schedule": FIX["schedule"].index(a.schedule if a.pp > 1 else "none"), "chunks": a.chunks}
         pins["micro_batch"] = settings.batch // (a.dp * a.micro)
     step = presets.decoder("gpt", layers=settings.n_layer, hidden=settings.n_embd, heads=settings.n_head,
                            vocab=vocabulary, context=settings.context, dropout=settings.dropout)  # fmt: skip
-    step.dtype = sorus.float32
+    step.dtype = sorus.float32 if settings.dtype == "float32" else sorus.bfloat16
     # Micro-batches are parts of the traced batch: the whole one, unless it is large.
     size = settings.batch if settings.batch <= 64 else traced_batch(settings.batch, step.largest_micro_batch)
     traced = step.trace(size)
@@ -117,6 +118,6 @@ def plan_here(settings: Any, vocabulary: int, devices: int, fix: list[str], arra
                 problem = problem or str(error)
     if best is None:
         if chosen:
-            return arrangement, None
+            return a, None
         raise CommandError(f"{devices} ranks: {problem}")
     return best

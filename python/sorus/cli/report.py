@@ -102,8 +102,9 @@ class Screen:
             f"{training.model.config['vocab_size']}, {s.batch} x {s.context} tokens a step"
         )
         self.console.print(f"machine: {_machine.cpu_name()}, {get_num_threads()} threads; {s.dtype}, {s.mode}")
-        if a := training.arrangement:
-            line = f"plan: {a.devices} ranks: {a}"
+        a = training.arrangement
+        if a or training.plan:
+            line = f"plan: {a.devices} ranks: {a}" if a else f"plan: 1 rank of {get_num_threads()} threads"
             if training.plan:
                 line += (
                     f"; predicted {1e3 * training.plan['step_time_s']:.3g} ms a step, "

@@ -283,13 +283,15 @@ def _prepare(options, ranks, folder: Path, settings, checkpoint, state, display,
     folder.mkdir(parents=True, exist_ok=True)
     text.tokenizer.save(folder / "tokenizer.json")
     predicted = None
-    if options.devices and options.plan is None:
+    if settings.mode == "compiled" and settings.grad_accum == 1:
         from .planned import plan_here
 
-        vocabulary = text.tokenizer.vocab_size
-        arrangement, predicted = ranks.of_first(
-            lambda: plan_here(settings, vocabulary, options.devices, options.fix or [], arrangement, ranks.size)
+        devices = options.devices or (arrangement.devices if arrangement else 1)
+        vocabulary, fix = text.tokenizer.vocab_size, options.fix or []
+        planned, predicted = ranks.of_first(
+            lambda: plan_here(settings, vocabulary, devices, fix, arrangement, ranks.size, given=not options.devices)
         )
+        arrangement = arrangement and planned
     training = Training(settings, text.train, text.validation, text.tokenizer.vocab_size, arrangement)
     training.plan = predicted
     training.tokenizer = text.tokenizer
