@@ -66,6 +66,7 @@ strided, contiguous_format, preserve_format, channels_last, channels_last_3d = (
 
 _names.add_second_names(operators, Tensor)
 globals().update({name: f for name, f in operators.items() if "." not in name})
+from ._arranging import *  # noqa: E402
 from ._format import set_printoptions  # noqa: E402
 from ._functions import *  # noqa: E402
 

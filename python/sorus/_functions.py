@@ -127,6 +127,10 @@ def quantile(
     return y[0] if q.dim() == 0 else y
 
 
+def _summed(x: Tensor, dims: list[int]) -> Tensor:
+    return x.sum(dims, True) if dims else x
+
+
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Sums products over dimensions: the last `dims` of a and the first of b, or pairs of lists."""
     if isinstance(dims, Tensor):
@@ -136,6 +140,9 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     else:
         left, right = ([d] if isinstance(d, builtins.int) else list(d) for d in dims)
     left, right = [d % a.dim() for d in left], [d % b.dim() for d in right]
+    # A size of 1 fits any: the other is summed over that dimension.
+    a = _summed(a, [i for i, j in zip(left, right) if b.shape[j] == 1 != a.shape[i]])
+    b = _summed(b, [j for i, j in zip(left, right) if a.shape[i] == 1 != b.shape[j]])
     if [a.shape[i] for i in left] != [b.shape[i] for i in right]:
         raise RuntimeError(f"tensordot: dimensions {left} of {tuple(a.shape)} and {right} of {tuple(b.shape)} differ")
     rows, columns = [d for d in range(a.dim()) if d not in left], [d for d in range(b.dim()) if d not in right]

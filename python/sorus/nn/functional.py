@@ -166,9 +166,8 @@ def embedding(
     sparse: bool = False,
 ) -> Tensor:
     """The rows of `weight` [n, d] that `input` [..] names: [.., d]. With `max_norm`, rows that are looked up and longer
-    than that are shortened in place first. IndexError for an index outside of [0, n)."""
-    if scale_grad_by_freq:
-        raise NotImplementedError("embedding: scale_grad_by_freq=True is not there")
+    than that are shortened in place first. With `scale_grad_by_freq` the gradient of a row is divided by the times it is
+    looked up. IndexError for an index outside of [0, n)."""
     if padding_idx is not None and padding_idx < 0:
         padding_idx += weight.shape[0]
     if max_norm is not None:
@@ -180,7 +179,13 @@ def embedding(
             weight[used] = operators["where"](length > max_norm, rows * (max_norm / (length + 1e-7)), rows)
         finally:
             _core._set_grad_enabled(before)
-    return operators["embedding"](input, weight, padding_idx)
+    rows = operators["embedding"](input, weight, padding_idx)
+    if not scale_grad_by_freq:
+        return rows
+    times = operators["bincount"](input.reshape(-1), minlength=weight.shape[0])
+    share = (1.0 / times[input].to(weight.dtype)).unsqueeze(-1)
+    kept = rows.detach()
+    return kept + (rows - kept) * share  # the value of `rows`, and a share of its gradient
 
 
 def instance_norm(
@@ -280,7 +285,7 @@ def multi_margin_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """Mean over classes of max(0, margin - x[target] + x[i])^p for i other than the target."""
-    x, t = (input.unsqueeze(0), target.reshape(1)) if input.dim() <= 1 else (input, target)
+    x, t = (input.reshape(1, -1), target.reshape(1)) if input.dim() <= 1 else (input, target)
     own = x.gather(1, t.unsqueeze(1))
     loss = operators["relu"](margin - own + x).pow(p)
     if weight is not None:

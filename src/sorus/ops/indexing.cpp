@@ -282,9 +282,14 @@ const bool indexing = [] {
     const Tensor& x = c.input(0);
     Tensor v = to(c.input(2), x.dtype());
     SORUS_CHECK(v.dim() == 0, Error, "index_fill: the value must be a single number, not {}", to_string(v.sizes()));
-    if (x.dim() == 0) return {c.input(1).numel() ? clone(v) : clone(x)};
+    if (x.dim() == 0) return {where(full(Shape{}, c.input(1).numel() > 0, DType::boolean), v, x)};
     int64_t d = wrap_dim(c.attr(0).to_int(), x.dim(), "index_fill");
-    return {index_put(x, Shape{d}, TensorList{reshape(c.input(1), Shape{-1})}, v, false)};
+    // By a mask, so that an index named twice counts once in the gradient of the value.
+    Tensor chosen = index_put(zeros(Shape{x.sizes()[d]}, DType::boolean), Shape{0},
+                              TensorList{reshape(c.input(1), Shape{-1})}, ones(Shape{}, DType::boolean), false);
+    Shape along(x.dim(), 1);
+    along[d] = x.sizes()[d];
+    return {where(reshape(chosen, along), v, x)};
   });
   // As Python knows it: one index for each of the first dimensions; masks stand for the places where they are true.
   op("index_put.given(input, indices: Tensor[], values: mask, accumulate: bool = false)")

@@ -1,0 +1,224 @@
+"""More functions that are a few calls of operators: of arranging, integrating, and statistics over rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import _core
+from ._core import Tensor
+from ._core import operators as _op
+
+__all__ = [
+    "block_diag", "corrcoef", "cov", "cumulative_trapezoid", "diagflat", "diagonal_scatter", "fill", "isreal", "ldexp",
+    "logaddexp2", "narrow_copy", "positive", "renorm", "rot90", "select_scatter", "sgn", "slice_scatter", "split_with_sizes",
+    "std_mean", "trapezoid", "trapz", "unsafe_chunk", "unsafe_split", "var_mean",
+]  # fmt: skip
+
+
+def positive(input: Tensor) -> Tensor:
+    """The input itself. RuntimeError for bool."""
+    if input.dtype is _core.bool:
+        raise RuntimeError("positive: there is no sign of a bool tensor")
+    return input
+
+
+def sgn(input: Tensor) -> Tensor:
+    """The sign of real numbers, z / |z| of complex ones (0 for 0)."""
+    if not input.is_complex():
+        return _op["sign"](input)
+    size = input.abs()
+    return input / _op["where"](size == 0, 1.0, size)
+
+
+def isreal(input: Tensor) -> Tensor:
+    """Where the imaginary part is 0."""
+    if input.is_complex():
+        return _op["imag"](input) == 0
+    return _op["ones"](list(input.shape), dtype=_core.bool)
+
+
+def fill(input: Tensor, value: Any) -> Tensor:
+    """A tensor like `input` with `value` everywhere."""
+    value = value if isinstance(value, Tensor) else _core.tensor(value)
+    return _op["where"](_op["ones"](list(input.shape), dtype=_core.bool), value.to(input.dtype), input)
+
+
+def ldexp(input: Tensor, other: Tensor) -> Tensor:
+    """input * 2 ** other."""
+    return input * _op["pow"](2.0, other)
+
+
+def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
+    """log2(2 ** input + 2 ** other), without overflow."""
+    ln2 = 0.6931471805599453
+    return _op["logaddexp"](input * ln2, other * ln2) / ln2
+
+
+def split_with_sizes(input: Tensor, split_sizes: list[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Parts of the given sizes along `dim`, which they must fill."""
+    return tuple(input.split(list(split_sizes), dim))
+
+
+def unsafe_split(input: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """As `split`; the parts may be written in place without the others' noticing."""
+    return tuple(part.clone() for part in input.split(split_size, dim))
+
+
+def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """As `chunk`; the parts may be written in place without the others' noticing."""
+    return tuple(part.clone() for part in input.chunk(chunks, dim))
+
+
+def narrow_copy(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """As `narrow`, with memory of its own."""
+    return input.narrow(dim, start, length).clone()
+
+
+def _replaced(input: Tensor, src: Tensor, part: Any, name: str) -> Tensor:
+    """`input` with a part of it replaced by `src`; `part` takes the view out of a tensor."""
+    out = input.clone()
+    place = part(out)
+    if tuple(place.shape) != tuple(src.shape):
+        raise RuntimeError(f"{name}: the part has the shape {tuple(place.shape)}, src {tuple(src.shape)}")
+    place.copy_(src)
+    return out
+
+
+def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
+    """`input` with `src` at one index of `dim`."""
+    return _replaced(input, src, lambda x: x.select(dim, index), "select_scatter")
+
+
+def slice_scatter(input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None,
+                  step: int = 1) -> Tensor:  # fmt: skip
+    """`input` with `src` at start:end:step of `dim`."""
+
+    def part(x: Tensor) -> Tensor:
+        return x[(slice(None),) * (dim % x.dim()) + (slice(start, end, step),)]
+
+    return _replaced(input, src, part, "slice_scatter")
+
+
+def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """`input` with `src` on a diagonal."""
+    return _replaced(input, src, lambda x: x.diagonal(offset, dim1, dim2), "diagonal_scatter")
+
+
+def diagflat(input: Tensor, offset: int = 0) -> Tensor:
+    """The matrix with all elements of `input` on a diagonal."""
+    return _op["diag"](input.reshape(-1), offset)
+
+
+def block_diag(*tensors: Tensor) -> Tensor:
+    """The matrix with the given ones (numbers, vectors, matrices) along its diagonal."""
+    parts = [t.reshape(1, -1) if t.dim() < 2 else t for t in tensors]
+    width = sum(p.shape[1] for p in parts)
+    rows, before = [], 0
+    for p in parts:
+        if p.dim() != 2:
+            raise RuntimeError(f"block_diag: expected at most 2 dimensions, got {p.dim()}")
+        rows.append(_op["pad"](p, (before, width - before - p.shape[1])))
+        before += p.shape[1]
+    return _op["cat"](rows, 0)
+
+
+def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
+    """Turned k times by 90 degrees, from the first to the second of `dims`."""
+    a, b = (d % input.dim() for d in dims)
+    if a == b:
+        raise RuntimeError(f"rot90: expected two different dimensions, got {tuple(dims)}")
+    turns = k % 4
+    if turns == 1:
+        return _op["flip"](input, [b]).transpose(a, b)
+    if turns == 2:
+        return _op["flip"](input, [a, b])
+    return _op["flip"](input, [a]).transpose(a, b) if turns == 3 else input.clone()
+
+
+def _trapezoids(y: Tensor, x: Tensor | None, dx: Any, dim: int) -> Tensor:
+    n = y.shape[dim]
+    mean = (y.narrow(dim, 1, max(n - 1, 0)) + y.narrow(dim, 0, max(n - 1, 0))) / 2 if n > 1 else y.narrow(dim, 0, 0)
+    if x is None:
+        return mean * dx
+    if x.dim() == 1:
+        width = (x[1:] - x[:-1]).reshape([-1 if d == dim % y.dim() else 1 for d in range(y.dim())])
+        return mean * width
+    n = x.shape[dim]
+    return mean * (x.narrow(dim, 1, n - 1) - x.narrow(dim, 0, n - 1))
+
+
+def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = 1, dim: int = -1) -> Tensor:
+    """The integral along `dim` by the trapezoidal rule, at the places x or at equal distances dx."""
+    return _trapezoids(y, x, dx, dim).sum(dim)
+
+
+def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = 1, dim: int = -1) -> Tensor:
+    """The integrals from the beginning to every place but the first, along `dim`."""
+    return _trapezoids(y, x, dx, dim).cumsum(dim)
+
+
+trapz = trapezoid
+
+
+def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
+    """Each slice along `dim` shortened to a p-norm of at most maxnorm."""
+    others = [d for d in range(input.dim()) if d != dim % input.dim()]
+    length = _op["norm"](input, p, others, True)
+    return input * _op["where"](length > maxnorm, maxnorm / (length + 1e-7), 1.0)
+
+
+def cov(
+    input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None
+) -> Tensor:
+    """The covariances of rows (variables) over columns (observations), weighed by frequencies and by importance."""
+    if input.dim() > 2:
+        raise RuntimeError(f"cov: expected at most two dimensions, got {input.dim()}")
+    x = input.reshape(1, -1) if input.dim() < 2 else input
+    if not x.is_floating_point() and not x.is_complex():
+        x = x.to(_core.get_default_dtype())
+    w = None
+    for given in (fweights, aweights):
+        w = given if w is None else w if given is None else w * given
+    if w is None:
+        total: Any = x.shape[1]
+        x = x - x.mean(1, True)
+        product = x @ _op["conj"](x).transpose(0, 1)
+        spread: Any = max(total - correction, 0)
+    else:
+        total = w.sum()
+        x = x - (x * w).sum(1, True) / total
+        product = (x * w) @ _op["conj"](x).transpose(0, 1)
+        squares = total if aweights is None else (w * aweights).sum() / total
+        spread = total - correction * (1 if aweights is None else squares)
+        spread = _op["relu"](spread) if isinstance(spread, Tensor) else max(spread, 0)
+    out = product / spread
+    return out.reshape(()) if out.numel() == 1 else out
+
+
+def corrcoef(input: Tensor) -> Tensor:
+    """Pearson's correlations of rows."""
+    c = cov(input)
+    if c.dim() == 0:
+        return c / c
+    deviation = c.diagonal().sqrt()
+    return c / deviation.unsqueeze(1) / deviation.unsqueeze(0)
+
+
+def _moments(name: str) -> Any:
+    operator = _op[name]
+
+    def call(input: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if (args and isinstance(args[0], bool)) or ("unbiased" in kwargs and not args and "dim" not in kwargs):
+            args = (None, *args)  # of everything, with `unbiased` alone
+        return operator(input, *args, **kwargs)
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = operator.__doc__
+    return call
+
+
+std_mean, var_mean = _moments("std_mean"), _moments("var_mean")
+
+for _name in __all__:
+    if _name not in ("block_diag", "trapezoid", "trapz", "cumulative_trapezoid", "std_mean", "var_mean"):
+        setattr(Tensor, _name, globals()[_name])
