@@ -122,7 +122,7 @@ def quantile(
     if interpolation == "midpoint":
         weight = (weight > 0).to(values.dtype) * 0.5
     y = _op["where"](nan, math.nan, low.lerp(high, weight))
-    if keepdim:
+    if keepdim and input.dim():  # a single number has no dimension to keep
         y = y.unsqueeze(d + 1) if dim is not None else y.reshape([-1] + [1] * input.dim())
     return y[0] if q.dim() == 0 else y
 

@@ -359,6 +359,8 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace
     """Dropout that keeps mean and variance of what SELU makes (Klambauer et al. 2017)."""
     if not training or p == 0:
         return input
+    if p == 1:  # nothing is kept, and there is no variance to restore
+        return input.mul_(0) if inplace else input * 0
     low = -1.7580993408473766
     a = (1 / ((1 - p) * (1 + p * low**2))) ** 0.5
     keep = (_core.rand(*input.shape, dtype=input.dtype) >= p).to(input.dtype)

@@ -413,9 +413,23 @@ const bool losses = [] {
           return call(whole, {x, t}, {c.attr(0), c.attr(1)});
         }
         Tensor logp = log_softmax(x, d);
+        double smoothing = c.attr(2).to_double();
+        Tensor weighted = logp;  // by the weight of each class
+        if (c.has(2)) {
+          SORUS_CHECK(c.input(2).sizes() == Shape{x.size(d)}, ValueError,
+                      "cross_entropy: for {} classes the weight must be [{}], not {}", x.size(d), x.size(d),
+                      to_string(c.input(2).sizes()));
+          Shape along(x.dim(), 1);
+          along[d] = x.size(d);
+          weighted = logp * reshape(c.input(2), along);
+        }
         if (is_floating(t.dtype())) {
-          Tensor loss = neg(sum(logp * t, Shape{d}));
-          return {reduction == "mean" ? mean(loss) : reduced(loss, reduction, "cross_entropy")};
+          SORUS_CHECK(t.sizes() == x.sizes(), ValueError,
+                      "cross_entropy: for logits {} the probabilities must have the same shape, not {}",
+                      to_string(x.sizes()), to_string(t.sizes()));
+          // The mean is over samples, whatever their weights: there is no one class to weigh a sample by.
+          Tensor share = smoothing > 0 ? t * (1 - smoothing) + smoothing / static_cast<double>(x.size(d)) : t;
+          return {reduced(neg(sum(weighted * share, Shape{d})), reduction, "cross_entropy")};
         }
         SORUS_CHECK(t.dtype() == DType::i64, TypeError, "cross_entropy: class indices must be int64, not {}",
                     name(t.dtype()));
@@ -423,7 +437,6 @@ const bool losses = [] {
         expected.erase(expected.begin() + d);
         SORUS_CHECK(t.sizes() == expected, ValueError, "cross_entropy: for logits {} the target must be {}, not {}",
                     to_string(x.sizes()), to_string(expected), to_string(t.sizes()));
-        double smoothing = c.attr(2).to_double();
         Tensor counted = ne(t, Tensor::weak_scalar(c.attr(0).scalar()));
         Tensor index = where(counted, t, Tensor::weak_scalar(0));
         Tensor w = c.has(2) ? embedding(index, unsqueeze(c.input(2), 1)) : Tensor();
@@ -432,7 +445,7 @@ const bool losses = [] {
         Tensor picked = squeeze(gather(logp, d, unsqueeze(index, d)), Shape{d});
         Tensor loss = neg(picked) * factor;
         if (smoothing > 0) {
-          Tensor spread = neg(mean(logp, Shape{d})) * to(counted, logp.dtype());
+          Tensor spread = neg(mean(weighted, Shape{d})) * to(counted, logp.dtype());
           loss = loss * (1 - smoothing) + spread * smoothing;
         }
         if (reduction != "mean") return {reduced(loss, reduction, "cross_entropy")};

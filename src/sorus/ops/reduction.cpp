@@ -328,7 +328,17 @@ Tensor vector_norm_of(Tensor x, double p, const Attr& dim, bool keepdim, const A
                                apply("mul", {a, number(0)})});
     return call_one(sum, {n}, {dim, Attr(keepdim), Attr()});
   }
-  Tensor s = call_one(sum, {apply("pow", {a, number(p)})}, {dim, Attr(keepdim), Attr()});
+  // The sum of powers leaves the range of a half type long before its root does.
+  if (is_half(a.dtype()))
+    return apply("to", {vector_norm_of(a, p, dim, keepdim, Attr(DType::f32))}, {Attr(a.dtype())});
+  Tensor powers;
+  if (p > 0 && p < 1) {  // infinitely steep at 0, where the gradient is taken to be 0
+    Tensor none = apply("eq", {a, number(0)});
+    powers = apply("where", {none, number(0), apply("pow", {apply("where", {none, number(1), a}), number(p)})});
+  } else {
+    powers = apply("pow", {a, number(p)});
+  }
+  Tensor s = call_one(sum, {powers}, {dim, Attr(keepdim), Attr()});
   Tensor zero = apply("eq", {s, number(0)});
   if (p < 0) return apply("pow", {s, number(1 / p)});
   return apply("where", {zero, apply("mul", {s, number(0)}),

@@ -198,7 +198,7 @@ TensorList unique_of(const Call& c, bool sorted) {
   Tensor x = c.input(0).detach();
   bool flat = c.attr(0).is_none();
   int64_t d = flat ? 0 : wrap_dim(c.attr(0).to_int(), x.dim(), c.op.name());
-  Tensor rows = contiguous(flat ? reshape(x, Shape{-1}) : transpose(x, 0, d)), order;
+  Tensor rows = contiguous(flat ? reshape(x, Shape{-1}) : movedim(x, Shape{d}, Shape{0})), order;
   if (sorted && rows.dim() == 1) {
     auto [values, places] = sort(rows, 0);
     rows = values, order = places;
@@ -216,7 +216,7 @@ TensorList unique_of(const Call& c, bool sorted) {
   if (flat)
     out[1] = reshape(out[1], x.sizes());
   else
-    out[0] = transpose(out[0], 0, d);
+    out[0] = movedim(out[0], Shape{0}, Shape{d});
   return out;
 }
 
