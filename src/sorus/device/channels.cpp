@@ -88,10 +88,14 @@ class Channels {
       if (!std::all_of(step.inputs.begin(), step.inputs.end(), [&](int t) { return quantised(t); })) continue;
       const Ranges& in = ranges(step.inputs[0]);
       auto conv = std::get_if<ConvForm>(&step.form);
+      // An image that was flattened has other channels than the rows that are made from it.
+      if (!conv && in.size() != out.size()) continue;
       if (conv && !conv->is_float) {
         for (size_t o = 0; o < out.size(); ++o) {
           out[o] = conv_range(*conv, in, static_cast<int64_t>(o));
-          if (step.residual) out[o] = added(*step.residual, out[o], ranges(step.inputs[1])[o]);
+          if (!step.residual) continue;
+          const Ranges& other = ranges(step.inputs[1]);
+          out[o] = other.size() == out.size() ? added(*step.residual, out[o], other[o]) : Range();
         }
       } else if (auto* pool = std::get_if<PoolForm>(&step.form)) {
         for (size_t o = 0; o < out.size(); ++o)
@@ -168,8 +172,9 @@ class Channels {
           if (!shape_keeping(step, slot)) continue;
           std::vector<char>& result = dropped_[static_cast<size_t>(step.output)];
           if (gone.empty()) gone.assign(static_cast<size_t>(channels_of(m_, t)), 0);
+          bool alike = gone.size() == result.size();
           for (size_t c = 0; c < result.size(); ++c)
-            if (result[c] && !gone[c]) result[c] = 0, changed = true;
+            if (result[c] && !(alike && gone[c])) result[c] = 0, changed = true;
         }
     }
   }

@@ -43,9 +43,10 @@ void remove_renames(Model& model) {
   if (count) model.notes.push_back(fmt::format("{} change(s) of shape removed", count));
 }
 
+// From the last step to the first: rows and columns are padded by two steps, and the first of them is read by the
+// convolution once the second is gone.
 void fuse_pads(Model& model) {
-  std::vector<char> gone(model.steps.size(), 0);
-  for (size_t s = 0; s < model.steps.size(); ++s) {
+  for (size_t s = model.steps.size(); s-- > 0;) {
     auto* pad = std::get_if<PadForm>(&model.steps[s].form);
     int padded = model.steps[s].output;
     if (!pad || model.is_output(padded)) continue;
@@ -66,9 +67,8 @@ void fuse_pads(Model& model) {
       model.steps[r].inputs[0] = model.steps[s].inputs[0];
       model.steps[r].notes.push_back("zero padding " + model.steps[s].name + " fused");
     }
-    gone[s] = 1;
+    model.steps.erase(model.steps.begin() + static_cast<std::ptrdiff_t>(s));
   }
-  erase_steps(model, gone);
 }
 
 void fuse_residuals(Model& model) {
