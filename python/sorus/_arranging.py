@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from . import _core
@@ -39,6 +40,7 @@ def isreal(input: Tensor) -> Tensor:
 
 def fill(input: Tensor, value: Any) -> Tensor:
     """A tensor like `input` with `value` everywhere."""
+    # A selection that never takes the input: so its gradient is 0 and not missing.
     value = value if isinstance(value, Tensor) else _core.tensor(value)
     return _op["where"](_op["ones"](list(input.shape), dtype=_core.bool), value.to(input.dtype), input)
 
@@ -136,15 +138,20 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
 
 
 def _trapezoids(y: Tensor, x: Tensor | None, dx: Any, dim: int) -> Tensor:
-    n = y.shape[dim]
-    mean = (y.narrow(dim, 1, max(n - 1, 0)) + y.narrow(dim, 0, max(n - 1, 0))) / 2 if n > 1 else y.narrow(dim, 0, 0)
+    def pairs(t: Tensor) -> tuple[Tensor, Tensor]:
+        """What stands before and after each interval."""
+        intervals = max(t.shape[dim] - 1, 0)
+        return t.narrow(dim, 0, intervals), t.narrow(dim, t.shape[dim] - intervals, intervals)
+
+    before, after = pairs(y)
+    mean = (before + after) / 2
     if x is None:
         return mean * dx
     if x.dim() == 1:
         width = (x[1:] - x[:-1]).reshape([-1 if d == dim % y.dim() else 1 for d in range(y.dim())])
         return mean * width
-    n = x.shape[dim]
-    return mean * (x.narrow(dim, 1, n - 1) - x.narrow(dim, 0, n - 1))
+    before, after = pairs(x)
+    return mean * (after - before)
 
 
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = 1, dim: int = -1) -> Tensor:
@@ -176,15 +183,14 @@ def cov(
     x = input.reshape(1, -1) if input.dim() < 2 else input
     if not x.is_floating_point() and not x.is_complex():
         x = x.to(_core.get_default_dtype())
-    w = None
-    for given in (fweights, aweights):
-        w = given if w is None else w if given is None else w * given
-    if w is None:
+    weights = [w for w in (fweights, aweights) if w is not None]
+    if not weights:
         total: Any = x.shape[1]
         x = x - x.mean(1, True)
         product = x @ _op["conj"](x).transpose(0, 1)
         spread: Any = max(total - correction, 0)
     else:
+        w = math.prod(weights[1:], start=weights[0])
         total = w.sum()
         x = x - (x * w).sum(1, True) / total
         product = (x * w) @ _op["conj"](x).transpose(0, 1)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,11 @@ def train(*arguments: str, fails: bool = False) -> subprocess.CompletedProcess:
 
 def lines(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
+
+
+def assert_same_losses(many: list[dict], one: list[dict]) -> None:
+    found, expected = ([e["loss"] for e in run if "loss" in e] for run in (many, one))
+    assert expected and found == pytest.approx(expected, rel=1e-4)
 
 
 def losses(run: Path) -> list[tuple]:
@@ -219,20 +225,31 @@ def test_several_devices_give_the_losses_of_one(folder: Path, fix: str) -> None:
     options = [*SMALL, "--data", "text", "--steps", "3", "--json", "--threads", "1"]
     one = lines(train(*options, "--out", "one").stdout)
     many = lines(train(*options, "--out", "many", "--devices", "2", "--fix", fix).stdout)
-    assert [e["loss"] for e in many if "loss" in e] == pytest.approx(
-        [e["loss"] for e in one if "loss" in e], rel=1e-4
-    )
+    assert_same_losses(many, one)
 
 
 def test_without_pins_the_planner_decides_and_is_held_to_its_word(folder: Path) -> None:
     options = [*SMALL, "--data", "text", "--steps", "3", "--json", "--threads", "1"]
     one = lines(train(*options, "--out", "one").stdout)
     many = lines(train(*options, "--out", "many", "--devices", "4").stdout)
-    assert [e["loss"] for e in many if "loss" in e] == pytest.approx(
-        [e["loss"] for e in one if "loss" in e], rel=1e-4
-    )
+    assert_same_losses(many, one)
     assert many[-1]["predicted_step_s"] > 0 and many[-1]["step_s"] > 0
     assert many[-1]["arrangement"] != "1 rank"
+
+
+@pytest.mark.parametrize(
+    ("fix", "holds"),
+    [
+        ("micro=4", lambda a: "4 micro-batches" in a),
+        ("recompute=1,pp=1", lambda a: "recomputation" in a),
+        ("micro=2,tp=2", lambda a: "tp 2" in a and "2 micro-batches" in a),
+    ],
+)
+def test_the_planner_keeps_what_is_pinned(folder: Path, fix: str, holds: Callable[[str], bool]) -> None:
+    options = [*SMALL, "--data", "text", "--steps", "1", "--json", "--threads", "1", "--out", "run"]
+    last = lines(train(*options, "--devices", "2", "--fix", fix).stdout)[-1]
+    assert holds(last["arrangement"]), last["arrangement"]
+    assert last["predicted_step_s"] > 0
 
 
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="no mpirun")
@@ -244,9 +261,7 @@ def test_processes_of_mpirun_train_one_model_and_write_one_run(folder: Path) -> 
                           capture_output=True, text=True, timeout=110)  # fmt: skip
     assert done.returncode == 0, done.stderr
     many = lines(done.stdout)
-    assert [e["loss"] for e in many if "loss" in e] == pytest.approx(
-        [e["loss"] for e in one if "loss" in e], rel=1e-4
-    )
+    assert_same_losses(many, one)
     assert sorted(p.name for p in (folder / "many").iterdir()) == sorted(p.name for p in (folder / "one").iterdir())
 
 
@@ -272,6 +287,7 @@ def test_a_plan_file_is_run(folder: Path) -> None:
         (["--fix", "dp=2"], "--fix needs --devices"),
         (["--devices", "2", "--mode", "eager"], "needs --mode compiled"),
         (["--devices", "3", "--fix", "dp=1,tp=3"], "cannot be cut into 3 equal blocks"),
+        (["--devices", "2", "--fix", "micro=3"], "2 samples of a rank cannot be cut into 3 micro-batches"),
     ],
 )
 def test_devices_that_do_not_fit_say_so(folder: Path, arguments: list[str], message: str) -> None:

@@ -29,6 +29,14 @@ def model(name: str) -> str:
     return str(path)
 
 
+def published(name: str) -> str:
+    """A model of data/models, by its file's name."""
+    folder = os.environ.get("SORUS_DATA")
+    if not folder or not (path := pathlib.Path(folder) / "models" / name).exists():
+        pytest.skip(f"SORUS_DATA names no folder with models/{name}")
+    return str(path)
+
+
 def usable(target: str) -> str:
     found = next(t for t in device.targets() if t["name"] == target)
     if missing := device.verify_tools(found):
@@ -56,6 +64,13 @@ def test_other_targets(target: str, tmp_path: pathlib.Path) -> None:
     path, out = model("kws"), tmp_path / "kws"
     device.generate(path, usable(target), "kws", out, optimize="size")
     assert device.verify(path, out, target, "kws", runs=1)["accepted"]
+
+
+def test_a_model_of_unsigned_bytes(tmp_path: pathlib.Path) -> None:
+    path = published("mobilenet_v2_1.0_224_quant.tflite")
+    device.generate(path, usable("x86"), "mobilenet", tmp_path)
+    facts = device.verify(path, tmp_path, "x86", "mobilenet", runs=1)
+    assert facts["accepted"] and facts["equal"] == 1
 
 
 def test_folder_has_what_it_promises(tmp_path: pathlib.Path) -> None:

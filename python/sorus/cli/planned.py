@@ -43,17 +43,26 @@ def cluster_here(ranks: int, cache: Path) -> str:
     return machine_toml(found, ranks)
 
 
-def _pins(fix: list[str], batch: int) -> dict[str, int]:
-    """What --fix says, in the planner's words."""
+def _pins(fix: list[str], devices: int, batch: int) -> list[dict[str, int]]:
+    """What --fix says, in the planner's words: several, where those cannot say it in one.
+
+    A number of micro-batches is a size of them only once the data-parallel ranks are known.
+    """
     given = read_pins(fix)
-    pins = {name: int(given[name]) for name in ("dp", "tp", "pp", "zero", "chunks") if name in given}
+    pins = {name: int(given[name]) for name in (*AXES, "zero", "chunks") if name in given}
     if "schedule" in given:
         pins["schedule"] = FIX["schedule"].index(given["schedule"])
     if "recompute" in given:
         pins["recompute"] = 2 if given["recompute"] else 0
-    if "micro" in given and "dp" in given:
-        pins["micro_batch"] = max(1, batch // (given["dp"] * given["micro"]))
-    return pins | {"sp": 0, "offload": 0}
+    pins |= {"sp": 0, "offload": 0}
+    if "micro" not in given:
+        return [pins]
+    widths = [given["dp"]] if "dp" in given else [n for n in range(1, devices + 1) if devices % n == 0]
+    return [
+        pins | {"dp": dp, "micro_batch": batch // (dp * given["micro"])}
+        for dp in widths
+        if batch % (dp * given["micro"]) == 0
+    ]
 
 
 def _runnable(pins: dict[str, int]) -> list[dict[str, int]]:
@@ -80,42 +89,41 @@ def plan_here(settings: Any, vocabulary: int, devices: int, fix: list[str], arra
         CommandError: no plan fits; says what does not and what would.
     """
     import sorus
-    from sorus._core import _io, _planning
+    from sorus._core import _planning
     from sorus.models import presets
 
     from .plan import traced_batch
 
-    pins = _pins(fix, settings.batch)
-    chosen = given or math.prod(pins.get(axis, 1) for axis in AXES) == devices
+    alternatives = _pins(fix, devices, settings.batch)
+    chosen = given or (len(alternatives) == 1 and math.prod(alternatives[0].get(axis, 1) for axis in AXES) == devices)
     a = arrangement or Arrangement()
     if chosen:
-        pins |= {axis: getattr(a, axis) for axis in AXES} | {"zero": a.zero, "recompute": 2 if a.recompute else 0}
+        pins = {axis: getattr(a, axis) for axis in AXES} | {"zero": a.zero, "recompute": 2 if a.recompute else 0}
         pins |= {"schedule": FIX["schedule"].index(a.schedule if a.pp > 1 else "none"), "chunks": a.chunks}
-        pins["micro_batch"] = settings.batch // (a.dp * a.micro)
+        pins |= {"micro_batch": settings.batch // (a.dp * a.micro), "sp": 0, "offload": 0}
+        alternatives = [pins]
     step = presets.decoder("gpt", layers=settings.n_layer, hidden=settings.n_embd, heads=settings.n_head,
                            vocab=vocabulary, context=settings.context, dropout=settings.dropout)  # fmt: skip
     step.dtype = sorus.float32 if settings.dtype == "float32" else sorus.bfloat16
     # Micro-batches are parts of the traced batch: the whole one, unless it is large.
     size = settings.batch if settings.batch <= 64 else traced_batch(settings.batch, step.largest_micro_batch)
     traced = step.trace(size)
-    cache = Path(sorus.data.cache_folder())
-    cluster = cache / f"machine-{devices}-of-{processes}.toml"
-    _io.write_file(cluster, cluster_here(devices // processes, cache))
+    cluster = cluster_here(devices // processes, Path(sorus.data.cache_folder()))
     best: tuple[Arrangement, dict] | None = None
     problem = ""
-    for tried in _runnable(pins):
-        request = {"devices": devices, "batch": settings.batch, "fix": tried}
-        report = json.loads(_planning.plan(traced, str(cluster), json.dumps(request), None))
+    for tried in (r for pins in alternatives for r in _runnable(pins)):
+        request = {"devices": devices, "batch": settings.batch, "fix": tried, "families": False}
+        report = json.loads(_planning.plan(traced, cluster, json.dumps(request), None))
         if "problem" in report:
-            problem = problem or report["problem"]
+            problem = report["problem"]
         elif best is None or report["step_time_s"] < best[1]["step_time_s"]:
             try:
-                best = (
-                    arrangement if chosen else Arrangement.of_plan(report["plan"], settings.batch, "plan"),
-                    report,
-                )
+                found = a if chosen else Arrangement.of_plan(report["plan"], settings.batch, "plan")
             except ValueError as error:
-                problem = problem or str(error)
+                problem = str(error)
+                continue
+            found.recompute = found.recompute or tried["recompute"] > 0
+            best = (found, report)
     if best is None:
         if chosen:
             return a, None

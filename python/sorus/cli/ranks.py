@@ -6,7 +6,6 @@ Ctrl-C and writes the files; the others do what it says.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +13,10 @@ from typing import Any
 class Ranks:
     def __init__(self) -> None:
         self.rank, self.size = 0, 1
-        if not any(name in os.environ for name in ("SORUS_RUN_ID", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")):
-            return
         from sorus import distributed
 
+        if not distributed.is_launched():
+            return
         if not distributed.is_initialized():
             distributed.init_process_group()
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()

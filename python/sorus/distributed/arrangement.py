@@ -73,7 +73,8 @@ class Arrangement:
 
     @classmethod
     def of(cls, devices: int, batch: int, fix: list[str] | None = None) -> Arrangement:
-        """What is not pinned is chosen: the first of dp, tp and pp that is free takes the ranks that are left.
+        """What is not pinned is chosen: the first of dp, tp and pp that is free takes the ranks that are left; with a number of
+        micro-batches pinned, dp as many of them as the batch allows, and the next the others.
 
         Raises:
             ValueError: which pin or size does not fit, by how much, and what would.
@@ -89,7 +90,13 @@ class Arrangement:
             raise ValueError(
                 f"{devices} ranks cannot be arranged as {shown}: that makes {pinned}{more}; --devices {near} would do"
             )
-        a = cls(**{**({free: devices // pinned} if free else {}), **pins})
+        chosen = {free: devices // pinned} if free else {}
+        if free == "dp" and "micro" in pins and (other := next((n for n in ("tp", "pp") if n not in axes), None)):
+            # As many data-parallel ranks as leave samples for the micro-batches.
+            widths = [n for n in range(1, devices // pinned + 1) if devices // pinned % n == 0]
+            dp = max((n for n in widths if batch % (n * pins["micro"]) == 0), default=devices // pinned)
+            chosen = {"dp": dp, other: devices // pinned // dp}
+        a = cls(**{**chosen, **pins})
         a.recompute = bool(a.recompute)
         if "micro" not in pins and a.pp > 1:
             share = batch // a.dp if batch % a.dp == 0 else 0

@@ -89,6 +89,11 @@ def is_torchelastic_launched() -> bool:
     return "SORUS_RUN_ID" in os.environ
 
 
+def is_launched() -> bool:
+    """Whether this process is one of several that `sorus run`, mpirun or Slurm started."""
+    return is_torchelastic_launched() or _under_mpi()
+
+
 def _from_environment(name: str, what: str) -> int:
     text = os.environ.get(name)
     if text is None:

@@ -263,12 +263,13 @@ std::string to_toml(const Cluster& c) {
   return s;
 }
 
-Cluster find_cluster(const std::string& name) {
+Cluster find_cluster(const std::string& given) {
+  if (given.find('\n') != std::string::npos) return parse_cluster(given, "cluster");
   auto presets = preset_clusters();
-  if (std::find(presets.begin(), presets.end(), name) != presets.end()) return preset_cluster(name);
-  SORUS_CHECK(std::filesystem::exists(name), KeyError, "'{}' is neither a preset cluster ({}) nor a file", name,
+  if (std::find(presets.begin(), presets.end(), given) != presets.end()) return preset_cluster(given);
+  SORUS_CHECK(std::filesystem::exists(given), KeyError, "'{}' is neither a preset cluster ({}) nor a file", given,
               fmt::join(presets, ", "));
-  return read_cluster(name);
+  return read_cluster(given);
 }
 
 }  // namespace sorus::parallel

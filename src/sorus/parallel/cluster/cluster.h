@@ -80,7 +80,7 @@ std::string to_toml(const Cluster& cluster);
 std::vector<std::string> preset_clusters();
 /// KeyError with the names there are.
 Cluster preset_cluster(std::string_view name);
-/// A preset's name, or else a file.
-Cluster find_cluster(const std::string& name_or_path);
+/// By a preset's name, the text of a file (it has several lines), or else the path of one.
+Cluster find_cluster(const std::string& given);
 
 }  // namespace sorus::parallel

@@ -70,6 +70,7 @@ std::string plan_report(const Model& model, const std::string& cluster_name, con
   request.memory_bytes = q.value("memory_gb", 0.0) * 1e9, request.time_limit = q.value("time_limit", 0.0);
   if (q.contains("fix"))
     for (const auto& [key, value] : q["fix"].items()) request.fix[key] = value.get<int64_t>();
+  request.families = q.value("families", true);
   request.progress = progress;
   Cluster cluster = find_cluster(cluster_name);
   Chain chain = fold(model);
@@ -89,6 +90,7 @@ std::string plan_report(const Model& model, const std::string& cluster_name, con
   if (!r.best) {
     out["problem"] = r.problem.empty() ? "the search was stopped before it found a plan" : r.problem;
     if (r.nearest) out["smallest"] = candidate_json(*r.nearest);
+    if (!request.families) return out.dump();
     // The nearest that fits: without what was pinned, then on more devices.
     SearchRequest other = request;
     other.families = false, other.time_limit = 5;
