@@ -5,6 +5,8 @@
 #   scripts/setup.sh          to build, run and test
 #   scripts/setup.sh lint     the tools of `make lint` and `make format` as well
 #   scripts/setup.sh fuzz     the compiler of `make fuzz`
+#   scripts/setup.sh device   the compilers and emulators of `sorus codegen --verify`; without them `make test` skips
+#                             what runs on other processors
 #   scripts/setup.sh peers    the frameworks that `make bench` compares with, in an environment of their own; nothing if
 #                             SORUS_PEERS names one that is there already
 set -euo pipefail
@@ -14,8 +16,22 @@ packages=(g++ cmake ninja-build ccache pkg-config python3-dev python3-venv
   libdnnl-dev ocl-icd-opencl-dev libfmt-dev nlohmann-json3-dev libtomlplusplus-dev libpcre2-dev zlib1g-dev
   libopenmpi-dev openmpi-bin libgtest-dev librapidcheck-dev libbenchmark-dev)
 lint_packages=(clang-format-14 clang-tidy-14 libomp-14-dev)
+# The C libraries of the cross compilers are only recommended by them.
+device_packages=(gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm qemu-user clang
+  gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
+  gcc-riscv64-linux-gnu libc6-dev-riscv64-cross)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
+
+# Once, when an environment is made: what is left out and how to get it.
+say_what_is_left_out() {
+  local tool
+  for tool in arm-none-eabi-gcc qemu-system-arm aarch64-linux-gnu-gcc arm-linux-gnueabihf-gcc; do
+    command -v "$tool" >/dev/null && continue
+    say "$tool is not here: tests of generated C on other processors will be skipped (scripts/setup.sh device)"
+    return
+  done
+}
 
 install_packages() {
   if ! command -v dpkg-query >/dev/null; then
@@ -86,6 +102,7 @@ SCRIPT
 case ${1:-build} in
   build)
     install_packages "${packages[@]}"
+    [ -e .venv/bin/sorus ] || say_what_is_left_out
     install_requirements .venv scripts/requirements.txt
     link_project .venv
     ;;
@@ -98,6 +115,9 @@ case ${1:-build} in
   fuzz)
     install_packages "${packages[@]}" clang-14 libomp-14-dev
     ;;
+  device)
+    install_packages "${device_packages[@]}"
+    ;;
   peers)
     if [ -n "${SORUS_PEERS:-}" ]; then
       say "using the peers of SORUS_PEERS=$SORUS_PEERS"
@@ -106,7 +126,7 @@ case ${1:-build} in
     install_requirements .peers benchmarks/requirements.txt
     ;;
   *)
-    say "unknown part: $1 (build, lint, fuzz or peers)"
+    say "unknown part: $1 (build, lint, fuzz, device or peers)"
     exit 2
     ;;
 esac

@@ -40,7 +40,7 @@ def published(name: str) -> str:
 def usable(target: str) -> str:
     found = next(t for t in device.targets() if t["name"] == target)
     if missing := device.verify_tools(found):
-        pytest.skip(f"not installed: {', '.join(missing)}")
+        pytest.skip(f"not installed (scripts/setup.sh device): {', '.join(missing)}")
     return target
 
 
@@ -59,7 +59,7 @@ def test_tiny_models_equal_sorus_to_the_bit(name: str, target: str, tmp_path: pa
         assert facts["instructions"] <= 1000 * (m4 if target == "cortex-m4" else m55)
 
 
-@pytest.mark.parametrize("target", ["cortex-m0", "cortex-m3", "cortex-m7", "cortex-m33", "arm64", "arm32"])
+@pytest.mark.parametrize("target", ["cortex-m0", "cortex-m3", "cortex-m7", "cortex-m33", "arm64", "arm32", "riscv"])
 def test_other_targets(target: str, tmp_path: pathlib.Path) -> None:
     path, out = model("kws"), tmp_path / "kws"
     device.generate(path, usable(target), "kws", out, optimize="size")
@@ -118,6 +118,14 @@ def test_command(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> 
     assert found["verify"]["accepted"] and found["arena_bytes"] == 768
     assert main(["codegen", "--list-targets", "--json"]) == 0
     assert "cortex-m55" in [t["name"] for t in json.loads(capsys.readouterr().out)]
+
+
+def test_missing_tools_are_named_with_what_installs_them(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(device.VerifyError, match=r"find arm-none-eabi-gcc, qemu-system-arm .*scripts/setup.sh device"):
+        device.verify("x.tflite", tmp_path, "cortex-m4", "x")
 
 
 def test_mistakes_of_the_user(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,8 +82,7 @@ def verify(
     if missing := tools_missing(found):
         raise VerifyError(
             f"codegen --verify: expected the programs of target {target} to be installed, did not find {', '.join(missing)} "
-            "(Debian: gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm qemu-user gcc-aarch64-linux-gnu "
-            "gcc-arm-linux-gnueabihf)"
+            "(on Debian scripts/setup.sh device installs them)"
         )
     folder = pathlib.Path(folder).resolve()
     facts = _header(folder, name)
