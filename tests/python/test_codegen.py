@@ -124,7 +124,9 @@ def test_missing_tools_are_named_with_what_installs_them(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(device.VerifyError, match=r"find arm-none-eabi-gcc, qemu-system-arm .*scripts/setup.sh device"):
+    with pytest.raises(
+        device.VerifyError, match=r"find arm-none-eabi-gcc, qemu-system-arm .*scripts/setup.sh device"
+    ):
         device.verify("x.tflite", tmp_path, "cortex-m4", "x")
 
 

@@ -44,14 +44,15 @@ static inline int32_t $P_times4(int32_t v)
 {
   return v > INT32_MAX >> 2 ? INT32_MAX : v < INT32_MIN >> 2 ? INT32_MIN : v * 4;
 }
-/* 1 / sum as a fraction of 2^31, and how far a product with it must go right to become an 8-bit result. */
+/* 1 / sum as a fraction of 2^31, and how far a product with it must go right to become an 8-bit result: 32 bits or more
+   leave nothing of it. */
 static int32_t $P_reciprocal(int32_t sum, int *bits)
 {
   uint32_t v = (uint32_t)sum;
   int zeros = 0, i;
   int32_t half, x;
   while (!(v >> 31)) v <<= 1, zeros++;
-  *bits = 12 - zeros + 23;
+  *bits = zeros < 3 ? 32 : 35 - zeros;
   half = (int32_t)(((int64_t)(v - 0x80000000u) + INT32_MAX + 1) / 2);
   x = 1515870810 + $P_product(half, -1010580540); /* 48/17 - 32/17 half, then three steps of Newton */
   for (i = 0; i < 3; i++) x += $P_times4($P_product(x, (1 << 29) - $P_product(half, x)));
@@ -60,15 +61,18 @@ static int32_t $P_reciprocal(int32_t sum, int *bits)
 )"},
     {"dsp", {}, R"(
 #include <arm_acle.h>
+typedef uint32_t __attribute__((may_alias)) $P_word;
+typedef int16_t __attribute__((may_alias)) $P_half;
+/* acc + low * low + high * high of 16-bit halves. */
+#define $P_MAC(a, b, acc) ((int32_t)__smlad((int16x2_t)(a), (int16x2_t)(b), (acc)))
+)"},
+    {"dsp_bytes", {"dsp"}, R"(
 static inline uint32_t $P_load4(const void *p)
 {
   uint32_t v;
   __builtin_memcpy(&v, p, 4);
   return v;
 }
-typedef uint32_t __attribute__((may_alias)) $P_word;
-typedef int16_t __attribute__((may_alias)) $P_half;
-static inline uint32_t $P_pair(int32_t low, int32_t high) { return ((uint32_t)low & 0xffffu) | (uint32_t)high << 16; }
 /* Bytes 0 and 2, or 1 and 3, as two 16-bit numbers. */
 #define $P_EVEN(v) ((uint32_t)__sxtb16(v))
 static inline uint32_t $P_odd(uint32_t v)
@@ -77,8 +81,11 @@ static inline uint32_t $P_odd(uint32_t v)
   __asm__("sxtb16 %0, %1, ror #8" : "=r"(r) : "r"(v));
   return r;
 }
-/* acc + low * low + high * high of 16-bit halves. */
-#define $P_MAC(a, b, acc) ((int32_t)__smlad((int16x2_t)(a), (int16x2_t)(b), (acc)))
+)"},
+    {"dsp_pair", {"dsp"}, R"(
+static inline uint32_t $P_pair(int32_t low, int32_t high) { return ((uint32_t)low & 0xffffu) | (uint32_t)high << 16; }
+)"},
+    {"dsp_high", {"dsp"}, R"(
 /* round(sum * multiplier / 2^31) for |sum| < 2^30. */
 static inline int32_t $P_high(int32_t sum, int32_t multiplier)
 {
@@ -87,7 +94,7 @@ static inline int32_t $P_high(int32_t sum, int32_t multiplier)
   return r;
 }
 )"},
-    {"dsp_expand1", {"dsp"}, R"(
+    {"dsp_expand1", {"dsp_bytes", "dsp_pair"}, R"(
 /* n bytes as 16-bit pairs, every 1th word from `to` on; an odd one at the end gets a partner that no weight reads. */
 static $P_word *$P_expand1(const int8_t *from, $P_word *to, int n)
 {
@@ -100,7 +107,7 @@ static $P_word *$P_expand1(const int8_t *from, $P_word *to, int n)
   return to;
 }
 )"},
-    {"dsp_expand2", {"dsp"}, R"(
+    {"dsp_expand2", {"dsp_bytes", "dsp_pair"}, R"(
 /* n bytes as 16-bit pairs, every 2th word from `to` on; an odd one at the end gets a partner that no weight reads. */
 static $P_word *$P_expand2(const int8_t *from, $P_word *to, int n)
 {
@@ -113,7 +120,7 @@ static $P_word *$P_expand2(const int8_t *from, $P_word *to, int n)
   return to;
 }
 )"},
-    {"dsp_expand4", {"dsp"}, R"(
+    {"dsp_expand4", {"dsp_bytes", "dsp_pair"}, R"(
 /* n bytes as 16-bit pairs, every 4th word from `to` on; an odd one at the end gets a partner that no weight reads. */
 static $P_word *$P_expand4(const int8_t *from, $P_word *to, int n)
 {
@@ -227,7 +234,7 @@ static __attribute__((noinline)) const int8_t *$P_dense4(const int8_t *in, const
   return w;
 }
 )"},
-    {"dsp_depthwise", {"dsp"}, R"(
+    {"dsp_depthwise", {"dsp_pair"}, R"(
 /* Products of one half each: low of a and high of b, or the other way round. */
 #define $P_BT(a, b, acc) ((int32_t)__smlabt((int32_t)(a), (int32_t)(b), (acc)))
 #define $P_TB(a, b, acc) ((int32_t)__smlatb((int32_t)(a), (int32_t)(b), (acc)))

@@ -186,7 +186,7 @@ static void $FN($ARGS)
 !R4     int32_t s0 = bias[o], s1 = bias[o + 1];
 ?R4     for (k = 0; k < 4; k++) sums[k] = bias[o + k];
 ?R4     w = $P_dense4(x, w, $STEPS, sums);
-?R4     x += 4 * $STEPS;
+?REST?R4     x += 4 * $STEPS;
 ?R4     s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
 !R4     for (k = 0; k < $STEPS; k++) {
 $UNROLLED!R4     }
@@ -276,6 +276,7 @@ class Dsp : public KernelSet {
     set(v, "FAST", fast);
     if (fast) std::erase_if(p.helpers, [](const std::string& h) { return h == "rescale" || h == "rescale_left"; });
     if (fast && step.residual) p.helpers.push_back("rescale");
+    if (fast) p.helpers.push_back("dsp_high");
     v["RESARG"] = step.residual ? ", int32_t other" : "";
     set(v, "IZ", f.input_zero);
     p.helpers.push_back("dsp");
@@ -321,6 +322,7 @@ class Dsp : public KernelSet {
             : q == 0       ? fmt::format(", other[{}]", c)
                            : fmt::format(", {} > {} ? other[{}] : 0", "n", q, q * w.out_c + c);
     std::string body;
+    if (group < 4) p.helpers.push_back("dsp_bytes");
     for (int64_t u = 0; u < unroll && group < 4; ++u) {
       set(v, "BYTE", 4 * u);
       for (int64_t q = 0; q < 2; ++q) set(v, fmt::format("I{}", q).c_str(), u * group + q);
@@ -392,7 +394,7 @@ class Dsp : public KernelSet {
     int64_t unroll = options.size || rows == 4 ? 1 : largest_factor(quads, 4);
     set(v, "R", rows), set(v, "R4", rows == 4), set(v, "STEPS", quads / unroll), set(v, "REST", depth % 4);
     std::string body;
-    if (rows == 4) p.helpers.push_back("dsp_dense4");
+    p.helpers.push_back(rows == 4 ? "dsp_dense4" : "dsp_bytes");
     for (int64_t u = 0; u < unroll && rows == 2; ++u) {
       set(v, "X", 4 * u);
       for (int64_t r = 0; r < 2; ++r) set(v, fmt::format("W{}", r).c_str(), 4 * (u * rows + r));
