@@ -1,8 +1,11 @@
 // sorus._core._device: C for small devices (src/sorus/device), and Sorus's own execution of the same graph beside it.
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <random>
 
 #include "bind.h"
@@ -11,12 +14,51 @@
 #include "sorus/device/project.h"
 #include "sorus/device/targets.h"
 #include "sorus/import/model.h"
+#include "sorus/ops.h"
 #include "sorus/run/execute.h"
 
 namespace sorus::python {
 namespace {
 
-using importer::ImportedModel, importer::Port;
+using importer::Port;
+
+// A model that C is generated for: a file, or a recorded function.
+struct Source {
+  std::string name;
+  TracedGraph traced;
+  std::vector<Port> inputs, outputs;
+};
+
+std::shared_ptr<Source> from_file(const std::string& path) {
+  importer::ImportedModel m = importer::import_model(path);
+  return std::make_shared<Source>(Source{path, std::move(m.traced), std::move(m.inputs), std::move(m.outputs)});
+}
+
+std::shared_ptr<Source> from_function(const nb::callable& f, const nb::list& examples) {
+  auto s = std::make_shared<Source>();
+  s->name = nb::cast<std::string>(nb::object(nb::handle(f.ptr()).type().attr("__name__")));
+  TensorList inputs;
+  for (nb::handle h : examples) inputs.push_back(nb::cast<Tensor>(h));
+  GradMode off(false);
+  s->traced = trace(
+      [&](TensorSpan in) {
+        nb::list args;
+        for (const Tensor& t : in) args.append(t);
+        nb::object result = f(*nb::tuple(args));
+        if (!nb::isinstance<nb::tuple>(result) && !nb::isinstance<nb::list>(result))
+          return TensorList{nb::cast<Tensor>(result)};
+        TensorList out;
+        for (nb::handle h : result) out.push_back(nb::cast<Tensor>(h));
+        return out;
+      },
+      inputs);
+  for (int i = 0; i < s->traced.explicit_inputs; ++i)
+    s->inputs.push_back(
+        {fmt::format("input {}", i), s->traced.graph.inputs()[static_cast<size_t>(i)]->outputs[0], {}});
+  for (int i = 0; i < s->traced.explicit_outputs; ++i)
+    s->outputs.push_back({fmt::format("output {}", i), s->traced.graph.outputs()[static_cast<size_t>(i)].type(), {}});
+  return s;
+}
 
 int64_t bytes_of(const std::vector<Port>& ports) {
   int64_t n = 0;
@@ -36,13 +78,12 @@ nb::list targets() {
   return list;
 }
 
-nb::dict generate(const std::string& path, const std::string& target, const std::string& name, bool size,
+nb::dict generate(const Source& model, const std::string& target, const std::string& name, bool size,
                   int64_t ram_limit) {
   const device::Target& t = device::find_target(target);
-  ImportedModel model = importer::import_model(path);
   const TracedGraph& traced = model.traced;
   SORUS_CHECK(traced.write_targets.empty(), NotImplementedError,
-              "codegen: {} keeps state from run to run in {} tensor(s); generated code has no state yet", path,
+              "codegen: {} keeps state from run to run in {} tensor(s); generated code has no state yet", model.name,
               traced.write_targets.size());
   device::GenerateOptions options{name, size, ram_limit};
   device::Project project = device::generate(
@@ -53,8 +94,7 @@ nb::dict generate(const std::string& path, const std::string& target, const std:
 }
 
 // Integers of all values; floats between -1 and 1.
-nb::bytes random_inputs(const std::string& path, int64_t runs, uint64_t seed) {
-  ImportedModel model = importer::import_model(path);
+nb::bytes random_inputs(const Source& model, int64_t runs, uint64_t seed) {
   std::mt19937_64 random(seed);
   std::string all;
   for (int64_t r = 0; r < runs; ++r)
@@ -70,8 +110,7 @@ nb::bytes random_inputs(const std::string& path, int64_t runs, uint64_t seed) {
   return nb::bytes(all.data(), all.size());
 }
 
-nb::bytes run(const std::string& path, const nb::bytes& inputs) {
-  ImportedModel model = importer::import_model(path);
+nb::bytes run(const Source& model, const nb::bytes& inputs) {
   std::string all;
   auto given = static_cast<int64_t>(inputs.size()), one = bytes_of(model.inputs);
   SORUS_CHECK(one > 0 && given % one == 0, ValueError, "codegen: expected a multiple of {} bytes of inputs, found {}",
@@ -85,44 +124,55 @@ nb::bytes run(const std::string& path, const nb::bytes& inputs) {
       from += t.nbytes();
       tensors.push_back(std::move(t));
     }
-    for (const Tensor& t : run_traced(model.traced, tensors)) {
-      SORUS_CHECK(t.is_contiguous(), Error, "codegen: an output is not contiguous");
+    for (const Tensor& given : run_traced(model.traced, tensors)) {
+      Tensor t = contiguous(given);
       all.append(static_cast<const char*>(t.data()), t.nbytes());
     }
   }
   return nb::bytes(all.data(), all.size());
 }
 
-// Equal bytes for integers; floats within 1e-5 of the largest expected one.
-bool outputs_agree(const std::string& path, const nb::bytes& found, const nb::bytes& expected) {
-  ImportedModel model = importer::import_model(path);
-  if (found.size() != expected.size()) return false;
+// How far the outputs of one run are from those expected: 0 if all integers are equal, infinite if not; of floats the
+// largest difference, as a part of the largest value expected or, if that is below 1, absolute.
+double difference(const Source& model, const nb::bytes& found, const nb::bytes& expected) {
+  constexpr double kDifferent = std::numeric_limits<double>::infinity();
+  if (found.size() != expected.size()) return kDifferent;
   const char *a = found.c_str(), *b = expected.c_str();
+  double worst = 0;
   for (const Port& p : model.outputs) {
     auto n = static_cast<size_t>(numel(p.type.shape));
     size_t bytes = n * size_of(p.type.dtype);
     if (p.type.dtype == DType::f32) {
       std::vector<float> x(n), y(n);
       std::memcpy(x.data(), a, bytes), std::memcpy(y.data(), b, bytes);
-      float most = 0;
-      for (float v : y) most = std::max(most, std::abs(v));
-      for (size_t i = 0; i < n; ++i)
-        if (!(std::abs(x[i] - y[i]) <= 1e-5F * most)) return false;
+      double most = 1;
+      for (float v : y) most = std::max(most, std::abs(static_cast<double>(v)));
+      for (size_t i = 0; i < n; ++i) {
+        if (x[i] == y[i] || (std::isnan(x[i]) && std::isnan(y[i]))) continue;
+        double d = std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i])) / most;
+        worst = std::isnan(d) ? kDifferent : std::max(worst, d);
+      }
     } else if (std::memcmp(a, b, bytes) != 0) {
-      return false;
+      return kDifferent;
     }
     a += bytes, b += bytes;
   }
-  return true;
+  return worst;
 }
 
 const Part device_part{26, [](nb::module_& root) {
                          nb::module_ m = root.def_submodule("_device");
+                         nb::class_<Source>(m, "Source").def_prop_ro("has_floats", [](const Source& s) {
+                           return std::any_of(s.outputs.begin(), s.outputs.end(),
+                                              [](const Port& p) { return is_floating(p.type.dtype); });
+                         });
+                         m.def("from_file", &from_file);
+                         m.def("from_function", &from_function);
                          m.def("targets", &targets);
                          m.def("generate", &generate);
                          m.def("random_inputs", &random_inputs);
                          m.def("run", &run);
-                         m.def("outputs_agree", &outputs_agree);
+                         m.def("difference", &difference);
                        }};
 
 }  // namespace

@@ -120,7 +120,10 @@ def show(report: dict, result: dict) -> None:
     for note in report["notes"]:
         table.add_row("", note)
     if facts := result.get("verify"):
-        table.add_row("verified", f"{facts['equal']} of {facts['inferences']} inferences equal Sorus's own")
+        within = ""
+        if "largest_difference" in facts:
+            within = f" within {facts['tolerance']:.0e}, the farthest {facts['largest_difference']:.1e} away"
+        table.add_row("verified", f"{facts['equal']} of {facts['inferences']} inferences equal Sorus's own{within}")
         table.add_row("flash", f"{facts['flash_bytes']:,} bytes, stack {facts['stack_bytes']:,} bytes")
         if "instructions" in facts:
             table.add_row("instructions", f"{facts['instructions']:,} an inference")

@@ -7,7 +7,9 @@
     print(project["arena_bytes"])
     print(codegen.verify("kws.tflite", "out/kws", target="cortex-m4", name="kws"))
 
-The same as the command `sorus codegen`.
+The same as the command `sorus codegen`. A module takes the place of a file, with an example of each of its inputs:
+
+    codegen.generate(model.eval(), target="x86", name="digits", out="out/digits", example=sorus.zeros(1, 1, 28, 28))
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import pathlib
 
 from .._core import _device
 from .report import html
+from .source import Example, Model, source_of
 from .verify import VerifyError, verify
 from .verify import tools_missing as verify_tools
 
@@ -30,21 +33,25 @@ def targets() -> list[dict]:
 
 
 def generate(
-    model: str | os.PathLike,
+    model: Model,
     target: str,
     name: str,
     out: str | os.PathLike,
     optimize: str = "speed",
     ram_limit: int = 0,
+    example: Example = None,
 ) -> dict:
     """Writes the folder `out` for `model` and returns its report.
+
+    model: a file, or a module (or function) of tensors; then `example` is a tensor, or a tuple of them, with the shapes and
+    types of its inputs.
 
     Raises ValueError for an unknown target, a name that is no C identifier, or a RAM limit that cannot be kept;
     NotImplementedError that lists the operators which have no form for devices.
     """
     if optimize not in ("speed", "size"):
         raise ValueError(f"codegen: expected optimize to be 'speed' or 'size', found '{optimize}'")
-    files = _device.generate(os.fspath(model), target, name, optimize == "size", ram_limit)
+    files = _device.generate(source_of(model, example), target, name, optimize == "size", ram_limit)
     report = json.loads(files["report.json"])
     files["report.html"] = html(report)
     folder = pathlib.Path(out)

@@ -13,7 +13,9 @@ import tempfile
 from typing import Any
 
 from .._core import _device
+from .source import Example, Model, source_of
 
+TOLERANCE = 1e-5  # of floats: relative to the largest expected output, absolute if that is below 1
 HARNESS = pathlib.Path(__file__).parent / "harness"
 SYSTEM = "qemu-system-arm -nographic -monitor none -serial none -semihosting-config enable=on,target=native -icount shift=0,sleep=off -M"
 
@@ -61,18 +63,21 @@ def _header(folder: pathlib.Path, name: str) -> dict[str, Any]:
 
 
 def verify(
-    model: str | os.PathLike,
+    model: Model,
     folder: str | os.PathLike,
     target: str,
     name: str,
     inputs: bytes | None = None,
     runs: int = 10,
     seed: int = 0,
+    example: Example = None,
+    outputs: str | os.PathLike | None = None,
 ) -> dict:
     """Facts of a generated folder on its target: whether all outputs equal Sorus's, bytes, instructions, stack.
 
     `inputs`: raw bytes of whole inferences, all inputs of one after the other; by default `runs` random ones. Float
-    outputs may differ by 1e-5 of the largest. Raises VerifyError where it cannot be built or run.
+    outputs may differ by 1e-5 of the largest (absolute if that is below 1); `largest_difference` says by how much they
+    do. A module as `model` needs its `example`, as in `generate`. `outputs`: a file that gets the raw outputs. Raises VerifyError where it cannot be built or run.
     """
     found = next((t for t in _device.targets() if t["name"] == target), None)
     if found is None:
@@ -84,17 +89,18 @@ def verify(
             f"codegen --verify: expected the programs of target {target} to be installed, did not find {', '.join(missing)} "
             "(on Debian scripts/setup.sh device installs them)"
         )
+    graph = source_of(model, example)
     folder = pathlib.Path(folder).resolve()
     facts = _header(folder, name)
     sizes = {kind: sum(facts[kind]["BYTES"]) for kind in ("INPUT", "OUTPUT")}
     if inputs is None:
-        inputs = _device.random_inputs(os.fspath(model), runs, seed)
+        inputs = _device.random_inputs(graph, runs, seed)
     if len(inputs) == 0 or len(inputs) % sizes["INPUT"]:
         raise ValueError(
             f"codegen --verify: expected a multiple of {sizes['INPUT']} bytes of inputs, found {len(inputs)}"
         )
     runs = len(inputs) // sizes["INPUT"]
-    expected = _device.run(os.fspath(model), inputs)
+    expected = _device.run(graph, inputs)
     with tempfile.TemporaryDirectory(prefix="sorus_verify_") as temporary:
         work = pathlib.Path(temporary)
         (work / "in.bin").write_bytes(inputs)
@@ -149,22 +155,24 @@ def verify(
         _run([*cc, *objects, *link, "-lm", "-o", "model.elf"], work)
         command = [*SYSTEM.split(), found["machine"], "-kernel"] if bare else shlex.split(found["emulator"])
         _run([*command, str(work / "model.elf")], work)
-        outputs = (work / "out.bin").read_bytes()
+        found_outputs = (work / "out.bin").read_bytes()
+        if outputs is not None:
+            pathlib.Path(outputs).write_bytes(found_outputs)
         ticks, stack, errors, differing, outside = struct.unpack("<5Q", (work / "facts.bin").read_bytes())
         size_tool = re.sub(r"gcc$", "size", found["compiler"]) if found["compiler"] != "cc" else "size"
         sized = _run([size_tool, *objects[: len(objects) - 2]], work).splitlines()[1:]
         text, data, bss = (sum(int(line.split()[i]) for line in sized) for i in range(3))
-    equal = sum(
-        _device.outputs_agree(os.fspath(model), outputs[r * sizes["OUTPUT"] :][: sizes["OUTPUT"]],
-                              expected[r * sizes["OUTPUT"] :][: sizes["OUTPUT"]])
-        for r in range(runs)
-    )  # fmt: skip
+    n = sizes["OUTPUT"]
+    far = [_device.difference(graph, found_outputs[i : i + n], expected[i : i + n]) for i in range(0, runs * n, n)]
+    equal = sum(d <= TOLERANCE for d in far)
     good = equal == runs and not (errors or differing or outside or data or bss)
     result = {
         "target": target, "accepted": good, "inferences": runs, "equal": equal, "arena_bytes": facts["arena"],
         "flash_bytes": text + data, "static_ram_bytes": data + bss, "stack_bytes": stack, "errors": errors,
         "different_inside_arena": differing, "bytes_written_outside": outside,
     }  # fmt: skip
+    if graph.has_floats:
+        result["largest_difference"], result["tolerance"] = max(far), TOLERANCE
     if found["instructions_a_tick"]:
         result["instructions"] = round(ticks * found["instructions_a_tick"] / runs)
     return result

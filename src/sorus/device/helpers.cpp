@@ -3,6 +3,7 @@
 
 #include "sorus/base/error.h"
 #include "sorus/device/kernel.h"
+#include "sorus/emit/preamble.h"
 
 namespace sorus::device {
 namespace {
@@ -38,6 +39,7 @@ static inline int32_t $P_clamp(int32_t v, int32_t low, int32_t high)
     {"math", {}, R"(
 #include <math.h>
 )"},
+    {"scalar", {}, c_preamble()},
     {"reciprocal", {}, R"(
 static inline int32_t $P_product(int32_t a, int32_t b) { return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31); }
 static inline int32_t $P_times4(int32_t v)

@@ -6,10 +6,12 @@
 
 namespace sorus::device {
 
+std::string input_name(size_t input) { return input ? fmt::format("in{}", input + 1) : "in"; }
+
 void set_arguments(Values& values, const Prepared& p, const std::string& in_type, size_t inputs,
                    const std::string& out_type) {
   std::string text = fmt::format("const {} *in", in_type);
-  if (inputs > 1) text += fmt::format(", const {} *in2", in_type);
+  for (size_t i = 1; i < inputs; ++i) text += fmt::format(", const {} *{}", in_type, input_name(i));
   text += fmt::format(", {} *out", out_type);
   if (p.scratch) text += ", void *scratch";
   for (const Table& t : p.tables) text += fmt::format(", const {} *{}", t.type, t.argument);

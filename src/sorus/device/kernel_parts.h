@@ -9,6 +9,16 @@ namespace sorus::device {
 void set_arguments(Values& values, const Prepared& p, const std::string& in_type, size_t inputs,
                    const std::string& out_type);
 
+/// The name of an input among those parameters: in, in2, in3, ...
+std::string input_name(size_t input);
+const char* c_name(Element e);
+/// A float as C; bounds of at least kNoBound are none.
+std::string float_literal(float v);
+constexpr float kNoBound = 3.4e38F;
+
+/// Moves, joins, scalar bodies and lines; nothing for other forms.
+std::optional<Prepared> prepare_moves(const Model& model, const Step& step);
+
 /// MULT, SHIFT (to the right), ZP, LOW, HIGH, CLAMP, UNIFORM, LEFT (some shift goes left), and as expressions of `o`
 /// the multiplier and shift: MUL, RIGHT. Adds tables where they differ from channel to channel, padded to a multiple
 /// of `pad`.

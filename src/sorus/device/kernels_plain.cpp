@@ -1,6 +1,5 @@
 // Kernels in plain C99, for any processor and any compiler. They are also what other sets fall back to.
 #include <algorithm>
-#include <cmath>
 
 #include <fmt/format.h>
 
@@ -98,20 +97,21 @@ static void $FN($ARGS)
     for (o = 0; o < $OC; o++) {
 ?MAXIMUM       $A sum = $LOW;
 !MAXIMUM       $A sum = 0;
-!MAXIMUM       int count = 0;
+?AVERAGE       int count = 0;
       for (i = 0; i < $KH; i++)
         for (j = 0; j < $KW; j++) {
-          const int y = top + i, z = left + j;
+          const int y = top + i * $DH, z = left + j * $DW;
           $A x;
           if (y < 0 || y >= $IH || z < 0 || z >= $IW) continue;
           x = image[(y * $IW + z) * $IC + o];
 ?MAXIMUM           if (x > sum) sum = x;
 !MAXIMUM           sum += x;
-!MAXIMUM           count++;
+?AVERAGE           count++;
         }
-!MAXIMUM!FLOAT       sum -= count * ($RZ);
-!MAXIMUM!FLOAT       sum = (sum > 0 ? (sum + count / 2) / count : (sum - count / 2) / count) + ($RZ);
-!MAXIMUM?FLOAT       sum /= (float)count;
+?AVERAGE!FLOAT       sum -= count * ($RZ);
+?AVERAGE!FLOAT       sum = (sum > 0 ? (sum + count / 2) / count : (sum - count / 2) / count) + ($RZ);
+?AVERAGE?FLOAT       sum /= (float)count;
+?SCALED       sum *= $SCALE;
       if (sum < $LOW) sum = $LOW;
       if (sum > $HIGH) sum = $HIGH;
       out[p * $OC + o] = ($T)sum;
@@ -189,7 +189,7 @@ static void $FN($ARGS)
           for (k = 0; k < $IC; k++) sum += row[k] * x[k];
         }
       sum = sum < $LOW ? $LOW : sum > $HIGH ? $HIGH : sum;
-?RES       sum += in2[p * $OC + o];
+?RES       sum = sum $RSIGN in2[p * $OC + o];
 ?RES       sum = sum < $RLOW ? $RLOW : sum > $RHIGH ? $RHIGH : sum;
       out[p * $OC + o] = sum;
     }
@@ -213,7 +213,7 @@ static void $FN($ARGS)
           sum += w[(i * $KW + j) * $OC + o] * image[(y * $IW + z) * $IC + o / $PER];
         }
       sum = sum < $LOW ? $LOW : sum > $HIGH ? $HIGH : sum;
-?RES       sum += in2[p * $OC + o];
+?RES       sum = sum $RSIGN in2[p * $OC + o];
 ?RES       sum = sum < $RLOW ? $RLOW : sum > $RHIGH ? $RHIGH : sum;
       out[p * $OC + o] = sum;
     }
@@ -246,15 +246,11 @@ static void $FN($ARGS)
 }
 )";
 
-std::string number(float v) {
-  return fmt::format("{:.9g}{}", v, std::nearbyint(v) == v && std::abs(v) < 1e9F ? ".0F" : "F");
-}
-
 class Plain : public KernelSet {
  public:
   Prepared prepare(const Model& model, const Step& step, const PrepareOptions& options) const override {
     (void)options;
-    (void)model;
+    if (std::optional<Prepared> moves = prepare_moves(model, step)) return *moves;
     return std::visit([&](const auto& form) { return one(step, form); }, step.form);
   }
 
@@ -306,8 +302,11 @@ class Plain : public KernelSet {
     Values v = window_values(w);
     v["K"] = std::to_string(w.kernel_h * w.kernel_w * w.in_c);
     v["PER"] = std::to_string(std::max<int64_t>(w.out_c / std::max<int64_t>(w.in_c, 1), 1));
-    v["LOW"] = number(f.low_f), v["HIGH"] = number(f.high_f), v["RES"] = step.residual ? "1" : "0";
-    if (step.residual) v["RLOW"] = number(step.residual->low_f), v["RHIGH"] = number(step.residual->high_f);
+    v["LOW"] = float_literal(f.low_f), v["HIGH"] = float_literal(f.high_f), v["RES"] = step.residual ? "1" : "0";
+    if (step.residual) {
+      v["RLOW"] = float_literal(step.residual->low_f), v["RHIGH"] = float_literal(step.residual->high_f);
+      v["RSIGN"] = step.residual->negate_b ? "-" : "+";
+    }
     p.tables.push_back({"float", {}, f.weight_f, "w"});
     p.tables.push_back({"float", {}, f.bias_f, "bias"});
     bool whole = w.in_h == w.kernel_h && w.in_w == w.kernel_w;
@@ -323,10 +322,12 @@ class Plain : public KernelSet {
     Prepared p;
     Values v = window_values(f.window);
     v["MAXIMUM"] = f.kind == PoolForm::Kind::maximum ? "1" : "0", v["FLOAT"] = f.is_float ? "1" : "0";
+    v["AVERAGE"] = f.kind == PoolForm::Kind::average ? "1" : "0";
+    v["SCALED"] = f.scale_f == 1 ? "0" : "1", v["SCALE"] = float_literal(f.scale_f);
     v["RZ"] = std::to_string(f.rounding_zero);
     v["T"] = f.is_float ? "float" : "int8_t", v["A"] = f.is_float ? "float" : "int32_t";
-    v["LOW"] = f.is_float ? number(f.low_f) : std::to_string(f.low);
-    v["HIGH"] = f.is_float ? number(f.high_f) : std::to_string(f.high);
+    v["LOW"] = f.is_float ? float_literal(f.low_f) : std::to_string(f.low);
+    v["HIGH"] = f.is_float ? float_literal(f.high_f) : std::to_string(f.high);
     p.overlaps.push_back({sliding_gap(f.window, f.is_float ? 4 : 1, 1, false), false});
     const Window& w = f.window;
     bool whole = w.pixels() == 1 && w.in_h == w.kernel_h && w.in_w == w.kernel_w && w.inside();
@@ -352,7 +353,7 @@ class Plain : public KernelSet {
     p.instructions = static_cast<double>(f.elements) * 30;
     p.kernel = "addition, plain";
     if (f.is_float) {
-      v["RLOW"] = number(f.low_f), v["RHIGH"] = number(f.high_f), v["RSIGN"] = f.negate_b ? "-" : "+";
+      v["RLOW"] = float_literal(f.low_f), v["RHIGH"] = float_literal(f.high_f), v["RSIGN"] = f.negate_b ? "-" : "+";
       finish(p, v, step, "float", kAddFloat);
       return p;
     }
@@ -375,11 +376,12 @@ class Plain : public KernelSet {
   static Prepared one(const Step& step, const PadForm& f) {
     Prepared p;
     Values v = window_values(f.window);
-    v["VALUE"] = std::to_string(f.value);
+    v["VALUE"] = f.is_float ? float_literal(f.value_f) : std::to_string(f.value);
+    if (f.is_float) p.helpers = {"math"};  // INFINITY
     p.overlaps = {{}};
     p.instructions = static_cast<double>(f.window.pixels() * f.window.out_c) * 8;
     p.kernel = "padding";
-    finish(p, v, step, "int8_t", kPad);
+    finish(p, v, step, f.is_float ? "float" : "int8_t", kPad);
     return p;
   }
 
@@ -390,7 +392,7 @@ class Plain : public KernelSet {
     p.instructions = static_cast<double>(f.rows * (f.columns * 40 + 150));
     p.kernel = "softmax";
     if (f.is_float) {
-      v["BETA"] = number(f.beta);
+      v["BETA"] = float_literal(f.beta);
       p.helpers = {"math"};
       finish(p, v, step, "float", kSoftmaxFloat);
       return p;
@@ -403,8 +405,9 @@ class Plain : public KernelSet {
     return p;
   }
 
-  static Prepared one(const Step& step, const RenameForm&) {
-    fail<Error>("device: a change of shape was left in the model: {}", step.name);
+  template <class Form>
+  static Prepared one(const Step& step, const Form&) {
+    fail<Error>("device: a step was left in the model that no kernel computes: {}", step.name);
   }
 };
 

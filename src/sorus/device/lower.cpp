@@ -1,11 +1,17 @@
 #include "sorus/device/lower.h"
 
+#include <algorithm>
 #include <map>
 #include <numeric>
+#include <set>
 #include <unordered_map>
 
 #include "sorus/base/error.h"
+#include "sorus/device/stored.h"
+#include "sorus/emit/c_scalar.h"
 #include "sorus/graph/call.h"
+#include "sorus/ops.h"
+#include "sorus/run/passes.h"
 
 namespace sorus::device {
 namespace {
@@ -48,26 +54,38 @@ class Lowering {
     check_missing();
     for (int i = 0; i < outputs; ++i) {
       const Value& v = graph_.outputs()[static_cast<size_t>(i)];
-      SORUS_CHECK(tensors_.count(v), ValueError, "codegen: output {} of the model is a constant", i);
+      SORUS_CHECK(stored_.count(v), ValueError, "codegen: output {} of the model is a constant", i);
       model_.outputs.push_back(output(v, i));
     }
+    if (views_) model_.notes.push_back(fmt::format("{} change(s) of shape or order removed", views_));
     return std::move(model_);
   }
 
  private:
-  int add(const Value& v, const std::string& name, bool as_user_sees_it) {
+  int add(const std::string& name, const Shape& dims, Element type) {
     DeviceTensor d;
     d.name = name;
-    d.dims = v.type().shape;
-    d.type = element_of(v.type().dtype, name);
-    int32_t offset = 0;
-    if (d.type == Element::u8 && !as_user_sees_it) d.type = Element::i8, offset = 128;
-    set_scale(d, v, offset);
+    d.dims = dims;
+    d.type = type;
     model_.tensors.push_back(d);
     return static_cast<int>(model_.tensors.size()) - 1;
   }
 
-  int tensor(const Value& v, const std::string& name) { return tensors_[v] = add(v, name, false); }
+  int add(const Value& v, const std::string& name, const Shape& order, bool as_user_sees_it) {
+    Element type = element_of(v.type().dtype, name);
+    int32_t offset = 0;
+    if (type == Element::u8 && !as_user_sees_it) type = Element::i8, offset = 128;
+    int t = add(name, reordered(v.type().shape, order), type);
+    set_scale(model_.tensors[static_cast<size_t>(t)], v, offset);
+    return t;
+  }
+
+  // A tensor that holds exactly this value, its dimensions in this order.
+  int tensor(const Value& v, const std::string& name, const Shape& order) {
+    int t = add(v, name, order, false);
+    stored_[v] = {t, ordered_geometry(v.type().shape, order)};
+    return t;
+  }
 
   static void set_scale(DeviceTensor& d, const Value& v, int32_t offset) {
     const Quantization& q = v.quantization();
@@ -84,77 +102,144 @@ class Lowering {
     model_.steps.push_back({f, {from}, to, name, {}, {}});
   }
   int input(const Value& v, const std::string& name) {
-    if (v.type().dtype != DType::u8) return tensor(v, name);
-    int outside = add(v, name, true);
-    convert(outside, tensor(v, name + ", less 128"), "input less 128");
+    Shape order = natural(v.type().shape.size());
+    if (v.type().dtype != DType::u8) return tensor(v, name, order);
+    int outside = add(v, name, order, true);
+    convert(outside, tensor(v, name + ", less 128", order), "input less 128");
     return outside;
   }
   int output(const Value& v, int i) {
-    int inside = tensors_.at(v);
-    if (v.type().dtype != DType::u8) return inside;
-    int outside = add(v, fmt::format("output {}", i), true);
-    convert(inside, outside, "output plus 128");
-    return outside;
+    Shape order = natural(v.type().shape.size());
+    int inside = placed(stored_.at(v), order);
+    if (v.type().dtype == DType::u8) {
+      int outside = add(v, fmt::format("output {}", i), order, true);
+      convert(inside, outside, "output plus 128");
+      return outside;
+    }
+    bool own = model_.tensors[static_cast<size_t>(inside)].dims == v.type().shape && !model_.is_input(inside) &&
+               !model_.is_output(inside);
+    if (own) return inside;
+    // As the user sees it; what writes `inside` will write this directly if it can (remove_renames).
+    int to = add(v, fmt::format("output {}", i), order, false);
+    model_.steps.push_back({RenameForm{}, {inside}, to, fmt::format("output {}", i), {}, {}});
+    return to;
+  }
+
+  const Stored& stored(const Value& v) const {
+    auto it = stored_.find(v);
+    SORUS_CHECK(it != stored_.end(), NotImplementedError,
+                "codegen: result {} of {} (node {}) is used; on devices only result 0 of an operator is computed",
+                v.index, v.node->op ? v.node->op->name() : "a constant", v.node->id);
+    return it->second;
+  }
+
+  // A tensor whose memory is the value with its dimensions in this order, and nothing else.
+  int placed(const Stored& s, const Shape& order) {
+    if (fills(s.geometry, order, model_.tensors[static_cast<size_t>(s.tensor)].elements())) return s.tensor;
+    MoveForm f{reordered(s.geometry, order)};
+    for (const auto& [from, geometry, to] : moved_)
+      if (from == s.tensor && geometry == f.from) return to;
+    const DeviceTensor& from = model_.tensors[static_cast<size_t>(s.tensor)];
+    int to = add(from.name + ", moved", f.from.sizes, from.type);
+    model_.tensors.back().scale = model_.tensors[static_cast<size_t>(s.tensor)].scale;
+    model_.tensors.back().zero_point = model_.tensors[static_cast<size_t>(s.tensor)].zero_point;
+    model_.steps.push_back({f, {s.tensor}, to, fmt::format("{} move", model_.steps.size()), {}, {}});
+    moved_.push_back({s.tensor, f.from, to});
+    return to;
   }
 
   void lower(const Node& node) {
+    Value result{const_cast<Node*>(&node), 0};
     std::vector<const TensorType*> types = node.input_types();
     TensorList constants(node.inputs.size());
-    bool all_known = true;
+    int first = -1;  // computed input
     for (size_t i = 0; i < node.inputs.size(); ++i) {
-      auto it = node.inputs[i] ? known_.find(node.inputs[i]) : known_.end();
-      if (it != known_.end()) constants[i] = it->second;
-      all_known = all_known && (!node.inputs[i] || it != known_.end());
+      if (!node.inputs[i]) continue;
+      auto it = known_.find(node.inputs[i]);
+      if (it != known_.end())
+        constants[i] = it->second;
+      else if (first < 0)
+        first = static_cast<int>(i);
     }
-    if (all_known) {  // depends on constants only: computed now
+    if (first < 0) {  // depends on constants only: computed now
       TensorList results = call(*node.op, constants, node.attrs);
       for (size_t i = 0; i < results.size(); ++i)
-        known_[Value{const_cast<Node*>(&node), static_cast<int>(i)}] = results[i];
+        known_[Value{result.node, static_cast<int>(i)}] = contiguous(results[i]);
       return;
     }
-    std::optional<DeviceForm> form;
-    if (const DeviceRule* rule = device_rule(*node.op))
-      form = (*rule)({*node.op, node.attrs, types, constants, node.outputs});
-    if (!form) form = derived(node, types, constants);
-    if (!form) {
-      missing_[node.op->name()].push_back(node.id);
-      tensor(Value{const_cast<Node*>(&node), 0}, node.op->name());
+    const Stored& from = stored(node.inputs[static_cast<size_t>(first)]);
+    const DeviceRule* rule = device_rule(*node.op);
+    if (!rule && node.op->view) return view(node, types, from);
+    std::string name = fmt::format("{} {}", model_.steps.size(), node.op->name());
+    if (rule) {
+      DeviceCall c{*node.op, node.attrs, types, constants, node.outputs};
+      c.order = order_of(from.geometry);
+      c.order = device_order(*node.op)(c, c.order);
+      if (std::optional<DeviceForm> form = (*rule)(c)) return by_rule(node, c, std::move(*form), name);
+    }
+    if (table(node, types, constants, from, name) || body(node, types, constants, name)) return;
+    missing_[node.op->name()].push_back(node.id);
+    const TensorType& type = node.outputs[0];
+    bool known_type = type.dtype == DType::i8 || type.dtype == DType::i32 || type.dtype == DType::f32;
+    stored_[result] = {add(name, type.shape, known_type ? element_of(type.dtype, name) : Element::i8),
+                       ordered_geometry(type.shape, natural(type.shape.size()))};
+  }
+
+  void view(const Node& node, const std::vector<const TensorType*>& types, const Stored& from) {
+    TypeCall c{*node.op, types, node.attrs};
+    std::optional<Geometry> g = node.op->view(c, from.geometry);
+    Stored result{from.tensor, {}};
+    if (!g) {  // a reshape of elements that lie in another order
+      Shape order = natural(types[0]->shape.size());
+      result.tensor = placed(from, order);
+      g = node.op->view(c, ordered_geometry(types[0]->shape, order));
+    }
+    result.geometry = *g;
+    ++views_;
+    stored_[Value{const_cast<Node*>(&node), 0}] = result;
+  }
+
+  void by_rule(const Node& node, const DeviceCall& c, DeviceForm form, const std::string& name) {
+    Value result{const_cast<Node*>(&node), 0};
+    if (auto* constant = std::get_if<ConstantForm>(&form)) {
+      known_[result] = contiguous(constant->value);
       return;
     }
     Step step;
-    step.form = *form;
-    step.name = fmt::format("{} {}", model_.steps.size(), node.op->name());
-    for (size_t i = 0; i < node.inputs.size(); ++i)
-      if (node.inputs[i] && !constants[i].defined()) step.inputs.push_back(tensors_.at(node.inputs[i]));
-    step.output = tensor(Value{const_cast<Node*>(&node), 0}, step.name);
+    step.name = name;
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      if (!node.inputs[i] || c.constants[i].defined()) continue;
+      size_t rank = c.inputs[i]->shape.size();
+      step.inputs.push_back(placed(stored(node.inputs[i]), rank == c.order.size() ? c.order : natural(rank)));
+    }
+    const Shape& shape = node.outputs[0].shape;
+    Shape order = c.result_order ? *c.result_order : shape.size() == c.order.size() ? c.order : natural(shape.size());
+    if (std::holds_alternative<RenameForm>(form)) {
+      stored_[result] = {step.inputs[0], ordered_geometry(shape, order)};
+      ++views_;
+      return;
+    }
+    step.form = std::move(form);
+    step.output = tensor(result, name, order);
     model_.steps.push_back(std::move(step));
   }
 
-  // Forms that follow from the other facets.
-  static std::optional<DeviceForm> derived(const Node& node, const std::vector<const TensorType*>& types,
-                                           const TensorList& constants) {
-    if (node.outputs.size() != 1) return std::nullopt;
-    const TensorType& out = node.outputs[0];
-    if (node.op->view) {
-      Geometry in{types[0]->shape, contiguous_strides(types[0]->shape), 0};
-      std::optional<Geometry> g = node.op->view(TypeCall{*node.op, types, node.attrs}, in);
-      bool same =
-          g && g->offset == 0 && is_contiguous(g->sizes, g->strides) && numel(g->sizes) == numel(types[0]->shape);
-      return same ? std::optional<DeviceForm>(RenameForm{}) : std::nullopt;
-    }
+  // A scalar body from 8 bits to 8 bits.
+  bool table(const Node& node, const std::vector<const TensorType*>& types, const TensorList& constants,
+             const Stored& from, const std::string& name) {
+    if (!node.op->each || node.outputs.size() != 1) return false;
     int computed = -1;
     for (size_t i = 0; i < types.size(); ++i) {
       if (!types[i]) continue;
       if (!constants[i].defined()) {
-        if (computed >= 0) return std::nullopt;
+        if (computed >= 0) return false;
         computed = static_cast<int>(i);
       } else if (constants[i].numel() != 1) {
-        return std::nullopt;
+        return false;
       }
     }
-    const TensorType& in = *types[static_cast<size_t>(computed)];
-    if (!node.op->each || in.dtype != DType::i8 || out.dtype != DType::i8 || in.shape != out.shape)
-      return std::nullopt;
+    const TensorType &in = *types[static_cast<size_t>(computed)], &out = node.outputs[0];
+    if (in.dtype != DType::i8 || out.dtype != DType::i8 || in.shape != out.shape) return false;
     Tensor all = Tensor::empty({256}, DType::i8);
     std::iota(all.data<int8_t>(), all.data<int8_t>() + 256, static_cast<int8_t>(-128));
     TensorList inputs = constants;
@@ -165,7 +250,57 @@ class Lowering {
     TableForm f;
     f.elements = numel(in.shape);
     f.table.assign(results.data<int8_t>(), results.data<int8_t>() + 256);
-    return f;
+    Shape order = order_of(from.geometry);
+    int source = placed(from, order), to = tensor(Value{const_cast<Node*>(&node), 0}, name, order);
+    model_.steps.push_back({f, {source}, to, name, {}, {}});
+    return true;
+  }
+
+  // A scalar body on floats.
+  bool body(const Node& node, const std::vector<const TensorType*>& types, const TensorList& constants,
+            const std::string& name) {
+    const TensorType& out = node.outputs[0];
+    if (!node.op->each || node.outputs.size() != 1 || out.dtype != DType::f32 ||
+        !printable(*node.op->each, DType::f32) || node.op->each->args.size() != types.size())
+      return false;
+    // The result lies as the first input of its shape does.
+    Shape order = natural(out.shape.size());
+    bool found = false;
+    for (size_t i = 0; i < types.size(); ++i) {
+      if (!types[i]) return false;
+      if (constants[i].defined()) continue;
+      if (types[i]->dtype != DType::f32) return false;
+      if (!found && types[i]->shape == out.shape) order = order_of(stored(node.inputs[i]).geometry), found = true;
+    }
+    EachForm f;
+    f.sizes = reordered(out.shape, order);
+    f.body = node.op->each;
+    Step step;
+    for (size_t i = 0; i < types.size(); ++i) {
+      EachForm::Operand operand;
+      const Shape& shape = types[i]->shape;
+      Geometry g{shape, contiguous_strides(shape), 0};
+      if (constants[i].defined()) {
+        operand.values = reals_of(contiguous(constants[i]));
+      } else {
+        const Stored& s = stored(node.inputs[i]);
+        g = s.geometry;
+        step.inputs.push_back(s.tensor);
+      }
+      operand.geometry =
+          reordered(Geometry{out.shape, broadcast_strides(g.sizes, g.strides, out.shape), g.offset}, order);
+      f.operands.push_back(std::move(operand));
+    }
+    for (const std::string& p : node.op->each->params) {
+      const Attr& a = TypeCall{*node.op, types, node.attrs}.attr(p);
+      if (!a.is_scalar()) return false;
+      f.params.push_back(a.to_double());
+    }
+    step.form = std::move(f);
+    step.name = name;
+    step.output = tensor(Value{const_cast<Node*>(&node), 0}, name, order);
+    model_.steps.push_back(std::move(step));
+    return true;
   }
 
   void check_missing() const {
@@ -176,18 +311,33 @@ class Lowering {
     fail<NotImplementedError>("codegen: these operators have no form for devices:{}", list);
   }
 
+  struct Moved {
+    int from;
+    Geometry geometry;
+    int to;
+  };
+
   const Graph& graph_;
   const TensorList& constants_;
   Model model_;
-  std::unordered_map<Value, int> tensors_;
+  std::unordered_map<Value, Stored> stored_;
   std::unordered_map<Value, Tensor> known_;
+  std::vector<Moved> moved_;
   std::map<std::string, std::vector<int>> missing_;
+  int views_ = 0;
 };
 
 }  // namespace
 
 Model lower(const Graph& graph, const TensorList& constants, int inputs, int outputs) {
-  return Lowering(graph, constants).run(inputs, outputs);
+  // Composites of floats without a form are what their bodies say; those of integers stay what an error can name.
+  std::set<const OpDef*> expanded;
+  for (const auto& node : graph.nodes())
+    if (node->op && node->op->body && !device_rule(*node->op) && node->outputs[0].dtype == DType::f32)
+      expanded.insert(node->op);
+  if (expanded.empty()) return Lowering(graph, constants).run(inputs, outputs);
+  Graph opened = expand_composites(graph, [&](const OpDef& op) { return device_rule(op) || !expanded.count(&op); });
+  return Lowering(opened, constants).run(inputs, outputs);
 }
 
 }  // namespace sorus::device

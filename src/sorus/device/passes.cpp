@@ -26,7 +26,10 @@ void remove_renames(Model& model) {
     int writer = model.writer(from);
     if (model.is_output(to)) {
       // The result keeps its own tensor, so that its shape stays what the user sees; the writer writes it directly.
-      if (writer < 0 || model.is_output(from)) continue;
+      if (writer < 0 || model.is_output(from)) {  // two results, or an input that is one: copied
+        step.form = MoveForm{{{model.tensors[static_cast<size_t>(from)].elements()}, {1}, 0}};
+        continue;
+      }
       model.steps[static_cast<size_t>(writer)].output = to;
       for (Step& other : model.steps)
         for (int& in : other.inputs)
@@ -41,34 +44,6 @@ void remove_renames(Model& model) {
   }
   erase_steps(model, gone);
   if (count) model.notes.push_back(fmt::format("{} change(s) of shape removed", count));
-}
-
-// From the last step to the first: rows and columns are padded by two steps, and the first of them is read by the
-// convolution once the second is gone.
-void fuse_pads(Model& model) {
-  for (size_t s = model.steps.size(); s-- > 0;) {
-    auto* pad = std::get_if<PadForm>(&model.steps[s].form);
-    int padded = model.steps[s].output;
-    if (!pad || model.is_output(padded)) continue;
-    std::vector<size_t> readers = model.readers(padded);
-    bool all = true;
-    for (size_t r : readers) {
-      auto* conv = std::get_if<ConvForm>(&model.steps[r].form);
-      all &= conv && model.steps[r].inputs[0] == padded &&
-             (conv->is_float ? pad->value == 0 : pad->value == conv->input_zero) &&
-             pad->window.in_c == pad->window.out_c &&
-             (model.steps[r].inputs.size() < 2 || model.steps[r].inputs[1] != padded);
-    }
-    if (!all) continue;
-    for (size_t r : readers) {
-      Window& w = std::get<ConvForm>(model.steps[r].form).window;
-      w.pad_top += pad->window.pad_top, w.pad_left += pad->window.pad_left;
-      w.in_h = pad->window.in_h, w.in_w = pad->window.in_w;
-      model.steps[r].inputs[0] = model.steps[s].inputs[0];
-      model.steps[r].notes.push_back("zero padding " + model.steps[s].name + " fused");
-    }
-    model.steps.erase(model.steps.begin() + static_cast<std::ptrdiff_t>(s));
-  }
 }
 
 void fuse_residuals(Model& model) {
@@ -111,6 +86,8 @@ void fuse_residuals(Model& model) {
 
 void simplify(Model& model) {
   remove_renames(model);
+  fold_lines(model);
+  fold_moves(model);
   fuse_pads(model);
   fuse_residuals(model);
   remove_channels(model);

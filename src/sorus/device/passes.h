@@ -1,4 +1,4 @@
-// What is done to a model before it is printed. All of it keeps every output to the bit.
+// What is done to a model before it is printed. All of it keeps every output of integers to the bit.
 #pragma once
 
 #include "sorus/device/model.h"
@@ -10,7 +10,12 @@ void simplify(Model& model);
 
 /// Renames (reshape, squeeze) go: their readers read the tensor itself.
 void remove_renames(Model& model);
-/// Zeros around a tensor become padding of the window that reads it.
+/// A line behind a sum of products goes into its weights (so does batch normalisation), a clamp behind most forms
+/// into their bounds.
+void fold_lines(Model& model);
+/// Elements that are only moved to be read by a dense layer are read where they are: its weights move instead.
+void fold_moves(Model& model);
+/// Values around a tensor become padding of the window that reads it.
 void fuse_pads(Model& model);
 /// An addition whose operand comes from a sum of products is made where that is stored.
 void fuse_residuals(Model& model);

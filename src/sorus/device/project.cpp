@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "sorus/base/error.h"
+#include "sorus/device/kernel_parts.h"
 #include "sorus/device/passes.h"
 
 namespace sorus::device {
@@ -20,19 +21,6 @@ std::string upper(std::string s) {
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
   for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
     text.replace(at, from.size(), to);
-}
-
-const char* type_name(Element e) {
-  switch (e) {
-    case Element::u8:
-      return "uint8_t";
-    case Element::i32:
-      return "int32_t";
-    case Element::f32:
-      return "float";
-    default:
-      return "int8_t";
-  }
 }
 
 class Printer {
@@ -53,7 +41,7 @@ class Printer {
         const DeviceTensor& d = m_.tensors[static_cast<size_t>(list[i])];
         std::string p = fmt::format("{}_{}{}", upper_, kind, i);
         t += fmt::format("/* {} */\n#define {}_BYTES {}\n", d.name, p, d.bytes());
-        t += fmt::format("#define {}_TYPE {}\n#define {}_DIMS {{{}}}\n", p, type_name(d.type), p,
+        t += fmt::format("#define {}_TYPE {}\n#define {}_DIMS {{{}}}\n", p, c_name(d.type), p,
                          fmt::join(d.dims, ", "));
         if (d.scale != 0)
           t += fmt::format("#define {0}_SCALE {1:.9g}\n#define {0}_ZERO_POINT ({2})\n", p, d.scale, d.zero_point);
@@ -100,10 +88,8 @@ class Printer {
         target_.name, name_, name_, name_);
     text += helpers_ + layers + checks() +
             fmt::format("\nint {}_run(void *arena, const void *const inputs[], void *const outputs[])\n{{\n", name_) +
-            fmt::format(
-                "  uint8_t *const a = arena;\n  const int error = {}_check(arena, inputs, outputs);\n  if (error) "
-                "return error;\n",
-                name_);
+            (calls.find("a + ") == std::string::npos ? "" : "  uint8_t *const a = arena;\n") +
+            fmt::format("  const int error = {}_check(arena, inputs, outputs);\n  if (error) return error;\n", name_);
     text += calls + fmt::format("  return {}_OK;\n}}\n\n", upper_);
     text += fmt::format(
         "int {0}_run_in(void *arena, size_t bytes, const void *const inputs[], void *const outputs[])\n{{\n"
@@ -173,8 +159,8 @@ class Printer {
     if (m_.is_input(tensor)) return fmt::format("inputs[{}]", index(m_.inputs));
     if (m_.is_output(tensor)) return fmt::format("outputs[{}]", index(m_.outputs));
     int64_t offset = plan_.buffers[static_cast<size_t>(plan_.of_tensor[static_cast<size_t>(tensor)])].offset;
-    return fmt::format("({}{} *)(a + {})", read ? "const " : "",
-                       type_name(m_.tensors[static_cast<size_t>(tensor)].type), offset);
+    return fmt::format("({}{} *)(a + {})", read ? "const " : "", c_name(m_.tensors[static_cast<size_t>(tensor)].type),
+                       offset);
   }
 
   // Layers with the same numbers share a function.

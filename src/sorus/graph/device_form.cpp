@@ -17,21 +17,57 @@ int32_t rescaled(int64_t sum, int32_t multiplier, int32_t shift) {
 
 namespace {
 // By name: a rule may be registered before its operator is.
-std::unordered_map<std::string, DeviceRule>& rules() {
-  static auto* map = new std::unordered_map<std::string, DeviceRule>;
+struct Entry {
+  DeviceRule rule;
+  MemoryOrder order;
+};
+std::unordered_map<std::string, Entry>& rules() {
+  static auto* map = new std::unordered_map<std::string, Entry>;
   return *map;
 }
 }  // namespace
 
-bool device_form(std::string_view op, DeviceRule rule) {
-  bool fresh = rules().emplace(std::string(op), std::move(rule)).second;
+bool device_form(std::string_view op, DeviceRule rule, MemoryOrder order) {
+  bool fresh = rules().emplace(std::string(op), Entry{std::move(rule), std::move(order)}).second;
   SORUS_CHECK(fresh, ValueError, "device_form: {} has a form already", op);
   return true;
 }
 
 const DeviceRule* device_rule(const OpDef& op) {
   auto it = rules().find(op.name());
-  return it == rules().end() ? nullptr : &it->second;
+  return it == rules().end() ? nullptr : &it->second.rule;
+}
+
+const MemoryOrder& device_order(const OpDef& op) { return rules().at(op.name()).order; }
+
+Shape in_order(const DeviceCall&, const Shape& now) {
+  Shape order;
+  for (size_t d = 0; d < now.size(); ++d) order.push_back(static_cast<int64_t>(d));
+  return order;
+}
+Shape as_it_is(const DeviceCall&, const Shape& now) { return now; }
+MemoryOrder channels_last(int spatial) {
+  return [spatial](const DeviceCall&, const Shape& now) {
+    auto rank = static_cast<int64_t>(now.size()), channel = rank - spatial - 1;
+    Shape order;
+    for (int64_t d = 0; d < rank; ++d)
+      if (d != channel) order.push_back(d);
+    if (channel >= 0 && channel < rank) order.push_back(channel);
+    return order;
+  };
+}
+
+int64_t DeviceCall::place(int64_t dim) const {
+  auto rank = static_cast<int64_t>(order.size());
+  for (int64_t p = 0; p < rank; ++p)
+    if (order[static_cast<size_t>(p)] == (dim < 0 ? dim + rank : dim)) return p;
+  fail<ValueError>("codegen: {}: a tensor of {} dimensions has no dimension {}", op.name(), rank, dim);
+}
+
+Shape DeviceCall::in_memory(const Shape& shape) const {
+  Shape result;
+  for (int64_t d : order) result.push_back(shape[static_cast<size_t>(d)]);
+  return result;
 }
 
 const Tensor& DeviceCall::constant(int slot) const {
@@ -66,6 +102,8 @@ std::vector<To> elements(const Tensor& t) {
       return copied<To, int32_t>(t);
     case DType::i64:
       return copied<To, int64_t>(t);
+    case DType::boolean:
+      return copied<To, bool>(t);
     case DType::f32:
       return copied<To, float>(t);
     case DType::f64:
@@ -77,6 +115,8 @@ std::vector<To> elements(const Tensor& t) {
 }  // namespace
 
 int64_t DeviceCall::integer(std::string_view attr) const { return attr_of(*this, attr).to_int(); }
+double DeviceCall::number(std::string_view attr) const { return attr_of(*this, attr).to_double(); }
+bool DeviceCall::is_none(std::string_view attr) const { return attr_of(*this, attr).is_none(); }
 const Shape& DeviceCall::integers(std::string_view attr) const { return attr_of(*this, attr).ints(); }
 
 std::vector<int64_t> integers_of(const Tensor& t) { return elements<int64_t>(t); }

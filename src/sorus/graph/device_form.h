@@ -3,17 +3,20 @@
 // Generated C for small devices has few kernels, one for each form of computation, and each target brings its own. An
 // operator says in its entry which form a call takes, with all constants in it:
 //
-//   op("relu6(input)").each(...)                       // nothing: a scalar body is printed as it is
-//   op("quantized_conv2d(...)").device([](const DeviceCall& c) -> std::optional<DeviceForm> { ConvForm f; ...; return
-//   f; })
+//   op("sigmoid(input)").each(...)                     // nothing: a scalar body is printed as it is
+//   device_form("quantized_conv2d", [](const DeviceCall& c) -> std::optional<DeviceForm> { ConvForm f; ...; return f;
+//   }) device_form("conv2d", rule, channels_last(2))      // reads and writes images whose channels lie last in
+//   memory
 //
-// Tensors of a device lie in memory as batch, height, width, channels. Passes (device/passes.h) work on forms and
+// Images of a device lie in memory as batch, height, width, channels, whatever the order of their dimensions in the
+// graph is (MemoryOrder below). Passes (device/passes.h) work on forms and
 // never ask for an operator's name: a convolution, a depthwise convolution and a dense layer are one form, so what is
 // known about one (constant channels, a fused addition) holds for all.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -73,11 +76,12 @@ struct ConvForm {
 };
 
 struct PoolForm {
-  enum class Kind : uint8_t { average, maximum } kind = Kind::average;
+  enum class Kind : uint8_t { average, maximum, sum } kind = Kind::average;
   Window window;  ///< out_c == in_c; averages count what lies inside
   bool is_float = false;
   int32_t low = -128, high = 127;
   int32_t rounding_zero = 0;  ///< means are rounded away from this value
+  float scale_f = 1;          ///< sums of floats are multiplied with it
   float low_f = -3.4e38F, high_f = 3.4e38F;
 };
 
@@ -107,16 +111,57 @@ struct SoftmaxForm {
   float beta = 1;
 };
 
-/// Zeros around a tensor.
+/// One value around a tensor.
 struct PadForm {
   Window window;  ///< pad_top, pad_left and the sizes of input and output; a kernel of 1
+  bool is_float = false;
   int32_t value = 0;
+  float value_f = 0;
+};
+
+/// Floats: clamp(input * scale + shift, low, high), one scale and shift for all or one for each index of the last
+/// dimension in memory. What stands behind a sum of products goes into its weights (fold_lines).
+struct LineForm {
+  int64_t rows = 0, channels = 1;
+  std::vector<float> scale{1}, shift{0};
+  float low = -3.4e38F, high = 3.4e38F;
+  float scale_of(int64_t c) const { return scale[scale.size() == 1 ? 0 : static_cast<size_t>(c)]; }
+  float shift_of(int64_t c) const { return shift[shift.size() == 1 ? 0 : static_cast<size_t>(c)]; }
+};
+
+/// A scalar body on floats: the result is contiguous; operands lie as their strides say (0: broadcast).
+struct EachForm {
+  struct Operand {
+    Geometry geometry;          ///< sizes are those of the result, dimensions in the result's memory order
+    std::vector<float> values;  ///< of a constant; empty: the next input of the step
+  };
+  Shape sizes;
+  std::vector<Operand> operands;  ///< one an argument of the body
+  std::shared_ptr<const ScalarFunction> body;
+  std::vector<double> params;
+};
+
+/// Elements of the input in another order, or some of them: permutation, slice, copy of a broadcast.
+struct MoveForm {
+  Geometry from;  ///< the place of each element of the result, which is contiguous, in the input
+};
+
+/// Inputs side by side: each row of the result is a row of the first input, then one of the second, and so on.
+struct JoinForm {
+  int64_t rows = 1;
+  std::vector<int64_t> widths;  ///< elements of a row, one an input
+};
+
+/// The result does not depend on what is computed.
+struct ConstantForm {
+  Tensor value;
 };
 
 /// The same bytes under another shape.
 struct RenameForm {};
 
-struct DeviceForm : std::variant<ConvForm, PoolForm, AddForm, TableForm, SoftmaxForm, PadForm, RenameForm> {
+struct DeviceForm : std::variant<ConvForm, PoolForm, AddForm, TableForm, SoftmaxForm, PadForm, RenameForm, LineForm,
+                                 EachForm, MoveForm, JoinForm, ConstantForm> {
   using variant::variant;
 };
 
@@ -128,22 +173,39 @@ struct DeviceCall {
   std::span<const TensorType* const> inputs;
   std::span<const Tensor> constants;
   std::span<const TensorType> outputs;
+  /// The dimensions of computed inputs (all that have the rank of the first) from outermost to innermost in memory.
+  Shape order = {};
+  /// The same of the result, where the rule says it; the inputs' if the rank is the same, else in order.
+  mutable std::optional<Shape> result_order = {};
+  /// Where a dimension (negative: from the end) lies in memory, and a shape with its dimensions in that order.
+  int64_t place(int64_t dim) const;
+  Shape in_memory(const Shape& shape) const;
   const TensorType& input(int slot) const { return *inputs[static_cast<size_t>(slot)]; }
   bool has(int slot) const { return static_cast<size_t>(slot) < inputs.size() && inputs[slot] != nullptr; }
   /// The value of a constant input; ValueError if it is computed.
   const Tensor& constant(int slot) const;
   bool is_constant(int slot) const { return has(slot) && constants[static_cast<size_t>(slot)].defined(); }
   int64_t integer(std::string_view attr) const;
+  double number(std::string_view attr) const;
+  bool is_none(std::string_view attr) const;
   const Shape& integers(std::string_view attr) const;
 };
 
 /// The form of a call; nothing if this call has none.
 using DeviceRule = std::function<std::optional<DeviceForm>(const DeviceCall&)>;
+/// The order in memory that a rule wants of its computed inputs, given the one in which the first lies.
+using MemoryOrder = std::function<Shape(const DeviceCall&, const Shape& now)>;
+/// As the dimensions are numbered; as the input lies; images with `spatial` dimensions, with or without a batch.
+Shape in_order(const DeviceCall& c, const Shape& now);
+Shape as_it_is(const DeviceCall& c, const Shape& now);
+MemoryOrder channels_last(int spatial);
+
 /// The facet, said in the file of the operator, beside its entry. It is kept here and not in OpDef so that what
 /// includes op.h need not know forms. Returns true.
-bool device_form(std::string_view op, DeviceRule rule);
+bool device_form(std::string_view op, DeviceRule rule, MemoryOrder order = in_order);
 /// The operator's rule, or null.
 const DeviceRule* device_rule(const OpDef& op);
+const MemoryOrder& device_order(const OpDef& op);
 
 /// Elements of a constant tensor of any type, in order, as T; empty if the tensor is undefined.
 std::vector<int64_t> integers_of(const Tensor& t);

@@ -122,40 +122,11 @@ std::optional<DeviceForm> softmax(const DeviceCall& c) {
   return f;
 }
 
-// Padding is recorded as what it is made of: an image between constants of one value.
-std::optional<DeviceForm> joined(const DeviceCall& c) {
-  if (c.outputs[0].shape.size() != 4 || !bytes(c.outputs[0])) return std::nullopt;
-  int64_t axis = c.integer("dim") < 0 ? c.integer("dim") + 4 : c.integer("dim"), before = 0;
-  if (axis != 1 && axis != 2) return std::nullopt;
-  std::optional<int64_t> value;
-  const TensorType* image = nullptr;
-  for (int i = 0; i < static_cast<int>(c.inputs.size()); ++i) {
-    if (!c.is_constant(i)) {
-      if (image) return std::nullopt;
-      image = &c.input(i);
-      continue;
-    }
-    if (!image) before += c.input(i).shape[static_cast<size_t>(axis)];
-    for (int64_t v : integers_of(c.constant(i)))
-      if (value.value_or(v) == v)
-        value = v;
-      else
-        return std::nullopt;
-  }
-  if (!image) return std::nullopt;
-  PadForm f;
-  f.window = window_of(image->shape, c.outputs[0].shape);
-  (axis == 1 ? f.window.pad_top : f.window.pad_left) = before;
-  f.value = static_cast<int32_t>(value.value_or(0)) - offset_of(*image);
-  return f;
-}
-
 [[maybe_unused]] const bool forms =
     device_form("quantized_conv2d", convolution) && device_form("quantized_linear", product) &&
     device_form("quantized_avg_pool2d", pool(PoolForm::Kind::average)) &&
     device_form("quantized_max_pool2d", pool(PoolForm::Kind::maximum)) && device_form("quantized_add", sum(false)) &&
-    device_form("quantized_sub", sum(true)) && device_form("quantized_softmax", softmax) &&
-    device_form("cat", joined);
+    device_form("quantized_sub", sum(true)) && device_form("quantized_softmax", softmax);
 
 }  // namespace
 }  // namespace sorus
