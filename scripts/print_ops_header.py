@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Print the C++ functions of all operators (build/generated/sorus/ops.h) from their signatures in src/sorus/ops/*.cpp.
+"""Print the C++ functions of all operators from their signatures in src/sorus/ops/*.cpp: sorus/ops.h declares them,
+ops.cpp beside it defines them (inline, they were compiled again in every file that calls one).
 
 An entry's signature is the first string literal of `op("...")`. The functions are what gradient rules, composites, layers
 and users call: `sorus::gelu(x, "tanh")`. They only look the operator up and go through call().
 
-    print_ops_header.py OUTPUT SOURCE...
+    print_ops_header.py HEADER SOURCE_FILE SOURCE...
 """
 
 import re
@@ -67,8 +68,8 @@ def default_text(value: str, kind: str, optional: bool, size: int) -> str:
 OVERLOADS: dict[str, list[tuple[list[str | None], int]]] = {}
 
 
-def function(signature: str) -> tuple[str, str]:
-    """(namespace, text) of one operator's C++ function."""
+def function(signature: str) -> tuple[str, str, str]:
+    """(namespace, declaration, definition) of one operator's C++ function."""
     match = re.match(r"\s*([\w./:]+)\((.*)\)\s*(?:->\s*(.*))?$", signature, re.S)
     if not match:
         sys.exit(f"print_ops_header: cannot read the signature '{signature}'")
@@ -117,7 +118,8 @@ def function(signature: str) -> tuple[str, str]:
     result = (
         "TensorList" if names == ["list"] else "Tensor" if len(names) == 1 else f"std::array<Tensor, {len(names)}>"
     )
-    lines = [f"inline {result} {short}({text}) {{", f'  static const OpDef& def = find_op("{name}");']
+    bare = ", ".join(f"{t} {n}" for t, n, _ in params)
+    lines = [f"{result} {short}({bare}) {{", f'  static const OpDef& def = find_op("{name}");']
     if has_list:
         lines.append("  TensorList inputs;")
         for t in tensors:
@@ -136,7 +138,8 @@ def function(signature: str) -> tuple[str, str]:
     else:
         lines.append(f"  TensorList out = call{call};")
         lines.append("  return {" + ", ".join(f"std::move(out[{i}])" for i in range(len(names))) + "};")
-    return namespace, "\n".join([f"/// {name}{signature[len(full) :]}".replace("\n", " "), *lines, "}"])
+    comment = f"/// {name}{signature[len(full) :]}".replace("\n", " ")
+    return namespace, f"{comment}\n{result} {short}({text});", "\n".join([*lines, "}"])
 
 
 HEAD = """// Made by scripts/print_ops_header.py from the signatures in src/sorus/ops; do not edit.
@@ -167,20 +170,35 @@ inline Tensor operator-(const Tensor& a) { return neg(a); }
 """
 
 
+SOURCE_HEAD = """// Made by scripts/print_ops_header.py; do not edit.
+#include "sorus/ops.h"
+
+namespace sorus {
+
+"""
+
+
+def in_namespaces(spaces: dict[str, list[str]]) -> str:
+    text = ""
+    for namespace, functions in sorted(spaces.items()):
+        block = "\n".join(functions)
+        text += f"namespace {namespace} {{\n{block}\n}}  // namespace {namespace}\n" if namespace else block + "\n"
+    return text
+
+
 def main() -> None:
-    output, *sources = sys.argv[1:]
-    spaces: dict[str, list[str]] = {}
+    header, source_file, *sources = sys.argv[1:]
+    declarations: dict[str, list[str]] = {}
+    definitions: dict[str, list[str]] = {}
     for source in sorted(sources):
         for entry in ENTRY.finditer(Path(source).read_text()):
             signature = "".join(LITERAL.findall(entry[1])).replace("\\'", "'")
-            namespace, text = function(signature)
-            spaces.setdefault(namespace, []).append(text)
-    body = HEAD
-    for namespace, functions in sorted(spaces.items()):
-        block = "\n".join(functions)
-        body += f"namespace {namespace} {{\n{block}\n}}  // namespace {namespace}\n" if namespace else block + "\n"
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    Path(output).write_text(body + TAIL)
+            namespace, declaration, definition = function(signature)
+            declarations.setdefault(namespace, []).append(declaration)
+            definitions.setdefault(namespace, []).append(definition)
+    Path(header).parent.mkdir(parents=True, exist_ok=True)
+    Path(header).write_text(HEAD + in_namespaces(declarations) + TAIL)
+    Path(source_file).write_text(SOURCE_HEAD + in_namespaces(definitions) + "\n}  // namespace sorus\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from ._core import operators as _op
 __all__ = [
     "block_diag", "corrcoef", "cov", "cumulative_trapezoid", "diagflat", "diagonal_scatter", "fill", "isreal", "ldexp",
     "logaddexp2", "narrow_copy", "positive", "renorm", "rot90", "select_scatter", "sgn", "slice_scatter", "split_with_sizes",
-    "std_mean", "trapezoid", "trapz", "unsafe_chunk", "unsafe_split", "var_mean",
+    "trapezoid", "trapz", "unsafe_chunk", "unsafe_split",
 ]  # fmt: skip
 
 
@@ -210,21 +210,6 @@ def corrcoef(input: Tensor) -> Tensor:
     return c / deviation.unsqueeze(1) / deviation.unsqueeze(0)
 
 
-def _moments(name: str) -> Any:
-    operator = _op[name]
-
-    def call(input: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if (args and isinstance(args[0], bool)) or ("unbiased" in kwargs and not args and "dim" not in kwargs):
-            args = (None, *args)  # of everything, with `unbiased` alone
-        return operator(input, *args, **kwargs)
-
-    call.__name__ = call.__qualname__ = name
-    call.__doc__ = operator.__doc__
-    return call
-
-
-std_mean, var_mean = _moments("std_mean"), _moments("var_mean")
-
 for _name in __all__:
-    if _name not in ("block_diag", "trapezoid", "trapz", "cumulative_trapezoid", "std_mean", "var_mean"):
+    if _name not in ("block_diag", "trapezoid", "trapz", "cumulative_trapezoid"):
         setattr(Tensor, _name, globals()[_name])

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <queue>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "sorus/derive/gradient.h"
 #include "sorus/ops.h"
 #include "sorus/tensor/copy.h"
+#include "sorus/tensor/small_allocator.h"
 
 namespace sorus {
 namespace {
@@ -33,7 +33,9 @@ struct GradMeta final : RefCounted {
   std::vector<Hook> hooks;
   std::vector<std::pair<int64_t, AccumulatedHook>> accumulated;
 
-  ~GradMeta() override { accumulated_hooks -= static_cast<int64_t>(accumulated.size()); }
+  ~GradMeta() override {
+    if (!accumulated.empty()) accumulated_hooks -= static_cast<int64_t>(accumulated.size());
+  }
   static void* operator new(size_t size) { return allocate_small(size); }
   static void operator delete(void* p) { free_small(p, sizeof(GradMeta)); }
 };
@@ -68,10 +70,10 @@ struct Edge {
 struct GradNode final : RefCounted {
   const OpDef* op = nullptr;
   Attrs attrs;
-  std::vector<Saved> inputs, outputs;
-  std::vector<Edge> edges;  // one per input
+  SmallList<Saved> inputs, outputs;
+  SmallList<Edge> edges;  // one per input
   std::vector<std::shared_ptr<std::vector<Hook>>> hooks;
-  std::vector<TensorType> output_types;
+  size_t results = 0;
   std::function<TensorList(TensorSpan)> custom;
   std::string custom_name;
   uint64_t sequence = next_sequence++;
@@ -165,7 +167,7 @@ void save(GradNode& node, TensorSpan inputs, std::span<Tensor> outputs) {
   int n = static_cast<int>(inputs.size());
   node.inputs.reserve(inputs.size());
   node.outputs.reserve(outputs.size());
-  node.output_types.reserve(outputs.size());
+  node.results = outputs.size();
   for (int i = 0; i < n; ++i) {
     const Tensor& t = inputs[static_cast<size_t>(i)];
     bool keep = t.defined() && (reads >> s.tensor_param_of_slot(i, n) & 1);
@@ -182,7 +184,6 @@ void save(GradNode& node, TensorSpan inputs, std::span<Tensor> outputs) {
                             : by_hand ? type_only(outputs[i])
                                       : Tensor(),
                             keep ? outputs[i].storage()->version() : 0, true, keep});
-    node.output_types.push_back(outputs[i].type());
   }
 }
 
@@ -275,7 +276,7 @@ TensorList apply_node(const Ref<GradNode>& node, TensorSpan grads) {
       "backward: the graph of {} was already used and its values freed; pass retain_graph=True the first time",
       node->name());
   if (node->custom) return node->custom(grads);
-  TensorList inputs, outputs;
+  SmallList<Tensor> inputs, outputs;
   SmallVector<char, 16> needs_storage;
   inputs.reserve(node->inputs.size());
   outputs.reserve(node->outputs.size());
@@ -295,6 +296,69 @@ void check_anomaly(const Ref<GradNode>& node, TensorSpan grads) {
                   node->source.to_string());
 }
 
+// The gradients that have reached the results of a node, until all have.
+struct Pending {
+  Ref<GradNode> node;
+  SmallList<Tensor> grads;
+  explicit Pending(const Ref<GradNode>& n) : node(n), grads(std::max<size_t>(n->results, 1)) {}
+};
+
+// Nodes that wait, the newest last. Few wait at a time, whatever the size of the graph, so that a sorted list is
+// found through faster than a table.
+class Waiting {
+ public:
+  bool empty() const { return items_.empty(); }
+  Pending& operator[](const Ref<GradNode>& node) {
+    auto at = std::lower_bound(items_.begin(), items_.end(), node->sequence,
+                               [](const Pending& p, uint64_t sequence) { return p.node->sequence < sequence; });
+    if (at == items_.end() || at->node != node) at = items_.emplace(at, node);
+    return *at;
+  }
+  Pending take_newest() {
+    Pending p = std::move(items_.back());
+    items_.pop_back();
+    return p;
+  }
+  const SmallList<Pending>& items() const { return items_; }
+
+ private:
+  SmallList<Pending> items_;
+};
+
+// The gradients of leaves, in the order in which they were reached: recorded graphs must not depend on addresses.
+class LeafSums {
+ public:
+  struct Item {
+    Ref<TensorImpl> leaf;
+    Tensor sum;
+  };
+  Tensor& operator[](const Ref<TensorImpl>& leaf) {
+    if (Tensor* found = find(leaf.get())) return *found;
+    if (items_.size() >= kFew) {
+      if (places_.empty())
+        for (size_t i = 0; i < items_.size(); ++i) places_.emplace(items_[i].leaf.get(), i);
+      places_.emplace(leaf.get(), items_.size());
+    }
+    items_.push_back({leaf, {}});
+    return items_.back().sum;
+  }
+  Tensor* find(const TensorImpl* leaf) {
+    if (places_.empty()) {
+      for (Item& i : items_)
+        if (i.leaf.get() == leaf) return &i.sum;
+      return nullptr;
+    }
+    auto found = places_.find(leaf);
+    return found == places_.end() ? nullptr : &items_[found->second].sum;
+  }
+  SmallList<Item>& items() { return items_; }
+
+ private:
+  static constexpr size_t kFew = 8;
+  SmallList<Item> items_;
+  std::unordered_map<const TensorImpl*, size_t> places_;  // once they are many
+};
+
 // Walks the nodes in the reverse order of their creation, which is a topological order.
 class Engine {
  public:
@@ -310,12 +374,8 @@ class Engine {
   void run() {
     bool early = accumulate && accumulated_hooks.load(std::memory_order_relaxed) > 0;
     if (early) count_uses();
-    while (!ready_.empty()) {
-      Ref<GradNode> node = ready_.top().node;
-      ready_.pop();
-      auto it = pending_.find(node.get());
-      std::vector<Tensor> grads = std::move(it->second);
-      pending_.erase(it);
+    while (!waiting_.empty()) {
+      auto [node, grads] = waiting_.take_newest();
       run_hooks(*node, grads);
       if (auto c = captured_nodes.find(node.get()); c != captured_nodes.end())
         for (auto [output, slot] : c->second) *slot = grads[static_cast<size_t>(output)];
@@ -333,21 +393,16 @@ class Engine {
       }
       if (early) finish_complete_leaves(*node);
     }
-    for (const Ref<TensorImpl>& leaf : leaf_order_)
-      if (Tensor& g = leaves_.at(leaf.get()); g.defined()) finish_leaf(Tensor(leaf), std::exchange(g, {}));
+    for (auto& [leaf, sum] : leaves_.items())
+      if (sum.defined()) finish_leaf(Tensor(leaf), std::exchange(sum, {}));
   }
 
  private:
-  struct Item {
-    Ref<GradNode> node;
-    bool operator<(const Item& o) const { return node->sequence < o.node->sequence; }
-  };
-
   // How often each leaf is used by what will be walked.
   void count_uses() {
     std::vector<const GradNode*> pending;
     std::unordered_set<const GradNode*> seen;
-    for (const auto& [node, grads] : pending_) pending.push_back(node);
+    for (const Pending& p : waiting_.items()) pending.push_back(p.node.get());
     while (!pending.empty()) {
       const GradNode* n = pending.back();
       pending.pop_back();
@@ -363,8 +418,8 @@ class Engine {
   void finish_complete_leaves(const GradNode& node) {
     for (const Edge& e : node.edges) {
       if (!e.leaf || --uses_left_[e.leaf.get()] != 0) continue;
-      auto it = leaves_.find(e.leaf.get());
-      if (it != leaves_.end() && it->second.defined()) finish_leaf(Tensor(e.leaf), std::exchange(it->second, {}));
+      Tensor* sum = leaves_.find(e.leaf.get());
+      if (sum && sum->defined()) finish_leaf(Tensor(e.leaf), std::exchange(*sum, {}));
     }
   }
 
@@ -372,21 +427,16 @@ class Engine {
 
   void send(const Edge& e, const Tensor& g) {
     if (e.leaf) {
-      Tensor& sum = leaves_[e.leaf.get()];
-      if (!sum.defined()) leaf_order_.push_back(e.leaf);
-      add_to(sum, g);
+      add_to(leaves_[e.leaf], g);
     } else if (e.node) {
-      auto [it, fresh] = pending_.try_emplace(e.node.get());
-      if (fresh) {
-        it->second.resize(std::max<size_t>(e.node->output_types.size(), static_cast<size_t>(e.output) + 1));
-        ready_.push({e.node});
-      }
-      if (it->second.size() <= static_cast<size_t>(e.output)) it->second.resize(static_cast<size_t>(e.output) + 1);
-      add_to(it->second[static_cast<size_t>(e.output)], g);
+      auto& grads = waiting_[e.node].grads;
+      auto output = static_cast<size_t>(e.output);
+      if (grads.size() <= output) grads.resize(output + 1);
+      add_to(grads[output], g);
     }
   }
 
-  void run_hooks(GradNode& node, std::vector<Tensor>& grads) {
+  void run_hooks(GradNode& node, std::span<Tensor> grads) {
     for (size_t i = 0; i < node.hooks.size() && i < grads.size(); ++i)
       if (node.hooks[i] && grads[i].defined())
         for (const Hook& h : *node.hooks[i])
@@ -421,11 +471,9 @@ class Engine {
   }
 
   bool retain_, create_;
-  std::priority_queue<Item> ready_;
-  std::unordered_map<const GradNode*, std::vector<Tensor>> pending_;
-  std::unordered_map<const TensorImpl*, Tensor> leaves_;
+  Waiting waiting_;
+  LeafSums leaves_;
   std::unordered_map<const TensorImpl*, int64_t> uses_left_;
-  std::vector<Ref<TensorImpl>> leaf_order_;  // recorded graphs must not depend on addresses
 };
 
 Tensor root_grad(const Tensor& root, const Tensor& grad) {
@@ -608,8 +656,8 @@ TensorList custom_function(TensorSpan inputs, const std::function<TensorList()>&
   node->custom = std::move(back);
   node->custom_name = std::move(name);
   for (const Tensor& t : inputs) node->edges.push_back(edge_of(t));
+  node->results = out.size();
   for (size_t i = 0; i < out.size(); ++i) {
-    node->output_types.push_back(out[i].type());
     for (const Tensor& in : inputs)
       if (in.is(out[i])) out[i] = out[i].detach();
     if (is_differentiable(out[i].dtype())) link(out[i], node, static_cast<int>(i));

@@ -22,7 +22,7 @@ SourceLocation current_source() {
   return provider ? provider() : SourceLocation{};
 }
 
-SourceScope::SourceScope(SourceLocation where) : previous_(scoped), where_(std::move(where)) { scoped = &where_; }
+SourceScope::SourceScope(const SourceLocation& where) : previous_(scoped) { scoped = &where; }
 SourceScope::~SourceScope() { scoped = previous_; }
 
 namespace detail {

@@ -36,16 +36,17 @@ SourceProvider set_source_provider(SourceProvider provider);
 SourceLocation current_source();
 
 /// Replaces the current source for a scope: while a graph is executed, errors show the line that recorded the node.
+/// `where` is not copied, for a scope is entered by every node that runs: it must outlive the scope.
 class SourceScope {
  public:
-  explicit SourceScope(SourceLocation where);
+  explicit SourceScope(const SourceLocation& where);
+  explicit SourceScope(SourceLocation&&) = delete;
   ~SourceScope();
   SourceScope(const SourceScope&) = delete;
   SourceScope& operator=(const SourceScope&) = delete;
 
  private:
   const SourceLocation* previous_;
-  SourceLocation where_;
 };
 
 /// Base of all errors thrown by Sorus; thrown itself where Python would raise RuntimeError.
@@ -80,7 +81,7 @@ std::string with_source(std::string message);
 
 /// Throws `E` with a formatted message and the user's line.
 template <class E = Error, class... Args>
-[[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
+[[noreturn, gnu::cold, gnu::noinline]] void fail(fmt::format_string<Args...> format, Args&&... args) {
   throw E(detail::with_source(fmt::format(format, std::forward<Args>(args)...)));
 }
 

@@ -14,10 +14,6 @@ constexpr double kSmallest = 16384;  // bytes: less is stored faster than it is 
 constexpr double kShare = 16, kFlops = 8;
 constexpr size_t kMaxNodes = 16;
 
-double bytes_of(const TensorType& t) {
-  return static_cast<double>(numel(t.shape)) * static_cast<double>(size_of(t.dtype));
-}
-
 struct Recipe {
   std::unordered_set<const Node*> nodes;
   std::vector<Value> kept;
@@ -27,7 +23,7 @@ class Search {
  public:
   Search(const Value& wanted, const std::unordered_set<const Node*>& written)
       : written_(written),
-        left_(bytes_of(wanted.type()) / kShare),
+        left_(wanted.type().nbytes() / kShare),
         single_(left_),
         flops_left_(kFlops * static_cast<double>(numel(wanted.type().shape))) {}
 
@@ -51,7 +47,7 @@ class Search {
       return true;
     }
     if (std::find(recipe.kept.begin(), recipe.kept.end(), v) != recipe.kept.end()) return true;
-    double bytes = bytes_of(v.type());
+    double bytes = v.type().nbytes();
     // Keeping the old value of a tensor that the step writes would cost more than it saves.
     if (bytes > single_ || written_.contains(v.node)) return expand(v);
     recipe.kept.push_back(v);
@@ -75,7 +71,7 @@ std::vector<DeferredOutput> defer_outputs(TracedGraph& traced, int first, int la
   for (int i = 0; i < traced.explicit_outputs; ++i) {
     const Value& v = g.outputs()[static_cast<size_t>(i)];
     Search search(v, written);
-    if (i >= first && i < last && bytes_of(v.type()) >= kSmallest && search.expand(v)) {
+    if (i >= first && i < last && v.type().nbytes() >= kSmallest && search.expand(v)) {
       moved.push_back(-1);
       recipes.push_back(std::move(search.recipe));
       DeferredOutput d;

@@ -74,8 +74,10 @@ TensorList each_gradient(const GradCall& c) {
     const OpDef& g = gradient_operator(c.op, i);
     // abs and imag have real results: the gradient of their complex input is computed among complex numbers.
     DType t = c.inputs[i].dtype();
-    TensorList in{is_complex(t) && !is_complex(c.grad().dtype()) ? to(c.grad(), complex_of(c.grad().dtype()))
-                                                                 : c.grad()};
+    TensorList in;
+    in.reserve(1 + g.base_inputs.size());
+    in.push_back(is_complex(t) && !is_complex(c.grad().dtype()) ? to(c.grad(), complex_of(c.grad().dtype()))
+                                                                : c.grad());
     for (int k : g.base_inputs) in.push_back(c.inputs[static_cast<size_t>(k)]);
     out[i] = call_one(g, in, c.attrs);
   }

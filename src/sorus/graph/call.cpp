@@ -8,9 +8,9 @@ namespace sorus {
 namespace {
 
 Interpreter* eager = nullptr;
-thread_local Interpreter* scoped = nullptr;
-thread_local bool recording = true;
-thread_local std::optional<DType> autocast;
+constinit thread_local Interpreter* scoped = nullptr;
+constinit thread_local bool recording = true;
+constinit thread_local std::optional<DType> autocast;
 TapeHooks tape;
 
 bool any_requires_grad(TensorSpan inputs) {

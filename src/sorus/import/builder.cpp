@@ -55,7 +55,8 @@ bool GraphBuilder::convert(int number, const std::string& op, const std::functio
   auto counted = std::ranges::find(model_.operators, op, &std::pair<std::string, int>::first);
   if (counted == model_.operators.end()) counted = model_.operators.insert(counted, {op, 0});
   ++counted->second;
-  SourceScope scope({file_, number, op});
+  const SourceLocation where{file_, number, op};
+  SourceScope scope(where);
   InterpreterScope recording(&tracer_);
   GradMode off(false);
   try {

@@ -229,8 +229,7 @@ void dequantized(Importer& f, const FileOp& op) {
   SORUS_CHECK(q.known(), ValueError, "'{}' has no scale", f.info(x).name);
   auto real = [&]() -> Tensor {
     if (q.scale.size() == 1) return dequantize(t, f.scale(x), f.zero_point(x));
-    Shape along(t.sizes().size(), 1);
-    along[static_cast<size_t>(q.axis)] = static_cast<int64_t>(q.scale.size());
+    Shape along = along_dim(t.dim(), q.axis, static_cast<int64_t>(q.scale.size()));
     std::vector<float> scales(q.scale.begin(), q.scale.end());
     std::vector<int64_t> zeros(q.zero_point.begin(), q.zero_point.end());
     return dequantize_linear(t, Tensor::of(scales, along), Tensor::of(zeros, along));

@@ -287,9 +287,7 @@ const bool indexing = [] {
     // By a mask, so that an index named twice counts once in the gradient of the value.
     Tensor chosen = index_put(zeros(Shape{x.sizes()[d]}, DType::boolean), Shape{0},
                               TensorList{reshape(c.input(1), Shape{-1})}, ones(Shape{}, DType::boolean), false);
-    Shape along(x.dim(), 1);
-    along[d] = x.sizes()[d];
-    return {where(reshape(chosen, along), v, x)};
+    return {where(reshape(chosen, along_dim(x.dim(), d, x.size(d))), v, x)};
   });
   // As Python knows it: one index for each of the first dimensions; masks stand for the places where they are true.
   op("index_put.given(input, indices: Tensor[], values: mask, accumulate: bool = false)")

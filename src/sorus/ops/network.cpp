@@ -419,9 +419,7 @@ const bool losses = [] {
           SORUS_CHECK(c.input(2).sizes() == Shape{x.size(d)}, ValueError,
                       "cross_entropy: for {} classes the weight must be [{}], not {}", x.size(d), x.size(d),
                       to_string(c.input(2).sizes()));
-          Shape along(x.dim(), 1);
-          along[d] = x.size(d);
-          weighted = logp * reshape(c.input(2), along);
+          weighted = logp * reshape(c.input(2), along_dim(x.dim(), d, x.size(d)));
         }
         if (is_floating(t.dtype())) {
           SORUS_CHECK(t.sizes() == x.sizes(), ValueError,

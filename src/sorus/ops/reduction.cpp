@@ -404,6 +404,9 @@ const OpDef& var_mean_unbiased =
           return TensorList{call_one(var_unbiased, {c.input(0)}, c.attrs),
                             apply("mean", {c.input(0)}, {c.attr(0), c.attr(2)})};
         });
+const OpDef& var_mean_all = op("var_mean.all(input, unbiased: bool) -> var, mean").expand([](const Call& c) {
+  return TensorList{call_one(var_all, {c.input(0)}, c.attrs), apply("mean", {c.input(0)})};
+});
 const OpDef& std_mean =
     op("std_mean(input, dim: int[]? = none, *, correction: scalar? = 1, keepdim: bool = false) -> std, mean")
         .expand([](const Call& c) {
@@ -416,6 +419,9 @@ const OpDef& std_mean_unbiased =
           return TensorList{call_one(std_unbiased, {c.input(0)}, c.attrs),
                             apply("mean", {c.input(0)}, {c.attr(0), c.attr(2)})};
         });
+const OpDef& std_mean_all = op("std_mean.all(input, unbiased: bool) -> std, mean").expand([](const Call& c) {
+  return TensorList{call_one(std_all, {c.input(0)}, c.attrs), apply("mean", {c.input(0)})};
+});
 const OpDef& dist = op("dist(input, other, p: float = 2.0)").expand([](const Call& c) {
   return TensorList{
       vector_norm_of(apply("sub", {c.input(0), c.input(1)}), c.attr(0).to_double(), Attr(), false, Attr())};

@@ -66,8 +66,7 @@ std::vector<Tap> cubic_taps(const Axis& a, bool align) {
 }
 
 Tensor resampled(const Tensor& x, int64_t d, const std::vector<Tap>& taps) {
-  Shape along(static_cast<size_t>(x.dim()), 1);
-  along[static_cast<size_t>(d)] = static_cast<int64_t>(taps[0].places.size());
+  Shape along = along_dim(x.dim(), d, static_cast<int64_t>(taps[0].places.size()));
   Tensor y;
   for (const Tap& tap : taps) {
     Tensor part = looked_up(x, d, tap.places) * to(Tensor::of(tap.weights, along), x.dtype());

@@ -50,8 +50,6 @@ struct Copy {
   std::optional<Scalar> constant;
 };
 
-inline int64_t bytes_of(const TensorType& t) { return numel(t.shape) * static_cast<int64_t>(size_of(t.dtype)); }
-
 struct CompiledGraph::Impl {
   TracedGraph traced;
   Graph graph;

@@ -47,7 +47,7 @@ void CompiledGraph::Impl::reorder() {
   std::vector<int64_t> bytes;
   auto number = [&](const Value& v) {
     auto [it, fresh] = numbers.try_emplace(v, static_cast<int>(bytes.size()));
-    if (fresh) bytes.push_back(v.node->is_input() || !(placement->home(v).source == v) ? 0 : bytes_of(v.type()));
+    if (fresh) bytes.push_back(v.node->is_input() || !(placement->home(v).source == v) ? 0 : v.type().nbytes());
     return it->second;
   };
   std::vector<ScheduleUnit> plan(units.size());
@@ -184,7 +184,7 @@ void CompiledGraph::Impl::place_values() {
     int s = slot(v);
     if (slots[static_cast<size_t>(s)].kind != Slot::Kind::arena) continue;
     auto read = last_read.find(v);
-    int64_t bytes = bytes_of(v.type());
+    int64_t bytes = v.type().nbytes();
     lives.push_back(
         {std::max<int64_t>(bytes, 1), made, read == last_read.end() ? made : std::max(made, read->second)});
     temporary.push_back(s);

@@ -82,7 +82,7 @@ Tensor CompiledGraph::Impl::tensor(int index, const Geometry& view, const Tensor
   const Slot& s = slots[static_cast<size_t>(index)];
   if (s.kind == Slot::Kind::arena) {
     auto* data = static_cast<char*>(arena.data()) + s.offset;
-    int64_t bytes = bytes_of(s.type);
+    int64_t bytes = s.type.nbytes();
     return Tensor::from_storage(Storage::wrap(data, static_cast<size_t>(bytes), {}), view, s.type.dtype);
   }
   const Tensor& whole =

@@ -60,6 +60,12 @@ Shape broadcast_strides(IntSpan shape, IntSpan strides, IntSpan target) {
   return out;
 }
 
+Shape along_dim(int64_t rank, int64_t dim, int64_t size) {
+  Shape shape(static_cast<size_t>(rank), 1);
+  shape[static_cast<size_t>(dim)] = size;
+  return shape;
+}
+
 int64_t wrap_dim(int64_t dim, int64_t rank, std::string_view what) {
   int64_t bound = std::max<int64_t>(rank, 1);
   SORUS_CHECK(dim >= -bound && dim < bound, IndexError,

@@ -25,6 +25,8 @@ Shape broadcast_shapes(IntSpan a, IntSpan b, std::string_view what);
 Shape broadcast_strides(IntSpan shape, IntSpan strides, IntSpan target);
 /// Turns a dimension counted from the end into one counted from the start; IndexError if out of range.
 int64_t wrap_dim(int64_t dim, int64_t rank, std::string_view what);
+/// `size` at `dim` and 1 elsewhere: the shape in which a vector goes along that dimension of others.
+Shape along_dim(int64_t rank, int64_t dim, int64_t size);
 /// Strides of the same memory under another shape, if that needs no copy.
 std::optional<Shape> reshape_strides(IntSpan shape, IntSpan strides, IntSpan target);
 /// Replaces a -1 in `target` by what is left of `count` elements.

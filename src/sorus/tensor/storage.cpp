@@ -7,6 +7,7 @@
 #include <bit>
 #include <cstdlib>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "sorus/base/error.h"
@@ -92,40 +93,61 @@ struct Arena {
   }
 };
 
+// Blocks of up to 1 KiB that a thread freed, by size. A free block holds the address of the next one.
 struct FreeList {
-  static constexpr size_t kClasses = 16, kStep = 64, kKeep = 256;
-  std::array<std::vector<void*>, kClasses> lists;
-  ~FreeList();
+  static constexpr size_t kClasses = 17, kStep = 64;
+  static constexpr int kKeep = 256;
+  struct Bin {
+    void* first = nullptr;
+    int count = 0;
+  };
+  std::array<Bin, kClasses> bins;
+  ~FreeList() {
+    for (Bin& bin : bins)
+      while (bin.first) ::operator delete(std::exchange(bin.first, *static_cast<void**>(bin.first)));
+  }
 };
-thread_local bool free_list_gone = false;
-thread_local FreeList free_list;
-FreeList::~FreeList() {
-  free_list_gone = true;
-  for (auto& list : lists)
-    for (void* p : list) ::operator delete(p);
+// Constant at first, so that no call of an operator asks whether it was made already.
+constinit thread_local FreeList* free_list = nullptr;
+
+// A thread has lists from the first block that it frees until it ends.
+constinit thread_local bool free_list_gone = false;
+FreeList* new_free_list() {
+  if (free_list_gone) return nullptr;
+  struct Owner {
+    FreeList lists;
+    ~Owner() { free_list = nullptr, free_list_gone = true; }
+  };
+  thread_local Owner owner;
+  return free_list = &owner.lists;
 }
+size_t class_of(size_t size) { return (size + FreeList::kStep - 1) / FreeList::kStep; }
 
 }  // namespace
 
 void* allocate_small(size_t size) {
-  size_t c = (size + FreeList::kStep - 1) / FreeList::kStep;
-  if (c < FreeList::kClasses && !free_list_gone) {
-    auto& list = free_list.lists[c];
-    if (!list.empty()) {
-      void* p = list.back();
-      list.pop_back();
-      return p;
+  size_t c = class_of(size);
+  if (c < FreeList::kClasses && free_list) [[likely]] {
+    FreeList::Bin& bin = free_list->bins[c];
+    if (bin.first) [[likely]] {
+      --bin.count;
+      return std::exchange(bin.first, *static_cast<void**>(bin.first));
     }
   }
   return ::operator new(c* FreeList::kStep);
 }
 
 void free_small(void* p, size_t size) {
-  size_t c = (size + FreeList::kStep - 1) / FreeList::kStep;
-  if (c < FreeList::kClasses && !free_list_gone && free_list.lists[c].size() < FreeList::kKeep)
-    free_list.lists[c].push_back(p);
-  else
-    ::operator delete(p);
+  size_t c = class_of(size);
+  if (c > 0 && c < FreeList::kClasses && (free_list || new_free_list())) [[likely]] {
+    FreeList::Bin& bin = free_list->bins[c];
+    if (bin.count < FreeList::kKeep) {
+      ++bin.count;
+      *static_cast<void**>(p) = std::exchange(bin.first, p);
+      return;
+    }
+  }
+  ::operator delete(p);
 }
 
 void* Storage::operator new(size_t size) { return allocate_small(size); }

@@ -19,6 +19,7 @@ DType Scalar::dtype() const {
   }
 }
 
+int64_t TensorType::nbytes() const { return sorus::numel(shape) * static_cast<int64_t>(size_of(dtype)); }
 std::string TensorType::to_string() const { return fmt::format("{}{}", short_name(dtype), sorus::to_string(shape)); }
 
 Tensor Tensor::from_storage(Ref<Storage> storage, Geometry g, DType dtype) {

@@ -52,6 +52,7 @@ struct TensorType {
   Shape shape;
   bool weak = false;
   bool operator==(const TensorType&) const = default;
+  int64_t nbytes() const;         ///< of a contiguous tensor
   std::string to_string() const;  ///< "f32[2, 3]"
 };
 

@@ -48,6 +48,22 @@ TEST(Tape, GradientsOfAChain) {
   for (int i = 0; i < 3; ++i) EXPECT_NEAR(g[i], 4 * (i + 1) + std::exp(i + 1.0), 1e-4);
 }
 
+// More leaves than a list is searched for, each used twice, and as many nodes that wait at once as there are
+// branches.
+TEST(Tape, ManyLeavesAndBranches) {
+  constexpr int kLeaves = 50;
+  TensorList leaves, products;
+  for (int i = 0; i < kLeaves; ++i) {
+    leaves.push_back(Tensor::of<float>({static_cast<float>(i)}, Shape{1}));
+    set_requires_grad(leaves.back(), true);
+    products.push_back(leaves.back() * leaves.back() * 0.5);
+  }
+  std::reverse(products.begin(), products.end());  // branches arrive in the order opposite to that of their making
+  for (int i = 0; i < kLeaves; ++i) products.push_back(leaves[static_cast<size_t>(kLeaves - 1 - i)] * 3.0);
+  backward(sum(cat(products, 0)));
+  for (int i = 0; i < kLeaves; ++i) EXPECT_EQ(grad_of(leaves[static_cast<size_t>(i)]).item().to_double(), i + 3.0);
+}
+
 TEST(Tape, SecondDerivative) {
   Tensor x = Tensor::of(std::vector<double>{0.3, -0.7}, Shape{2});
   set_requires_grad(x, true);

@@ -308,6 +308,8 @@ const std::vector<Lines>& table() {
       {"aminmax", {"f[a,b]", "f[a,b] dim=1 keepdim=true"}},
       {"var_mean", {"f[a,b]", "f[a,b] dim=[1] correction=0"}},
       {"var_mean.unbiased", {"f[a,b] dim=[1] unbiased=true"}},
+      {"var_mean.all", {"f[a,b] unbiased=false"}},
+      {"std_mean.all", {"f[a,b] unbiased=true"}},
       {"std_mean", {"f[a,b]", "f[a,b] dim=[1] correction=0"}},
       {"std_mean.unbiased", {"f[a,b] dim=[1] unbiased=true"}},
       {"dist", {"f[a,b] f[a,b]", "f[a,b] f[b] p=1.0"}},

@@ -7,8 +7,6 @@
 namespace sorus::parallel {
 namespace {
 
-int64_t bytes_of(const TensorType& t) { return numel(t.shape) * static_cast<int64_t>(size_of(t.dtype)); }
-
 class Merge {
  public:
   Merge(const Graph& from, const MergeOptions& options) : from_(from), options_(options), to_(from.name()) {}
@@ -57,7 +55,7 @@ class Merge {
     std::map<std::tuple<int, std::string, std::string, DType>, std::pair<size_t, int64_t>> open;
     for (const auto& n : from_.nodes()) {
       if (!is_collective(*n)) continue;
-      int64_t bytes = bytes_of(n->outputs[0]);
+      int64_t bytes = n->outputs[0].nbytes();
       if (bytes > options_.small_bytes || bytes == 0) continue;
       auto [it, fresh] = open.try_emplace(
           {level_.at(n.get()), n->attrs[0].string(), n->attrs[1].string(), n->outputs[0].dtype}, 0, 0);

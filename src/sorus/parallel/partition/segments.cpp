@@ -11,9 +11,6 @@ namespace sorus::parallel {
 namespace {
 
 constexpr int kEverywhere = -1;
-double bytes_of(const TensorType& t) {
-  return static_cast<double>(numel(t.shape)) * static_cast<double>(size_of(t.dtype));
-}
 
 class Builder {
  public:
@@ -157,7 +154,7 @@ class Builder {
         if (s == kEverywhere) continue;
         highest = std::max(highest, s);
         if (value_varies(v)) lowest = std::min(lowest, s);
-        if (bytes_of(v.type()) > most) most = bytes_of(v.type()), heaviest = s;
+        if (v.type().nbytes() > most) most = v.type().nbytes(), heaviest = s;
       }
       if (varies_[at(i)])
         stage_[at(i)] = lowest < stages ? lowest : highest >= 0 ? highest : stages - 1;
@@ -183,8 +180,8 @@ class Builder {
           if (std::find(in.begin(), in.end(), v) != in.end()) last = static_cast<int>(j);
         }
         if (last < 0) continue;
-        change[k + 1] += bytes_of(v.type());
-        change[at(last) + 1] -= bytes_of(v.type());
+        change[k + 1] += v.type().nbytes();
+        change[at(last) + 1] -= v.type().nbytes();
       }
     for (size_t k = 1; k <= length; ++k) crossing[k] = crossing[k - 1] + change[k];
     size_t begin = 0;
