@@ -189,7 +189,7 @@ def write_page() -> str:
 INTRODUCTION = """# Sorus beside PyTorch and JAX
 
 Written by `benchmarks/run.py --table` from the results of `make bench`; `make bench ARGS=--help` tells how to repeat a
-line. Kernels alone are in [kernels/](kernels/README.md).
+line. Kernels alone are in [kernels/](kernels/README.md), planning in [planning.md](planning.md).
 
 All frameworks run the same model from the same first weights on the same fresh batches; the losses of their first steps
 are compared. They run in turns, as children of one process. Times are medians over the rounds, of wall time and, in

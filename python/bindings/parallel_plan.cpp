@@ -1,4 +1,5 @@
 // Planning and simulation for Python: what goes in and out is JSON, so that the command and a service see the same.
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -9,6 +10,7 @@
 #include "sorus/parallel/cluster/cluster.h"
 #include "sorus/parallel/report/report.h"
 #include "sorus/parallel/simulator/published.h"
+#include "sorus/run/interval_packing.h"
 
 namespace sorus::python {
 namespace {
@@ -97,6 +99,25 @@ const Part planning{
         return parallel::trace_model(name, {ids, ids}, model->named_parameters(),
                                      [&](TensorSpan in) { return model->loss(in[0], in[1]); });
       });
+      // Each buffer: bytes, first time, end, alignment. Returns (state, offsets, bytes, lower bound, steps of the
+      // search).
+      m.def(
+          "pack_intervals",
+          [](const std::vector<std::array<int64_t, 4>>& buffers, int64_t capacity, double seconds) {
+            std::vector<PackInterval> intervals;
+            for (const auto& b : buffers) intervals.push_back({b[0], b[1], b[2], b[3]});
+            IntervalPacking p;
+            {
+              nb::gil_scoped_release release;
+              p = capacity >= 0 ? pack_intervals(intervals, capacity, {.seconds = seconds})
+                                : least_packing(intervals, {}, {.seconds = seconds});
+            }
+            const char* state = p.state == PackState::solved       ? "solved"
+                                : p.state == PackState::impossible ? "impossible"
+                                                                   : "gave up";
+            return nb::make_tuple(state, p.offsets, p.bytes, p.lower_bound, p.nodes);
+          },
+          nb::arg("buffers"), nb::arg("capacity"), nb::arg("seconds"));
       m.def("preset_clusters", &parallel::preset_clusters);
       m.def("cluster_toml", [](const std::string& name) { return parallel::to_toml(parallel::find_cluster(name)); });
       m.def("simulate_published", &parallel::simulate_published, nb::arg("row"), nb::arg("cluster"),

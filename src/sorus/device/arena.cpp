@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "sorus/run/interval_packing.h"
 #include "sorus/run/packing.h"
 
 namespace sorus::device {
@@ -136,7 +137,10 @@ ArenaPlan plan_arena(const Model& model, const std::vector<Prepared>& prepared) 
     plan.layer_bound = std::max(plan.layer_bound, side_by_side);
     problem.together.push_back(std::move(set));
   }
-  Packing packing = pack(problem);
+  // Without the bytes that results may share with inputs it is a packing of intervals, which is searched much faster.
+  std::vector<PackInterval> intervals;
+  for (const ArenaBuffer& b : plan.buffers) intervals.push_back({b.bytes, b.first, int64_t{b.last} + 1, kAlignment});
+  Packing packing = pack(problem, 200000, least_packing(intervals, {}, {.nodes = 20000}).offsets);
   for (int i = 0; i < n; ++i) plan.buffers[static_cast<size_t>(i)].offset = packing.offsets[static_cast<size_t>(i)];
   plan.bytes = packing.bytes;
   plan.lower_bound = packing.lower_bound;

@@ -14,10 +14,11 @@ struct Lifetime {
 struct MemoryPlan {
   std::vector<int64_t> offsets;
   int64_t bytes = 0;        ///< of the arena
-  int64_t lower_bound = 0;  ///< the most that is alive at one step: no plan needs less
+  int64_t lower_bound = 0;  ///< no plan needs less; at least the most that is alive at one step
 };
 
-/// Largest first, each at the lowest offset that is free for its whole life, all aligned to 64 bytes.
+/// Offsets aligned to 64 bytes: the best of several greedy orders, each buffer at the lowest offset that is free for
+/// its whole life, and, where that is above the bound, a search (interval_packing.h).
 MemoryPlan plan_memory(const std::vector<Lifetime>& buffers);
 
 }  // namespace sorus

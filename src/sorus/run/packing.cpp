@@ -32,6 +32,21 @@ class Search {
     for (int64_t size : p.sizes) best_offsets_.push_back(best_), best_ += round_up(size, p.alignment);
   }
 
+  // Offsets that hold the conflicts, if they are lower than what is known.
+  void begin_from(const std::vector<int64_t>& offsets) {
+    if (offsets.size() != n_) return;
+    for (const PackingConflict& c : p_.conflicts) {
+      int64_t i = offsets[static_cast<size_t>(c.i)], j = offsets[static_cast<size_t>(c.j)];
+      if (!(i + gap(c.gap_ij) <= j || j + gap(c.gap_ji) <= i || (c.same && i == j))) return;
+    }
+    int64_t top = 0;
+    for (size_t b = 0; b < n_; ++b) {
+      if (offsets[b] % p_.alignment != 0) return;
+      top = std::max(top, offsets[b] + p_.sizes[b]);
+    }
+    if (top < best_) best_ = top, best_offsets_ = offsets;
+  }
+
   void run() { branch(open_); }
 
   std::vector<int64_t> best_offsets_;
@@ -189,7 +204,7 @@ PackingConflict& PackingProblem::conflict(int i, int j) {
   return conflicts.back();
 }
 
-Packing pack(const PackingProblem& problem, int64_t node_limit) {
+Packing pack(const PackingProblem& problem, int64_t node_limit, const std::vector<int64_t>& known) {
   Packing result;
   for (int64_t size : problem.sizes) result.lower_bound = std::max(result.lower_bound, size);
   for (const std::vector<int>& set : problem.together) {
@@ -199,6 +214,7 @@ Packing pack(const PackingProblem& problem, int64_t node_limit) {
     if (search.finished_) result.lower_bound = std::max(result.lower_bound, search.best_);
   }
   Search search(problem, result.lower_bound, node_limit);
+  search.begin_from(known);
   search.run();
   result.offsets = search.best_offsets_;
   result.bytes = search.best_;

@@ -50,6 +50,7 @@ struct Packing {
   int64_t nodes = 0;     ///< choices that were tried
 };
 
-Packing pack(const PackingProblem& problem, int64_t node_limit = 200000);
+/// `known`: offsets to begin from, if they are valid; a better start leaves less to try.
+Packing pack(const PackingProblem& problem, int64_t node_limit = 200000, const std::vector<int64_t>& known = {});
 
 }  // namespace sorus
