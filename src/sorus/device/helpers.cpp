@@ -241,6 +241,23 @@ static __attribute__((noinline)) const int8_t *$P_dense4(const int8_t *in, const
 #define $P_BT(a, b, acc) ((int32_t)__smlabt((int32_t)(a), (int32_t)(b), (acc)))
 #define $P_TB(a, b, acc) ((int32_t)__smlatb((int32_t)(a), (int32_t)(b), (acc)))
 )"},
+    {"avx2", {}, R"(
+#include <immintrin.h>
+#define $P_AVX2 __attribute__((target("avx2,fma")))
+/* A mask of the first n of eight elements. */
+$P_AVX2 static inline __m256i $P_first(int n)
+{
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+)"},
+    {"avx2_copy", {"avx2"}, R"(
+$P_AVX2 static inline void $P_copy(const float *from, float *to, int n)
+{
+  int i = 0;
+  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, _mm256_loadu_ps(from + i));
+  for (; i < n; i++) to[i] = from[i];
+}
+)"},
     {"mve", {}, R"(
 #include <arm_mve.h>
 )"},

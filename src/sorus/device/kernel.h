@@ -73,6 +73,8 @@ const KernelSet& plain_kernels();
 const KernelSet& dsp_kernels();
 /// Helium: sixteen 8-bit products an instruction (Cortex-M55).
 const KernelSet& mve_kernels();
+/// AVX2 and FMA (x86-64 since 2013).
+const KernelSet& avx2_kernels();
 
 /// Text of a helper function; $P is the program's prefix.
 std::string_view helper_text(std::string_view name);
