@@ -45,7 +45,7 @@ bool whole(const Window& w) {
   return w.out_h == 1 && w.out_w == 1 && w.in_h == w.kernel_h && w.in_w == w.kernel_w && w.inside();
 }
 
-std::string gather_text(const Window& w, const std::string& type, const std::string& convert,
+std::string gather_text(const Window& w, const std::string& type, const std::string& to, const std::string& convert,
                         const std::string& outside) {
   int64_t run = w.dilation_w == 1 ? w.kernel_w * w.in_c : w.in_c, runs = w.kernel_w * w.in_c / run;
   std::string copy = fmt::format("$P_{}(image + (y * {} + z) * {}, to, {});", convert, w.in_w, w.in_c, run);
@@ -54,8 +54,8 @@ std::string gather_text(const Window& w, const std::string& type, const std::str
       "    const int top = p / {2} % {3} * {4} - {5}, left = p % {2} * {6} - {7};\n"
       "    const {0} *const image = in + p / {8} * {9};\n    int i, j;\n"
       "    for (i = 0; i < {10}; i++) {{\n      const int y = top + i * {11};\n",
-      type, convert == "widen" ? "int16_t" : type, w.out_w, w.out_h, w.stride_h, w.pad_top, w.stride_w, w.pad_left,
-      w.out_w * w.out_h, w.in_h * w.in_w * w.in_c, w.kernel_h, w.dilation_h);
+      type, to, w.out_w, w.out_h, w.stride_h, w.pad_top, w.stride_w, w.pad_left, w.out_w * w.out_h,
+      w.in_h * w.in_w * w.in_c, w.kernel_h, w.dilation_h);
   bool pads = !w.inside();
   if (pads)
     text += fmt::format(
@@ -69,7 +69,9 @@ std::string gather_text(const Window& w, const std::string& type, const std::str
   text += fmt::format(
       "      for (j = 0; j < {0}; j++, to += {1}) {{\n        const int z = left + j * {2};\n        {3}\n      }}\n",
       runs, run, runs > 1 ? w.dilation_w : 0, copy);
-  return "AVX2 " + text + "    }\n  }\n}\n\n";
+  // Bytes are multiplied in pairs: an odd number of them gets a partner.
+  bool odd = convert != "copy" && w.kernel_h * w.kernel_w * w.in_c % 2;
+  return "AVX2 " + text + "    }\n" + (odd ? "    *to++ = 0;\n" : "") + "  }\n}\n\n";
 }
 
 }  // namespace avx2
@@ -157,7 +159,7 @@ Prepared conv(const Step& step, const ConvForm& f) {
   p.tables.push_back({"float", {}, bias, "bias"});
   p.helpers = {"avx2"};
   if (gather) p.scratch = t.rows * depth * 4, p.helpers.push_back("avx2_copy");
-  std::string text = gather ? gather_text(w, "float", "copy", "0") : "";
+  std::string text = gather ? gather_text(w, "float", "float", "copy", "0") : "";
   text += "AVX2 static void $FN($ARGS)\n{\n  int p = 0;\n";
   auto group = [&](int64_t rows) {
     std::string from =
@@ -252,9 +254,9 @@ std::optional<Prepared> depthwise(const Step& step, const ConvForm& f) {
 class Avx2 : public KernelSet {
  public:
   Prepared prepare(const Model& model, const Step& step, const PrepareOptions& options) const override {
-    if (auto* f = std::get_if<ConvForm>(&step.form); f && f->is_float) {
-      if (!f->depthwise) return conv(step, *f);
-      if (std::optional<Prepared> p = depthwise(step, *f)) return *p;
+    if (auto* f = std::get_if<ConvForm>(&step.form)) {
+      if (f->is_float && !f->depthwise) return conv(step, *f);
+      if (std::optional<Prepared> p = f->is_float ? depthwise(step, *f) : bytes(step, *f, options)) return *p;
     }
     return plain_kernels().prepare(model, step, options);
   }

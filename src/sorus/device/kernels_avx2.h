@@ -23,9 +23,13 @@ bool pointwise(const Window& w);
 bool whole(const Window& w);
 
 /// $FN_gather(in, p, n, to): what lies under the windows of n pixels from p on, one after the other. `convert`: the
-/// helper that copies a run, "copy" or "widen" (bytes to 16 bits); `outside`: the value there.
-std::string gather_text(const Window& w, const std::string& type, const std::string& convert,
+/// helper that copies a run, "copy" (floats), "bring" (bytes) or "widen" (bytes to 16 bits); an odd number of bytes
+/// gets one more. `outside`: the value there.
+std::string gather_text(const Window& w, const std::string& type, const std::string& to, const std::string& convert,
                         const std::string& outside);
+
+/// The kernel of a convolution, depthwise convolution or dense layer of bytes; nothing if there is none.
+std::optional<Prepared> bytes(const Step& step, const ConvForm& f, const PrepareOptions& options);
 
 /// Sets the text, in which functions that begin with "AVX2 " get the attribute, and its arguments.
 void finish(Prepared& p, const Step& step, const std::string& type, std::string text);
