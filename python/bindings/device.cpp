@@ -82,12 +82,10 @@ nb::dict generate(const Source& model, const std::string& target, const std::str
                   int64_t ram_limit) {
   const device::Target& t = device::find_target(target);
   const TracedGraph& traced = model.traced;
-  SORUS_CHECK(traced.write_targets.empty(), NotImplementedError,
-              "codegen: {} keeps state from run to run in {} tensor(s); generated code has no state yet", model.name,
-              traced.write_targets.size());
   device::GenerateOptions options{name, size, ram_limit};
-  device::Project project = device::generate(
-      device::lower(traced.graph, traced.captures, traced.explicit_inputs, traced.explicit_outputs), t, options);
+  device::Project project = device::generate(device::lower(traced.graph, traced.captures, traced.explicit_inputs,
+                                                           traced.explicit_outputs, traced.write_targets),
+                                             t, options);
   nb::dict files;
   for (const device::ProjectFile& f : project.files) files[f.path.c_str()] = f.text;
   return files;
@@ -115,6 +113,13 @@ nb::bytes run(const Source& model, const nb::bytes& inputs) {
   auto given = static_cast<int64_t>(inputs.size()), one = bytes_of(model.inputs);
   SORUS_CHECK(one > 0 && given % one == 0, ValueError, "codegen: expected a multiple of {} bytes of inputs, found {}",
               one, given);
+  // States begin as they are and are put back: a module's own stay what they were.
+  const TracedGraph& traced = model.traced;
+  TensorList states, before;
+  for (int target : traced.write_targets) {
+    states.push_back(traced.captures[static_cast<size_t>(target - traced.explicit_inputs)].detach());
+    before.push_back(clone(states.back()));
+  }
   const char* from = inputs.c_str();
   for (int64_t r = 0; r < given / one; ++r) {
     TensorList tensors;
@@ -129,6 +134,10 @@ nb::bytes run(const Source& model, const nb::bytes& inputs) {
       all.append(static_cast<const char*>(t.data()), t.nbytes());
     }
   }
+  static const OpDef& copy = find_op("copy");
+  GradMode off(false);
+  for (size_t i = 0; i < states.size(); ++i)
+    call_into(copy, std::array{states[i], before[i]}, {}, std::array{states[i]});
   return nb::bytes(all.data(), all.size());
 }
 

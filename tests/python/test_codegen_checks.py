@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 from sorus._core import _device
+from sorus.codegen.source import source_of
 from test_codegen import MODELS, model
 
 from sorus import codegen as device
@@ -124,9 +125,10 @@ def test_four_models_in_one_program_and_two_threads_each(sanitizers: str, tmp_pa
     for name in MODELS:
         path = model(name)
         device.generate(path, "c", name, tmp_path)
-        inputs = _device.random_inputs(path, runs, 7)
+        source = source_of(path, None)
+        inputs = _device.random_inputs(source, runs, 7)
         (tmp_path / f"{name}.in").write_bytes(inputs)
-        (tmp_path / f"{name}.out").write_bytes(_device.run(path, inputs))
+        (tmp_path / f"{name}.out").write_bytes(_device.run(source, inputs))
         includes += f'#include "{name}.h"\n'
         up = name.upper()
         models.append(f'{{"{name}", {name}_run, {up}_ARENA_BYTES, {up}_INPUT0_BYTES, {up}_OUTPUT0_BYTES}}')

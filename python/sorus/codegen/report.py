@@ -5,7 +5,7 @@ from __future__ import annotations
 import html as text
 from typing import Any
 
-COLOURS = {"input": "#7fb3d5", "output": "#76c893", "tensor": "#c9d6df", "scratch": "#f4b183"}
+COLOURS = {"input": "#7fb3d5", "output": "#76c893", "tensor": "#c9d6df", "scratch": "#f4b183", "state": "#c3aed6"}
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 70em; color: #222; padding: 0 1em }
 table { border-collapse: collapse; width: 100% } td, th { padding: .25em .6em; border-bottom: 1px solid #ddd; text-align: right }

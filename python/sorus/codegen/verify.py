@@ -56,7 +56,7 @@ def _header(folder: pathlib.Path, name: str) -> dict[str, Any]:
     def listed(kind: str, what: str) -> list[int]:
         return [number[f"{kind}{i}_{what}"] for i in range(number[f"NUM_{kind}S"])]
 
-    facts: dict[str, Any] = {"arena": number["ARENA_BYTES"]}
+    facts: dict[str, Any] = {"arena": number["ARENA_BYTES"], "state": number.get("STATE_BYTES", 0)}
     for kind in ("INPUT", "OUTPUT"):
         facts[kind] = {what: listed(kind, what) for what in ("BYTES", "OFFSET")}
     return facts
@@ -108,6 +108,8 @@ def verify(
             f'#include "{name}.h"',
             f"#define MODEL_RUN {name}_run",
             f"#define ARENA {facts['arena']}",
+            f"#define STATE {facts['state']}",
+            f"#define MODEL_RESET(arena) {f'{name}_reset(arena)' if facts['state'] else '(void)0'}",
             f"#define RUNS {runs}",
         ]
         for kind in ("INPUT", "OUTPUT"):

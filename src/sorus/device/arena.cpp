@@ -31,22 +31,34 @@ void order_steps(Model& model) {
     }
     return sum;
   };
-  struct State {
+  struct Way {
     int64_t peak;
     std::vector<int> order;
   };
+  // A state is written when nobody reads what the last run left in it any more.
+  std::vector<uint64_t> first(n, 0);
+  for (size_t s = 0; s < n; ++s) {
+    const Step& step = model.steps[s];
+    auto writes = [&](int t) {
+      return step.output == t || std::find(step.changes.begin(), step.changes.end(), t) != step.changes.end();
+    };
+    for (const State& state : model.states)
+      if (writes(state.tensor))
+        for (size_t r : model.readers(state.tensor))
+          if (r != s) first[s] |= uint64_t{1} << r;
+  }
   // Breadth first over sets of done steps: of two ways to the same set the one with the lower peak is enough.
-  std::map<uint64_t, State> level{{0, {0, {}}}};
+  std::map<uint64_t, Way> level{{0, {0, {}}}};
   constexpr size_t kWidth = 2000;
   for (size_t depth = 0; depth < n; ++depth) {
-    std::map<uint64_t, State> next;
+    std::map<uint64_t, Way> next;
     for (const auto& [done, state] : level) {
       int64_t before = alive(done);
       for (size_t s = 0; s < n; ++s) {
         if (done >> s & 1) continue;
-        bool ready = true;
+        bool ready = (first[s] & ~done) == 0;
         for (int t : model.steps[s].inputs) {
-          int writer = model.writer(t);
+          int writer = model.is_state(t) ? -1 : model.writer(t);
           ready &= writer < 0 || (done >> writer & 1) != 0;
         }
         if (!ready) continue;
@@ -55,7 +67,7 @@ void order_steps(Model& model) {
             std::max(state.peak, before + model.tensors[static_cast<size_t>(model.steps[s].output)].bytes());
         auto it = next.find(after);
         if (it != next.end() && it->second.peak <= peak) continue;
-        State better{peak, state.order};
+        Way better{peak, state.order};
         better.order.push_back(static_cast<int>(s));
         next[after] = std::move(better);
       }
@@ -80,7 +92,7 @@ ArenaPlan plan_arena(const Model& model, const std::vector<Prepared>& prepared) 
   for (size_t t = 0; t < model.tensors.size(); ++t) {
     int tensor = static_cast<int>(t), writer = model.writer(tensor);
     std::vector<size_t> readers = model.readers(tensor);
-    if (writer < 0 && !model.is_input(tensor)) continue;
+    if ((writer < 0 && !model.is_input(tensor)) || model.is_state(tensor)) continue;
     ArenaBuffer b{model.tensors[t].name, tensor, aligned(model.tensors[t].bytes()), 0, std::max(writer, 0),
                   std::max(writer, 0)};
     for (size_t r : readers) b.last = std::max(b.last, static_cast<int>(r));
@@ -141,9 +153,19 @@ ArenaPlan plan_arena(const Model& model, const std::vector<Prepared>& prepared) 
   std::vector<PackInterval> intervals;
   for (const ArenaBuffer& b : plan.buffers) intervals.push_back({b.bytes, b.first, int64_t{b.last} + 1, kAlignment});
   Packing packing = pack(problem, 200000, least_packing(intervals, {}, {.nodes = 20000}).offsets);
-  for (int i = 0; i < n; ++i) plan.buffers[static_cast<size_t>(i)].offset = packing.offsets[static_cast<size_t>(i)];
-  plan.bytes = packing.bytes;
-  plan.lower_bound = packing.lower_bound;
+  // States come first, everything else behind them.
+  for (const State& state : model.states) {
+    auto t = static_cast<size_t>(state.tensor);
+    plan.of_tensor[t] = static_cast<int>(plan.buffers.size());
+    plan.buffers.push_back({model.tensors[t].name, state.tensor, aligned(model.tensors[t].bytes()), plan.state_bytes,
+                            0, std::max(steps - 1, 0)});
+    plan.state_bytes += plan.buffers.back().bytes;
+  }
+  for (int i = 0; i < n; ++i)
+    plan.buffers[static_cast<size_t>(i)].offset = plan.state_bytes + packing.offsets[static_cast<size_t>(i)];
+  plan.bytes = plan.state_bytes + packing.bytes;
+  plan.lower_bound = plan.state_bytes + packing.lower_bound;
+  plan.layer_bound += plan.state_bytes;
   plan.optimal = packing.optimal;
   plan.nodes = packing.nodes;
   return plan;

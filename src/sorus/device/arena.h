@@ -19,6 +19,7 @@ struct ArenaPlan {
   std::vector<int> of_tensor;   ///< buffer, or -1
   std::vector<int> of_scratch;  ///< by step
   int64_t bytes = 0;
+  int64_t state_bytes = 0;  ///< in front: what is kept from run to run
   int64_t lower_bound = 0;  ///< no plan with these kernels and this order needs less
   int64_t layer_bound = 0;  ///< inputs and results of the worst step side by side
   bool optimal = false;

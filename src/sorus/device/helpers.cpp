@@ -52,6 +52,53 @@ static inline int32_t $P_clamp(int32_t v, int32_t low, int32_t high)
 #include <math.h>
 )"},
     {"scalar", {}, scalar_functions()},
+    // Numbers of 64 bits where memory is aligned to 4.
+    {"i64", {}, R"(
+typedef int64_t __attribute__((aligned(4), may_alias)) $P_i64;
+)"},
+    // Functions of the scalar language (scalar_helpers.h), as graph/scalar_ops.cpp defines them.
+    {"min_i64", {}, R"(
+static inline int64_t $P_min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
+)"},
+    {"max_i64", {}, R"(
+static inline int64_t $P_max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
+)"},
+    {"abs_i64", {}, R"(
+static inline int64_t $P_abs_i64(int64_t a) { return a < 0 ? (int64_t)(0 - (uint64_t)a) : a; }
+)"},
+    {"sign_i64", {}, R"(
+static inline int64_t $P_sign_i64(int64_t a) { return (a > 0) - (a < 0); }
+)"},
+    {"truncdiv_i64", {}, R"(
+static inline int64_t $P_truncdiv_i64(int64_t a, int64_t b)
+{
+  return b == 0 ? 0 : b == -1 ? (int64_t)(0 - (uint64_t)a) : a / b;
+}
+)"},
+    {"shl_i64", {}, R"(
+static inline int64_t $P_shl_i64(int64_t a, int64_t b) { return b < 0 || b > 63 ? 0 : (int64_t)((uint64_t)a << b); }
+)"},
+    {"shr_i64", {}, R"(
+static inline int64_t $P_shr_i64(int64_t a, int64_t b) { return a >> (b < 0 || b > 63 ? 63 : b); }
+)"},
+    {"min_f32", {}, R"(
+static inline float $P_min_f32(float a, float b) { return a < b || a != a ? a : b; }
+)"},
+    {"max_f32", {}, R"(
+static inline float $P_max_f32(float a, float b) { return a > b || a != a ? a : b; }
+)"},
+    {"abs_f32", {}, R"(
+static inline float $P_abs_f32(float a) { return a < 0 ? -a : a; }
+)"},
+    {"sign_f32", {}, R"(
+static inline float $P_sign_f32(float a) { return (float)((a > 0) - (a < 0)); }
+)"},
+    {"trunc_f32", {"math"}, R"(
+static inline float $P_trunc_f32(float a) { return truncf(a); }
+)"},
+    {"round_f32", {"math"}, R"(
+static inline float $P_round_f32(float a) { return rintf(a); }
+)"},
     {"reciprocal", {}, R"(
 static inline int32_t $P_product(int32_t a, int32_t b) { return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31); }
 static inline int32_t $P_times4(int32_t v)
@@ -440,14 +487,20 @@ static __attribute__((noinline)) int32x4_t $P_products4(const int8_t *row, const
 )"},
 };
 
-const Helper& find(std::string_view name) {
+const Helper* found(std::string_view name) {
   for (const Helper& h : kHelpers)
-    if (h.name == name) return h;
+    if (h.name == name) return &h;
+  return nullptr;
+}
+
+const Helper& find(std::string_view name) {
+  if (const Helper* h = found(name)) return *h;
   fail<Error>("device kernels: no helper is called '{}'", name);
 }
 
 }  // namespace
 
+bool has_helper(std::string_view name) { return found(name) != nullptr; }
 std::string_view helper_text(std::string_view name) { return find(name).text; }
 std::vector<std::string> helper_needs(std::string_view name) { return find(name).needs; }
 

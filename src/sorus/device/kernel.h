@@ -76,6 +76,7 @@ const KernelSet& mve_kernels();
 /// AVX2 and FMA (x86-64 since 2013).
 const KernelSet& avx2_kernels();
 
+bool has_helper(std::string_view name);
 /// Text of a helper function; $P is the program's prefix.
 std::string_view helper_text(std::string_view name);
 /// Names of the helpers that this one calls.

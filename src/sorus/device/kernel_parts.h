@@ -18,6 +18,8 @@ constexpr float kNoBound = 3.4e38F;
 
 /// Moves, joins, scalar bodies and lines; nothing for other forms.
 std::optional<Prepared> prepare_moves(const Model& model, const Step& step);
+/// The forms of graph/integer_forms.h.
+std::optional<Prepared> prepare_integers(const Model& model, const Step& step);
 
 /// MULT, SHIFT (to the right), ZP, LOW, HIGH, CLAMP, UNIFORM, LEFT (some shift goes left), and as expressions of `o`
 /// the multiplier and shift: MUL, RIGHT. Adds tables where they differ from channel to channel, padded to a multiple

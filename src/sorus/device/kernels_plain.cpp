@@ -251,6 +251,7 @@ class Plain : public KernelSet {
   Prepared prepare(const Model& model, const Step& step, const PrepareOptions& options) const override {
     (void)options;
     if (std::optional<Prepared> moves = prepare_moves(model, step)) return *moves;
+    if (std::optional<Prepared> integers = prepare_integers(model, step)) return *integers;
     return std::visit([&](const auto& form) { return one(step, form); }, step.form);
   }
 

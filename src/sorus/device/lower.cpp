@@ -1,12 +1,14 @@
 #include "sorus/device/lower.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <numeric>
 #include <set>
 #include <unordered_map>
 
 #include "sorus/base/error.h"
+#include "sorus/device/integer_each.h"
 #include "sorus/device/stored.h"
 #include "sorus/emit/c_scalar.h"
 #include "sorus/graph/call.h"
@@ -24,10 +26,14 @@ Element element_of(DType t, const std::string& what) {
       return Element::u8;
     case DType::i32:
       return Element::i32;
+    case DType::i16:
+      return Element::i16;
+    case DType::i64:
+      return Element::i64;
     case DType::f32:
       return Element::f32;
     default:
-      fail<TypeError>("codegen: {} has the type {}; generated code has int8, uint8, int32 and float32", what,
+      fail<TypeError>("codegen: {} has the type {}; generated code has int8 to int64, uint8 and float32", what,
                       name(t));
   }
 }
@@ -36,11 +42,13 @@ class Lowering {
  public:
   Lowering(const Graph& graph, const TensorList& constants) : graph_(graph), constants_(constants) {}
 
-  Model run(int inputs, int outputs) {
+  Model run(int inputs, int outputs, const std::vector<int>& write_targets) {
     for (size_t i = 0; i < graph_.inputs().size(); ++i) {
       Value v{graph_.inputs()[i], 0};
       if (static_cast<int>(i) < inputs)
         model_.inputs.push_back(input(v, graph_.inputs()[i]->label));
+      else if (std::find(write_targets.begin(), write_targets.end(), static_cast<int>(i)) != write_targets.end())
+        state(v, constants_[i - static_cast<size_t>(inputs)]);
       else
         known_[v] = constants_[i - static_cast<size_t>(inputs)];
     }
@@ -57,6 +65,13 @@ class Lowering {
       SORUS_CHECK(stored_.count(v), ValueError, "codegen: output {} of the model is a constant", i);
       model_.outputs.push_back(output(v, i));
     }
+    for (size_t i = 0; i < write_targets.size(); ++i)
+      keep(graph_.outputs()[static_cast<size_t>(outputs) + i],
+           stored_.at(Value{graph_.inputs()[static_cast<size_t>(write_targets[i])], 0}).tensor);
+    for (const Step& step : model_.steps)
+      for (int t : step.changes)
+        SORUS_CHECK(model_.readers(t).size() == 1 && model_.writer(t) < 0, NotImplementedError,
+                    "codegen: {} changes a state that others read or write", step.name);
     if (views_) model_.notes.push_back(fmt::format("{} change(s) of shape or order removed", views_));
     return std::move(model_);
   }
@@ -125,6 +140,42 @@ class Lowering {
     return to;
   }
 
+  // ---- states
+
+  void state(const Value& v, const Tensor& initial) {
+    int t = tensor(v, v.node->label.empty() ? "state" : v.node->label, natural(v.type().shape.size()));
+    Tensor bytes = Tensor::empty(initial.sizes(), initial.dtype());
+    call_into(find_op("copy"), std::array{bytes, initial}, {}, std::array{bytes});
+    if (bytes.dtype() == DType::u8)
+      for (int64_t i = 0; i < bytes.numel(); ++i) bytes.data<uint8_t>()[i] ^= 128;
+    model_.states.push_back({t, bytes});
+  }
+
+  // The value that a state has for the next run.
+  void keep(const Value& v, int state) {
+    auto it = stored_.find(v);
+    SORUS_CHECK(it != stored_.end(), NotImplementedError, "codegen: a state that becomes a constant");
+    if (it->second.tensor == state && fills(it->second.geometry, natural(it->second.geometry.sizes.size()),
+                                            model_.tensors[static_cast<size_t>(state)].elements()))
+      return;  // unchanged, or changed in place
+    int from = placed(it->second, natural(v.type().shape.size()));
+    Step step;
+    step.form = MoveForm{{{model_.tensors[static_cast<size_t>(from)].elements()}, {1}, 0}};
+    step.inputs = {from}, step.output = state;
+    step.name = fmt::format("{} kept", model_.steps.size());
+    model_.steps.push_back(std::move(step));
+  }
+
+  // Result 1 is input 1, a state, changed in place.
+  void change_in_place(const Node& node, Step& step) {
+    int state = step.inputs[1];
+    Value next{const_cast<Node*>(&node), 1};
+    SORUS_CHECK(model_.is_state(state), NotImplementedError, "codegen: {} (node {}) with a state that is not kept",
+                node.op->name(), node.id);
+    step.changes = {state};
+    stored_[next] = {state, ordered_geometry(next.type().shape, natural(next.type().shape.size()))};
+  }
+
   const Stored& stored(const Value& v) const {
     auto it = stored_.find(v);
     SORUS_CHECK(it != stored_.end(), NotImplementedError,
@@ -177,7 +228,10 @@ class Lowering {
       c.order = device_order(*node.op)(c, c.order);
       if (std::optional<DeviceForm> form = (*rule)(c)) return by_rule(node, c, std::move(*form), name);
     }
-    if (table(node, types, constants, from, name) || body(node, types, constants, name)) return;
+    DeviceCall c{*node.op, node.attrs, types, constants, node.outputs};
+    c.order = each_order(c, order_of(from.geometry));
+    if (std::optional<DeviceForm> form = integer_each(c)) return by_rule(node, c, std::move(*form), name);
+    if (body(node, types, constants, name)) return;
     missing_[node.op->name()].push_back(node.id);
     const TensorType& type = node.outputs[0];
     bool known_type = type.dtype == DType::i8 || type.dtype == DType::i32 || type.dtype == DType::f32;
@@ -215,45 +269,14 @@ class Lowering {
     const Shape& shape = node.outputs[0].shape;
     Shape order = c.result_order ? *c.result_order : shape.size() == c.order.size() ? c.order : natural(shape.size());
     if (std::holds_alternative<RenameForm>(form)) {
-      stored_[result] = {step.inputs[0], ordered_geometry(shape, order)};
+      stored_[result] = {step.inputs[std::get<RenameForm>(form).of], ordered_geometry(shape, order)};
       ++views_;
       return;
     }
+    if (std::holds_alternative<SvdfForm>(form)) change_in_place(node, step);
     step.form = std::move(form);
     step.output = tensor(result, name, order);
     model_.steps.push_back(std::move(step));
-  }
-
-  // A scalar body from 8 bits to 8 bits.
-  bool table(const Node& node, const std::vector<const TensorType*>& types, const TensorList& constants,
-             const Stored& from, const std::string& name) {
-    if (!node.op->each || node.outputs.size() != 1) return false;
-    int computed = -1;
-    for (size_t i = 0; i < types.size(); ++i) {
-      if (!types[i]) continue;
-      if (!constants[i].defined()) {
-        if (computed >= 0) return false;
-        computed = static_cast<int>(i);
-      } else if (constants[i].numel() != 1) {
-        return false;
-      }
-    }
-    const TensorType &in = *types[static_cast<size_t>(computed)], &out = node.outputs[0];
-    if (in.dtype != DType::i8 || out.dtype != DType::i8 || in.shape != out.shape) return false;
-    Tensor all = Tensor::empty({256}, DType::i8);
-    std::iota(all.data<int8_t>(), all.data<int8_t>() + 256, static_cast<int8_t>(-128));
-    TensorList inputs = constants;
-    inputs[static_cast<size_t>(computed)] = all;
-    for (Tensor& t : inputs)
-      if (t.defined() && t.numel() == 1) t = t.with_geometry({{}, {}, t.geometry().offset});
-    Tensor results = call_one(*node.op, inputs, node.attrs);
-    TableForm f;
-    f.elements = numel(in.shape);
-    f.table.assign(results.data<int8_t>(), results.data<int8_t>() + 256);
-    Shape order = order_of(from.geometry);
-    int source = placed(from, order), to = tensor(Value{const_cast<Node*>(&node), 0}, name, order);
-    model_.steps.push_back({f, {source}, to, name, {}, {}});
-    return true;
   }
 
   // A scalar body on floats.
@@ -329,15 +352,16 @@ class Lowering {
 
 }  // namespace
 
-Model lower(const Graph& graph, const TensorList& constants, int inputs, int outputs) {
+Model lower(const Graph& graph, const TensorList& constants, int inputs, int outputs,
+            const std::vector<int>& write_targets) {
   // Composites of floats without a form are what their bodies say; those of integers stay what an error can name.
   std::set<const OpDef*> expanded;
   for (const auto& node : graph.nodes())
     if (node->op && node->op->body && !device_rule(*node->op) && node->outputs[0].dtype == DType::f32)
       expanded.insert(node->op);
-  if (expanded.empty()) return Lowering(graph, constants).run(inputs, outputs);
+  if (expanded.empty()) return Lowering(graph, constants).run(inputs, outputs, write_targets);
   Graph opened = expand_composites(graph, [&](const OpDef& op) { return device_rule(op) || !expanded.count(&op); });
-  return Lowering(opened, constants).run(inputs, outputs);
+  return Lowering(opened, constants).run(inputs, outputs, write_targets);
 }
 
 }  // namespace sorus::device

@@ -18,7 +18,10 @@
 namespace sorus::device {
 
 /// `constants`: the values of the graph's inputs behind the first `inputs`, in order. The first `outputs` outputs of
-/// the graph are the model's. NotImplementedError that lists all operators without a form, with their nodes.
-Model lower(const Graph& graph, const TensorList& constants, int inputs, int outputs);
+/// the graph are the model's; each further one is the new value of the graph input that `write_targets` names, a
+/// state that the caller keeps from run to run. NotImplementedError that lists all operators without a form, with
+/// their nodes.
+Model lower(const Graph& graph, const TensorList& constants, int inputs, int outputs,
+            const std::vector<int>& write_targets = {});
 
 }  // namespace sorus::device

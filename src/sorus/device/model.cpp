@@ -4,7 +4,19 @@
 
 namespace sorus::device {
 
-int64_t bytes_of(Element e) { return e == Element::i32 || e == Element::f32 ? 4 : 1; }
+int64_t bytes_of(Element e) {
+  switch (e) {
+    case Element::i64:
+      return 8;
+    case Element::i32:
+    case Element::f32:
+      return 4;
+    case Element::i16:
+      return 2;
+    default:
+      return 1;
+  }
+}
 
 int64_t DeviceTensor::elements() const {
   int64_t n = 1;
@@ -13,7 +25,12 @@ int64_t DeviceTensor::elements() const {
 }
 
 bool Model::is_input(int tensor) const { return std::find(inputs.begin(), inputs.end(), tensor) != inputs.end(); }
-bool Model::is_output(int tensor) const { return std::find(outputs.begin(), outputs.end(), tensor) != outputs.end(); }
+bool Model::is_output(int tensor) const {
+  return std::find(outputs.begin(), outputs.end(), tensor) != outputs.end() || is_state(tensor);
+}
+bool Model::is_state(int tensor) const {
+  return std::any_of(states.begin(), states.end(), [&](const State& s) { return s.tensor == tensor; });
+}
 
 std::vector<size_t> Model::readers(int tensor) const {
   std::vector<size_t> list;

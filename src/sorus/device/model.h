@@ -13,7 +13,7 @@
 
 namespace sorus::device {
 
-enum class Element : uint8_t { i8, u8, i32, f32 };
+enum class Element : uint8_t { i8, u8, i16, i32, i64, f32 };
 int64_t bytes_of(Element e);
 
 struct DeviceTensor {
@@ -35,16 +35,27 @@ struct Step {
   std::vector<std::string> notes;  ///< what was fused into it, removed from it, moved offline
   /// A second input that is added to the result before the last clamp: a residual connection.
   std::optional<AddForm> residual;
+  std::vector<int> changes = {};  ///< states among the inputs that the step changes in place
+};
+
+/// Memory that the caller keeps from run to run, in the arena's first bytes.
+struct State {
+  int tensor =
+      -1;          ///< what reads it sees what the last run left; the step whose output it is comes after all readers
+  Tensor initial;  ///< as stored
 };
 
 struct Model {
   std::vector<DeviceTensor> tensors;
   std::vector<Step> steps;  ///< in an order in which they can be computed
   std::vector<int> inputs, outputs;
+  std::vector<State> states;
   std::vector<std::string> notes;  ///< what happened to the whole
 
   bool is_input(int tensor) const;
+  /// Whether the tensor is there after a run: an output or a state.
   bool is_output(int tensor) const;
+  bool is_state(int tensor) const;
   std::vector<size_t> readers(int tensor) const;
   int writer(int tensor) const;  ///< step, or -1
 };

@@ -86,6 +86,7 @@ void fuse_residuals(Model& model) {
 
 void simplify(Model& model) {
   remove_renames(model);
+  fold_tables(model);
   fold_lines(model);
   fold_moves(model);
   fuse_pads(model);

@@ -36,6 +36,12 @@ class Printer {
         "#define {2}_ARENA_BYTES {3} /* aligned to 16; inputs and outputs to 4 */\n"
         "#define {2}_NUM_INPUTS {4}\n#define {2}_NUM_OUTPUTS {5}\n\n",
         name_, target_.name, upper_, plan_.bytes, m_.inputs.size(), m_.outputs.size());
+    if (plan_.state_bytes)
+      t += fmt::format(
+          "/* What runs leave for the next one lies in the arena's first bytes; the rest may be used between them. "
+          "*/\n"
+          "#define {}_STATE_BYTES {}\n\n",
+          upper_, plan_.state_bytes);
     auto describe = [&](const char* kind, const std::vector<int>& list) {
       for (size_t i = 0; i < list.size(); ++i) {
         const DeviceTensor& d = m_.tensors[static_cast<size_t>(list[i])];
@@ -62,9 +68,12 @@ class Printer {
         "   with an arena of its own. */\n"
         "int {1}_run(void *arena, const void *const inputs[], void *const outputs[]);\n"
         "/* The same for an arena of `bytes` bytes, which is checked. */\n"
-        "int {1}_run_in(void *arena, size_t bytes, const void *const inputs[], void *const outputs[]);\n\n"
-        "#ifdef __cplusplus\n}}\n#endif\n#endif\n",
-        upper_, name_);
+        "int {1}_run_in(void *arena, size_t bytes, const void *const inputs[], void *const outputs[]);\n"
+        "{2}\n#ifdef __cplusplus\n}}\n#endif\n#endif\n",
+        upper_, name_,
+        plan_.state_bytes
+            ? fmt::format("/* The state as it is before the first run. */\nvoid {}_reset(void *arena);\n", name_)
+            : "");
     return t;
   }
 
@@ -75,8 +84,11 @@ class Printer {
       const Prepared& p = prepared_[s];
       for (const std::string& h : p.helpers) need(h);
       std::string function = function_of(p, s, layers);
-      std::string args = pointer(step.inputs[0], true);
-      for (size_t k = 1; k < step.inputs.size(); ++k) args += ", " + pointer(step.inputs[k], true);
+      std::string args;
+      for (int t : step.inputs) {
+        bool read = std::find(step.changes.begin(), step.changes.end(), t) == step.changes.end();
+        args += (args.empty() ? "" : ", ") + pointer(t, read);
+      }
       args += ", " + pointer(step.output, false);
       if (p.scratch) args += fmt::format(", a + {}", plan_.buffers[static_cast<size_t>(plan_.of_scratch[s])].offset);
       for (const Table& t : p.tables) args += ", " + table(t, s);
@@ -95,6 +107,7 @@ class Printer {
         "int {0}_run_in(void *arena, size_t bytes, const void *const inputs[], void *const outputs[])\n{{\n"
         "  if (bytes < {1}_ARENA_BYTES) return {1}_ARENA_TOO_SMALL;\n  return {0}_run(arena, inputs, outputs);\n}}\n",
         name_, upper_);
+    if (plan_.state_bytes) text += reset();
     replace_all(text, "$P", name_);
     return text;
   }
@@ -146,6 +159,23 @@ class Printer {
     return t + fmt::format("  return {}_OK;\n}}\n", upper_);
   }
 
+  std::string reset() {
+    std::string t;
+    int64_t at = 0;
+    for (size_t s = 0; s < m_.states.size(); ++s) {
+      const Tensor& initial = m_.states[s].initial;
+      auto* from = static_cast<const uint8_t*>(initial.data());
+      auto bytes = static_cast<int64_t>(initial.nbytes());
+      std::string value = std::to_string(bytes ? from[0] : 0);
+      if (!std::all_of(from, from + bytes, [&](uint8_t v) { return v == from[0]; }))
+        value = table({"uint8_t", {from, from + bytes}, {}, "state"}, s) + "[i]";
+      t += fmt::format("  for (i = 0; i < {}; i++) a[{} + i] = {};\n", bytes, at, value);
+      at += plan_.buffers[static_cast<size_t>(plan_.of_tensor[static_cast<size_t>(m_.states[s].tensor)])].bytes;
+    }
+    return fmt::format("\nvoid {}_reset(void *arena)\n{{\n  uint8_t *const a = arena;\n  int i;\n", name_) +
+           "  if (!arena) return;\n" + t + "}\n";
+  }
+
   void need(const std::string& helper) {
     if (!printed_helpers_.insert(helper).second) return;
     for (const std::string& h : helper_needs(helper)) need(h);
@@ -157,7 +187,7 @@ class Printer {
       return std::find(list.begin(), list.end(), tensor) - list.begin();
     };
     if (m_.is_input(tensor)) return fmt::format("inputs[{}]", index(m_.inputs));
-    if (m_.is_output(tensor)) return fmt::format("outputs[{}]", index(m_.outputs));
+    if (m_.is_output(tensor) && !m_.is_state(tensor)) return fmt::format("outputs[{}]", index(m_.outputs));
     int64_t offset = plan_.buffers[static_cast<size_t>(plan_.of_tensor[static_cast<size_t>(tensor)])].offset;
     return fmt::format("({}{} *)(a + {})", read ? "const " : "", c_name(m_.tensors[static_cast<size_t>(tensor)].type),
                        offset);

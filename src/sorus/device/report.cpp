@@ -12,6 +12,7 @@ std::string print_report(const Model& model, const std::vector<Prepared>& prepar
   r["name"] = options.name;
   r["target"] = target.name;
   r["arena_bytes"] = plan.bytes;
+  r["state_bytes"] = plan.state_bytes;
   r["arena_lower_bound"] = plan.lower_bound;
   r["arena_proved_optimal"] = plan.optimal;
   r["arena_choices_tried"] = plan.nodes;
@@ -23,8 +24,15 @@ std::string print_report(const Model& model, const std::vector<Prepared>& prepar
   for (size_t s = 0; s < model.steps.size(); ++s) {
     const Step& step = model.steps[s];
     ordered_json l;
-    auto* conv = std::get_if<ConvForm>(&step.form);
-    int64_t flash = 0, ram = 0, n = conv ? conv->macs() : 0;
+    int64_t flash = 0, ram = 0;
+    int64_t n = std::visit(
+        [](const auto& form) -> int64_t {
+          if constexpr (requires { form.macs(); })
+            return form.macs();
+          else
+            return 0;
+        },
+        static_cast<const DeviceForm::variant&>(step.form));
     for (const Table& t : prepared[s].tables) flash += t.bytes();
     for (const ArenaBuffer& b : plan.buffers)
       if (b.first <= static_cast<int>(s) && b.last >= static_cast<int>(s)) ram = std::max(ram, b.offset + b.bytes);
@@ -51,6 +59,7 @@ std::string print_report(const Model& model, const std::vector<Prepared>& prepar
                             {"first", b.first},
                             {"last", b.last},
                             {"kind", b.tensor < 0                ? "scratch"
+                                     : model.is_state(b.tensor)  ? "state"
                                      : model.is_input(b.tensor)  ? "input"
                                      : model.is_output(b.tensor) ? "output"
                                                                  : "tensor"}});

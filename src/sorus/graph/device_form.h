@@ -23,22 +23,10 @@
 #include <variant>
 #include <vector>
 
+#include "sorus/graph/integer_forms.h"
 #include "sorus/graph/op.h"
 
 namespace sorus {
-
-/// From a 32-bit sum to 8 bits, with the double rounding of TFLite's reference kernels:
-/// clamp(zero_point + round(round(sum * multiplier / 2^31) * 2^shift), low, high).
-struct Rescale {
-  std::vector<int32_t> multiplier;  ///< one, or one for each output channel
-  std::vector<int32_t> shift;       ///< left if positive; as many
-  int32_t zero_point = 0, low = -128, high = 127;
-
-  int32_t multiplier_of(int64_t channel) const {
-    return multiplier[multiplier.size() == 1 ? 0 : static_cast<size_t>(channel)];
-  }
-  int32_t shift_of(int64_t channel) const { return shift[shift.size() == 1 ? 0 : static_cast<size_t>(channel)]; }
-};
 
 /// int32 sum -> int8 (device/reference.cpp): what generated code computes, to the bit.
 int32_t rescaled(int64_t sum, int32_t multiplier, int32_t shift);
@@ -158,10 +146,13 @@ struct ConstantForm {
 };
 
 /// The same bytes under another shape.
-struct RenameForm {};
+struct RenameForm {
+  size_t of = 0;  ///< among the computed inputs
+};
 
 struct DeviceForm : std::variant<ConvForm, PoolForm, AddForm, TableForm, SoftmaxForm, PadForm, RenameForm, LineForm,
-                                 EachForm, MoveForm, JoinForm, ConstantForm> {
+                                 EachForm, MoveForm, JoinForm, ConstantForm, IntegerEachForm, ReduceForm,
+                                 TransposedForm, BlendForm, MatmulForm, TakeForm, SvdfForm> {
   using variant::variant;
 };
 

@@ -83,7 +83,15 @@ std::optional<DeviceForm> selected(const DeviceCall& c) {
   return ConstantForm{all};
 }
 
-[[maybe_unused]] const bool forms = device_form("cat", joined, as_it_is) && device_form("where", selected, as_it_is);
+// A write of the same type and shape: what is written.
+std::optional<DeviceForm> written(const DeviceCall& c) {
+  if (c.is_constant(1) || c.input(0).shape != c.input(1).shape || c.input(0).dtype != c.input(1).dtype)
+    return std::nullopt;
+  return RenameForm{c.is_constant(0) ? size_t{0} : size_t{1}};
+}
+
+[[maybe_unused]] const bool forms =
+    device_form("cat", joined, as_it_is) && device_form("where", selected, as_it_is) && device_form("copy", written);
 
 }  // namespace
 }  // namespace sorus

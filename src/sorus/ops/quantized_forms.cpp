@@ -3,23 +3,12 @@
 #include <algorithm>
 
 #include "sorus/base/error.h"
-#include "sorus/graph/device_form.h"
+#include "sorus/ops/quantized_rules.h"
 
 namespace sorus {
 namespace {
 
-int32_t offset_of(const TensorType& t) { return t.dtype == DType::u8 ? 128 : 0; }
-bool bytes(const TensorType& t) { return t.dtype == DType::i8 || t.dtype == DType::u8; }
-
-std::vector<int32_t> small(const std::vector<int64_t>& list) { return {list.begin(), list.end()}; }
-
-// Attributes zero_point, quant_min and quant_max.
-void set_range(const DeviceCall& c, Rescale& r) {
-  int32_t offset = offset_of(c.outputs[0]);
-  r.zero_point = static_cast<int32_t>(c.integer("zero_point")) - offset;
-  r.low = static_cast<int32_t>(c.integer("quant_min")) - offset;
-  r.high = static_cast<int32_t>(c.integer("quant_max")) - offset;
-}
+using namespace quantized_rules;
 
 // Inputs weight, multiplier, shift and bias, in these slots, of convolutions and products.
 void set_weights(const DeviceCall& c, ConvForm& f) {

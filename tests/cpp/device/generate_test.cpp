@@ -1,14 +1,10 @@
 // Generated C is compiled by the system's compiler, loaded, and compared with a plain evaluation of the model as it
 // was before anything was removed or fused.
-#include <dlfcn.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <thread>
 
+#include "built.h"
 #include "random_model.h"
 #include "sorus/base/error.h"
 #include "sorus/device/passes.h"
@@ -17,49 +13,7 @@
 namespace sorus::device {
 namespace {
 
-using testing::Bytes, testing::RandomModel;
-namespace fs = std::filesystem;
-
-using RunModel = int (*)(void*, const void* const*, void* const*);
-using RunIn = int (*)(void*, size_t, const void* const*, void* const*);
-
-// Folders of generated projects as one shared object.
-class Built {
- public:
-  explicit Built(const std::vector<const Project*>& projects, const std::string& flags = "-O1 -Werror") {
-    char pattern[] = "/tmp/sorus_device_XXXXXX";
-    folder_ = ::mkdtemp(pattern);
-    std::string sources;
-    for (const Project* p : projects)
-      for (const ProjectFile& f : p->files) {
-        fs::path path = folder_ / f.path;
-        fs::create_directories(path.parent_path());
-        std::ofstream(path) << f.text;
-        if (path.extension() == ".c" && path.parent_path().filename() == "src") sources += " " + path.string();
-      }
-    std::string command = "cc -shared -fPIC -std=c99 -Wall -Wextra -pedantic " + flags + " -I" +
-                          (folder_ / "include").string() + sources + " -lm -o " + (folder_ / "m.so").string() +
-                          " 2>&1";
-    status_ = std::system(command.c_str());
-    if (status_ == 0) library_ = ::dlopen((folder_ / "m.so").c_str(), RTLD_NOW | RTLD_LOCAL);
-  }
-  Built(const Built&) = delete;
-  Built& operator=(const Built&) = delete;
-  ~Built() {
-    if (library_) ::dlclose(library_);
-    fs::remove_all(folder_);
-  }
-  bool good() const { return library_ != nullptr; }
-  template <class F>
-  F function(const char* name) const {
-    return reinterpret_cast<F>(::dlsym(library_, name));
-  }
-
- private:
-  fs::path folder_;
-  int status_ = -1;
-  void* library_ = nullptr;
-};
+using testing::Built, testing::Bytes, testing::RandomModel, testing::RunIn, testing::RunModel;
 
 Model residual_net(unsigned seed, Bytes* sample) {
   RandomModel r(seed);

@@ -9,6 +9,9 @@ static unsigned char memory[GUARD + ARENA + GUARD] __attribute__((aligned(64)));
 static unsigned char in_memory[INPUT_BYTES] __attribute__((aligned(16))), out_memory[OUTPUT_BYTES] __attribute__((aligned(16)));
 static unsigned char all_in[RUNS * INPUT_BYTES], all_out[RUNS * OUTPUT_BYTES];
 static unsigned long long facts[5];
+#if STATE
+static unsigned char before_run[STATE], after_run[STATE]; /* the state around the first of both ways */
+#endif
 
 static __attribute__((noinline)) int run(const void *const in[], void *const out[])
 {
@@ -31,17 +34,24 @@ int main(void)
     static const long in_bytes[] = {INPUT_SIZES}, out_bytes[] = {OUTPUT_SIZES}, in_at[] = {INPUT_OFFSETS}, out_at[] = {OUTPUT_OFFSETS};
     read_file("in.bin", all_in, sizeof all_in);
     for (long i = 0; i < GUARD; i++) memory[i] = memory[GUARD + ARENA + i] = 0xa7;
+    MODEL_RESET(memory + GUARD);
     for (long r = 0; r < RUNS; r++) {
         const void *in[INPUTS];
         void *out[OUTPUTS];
         unsigned long long before;
         long at = 0;
-        for (long i = 0; i < ARENA; i++) memory[GUARD + i] = (unsigned char)(0x33 + 7 * r);
+        for (long i = STATE; i < ARENA; i++) memory[GUARD + i] = (unsigned char)(0x33 + 7 * r);
         for (int i = 0; i < INPUTS; at += in_bytes[i++]) in[i] = in_memory + at;
         for (long i = 0; i < INPUT_BYTES; i++) in_memory[i] = all_in[r * INPUT_BYTES + i];
         at = 0;
         for (int i = 0; i < OUTPUTS; at += out_bytes[i++]) out[i] = out_memory + at;
+#if STATE
+        for (long i = 0; i < STATE; i++) before_run[i] = memory[GUARD + i];
+#endif
         facts[2] += run(in, out) != 0;
+#if STATE
+        for (long i = 0; i < STATE; i++) after_run[i] = memory[GUARD + i], memory[GUARD + i] = before_run[i];
+#endif
         for (long i = 0; i < INPUT_BYTES; i++) facts[2] += in_memory[i] != all_in[r * INPUT_BYTES + i];
         for (long i = 0; i < OUTPUT_BYTES; i++) all_out[r * OUTPUT_BYTES + i] = out_memory[i];
         at = 0;
@@ -53,6 +63,9 @@ int main(void)
         before = facts[0];
         facts[2] += run(in, out) != 0;
         facts[0] = before; /* one inference counts once */
+#if STATE
+        for (long i = 0; i < STATE; i++) facts[3] += memory[GUARD + i] != after_run[i];
+#endif
         at = 0;
         for (int i = 0; i < OUTPUTS; at += out_bytes[i++])
             for (long j = 0; j < out_bytes[i]; j++) facts[3] += memory[GUARD + out_at[i] + j] != all_out[r * OUTPUT_BYTES + at + j];

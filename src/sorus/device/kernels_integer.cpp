@@ -1,0 +1,333 @@
+// Kernels of integer operators other than sums of products under a window (graph/integer_forms.h), in plain C99.
+// Elements are int8, int32, float or the 64-bit numbers of places; each input has its own type.
+#include <algorithm>
+
+#include "sorus/device/nest.h"
+#include "sorus/device/scalar_helpers.h"
+#include "sorus/emit/c_scalar.h"
+
+namespace sorus::device {
+namespace {
+
+Element element(const Model& m, int tensor) { return m.tensors[static_cast<size_t>(tensor)].type; }
+
+// 64-bit numbers lie in the arena at multiples of 4.
+std::string pointed(Element e, Prepared& p) {
+  if (e != Element::i64) return c_name(e);
+  p.helpers.push_back("i64");
+  return "$P_i64";
+}
+
+// The parameters of a step whose tensors may have different types.
+std::string arguments(const Model& m, const Step& step, Prepared& p) {
+  auto changed = [&](int t) { return std::find(step.changes.begin(), step.changes.end(), t) != step.changes.end(); };
+  std::string text;
+  for (size_t i = 0; i < step.inputs.size(); ++i)
+    text += fmt::format("{}{} *{}, ", changed(step.inputs[i]) ? "" : "const ", pointed(element(m, step.inputs[i]), p),
+                        input_name(i));
+  text += fmt::format("{} *out", pointed(element(m, step.output), p));
+  for (const Table& t : p.tables) text += fmt::format(", const {} *{}", t.type, t.argument);
+  return text;
+}
+
+void finish(const Model& m, const Step& step, Prepared& p, Values& v, const std::string& text) {
+  v["ARGS"] = arguments(m, step, p);
+  p.text = fill("static void $FN($ARGS)\n{\n" + text + "}\n", v);
+}
+
+// The smallest type that holds all values.
+std::string type_for(const std::vector<int64_t>& values) {
+  auto [low, high] = std::minmax_element(values.begin(), values.end());
+  return *low >= -128 && *high <= 127 ? "int8_t" : *low >= -32768 && *high <= 32767 ? "int16_t" : "int32_t";
+}
+
+void set_numbers(Values& v, std::initializer_list<std::pair<const char*, int64_t>> list) {
+  for (const auto& [name, value] : list) v[name] = std::to_string(value);
+}
+
+Prepared one(const Model& m, const Step& step, const IntegerEachForm& f) {
+  Prepared p;
+  Values v;
+  std::vector<Geometry> at{whole(f.sizes)};
+  for (const IntegerEachForm::Operand& o : f.operands) at.push_back({f.sizes, o.strides, 0});
+  Nest nest(f.sizes, at);
+  std::string type = c_type(f.compute);
+  std::vector<std::string> args;
+  size_t input = 0;
+  int64_t out_bytes = bytes_of(element(m, step.output));
+  for (size_t k = 0; k < f.operands.size(); ++k) {
+    const IntegerEachForm::Operand& o = f.operands[k];
+    std::string name = fmt::format("operand{}", k);
+    if (o.values.empty()) {
+      name = input_name(input);
+      int64_t bytes = bytes_of(element(m, step.inputs[input]));
+      // Elements are read in the order in which they are written.
+      p.overlaps.push_back(nest.one_run(k + 1) && out_bytes <= bytes ? Overlap{0, true} : Overlap{});
+      ++input;
+    } else {
+      add_table(p, type_for(o.values), name, o.values);
+    }
+    std::string read = fmt::format("{}[{}]", name, nest.at(k + 1));
+    if (o.offset) read = fmt::format("({} + {})", read, o.offset);
+    args.push_back(fmt::format("({}){}", type, read));
+  }
+  CBody body = print_c(*f.body, f.compute, args, {});
+  std::vector<std::string> lines = device_functions(body.lines, p);
+  std::string result = body.results[0];
+  Element to = element(m, step.output);
+  if (to != Element::f32 && f.compute == DType::f32) result = fmt::format("(int32_t){}", result);
+  if (f.offset) result = fmt::format("({} - {})", result, f.offset);
+  lines.push_back(fmt::format("out[{}] = ({}){};", nest.at(0), c_name(to), result));
+  p.kernel = "scalar body, integers";
+  p.instructions = static_cast<double>(numel(f.sizes)) * (8 + 4 * static_cast<double>(body.lines.size()));
+  finish(m, step, p, v, nest.around(lines));
+  return p;
+}
+
+Prepared one(const Model& m, const Step& step, const ReduceForm& f) {
+  using Kind = ReduceForm::Kind;
+  Prepared p;
+  Values v;
+  p.overlaps = {{}};
+  p.kernel = "reduction";
+  p.instructions = static_cast<double>(numel(f.sizes)) * 6;
+  // Neighbouring dimensions that are both kept or both reduced become one.
+  Shape sizes;
+  std::vector<char> reduced;
+  for (size_t d = 0; d < f.sizes.size(); ++d) {
+    if (f.sizes[d] == 1) continue;
+    if (!sizes.empty() && reduced.back() == f.reduced[d])
+      sizes.back() *= f.sizes[d];
+    else
+      sizes.push_back(f.sizes[d]), reduced.push_back(f.reduced[d]);
+  }
+  Shape strides = contiguous_strides(sizes);
+  std::string text = "  int n = 0", index, indent = "  ";
+  int64_t terms = 1;
+  for (size_t d = 0; d < sizes.size(); ++d) {
+    text += fmt::format(", i{}", d);
+    index += fmt::format("{}i{} * {}", d ? " + " : "", d, strides[d]);
+    if (reduced[d]) terms *= sizes[d];
+  }
+  text += ";\n";
+  auto loops = [&](char which) {
+    for (size_t d = 0; d < sizes.size(); ++d)
+      if (reduced[d] == which) {
+        text += fmt::format("{}for (i{} = 0; i{} < {}; i{}++) {{\n", indent, d, d, sizes[d], d);
+        indent += "  ";
+      }
+  };
+  auto close = [&](size_t to) {
+    while (indent.size() > to) indent.resize(indent.size() - 2), text += indent + "}\n";
+  };
+  if (index.empty()) index = "0";
+  bool sum = f.kind == Kind::sum, place = f.kind == Kind::place_of_maximum || f.kind == Kind::place_of_minimum;
+  bool largest = f.kind == Kind::maximum || f.kind == Kind::place_of_maximum;
+  loops(0);
+  size_t inner = indent.size();
+  if (sum)
+    text += fmt::format("{}int32_t v = {};\n", indent, -terms * f.input_zero);
+  else
+    text += fmt::format("{}int32_t v = {};\n", indent, largest ? -129 : 128);
+  if (place) text += fmt::format("{}int32_t where = 0, k = 0;\n", indent);
+  loops(1);
+  if (sum) {
+    text += fmt::format("{}v += in[{}];\n", indent, index);
+  } else {
+    text += fmt::format("{}const int32_t x = in[{}];\n", indent, index);
+    std::string better = largest ? "x > v" : "x < v";
+    text += place ? fmt::format("{0}if ({1}) v = x, where = k;\n{0}k++;\n", indent, better)
+                  : fmt::format("{}if ({}) v = x;\n", indent, better);
+  }
+  // Without a dimension to go over there is a block of its own, since names are declared in it.
+  close(inner);
+  if (sum) {
+    set_rescale(v, p, f.rescale, 1);
+    p.helpers.push_back("clamp");
+    text += indent + "out[n++] = (int8_t)$P_clamp($RESCALE(v, $MUL, $RIGHT) + ($ZP), $LOW, $HIGH);\n";
+  } else {
+    text += fmt::format("{}out[n++] = ({}){};\n", indent, c_name(element(m, step.output)), place ? "where" : "v");
+  }
+  close(2);
+  finish(m, step, p, v, text);
+  return p;
+}
+
+const char* const kTransposed = R"(
+  int b, y, x, o, i, j, c;
+  for (b = 0; b < $B; b++)
+    for (y = 0; y < $OH; y++)
+      for (x = 0; x < $OW; x++)
+        for (o = 0; o < $OC; o++, out++) {
+          int32_t sum = bias[o];
+          for (i = 0; i < $KH; i++) {
+            const int u = y + $PT - i;
+            if (u < 0 || u % $SH || u / $SH >= $IH) continue;
+            for (j = 0; j < $KW; j++) {
+              const int v = x + $PL - j;
+              const int8_t *const from = in + ((b * $IH + u / $SH) * $IW + v / $SW) * $IC;
+              const int8_t *const row = w + ((o * $KH + i) * $KW + j) * $IC;
+              if (v < 0 || v % $SW || v / $SW >= $IW) continue;
+              for (c = 0; c < $IC; c++) sum += (from[c] - ($IZ)) * (row[c] - ($WZ));
+            }
+          }
+          *out = (int8_t)$P_clamp($RESCALE(sum, $MUL, $RIGHT) + ($ZP), $LOW, $HIGH);
+        }
+)";
+
+Prepared one(const Model& m, const Step& step, const TransposedForm& f) {
+  Prepared p;
+  Values v;
+  set_numbers(v, {{"B", f.batch}, {"IH", f.in_h}, {"IW", f.in_w}, {"IC", f.in_c}, {"OH", f.out_h}, {"OW", f.out_w}});
+  set_numbers(v, {{"OC", f.out_c}, {"KH", f.kernel_h}, {"KW", f.kernel_w}, {"SH", f.stride_h}, {"SW", f.stride_w}});
+  set_numbers(v, {{"PT", f.pad_top}, {"PL", f.pad_left}, {"IZ", f.input_zero}, {"WZ", f.weight_zero}});
+  add_table(p, "int8_t", "w", {f.weight.begin(), f.weight.end()});
+  add_table(p, "int32_t", "bias", {f.bias.begin(), f.bias.end()});
+  set_rescale(v, p, f.rescale, f.out_c);
+  p.helpers.push_back("clamp");
+  p.overlaps = {{}};
+  p.kernel = "transposed convolution, plain";
+  p.instructions = static_cast<double>(f.macs()) * 6;
+  finish(m, step, p, v, kTransposed + 1);
+  return p;
+}
+
+const char* const kBlend = R"(
+  int b, y, x, c;
+  for (b = 0; b < $B; b++)
+    for (y = 0; y < $OH; y++) {
+      const int16_t *const r = rows + 3 * y; /* low, high, 1024ths of the way to high */
+      const int8_t *const upper = in + (b * $IH + r[0]) * ($IW * $C), *const lower = in + (b * $IH + r[1]) * ($IW * $C);
+      for (x = 0; x < $OW; x++) {
+        const int16_t *const k = columns + 3 * x;
+        for (c = 0; c < $C; c++) {
+          const int32_t u = upper[k[0] * $C + c] * (1024 - k[2]) + upper[k[1] * $C + c] * k[2];
+          const int32_t v = lower[k[0] * $C + c] * (1024 - k[2]) + lower[k[1] * $C + c] * k[2];
+          const int32_t sum = u * (1024 - r[2]) + v * r[2] - ($RZ) * (1 << 20);
+          *out++ = (int8_t)((sum > 0 ? sum + (1 << 19) : sum - (1 << 19)) / (1 << 20) + ($RZ));
+        }
+      }
+    }
+)";
+
+Prepared one(const Model& m, const Step& step, const BlendForm& f) {
+  Prepared p;
+  Values v;
+  auto table = [&](const char* name, const std::vector<BlendForm::Place>& places) {
+    std::vector<int64_t> numbers;
+    for (const BlendForm::Place& at : places) numbers.insert(numbers.end(), {at.low, at.high, at.part});
+    add_table(p, "int16_t", name, numbers);
+  };
+  table("rows", f.rows), table("columns", f.columns);
+  auto rows = static_cast<int64_t>(f.rows.size()), columns = static_cast<int64_t>(f.columns.size());
+  set_numbers(v, {{"B", f.batch}, {"IH", f.in_h}, {"IW", f.in_w}, {"C", f.channels}, {"OH", rows}, {"OW", columns}});
+  set_numbers(v, {{"RZ", f.rounding_zero}});
+  p.overlaps = {{}};
+  p.kernel = "resize, between neighbours";
+  p.instructions = static_cast<double>(f.batch * rows * columns * f.channels) * 24;
+  finish(m, step, p, v, kBlend + 1);
+  return p;
+}
+
+const char* const kMatmul = R"(
+      int r, o, k;
+      for (r = 0; r < $R; r++)
+        for (o = 0; o < $N; o++) {
+          int32_t sum = 0;
+          for (k = 0; k < $K; k++) sum += (a[r * $K + k] - ($ZA)) * (b[k * $N + o] - ($ZB));
+          *out++ = (int8_t)$P_clamp($RESCALE(sum, $MUL, $RIGHT) + ($ZP), $LOW, $HIGH);
+        }
+)";
+
+Prepared one(const Model& m, const Step& step, const MatmulForm& f) {
+  Prepared p;
+  Values v;
+  set_numbers(v, {{"R", f.rows}, {"K", f.depth}, {"N", f.columns}, {"ZA", f.zero_a}, {"ZB", f.zero_b}});
+  set_rescale(v, p, f.rescale, 1);
+  p.helpers.push_back("clamp");
+  Nest nest(f.batch, {{f.batch, f.a_steps, 0}, {f.batch, f.b_steps, 0}});
+  p.overlaps = {{}, {}};
+  p.kernel = "product of two matrices, plain";
+  p.instructions = static_cast<double>(f.macs()) * 7;
+  std::string second = step.inputs.size() > 1 ? input_name(1) : input_name(0);
+  finish(m, step, p, v,
+         nest.around({fmt::format("const int8_t *const a = {} + {};", input_name(0), nest.at(0)),
+                      fmt::format("const int8_t *const b = {} + {};", second, nest.at(1)), "{", kMatmul + 1, "}"}));
+  return p;
+}
+
+const char* const kTake = R"(
+  int n, p, k;
+  for (n = 0; n < $OUTER; n++)
+    for (p = 0; p < $PLACES; p++)
+      for (k = 0; k < $INNER; k++) *out++ = in[(n * $IN + places[p]) * $INNER + k];
+)";
+
+Prepared one(const Model& m, const Step& step, const TakeForm& f) {
+  Prepared p;
+  Values v;
+  std::vector<int64_t> places(f.places.begin(), f.places.end());
+  auto n = static_cast<int64_t>(places.size());
+  if (n == 0) places.push_back(0);
+  add_table(p, type_for(places), "places", places);
+  set_numbers(v, {{"OUTER", f.outer}, {"PLACES", n}, {"IN", f.input}, {"INNER", f.inner}});
+  p.overlaps = {{}};
+  p.kernel = "elements at given places";
+  p.instructions = static_cast<double>(f.outer * n * f.inner) * 6;
+  finish(m, step, p, v, kTake + 1);
+  return p;
+}
+
+const char* const kSvdf = R"(
+  int r, f, u, k;
+  for (r = 0; r < $ROWS; r++, in += $FEATURES, in2 += $FILTERS * $MEMORY) {
+    for (f = 0; f < $FILTERS; f++) { /* the oldest feature of each filter goes, a fresh one comes */
+      int16_t *const past = in2 + f * $MEMORY;
+      int32_t sum = 0;
+      for (k = 0; k < $FEATURES; k++) sum += (in[k] - ($IZ)) * feature[f * $FEATURES + k];
+      for (k = 1; k < $MEMORY; k++) past[k - 1] = past[k];
+      past[$MEMORY - 1] = (int16_t)$P_clamp($FRESH, -32768, 32767);
+    }
+    for (u = 0; u < $UNITS; u++) {
+      const int16_t *const past = in2 + u * $RUN, *const w = time + u * $RUN;
+      int32_t sum = bias[u];
+      for (k = 0; k < $RUN; k++) sum += past[k] * w[k];
+      *out++ = (int8_t)$P_clamp($RESCALE(sum, $MUL, $RIGHT) + ($ZP), $LOW, $HIGH);
+    }
+  }
+)";
+
+Prepared one(const Model& m, const Step& step, const SvdfForm& f) {
+  Prepared p;
+  Values v;
+  set_numbers(v, {{"ROWS", f.rows}, {"FEATURES", f.features}, {"FILTERS", f.filters}, {"MEMORY", f.memory}});
+  set_numbers(v, {{"UNITS", f.filters / f.rank}, {"RUN", f.rank * f.memory}, {"IZ", f.input_zero}});
+  add_table(p, "int8_t", "feature", {f.feature.begin(), f.feature.end()});
+  add_table(p, "int16_t", "time", {f.time.begin(), f.time.end()});
+  add_table(p, "int32_t", "bias", {f.bias.begin(), f.bias.end()});
+  Values fresh;
+  set_rescale(fresh, p, f.fresh, 1);
+  v["FRESH"] = fmt::format("{}(sum, {}, {})", fresh["RESCALE"], fresh["MUL"], fresh["RIGHT"]);
+  set_rescale(v, p, f.rescale, 1);
+  p.helpers.push_back("clamp");
+  p.overlaps = {{}, {}};
+  p.kernel = "filters over time";
+  p.instructions = static_cast<double>(f.macs()) * 6;
+  finish(m, step, p, v, kSvdf + 1);
+  return p;
+}
+
+}  // namespace
+
+std::optional<Prepared> prepare_integers(const Model& model, const Step& step) {
+  return std::visit(
+      [&](const auto& form) -> std::optional<Prepared> {
+        if constexpr (requires { one(model, step, form); })
+          return one(model, step, form);
+        else
+          return std::nullopt;
+      },
+      static_cast<const DeviceForm::variant&>(step.form));
+}
+
+}  // namespace sorus::device

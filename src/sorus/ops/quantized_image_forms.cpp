@@ -1,0 +1,171 @@
+// The forms in which small devices compute the operators of quantized_image.cpp, and extrema and their places.
+#include <algorithm>
+
+#include "sorus/base/error.h"
+#include "sorus/ops/quantized_rules.h"
+
+namespace sorus {
+namespace {
+
+using namespace quantized_rules;
+
+std::optional<DeviceForm> transposed(const DeviceCall& c) {
+  if (!bytes(c.input(0)) || !bytes(c.input(1))) return std::nullopt;
+  const Shape &x = c.input(0).shape, &y = c.outputs[0].shape, &k = c.input(1).shape;
+  TransposedForm f;
+  f.batch = x[0], f.in_h = x[1], f.in_w = x[2], f.in_c = x[3];
+  f.out_h = y[1], f.out_w = y[2], f.out_c = y[3], f.kernel_h = k[1], f.kernel_w = k[2];
+  f.stride_h = c.integers("stride")[0], f.stride_w = c.integers("stride")[1];
+  f.pad_top = c.integers("padding")[0], f.pad_left = c.integers("padding")[1];
+  for (int64_t w : integers_of(c.constant(1))) f.weight.push_back(static_cast<int8_t>(w - offset_of(c.input(1))));
+  auto channels = static_cast<size_t>(f.out_c);
+  f.bias = c.has(4) ? small(integers_of(c.constant(4))) : std::vector<int32_t>(channels, 0);
+  if (f.bias.size() == 1) f.bias.resize(channels, f.bias[0]);
+  f.rescale.multiplier = small(integers_of(c.constant(2))), f.rescale.shift = small(integers_of(c.constant(3)));
+  f.input_zero = static_cast<int32_t>(c.integer("input_zero_point")) - offset_of(c.input(0));
+  f.weight_zero = static_cast<int32_t>(c.integer("weight_zero_point")) - offset_of(c.input(1));
+  set_range(c, f.rescale);
+  return f;
+}
+
+// As between() of quantized_image.cpp.
+std::vector<BlendForm::Place> places(int64_t in, int64_t out, bool align_corners, bool half_pixel_centers) {
+  int64_t step =
+      align_corners && out > 1 ? (1024 * (in - 1) + (out - 1) / 2) / (out - 1) : (1024 * in + out / 2) / out;
+  std::vector<BlendForm::Place> list;
+  for (int64_t i = 0; i < out; ++i) {
+    int64_t at = i * step + (half_pixel_centers ? step / 2 - 512 : 0);
+    int64_t low = std::max<int64_t>(at >> 10, 0), high = std::min<int64_t>((at + 1023) >> 10, in - 1);
+    list.push_back({static_cast<int32_t>(low), static_cast<int32_t>(high), static_cast<int32_t>(at - low * 1024)});
+  }
+  return list;
+}
+
+std::optional<DeviceForm> blended(const DeviceCall& c) {
+  if (!bytes(c.input(0))) return std::nullopt;
+  const Shape &x = c.input(0).shape, &size = c.integers("size");
+  bool corners = c.integer("align_corners") != 0, half = c.integer("half_pixel_centers") != 0;
+  BlendForm f;
+  f.batch = x[0], f.in_h = x[1], f.in_w = x[2], f.channels = x[3];
+  f.rows = places(f.in_h, size[0], corners, half), f.columns = places(f.in_w, size[1], corners, half);
+  // Where the picture is stretched over its edge a row beyond the last one would be read.
+  for (const auto& [list, n] : {std::pair{&f.rows, f.in_h}, std::pair{&f.columns, f.in_w}})
+    for (const BlendForm::Place& p : *list)
+      if (p.low >= n || p.high < 0) return std::nullopt;
+  f.rounding_zero = -offset_of(c.input(0));
+  return f;
+}
+
+std::vector<char> reduced_dims(const Shape& shape, const Shape& dims) {
+  std::vector<char> reduced(shape.size(), dims.empty());
+  for (int64_t d : dims) reduced[static_cast<size_t>(d < 0 ? d + static_cast<int64_t>(shape.size()) : d)] = 1;
+  return reduced;
+}
+
+std::optional<DeviceForm> summed(const DeviceCall& c) {
+  const TensorType& x = c.input(0);
+  if (!bytes(x)) return std::nullopt;
+  ReduceForm f;
+  f.sizes = x.shape, f.reduced = reduced_dims(x.shape, c.integers("dim"));
+  if (c.integers("dim").empty()) f.reduced.assign(x.shape.size(), 0);  // no dimension, not all
+  int64_t terms = 1;
+  for (size_t d = 0; d < f.sizes.size(); ++d) terms *= f.reduced[d] ? f.sizes[d] : 1;
+  std::optional<Rescale> r = rescale_of(c, terms * 255);
+  if (!r) return std::nullopt;
+  f.rescale = *r;
+  f.input_zero = static_cast<int32_t>(c.integer("input_zero_point")) - offset_of(x);
+  return f;
+}
+
+DeviceRule extremum(ReduceForm::Kind kind) {
+  return [kind](const DeviceCall& c) -> std::optional<DeviceForm> {
+    const TensorType& x = c.input(0);
+    if (!bytes(x)) return std::nullopt;
+    ReduceForm f;
+    f.kind = kind, f.sizes = x.shape;
+    bool place = kind == ReduceForm::Kind::place_of_maximum || kind == ReduceForm::Kind::place_of_minimum;
+    Shape dims;
+    if (!c.is_none("dim")) dims = place ? Shape{c.integer("dim")} : c.integers("dim");
+    f.reduced = reduced_dims(x.shape, dims);
+    return f;
+  };
+}
+
+std::optional<DeviceForm> multiplied(const DeviceCall& c) {
+  if (!bytes(c.input(0)) || !bytes(c.input(1)) || c.is_constant(0) || c.is_constant(1)) return std::nullopt;
+  const Shape &a = c.input(0).shape, &b = c.input(1).shape, &y = c.outputs[0].shape;
+  MatmulForm f;
+  f.rows = y[y.size() - 2], f.columns = y.back(), f.depth = a.back();
+  f.batch.assign(y.begin(), y.end() - 2);
+  auto steps = [&](const Shape& s) {
+    Shape batch(s.begin(), s.end() - 2), strides = contiguous_strides(s);
+    strides.resize(batch.size());
+    return broadcast_strides(batch, strides, f.batch);
+  };
+  f.a_steps = steps(a), f.b_steps = steps(b);
+  f.zero_a = static_cast<int32_t>(c.integer("input_zero_point")) - offset_of(c.input(0));
+  f.zero_b = static_cast<int32_t>(c.integer("other_zero_point")) - offset_of(c.input(1));
+  std::optional<Rescale> r = rescale_of(c, f.depth * 255 * 255);
+  if (!r) return std::nullopt;
+  f.rescale = *r;
+  return f;
+}
+
+// Known places along one dimension: nearest neighbours, reversed order, a table of rows.
+std::optional<DeviceForm> taken(const DeviceCall& c) {
+  const Shape& dims = c.integers("dims");
+  if (dims.size() != 1 || c.inputs.size() != 2 || !c.is_constant(1) || c.is_constant(0) ||
+      c.input(1).shape.size() != 1)
+    return std::nullopt;
+  const Shape& x = c.input(0).shape;
+  auto d = static_cast<size_t>(dims[0] < 0 ? dims[0] + static_cast<int64_t>(x.size()) : dims[0]);
+  TakeForm f;
+  f.input = x[d];
+  for (size_t i = 0; i < x.size(); ++i) (i < d ? f.outer : f.inner) *= i == d ? 1 : x[i];
+  for (int64_t p : integers_of(c.constant(1))) {
+    int64_t place = p < 0 ? p + f.input : p;
+    SORUS_CHECK(place >= 0 && place < f.input, IndexError, "codegen: place {} of {} elements", p, f.input);
+    f.places.push_back(static_cast<int32_t>(place));
+  }
+  return f;
+}
+
+std::optional<DeviceForm> filtered(const DeviceCall& c) {
+  if (!bytes(c.input(0)) || c.is_constant(1) || !c.is_constant(2) || !c.is_constant(3)) return std::nullopt;
+  const Shape &w = c.input(2).shape, &t = c.input(3).shape;
+  SvdfForm f;
+  f.rows = c.input(0).shape[0], f.features = w[1], f.filters = t[0], f.memory = t[1], f.rank = c.integer("rank");
+  for (int64_t v : integers_of(c.constant(2))) f.feature.push_back(static_cast<int8_t>(v));
+  for (int64_t v : integers_of(c.constant(3))) f.time.push_back(static_cast<int16_t>(v));
+  auto units = static_cast<size_t>(f.filters / f.rank);
+  f.bias = c.has(4) ? small(integers_of(c.constant(4))) : std::vector<int32_t>(units, 0);
+  f.input_zero = static_cast<int32_t>(c.integer("input_zero_point")) - offset_of(c.input(0));
+  f.fresh = {{static_cast<int32_t>(c.integer("feature_multiplier"))},
+             {static_cast<int32_t>(c.integer("feature_shift"))},
+             0,
+             -32768,
+             32767};
+  int64_t largest = 0;  // sum of products over time, of all units
+  for (size_t u = 0; u < units; ++u) {
+    int64_t sum = std::abs(int64_t{f.bias[u]});
+    for (int64_t k = 0; k < f.rank * f.memory; ++k)
+      sum += 32768 * std::abs(int64_t{f.time[u * static_cast<size_t>(f.rank * f.memory) + static_cast<size_t>(k)]});
+    largest = std::max(largest, sum);
+  }
+  std::optional<Rescale> r = rescale_of(c, largest);
+  if (!r || f.features * 255 * 128 >= int64_t{1} << (31 - std::max(f.fresh.shift[0], 0))) return std::nullopt;
+  f.rescale = *r;
+  return f;
+}
+
+[[maybe_unused]] const bool forms =
+    device_form("quantized_conv_transpose2d", transposed) && device_form("quantized_resize_bilinear", blended) &&
+    device_form("quantized_sum", summed) && device_form("quantized_matmul", multiplied) &&
+    device_form("amax", extremum(ReduceForm::Kind::maximum)) &&
+    device_form("amin", extremum(ReduceForm::Kind::minimum)) &&
+    device_form("argmax", extremum(ReduceForm::Kind::place_of_maximum)) &&
+    device_form("argmin", extremum(ReduceForm::Kind::place_of_minimum)) && device_form("index", taken) &&
+    device_form("quantized_svdf", filtered);
+
+}  // namespace
+}  // namespace sorus

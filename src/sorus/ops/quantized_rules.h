@@ -1,0 +1,36 @@
+// What rules for quantised operators on devices share (graph/device_form.h). A device works on int8: uint8 numbers
+// are stored less 128, and so are their zero points and ranges.
+#pragma once
+
+#include <cstdlib>
+
+#include "sorus/graph/device_form.h"
+
+namespace sorus::quantized_rules {
+
+inline int32_t offset_of(const TensorType& t) { return t.dtype == DType::u8 ? 128 : 0; }
+inline bool bytes(const TensorType& t) { return t.dtype == DType::i8 || t.dtype == DType::u8; }
+
+inline std::vector<int32_t> small(const std::vector<int64_t>& list) { return {list.begin(), list.end()}; }
+
+/// Attributes zero_point, quant_min and quant_max.
+inline void set_range(const DeviceCall& c, Rescale& r) {
+  int32_t offset = offset_of(c.outputs[0]);
+  r.zero_point = static_cast<int32_t>(c.integer("zero_point")) - offset;
+  r.low = static_cast<int32_t>(c.integer("quant_min")) - offset;
+  r.high = static_cast<int32_t>(c.integer("quant_max")) - offset;
+}
+
+/// Attributes multiplier and shift as well, for sums that are at most `largest` in size: nothing if one could leave
+/// 32 bits where it is shifted left.
+inline std::optional<Rescale> rescale_of(const DeviceCall& c, int64_t largest) {
+  Rescale r;
+  r.multiplier = {static_cast<int32_t>(c.integer("multiplier"))};
+  r.shift = {static_cast<int32_t>(c.integer("shift"))};
+  if (r.shift[0] > 30 || r.shift[0] < -31 || largest >= int64_t{1} << (31 - std::max(r.shift[0], 0)))
+    return std::nullopt;
+  set_range(c, r);
+  return r;
+}
+
+}  // namespace sorus::quantized_rules
