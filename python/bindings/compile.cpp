@@ -321,6 +321,7 @@ nb::dict report_of(const CompiledGraph& g) {
   d["distinct_loops"] = r.distinct_loops;
   d["arena_bytes"] = r.arena_bytes;
   d["arena_lower_bound"] = r.arena_lower_bound;
+  d["moved_bytes"] = r.moved_bytes;
   d["from_cache"] = r.from_cache;
   d["without_compiler"] = r.without_compiler;
   d["seconds"] = r.seconds;

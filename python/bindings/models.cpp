@@ -9,6 +9,7 @@
 #include "sorus/kernels/measure.h"
 #include "sorus/models/gpt2.h"
 #include "sorus/models/sample.h"
+#include "sorus/tensor/host_memory.h"
 
 namespace sorus::python {
 namespace {
@@ -49,6 +50,25 @@ const Part machine{25, [](nb::module_& root) {
                            nb::call_guard<nb::gil_scoped_release>());
                      m.def("measure_memory_gbs", &kernels::measure_memory_gbs,
                            nb::call_guard<nb::gil_scoped_release>());
+                     m.def("set_memory_limit", &set_memory_limit, nb::arg("bytes"), nb::arg("folder") = "");
+                     m.def("host_memory", []() -> nb::object {
+                       const HostMemory* host = HostMemory::active();
+                       if (!host) return nb::none();
+                       HostMemory::Statistics s = host->statistics();
+                       nb::dict d;
+                       d["limit"] = s.limit;
+                       d["held"] = s.held;
+                       d["resident"] = s.resident;
+                       d["peak_resident"] = s.peak_resident;
+                       d["brought_in"] = s.brought_in;
+                       d["put_out"] = s.put_out;
+                       d["seconds"] = s.seconds;
+                       return d;
+                     });
+                     m.def("host_memory_rate", [] {
+                       HostMemory* host = HostMemory::active();
+                       return host ? host->rate() : 0;
+                     });
                      m.def("memory_stats", [] {
                        MemoryStats s = memory_stats();
                        nb::dict d;

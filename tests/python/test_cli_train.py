@@ -265,6 +265,33 @@ def test_processes_of_mpirun_train_one_model_and_write_one_run(folder: Path) -> 
     assert sorted(p.name for p in (folder / "many").iterdir()) == sorted(p.name for p in (folder / "one").iterdir())
 
 
+def test_a_memory_limit_changes_no_bit(folder: Path) -> None:
+    options = [
+        *SMALL,
+        "--width",
+        "128",
+        "--layers",
+        "2",
+        "--data",
+        "text",
+        "--steps",
+        "6",
+        "--json",
+        "--threads",
+        "1",
+    ]
+    train(*options, "--out", "free")
+    last = lines(train(*options, "--out", "limited", "--memory-limit", "2MiB", "--offload-to", ".").stdout)[-1]
+    assert losses(Path("limited")) == losses(Path("free"))
+    assert weights(Path("limited")) == weights(Path("free"))
+    offload = last["offload"]
+    assert offload["held"] > 3 * (2 << 20) and 0 < offload["peak_resident"] <= 2 << 20
+    assert offload["moved_bytes_a_step"] > 0 and offload["predicted_s_a_step"] > 0
+    train("--resume", "limited", "--steps", "8", "--memory-limit", "2MiB")
+    train("--resume", "free", "--steps", "8")
+    assert weights(Path("limited")) == weights(Path("free"))
+
+
 def test_a_plan_file_is_run(folder: Path) -> None:
     plan = {"format": "sorus-plan", "version": 1, "devices": 2, "global_batch": 4, "zero": 1,
             "mesh": [{"name": "dp", "kind": "data", "size": 2}]}  # fmt: skip
@@ -287,6 +314,10 @@ def test_a_plan_file_is_run(folder: Path) -> None:
         (["--fix", "dp=2"], "--fix needs --devices"),
         (["--devices", "2", "--mode", "eager"], "needs --mode compiled"),
         (["--devices", "3", "--fix", "dp=1,tp=3"], "cannot be cut into 3 equal blocks"),
+        (["--devices", "2", "--memory-limit", "9MB"], "--memory-limit needs --mode compiled and one device"),
+        (["--memory-limit", "lots"], "'lots' is no size; expected one like 300MB or 1.5GiB"),
+        (["--memory-limit", "10KB"], "expected at least 1048576 bytes"),
+        (["--offload-to", "."], "--offload-to needs --memory-limit"),
         (["--devices", "2", "--fix", "micro=3"], "2 samples of a rank cannot be cut into 3 micro-batches"),
     ],
 )

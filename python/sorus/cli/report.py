@@ -179,6 +179,13 @@ class Screen:
                 "a step",
                 f"{1e3 * measured:.3g} ms, {1e3 * predicted:.3g} ms predicted by the plan ({predicted / measured - 1:+.0%})",
             )
+        if moved := summary["offload"]:
+            table.add_row(
+                "memory",
+                f"{moved['peak_resident'] / 1e6:.0f} MB of tensors in reach, of {moved['held'] / 1e6:.0f} MB; a step moves "
+                f"{moved['moved_bytes_a_step'] / 1e6:.0f} MB in {1e3 * moved['measured_s_a_step']:.3g} ms, "
+                f"{1e3 * moved['predicted_s_a_step']:.3g} ms predicted",
+            )
         table.add_row("checkpoint", summary["checkpoint"])
         table.add_row("model", f"{summary['model']} (a GPT-2 folder)")
         table.add_row("losses", f"{summary['csv']}, {summary['plot']}")
@@ -252,6 +259,7 @@ def summary(training, folder: Path, checkpoints, csv: Csv, finished: bool) -> di
     rate = rates[len(rates) // 2] if rates else 0.0
     validated = [row["val_loss"] for row in rows if row["val_loss"] is not None]
     gemm = _machine.measure_gemm_gflops(getattr(sorus, training.settings.dtype))
+    offload = training.offloaded()
     gflops = rate * training.flops_per_token() / 1e9
     wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "neon")
     features = " ".join(f for f in _machine.cpu_features() if f in wanted)
@@ -261,7 +269,10 @@ def summary(training, folder: Path, checkpoints, csv: Csv, finished: bool) -> di
         "val_loss": validated[-1] if validated else None,
         "tokens_per_s": rate,
         "step_s": training.tokens_per_step / rate if rate else None,
-        "predicted_step_s": training.plan["step_time_s"] if training.plan else None,
+        "predicted_step_s": training.plan["step_time_s"] + (offload["predicted_s_a_step"] if offload else 0)
+        if training.plan
+        else None,
+        "offload": offload,
         "arrangement": str(training.arrangement) if training.arrangement else None,
         "seconds": round(training.seconds, 1),
         "finished": finished,

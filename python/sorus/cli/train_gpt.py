@@ -75,6 +75,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     work.add_argument("--threads", type=positive, metavar="N", help="that compute (one a core)")
     work.add_argument("--anomaly", action="store_true", help="name the operator that makes a NaN (slow; eager mode)")
 
+    work.add_argument("--memory-limit", type=_size, metavar="SIZE",
+                      help="of tensors in reach at a time, as 300MB; the rest waits in host memory")  # fmt: skip
+    work.add_argument("--offload-to", metavar="FOLDER", help="with a file there as host memory (this machine's)")
+
     many = gpt.add_argument_group("several devices")
     many.add_argument(
         "--devices", type=positive, metavar="N", help="ranks that train together: threads, or the processes of mpirun"
@@ -108,6 +112,15 @@ def _number(kind, least):
 
     parse.__name__ = kind.__name__
     return parse
+
+
+def _size(text: str) -> int:
+    from sorus.utils.memory import parse_size
+
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _dtype(text: str) -> str:
@@ -226,6 +239,17 @@ def run(options: argparse.Namespace) -> int:
             raise CommandError(f"{checkpoint}: not a checkpoint of `sorus train gpt`")
     settings = _settings(options, state and state["settings"])
     arrangement = _arrangement(options, settings)  # errors before anything is read
+    if options.memory_limit:
+        from sorus.utils.memory import set_memory_limit
+
+        if arrangement or ranks.size > 1 or settings.mode != "compiled":
+            raise CommandError("--memory-limit needs --mode compiled and one device")
+        try:
+            set_memory_limit(options.memory_limit, options.offload_to)
+        except (ValueError, OSError) as error:
+            raise CommandError(f"--memory-limit: {error}") from None
+    elif options.offload_to:
+        raise CommandError("--offload-to needs --memory-limit")
     folder = Path(options.out) if options.out else runs.run_of(checkpoint) if checkpoint else None
     folder = ranks.of_first(lambda: folder or runs.new_folder(options.preset or "nano"))
     scratch = None

@@ -16,6 +16,7 @@ from typing import Any
 import sorus
 from sorus.models import GPT
 from sorus.utils.data import DataLoader, Subset, TextDataset
+from sorus.utils.memory import memory_statistics
 
 DECAY_SHARE = 0.3  # the learning rate falls in the last part of a run
 FLOOR = 0.05  # what is left of it at the end
@@ -97,6 +98,7 @@ class Training:
             "tokens": int(train_tokens.shape[0]),
             "hash": hashlib.blake2b(memoryview(train_tokens.numpy()), digest_size=8).hexdigest(),
         }
+        self.moving: list[float] = []  # seconds of each step that went into host memory and back
         self.step = 0
         self.seconds = 0.0  # of the clock, since the start; the command counts them
         self._batches = self._endless()
@@ -175,6 +177,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
+        before = memory_statistics()
         if self.settings.grad_accum == 1:
             loss = self._whole(*next(self._batches)).item()
         else:
@@ -182,6 +185,8 @@ class Training:
             for _ in range(self.settings.grad_accum):
                 loss += self._accumulate(*next(self._batches)).item()
             self._update()
+        if before and (after := memory_statistics()):
+            self.moving.append(after["seconds"] - before["seconds"])
         self.step += 1
         return loss
 
@@ -201,6 +206,21 @@ class Training:
     def _gather(self) -> None:
         if self.arrangement:
             self._whole.gather()
+
+    def offloaded(self) -> dict[str, float] | None:
+        """With a memory limit: its statistics, and what of a step is spent on moving, as predicted from the bytes that the
+        recorded step must move and this machine's speed of doing so."""
+        from sorus._core import _machine
+
+        found = memory_statistics()
+        if found is None:
+            return None
+        functions = (self._whole,) if self.settings.grad_accum == 1 else (self._accumulate, self._update)
+        times = (1,) if self.settings.grad_accum == 1 else (self.settings.grad_accum, 1)
+        moved = sum(n * f.report()["moved_bytes"] for n, f in zip(times, functions, strict=True))
+        measured = sorted(self.moving)[len(self.moving) // 2] if self.moving else 0.0
+        return found | {"moved_bytes_a_step": moved, "predicted_s_a_step": moved / _machine.host_memory_rate(),
+                        "measured_s_a_step": measured}  # fmt: skip
 
     @property
     def tokens_per_step(self) -> int:

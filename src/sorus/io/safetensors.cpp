@@ -8,6 +8,7 @@
 #include "sorus/base/text.h"
 #include "sorus/io/contiguous.h"
 #include "sorus/io/json.h"
+#include "sorus/tensor/host_memory.h"
 
 static_assert(std::endian::native == std::endian::little, "safetensors and Sorus' memory agree on little endian");
 
@@ -215,7 +216,10 @@ void save_safetensors(const std::filesystem::path& path, const TensorMap& tensor
   uint64_t header_size = text.size();
   out.write(std::as_bytes(std::span(&header_size, 1)));
   out.write(text);
-  for (auto& [name, tensor] : order) out.write(bytes_of(contiguous(*tensor)));
+  for (auto& [name, tensor] : order) {
+    out.write(bytes_of(contiguous(*tensor)));
+    if (HostMemory* host = HostMemory::active()) host->settle();
+  }
   out.commit();
 }
 

@@ -19,6 +19,7 @@ struct CompileReport {
   int loops = 0, kernels = 0, copies = 0;  ///< units; `copies` are written back at the end
   int distinct_loops = 0;
   int64_t arena_bytes = 0, arena_lower_bound = 0;
+  int64_t moved_bytes = 0;  ///< brought in from host memory by each run, under a memory limit; known after the first
   bool from_cache = false;
   std::string without_compiler;  ///< why loops are not compiled, if they are not
   double seconds = 0;

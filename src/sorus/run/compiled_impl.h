@@ -11,6 +11,7 @@
 #include "sorus/run/memory_plan.h"
 #include "sorus/run/mirror.h"
 #include "sorus/run/native_code.h"
+#include "sorus/run/residency.h"
 
 namespace sorus {
 
@@ -74,6 +75,9 @@ struct CompiledGraph::Impl {
   std::vector<char*> buffers, known;
   std::vector<std::vector<size_t>> places;
   std::vector<bool> written_input;  // whether an explicit input is a write target
+  // With a memory limit: what is in reach when, for the addresses that were `known` when it was made.
+  std::optional<Residency> residency;
+  std::vector<char*> resident_at;
 
   explicit Impl(TracedGraph t);
 
@@ -92,6 +96,7 @@ struct CompiledGraph::Impl {
   void make_steps();
   void set_addresses(const TensorList& inputs, const TensorList& outputs);
   Tensor tensor(int index, const Geometry& view, const TensorList& inputs, const TensorList& outputs) const;
+  void keep_within_limit(const TensorList& inputs);
   void run_loop(const Step& s);
   void prepare(Step& s, const TensorList& inputs, const TensorList& outputs);
   static TensorList run_graph_node(const Node& node);

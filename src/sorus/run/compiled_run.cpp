@@ -92,6 +92,42 @@ Tensor CompiledGraph::Impl::tensor(int index, const Geometry& view, const Tensor
   return Tensor::from_storage(whole.storage(), g, s.type.dtype);
 }
 
+// Arguments are new in every run and stay out of it: their blocks go first when room is needed.
+void CompiledGraph::Impl::keep_within_limit(const TensorList& inputs) {
+  HostMemory* memory = HostMemory::active();
+  if (!memory) return residency.reset();
+  std::vector<char*> captured(known.begin() + traced.explicit_inputs,
+                              known.begin() + static_cast<ptrdiff_t>(inputs.size()));
+  if (!residency || residency->limit() != memory->limit() || resident_at != captured) {
+    std::vector<std::vector<HostMemory::Range>> touched(units.size());
+    for (size_t u = 0; u < units.size(); ++u) {
+      auto touch = [&](int number) {
+        if (number < 0) return;
+        const Slot& s = slots[static_cast<size_t>(number)];
+        if (s.kind == Slot::Kind::arena) {
+          touched[u].push_back(
+              memory->range_of(static_cast<char*>(arena.data()) + s.offset, static_cast<size_t>(s.type.nbytes())));
+        } else if (s.kind == Slot::Kind::input && s.index >= traced.explicit_inputs) {
+          const Ref<Storage>& storage = inputs[static_cast<size_t>(s.index)].storage();
+          touched[u].push_back(memory->range_of(storage->data(), storage->nbytes()));
+        }
+      };
+      for (int s : steps[u].slots) touch(s);
+      for (int s : steps[u].operand_slots) touch(s);
+      for (const Value& v : units[u].buffers) touch(slot(v));
+    }
+    auto describe = [&](size_t u) {
+      ProfileEvent e;
+      this->describe(units[u], e);
+      return e.source.known() ? fmt::format("{} at {}", e.name, e.source.to_string()) : e.name;
+    };
+    residency.emplace(*memory, touched, describe);
+    resident_at = std::move(captured);
+    report.moved_bytes = static_cast<int64_t>(residency->traffic());
+  }
+  residency->begin();
+}
+
 void CompiledGraph::Impl::run_loop(const Step& s) {
   char* const* with = buffers.data() + s.first_buffer;
   int64_t threads = std::min({s.wanted_threads, s.rows, static_cast<int64_t>(num_threads())});
@@ -173,8 +209,10 @@ TensorList CompiledGraph::Impl::run(TensorSpan explicit_inputs) {
     if (scratch.nbytes() < 4096) scratch = Tensor::empty({4096}, DType::u8);
   }
   set_addresses(packed, outputs);
+  keep_within_limit(packed);
   for (size_t at = 0; at < steps.size(); ++at) {
     Step& s = steps[at];
+    if (residency) residency->before(at);
     if (s.nothing) continue;
     ProfileSpan span(s.loop ? "loop" : "kernel", [&](ProfileEvent& e) { describe(units[at], e); });
     if (s.loop) {

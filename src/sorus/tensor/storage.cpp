@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "sorus/base/error.h"
+#include "sorus/tensor/host_memory.h"
 
 namespace sorus {
 namespace {
@@ -159,6 +160,10 @@ constexpr size_t kTiny = 512;
 }  // namespace
 
 Ref<Storage> Storage::allocate(size_t nbytes) {
+  if (HostMemory* host = nbytes >= HostMemory::kBlock ? HostMemory::active() : nullptr) {
+    std::byte* data = host->allocate(nbytes);
+    return wrap(data, nbytes, [host, data, nbytes] { host->free(data, nbytes); });
+  }
   void* data = nbytes <= kTiny ? allocate_small(std::max<size_t>(nbytes, 1)) : Arena::instance().allocate(nbytes);
   return Ref<Storage>(new Storage(Kind::owned, static_cast<std::byte*>(data), nbytes, true));
 }
