@@ -158,7 +158,9 @@ struct Arguments {
   Extras extras;
 };
 
-bool parse(const Signature& s, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, Arguments& a) {
+/// `numbers`: a tensor of one integer may stand for a number.
+bool parse(const Signature& s, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, Arguments& a,
+           bool numbers_from_tensors) {
   std::array<PyObject*, kMaxParams> given{};
   nb::object rest;  // numbers given one by one for a list of integers
   Py_ssize_t count = static_cast<Py_ssize_t>(s.params.size()), at = 0;
@@ -225,6 +227,7 @@ bool parse(const Signature& s, PyObject* const* args, Py_ssize_t nargs, PyObject
       a.attrs.push_back(p.default_value);
     } else {
       Attr v;
+      if (!numbers_from_tensors && is_tensor(o) && p.type == ParamType::integer) return false;
       if (!attr_arg(o, p, v)) return false;
       a.attrs.push_back(std::move(v));
     }
@@ -295,21 +298,23 @@ nb::object write_out(const OpDef& op, TensorList& results, PyObject* out) {
 
 nb::object run(const Group& g, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, bool in_place,
                bool* unfit = nullptr) {
-  for (const OpDef* op : g.overloads) {
-    Arguments a;
-    if (!parse(op->signature, args, nargs, kwnames, a)) continue;
-    if (in_place) {
-      SORUS_CHECK(nargs > 0 && is_tensor(args[0]), TypeError, "{}_: the first argument must be a tensor", g.name);
-      call_into(*op, a.inputs, a.attrs, std::span<const Tensor>(&tensor_in(args[0]), 1));
-      return nb::borrow(args[0]);
+  // A tensor is taken for a tensor if any overload has one there: max(x, other) and max(x, dim).
+  for (bool numbers : {false, true})
+    for (const OpDef* op : g.overloads) {
+      Arguments a;
+      if (!parse(op->signature, args, nargs, kwnames, a, numbers)) continue;
+      if (in_place) {
+        SORUS_CHECK(nargs > 0 && is_tensor(args[0]), TypeError, "{}_: the first argument must be a tensor", g.name);
+        call_into(*op, a.inputs, a.attrs, std::span<const Tensor>(&tensor_in(args[0]), 1));
+        return nb::borrow(args[0]);
+      }
+      TensorList results = call(*op, a.inputs, a.attrs);
+      if (a.extras.requires_grad) [[unlikely]]
+        for (Tensor& t : results) set_requires_grad(t, true);
+      if (a.extras.out) [[unlikely]]
+        return write_out(*op, results, a.extras.out);
+      return wrap_results(*op, results);
     }
-    TensorList results = call(*op, a.inputs, a.attrs);
-    if (a.extras.requires_grad) [[unlikely]]
-      for (Tensor& t : results) set_requires_grad(t, true);
-    if (a.extras.out) [[unlikely]]
-      return write_out(*op, results, a.extras.out);
-    return wrap_results(*op, results);
-  }
   if (unfit) {
     *unfit = true;
     return {};

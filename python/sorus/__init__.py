@@ -69,6 +69,7 @@ globals().update({name: f for name, f in operators.items() if "." not in name})
 from ._arranging import *  # noqa: E402
 from ._format import set_printoptions  # noqa: E402
 from ._functions import *  # noqa: E402
+from ._matrices import *  # noqa: E402
 
 
 class layout:

@@ -11,8 +11,8 @@ from ._core import operators as _op
 
 __all__ = [
     "block_diag", "corrcoef", "cov", "cumulative_trapezoid", "diagflat", "diagonal_scatter", "fill", "isreal", "ldexp",
-    "logaddexp2", "narrow_copy", "positive", "renorm", "rot90", "select_scatter", "sgn", "slice_scatter", "split_with_sizes",
-    "trapezoid", "trapz", "unsafe_chunk", "unsafe_split",
+    "logaddexp2", "narrow_copy", "positive", "renorm", "resolve_conj", "resolve_neg", "rot90", "select_scatter", "sgn",
+    "slice_scatter", "split_with_sizes", "trapezoid", "trapz", "unsafe_chunk", "unsafe_split",
 ]  # fmt: skip
 
 
@@ -31,10 +31,20 @@ def sgn(input: Tensor) -> Tensor:
     return input / _op["where"](size == 0, 1.0, size)
 
 
+def resolve_conj(input: Tensor) -> Tensor:
+    """The input itself: conjugates are always computed."""
+    return input
+
+
+def resolve_neg(input: Tensor) -> Tensor:
+    """The input itself: negatives are always computed."""
+    return input
+
+
 def isreal(input: Tensor) -> Tensor:
     """Where the imaginary part is 0."""
     if input.is_complex():
-        return _op["imag"](input) == 0
+        return _op["imag_part"](input) == 0
     return _op["ones"](list(input.shape), dtype=_core.bool)
 
 

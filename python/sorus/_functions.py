@@ -16,9 +16,9 @@ from ._python import device as as_device
 __all__ = [
     "allclose", "atleast_1d", "atleast_2d", "atleast_3d", "bernoulli", "broadcast_shapes", "can_cast", "cartesian_prod", "cdist",
     "combinations", "cross", "dsplit", "einsum", "equal", "finfo", "full", "hsplit", "iinfo", "imag", "is_complex",
-    "is_floating_point", "is_nonzero", "is_tensor", "multinomial", "nonzero", "normal", "numel", "quantile", "rand",
+    "is_floating_point", "is_nonzero", "is_tensor", "multinomial", "mvlgamma", "nonzero", "norm", "normal", "numel", "quantile", "rand",
     "randint_like", "randn", "randperm", "real", "result_type", "scalar_tensor", "seed", "split", "tensor_split", "tensordot",
-    "tril_indices", "triu_indices", "unique", "unique_consecutive", "vsplit", "where",
+    "tril_indices", "triu_indices", "unique", "unique_consecutive", "vsplit", "where", "zero_",
 ]  # fmt: skip
 
 
@@ -169,6 +169,33 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = Non
     if x1.shape[-1] != x2.shape[-1]:
         raise RuntimeError(f"cdist: rows of {tuple(x1.shape)} and {tuple(x2.shape)} have different lengths")
     return _op["norm"](x1.unsqueeze(-2) - x2.unsqueeze(-3), p, [-1])
+
+
+def norm(
+    input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, out: Any = None, dtype: Any = None
+) -> Tensor:
+    """The p-norm of all elements or over some dimensions, or ("fro", "nuc") the norm of matrices."""
+    if p == "nuc":
+        from .linalg import matrix_norm
+
+        if dim is None and input.dim() != 2:
+            raise RuntimeError(f"norm: expected a matrix for p='nuc', got {input.dim()} dimensions")
+        y = matrix_norm(input, p, (0, 1) if dim is None else dim, keepdim, dtype=dtype)
+    else:
+        y = _op["norm"](input, p, dim, keepdim, dtype=dtype)
+    return y if out is None else out.copy_(y)
+
+
+def mvlgamma(input: Tensor, p: int) -> Tensor:
+    """special.multigammaln."""
+    from .special import multigammaln
+
+    return multigammaln(input, p)
+
+
+def zero_(input: Tensor) -> Tensor:
+    """Zeros written into the tensor."""
+    return input.zero_()
 
 
 def einsum(equation: str, *operands: Any) -> Tensor:
@@ -483,6 +510,7 @@ def _random(t: Tensor, low: int = 0, high: int | None = None, *, generator: Any 
 
 Tensor.type, Tensor.split, Tensor.where = _type, split, lambda self, condition, other: where(condition, self, other)
 Tensor.unique, Tensor.unique_consecutive, Tensor.quantile = unique, unique_consecutive, quantile
+Tensor.norm, Tensor.mvlgamma = norm, mvlgamma
 Tensor.nonzero, Tensor.allclose, Tensor.equal, Tensor.cross = nonzero, allclose, equal, cross
 Tensor.tensor_split, Tensor.hsplit, Tensor.vsplit, Tensor.dsplit = tensor_split, hsplit, vsplit, dsplit
 Tensor.bernoulli, Tensor.multinomial, Tensor.is_nonzero = bernoulli, multinomial, is_nonzero

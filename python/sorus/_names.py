@@ -7,7 +7,7 @@ from typing import Any
 SECOND_NAMES = {
     "abs": ["absolute"], "acos": ["arccos"], "acosh": ["arccosh"], "asin": ["arcsin"], "asinh": ["arcsinh"],
     "atan": ["arctan"], "atan2": ["arctan2"], "atanh": ["arctanh"], "cat": ["concat", "concatenate"],
-    "clamp": ["clip"], "conj": ["conj_physical", "resolve_conj"], "div": ["divide", "true_divide"],
+    "clamp": ["clip"], "conj": ["conj_physical"], "div": ["divide", "true_divide"],
     "ge": ["greater_equal"], "gt": ["greater"], "le": ["less_equal"], "lt": ["less"], "movedim": ["moveaxis"],
     "mul": ["multiply"], "ne": ["not_equal"], "neg": ["negative"], "sub": ["subtract"], "trunc": ["fix"],
     "vstack": ["row_stack"],

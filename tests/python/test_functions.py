@@ -1,5 +1,7 @@
 """Functions of tensors against PyTorch where it is installed; what they refuse."""
 
+import math
+
 import numpy as np
 import peers
 import pytest
@@ -87,3 +89,124 @@ def test_names_and_texts_of_types():
     assert x.type("torch.LongTensor").dtype is sorus.int64
     with pytest.raises(ValueError, match=r"no type 'torch\.OddTensor'"):
         x.type("torch.OddTensor")
+
+
+def test_types_of_truth_values_and_integers():
+    yes = sorus.tensor([True, False])
+    assert (yes + yes).dtype is sorus.bool and yes.add(yes, alpha=2).tolist() == [True, False]
+    assert (yes + 1).dtype is sorus.int64
+    assert yes.square().dtype is sorus.int64 and sorus.tensor([3], dtype=sorus.int16).square().dtype is sorus.int16
+    assert yes.masked_fill(~yes, 10).tolist() == [True, True]
+    assert sorus.tensor([1, 2]).masked_fill(yes, 2.7).tolist() == [2, 2]
+    assert yes[:1].sum_to_size(()).dtype is sorus.int64
+    assert sorus.addr(yes[0], yes, yes, beta=3, alpha=2).dtype is sorus.bool
+    with pytest.raises(TypeError, match="masked_fill: a complex value does not fit"):
+        sorus.ones(2).masked_fill(yes, 1j)
+    x = sorus.tensor([[[1, 2], [3, 5]]])
+    assert sorus.baddbmm(x, x, x, beta=0.5, alpha=2.9).tolist() == (2 * (x @ x)).tolist()
+    for dtype in (sorus.int64, sorus.float32):
+        assert sorus.nn.functional.avg_pool2d(x.to(dtype), 2).dtype is dtype
+    assert sorus.nn.functional.avg_pool2d(-x, 2).tolist() == [[[-2]]]
+    assert sorus.tanhshrink(sorus.tensor([0, 1])).dtype is sorus.float32
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int64", "float32", "complex64"])
+def test_any_and_all_of_nothing(dtype):
+    x = sorus.zeros(2, 0, dtype=getattr(sorus, dtype))
+    assert not x.any() and x.all()
+    assert x.any(1).tolist() == [False, False] and x.all(1).tolist() == [True, True]
+
+
+def test_integers_between_fractions():
+    assert sorus.arange(2.1, -2.9, -1.0, dtype=sorus.int64).tolist() == [2, 1, 0, -1]
+    assert sorus.linspace(4.3, -3, 3, dtype=sorus.int64).tolist() == [4, 0, -3]
+    assert sorus.logspace(1, 1.9, 3, dtype=sorus.int64).tolist() == [10, 10, 10]
+    with pytest.raises(ValueError, match="step must not be 0"):
+        sorus.arange(0, 3, 0.5, dtype=sorus.int64)
+
+
+def test_a_tensor_is_a_tensor_before_it_is_a_number():
+    x = sorus.tensor([3, 9])
+    assert sorus.max(x, sorus.tensor(6)).tolist() == [6, 9]
+    assert sorus.max(x, 0).values.item() == 9
+    assert x.sum(sorus.tensor(0)).item() == 12  # where no overload has a tensor there
+
+
+def test_complex_angles_and_conjugates():
+    z = sorus.tensor([1 + 2j, -3j])
+    assert z.angle().dtype is sorus.float32 and z.angle().tolist() == pytest.approx([1.1071487, -1.5707964])
+    assert sorus.resolve_conj(z).tolist() == z.tolist()
+    assert sorus.isreal(sorus.tensor([1j, 2 + 0j])).tolist() == [False, True]
+    w = sorus.logaddexp(z, z.flip(0)).exp()
+    np.testing.assert_allclose(w.numpy(), np.exp(z.numpy()) + np.exp(z.numpy()[::-1]), rtol=1e-5)
+
+
+def test_running_products_with_zeros():
+    x = sorus.tensor([2.0, 0.0, 3.0, 0.0], dtype=sorus.float64, requires_grad=True)
+    y = x.cumprod(0)
+    assert y.tolist() == [2, 0, 0, 0]
+    y.sum().backward()
+    assert x.grad.tolist() == [1, 2 * (1 + 3), 0, 0]
+    assert sorus.autograd.gradcheck(lambda t: t.cumprod(0), (x,))
+    assert sorus.tensor([True, True]).cumprod(0).dtype is sorus.int64
+
+
+def test_running_logarithms_of_sums():
+    x = sorus.tensor([-np.inf, 1000.0, 1000.0], requires_grad=True)
+    y = sorus.logcumsumexp(x, 0)
+    assert y.tolist() == pytest.approx([-np.inf, 1000, 1000 + np.log(2)])
+    y[2].backward()
+    assert x.grad.tolist() == pytest.approx([0, 0.5, 0.5], abs=1e-4)  # as exact as float32 is at 1000
+
+
+@pytest.mark.parametrize("include_self", [True, False])
+@pytest.mark.parametrize(
+    "reduce, f", [("sum", np.sum), ("prod", np.prod), ("mean", np.mean), ("amax", np.max), ("amin", np.min)]
+)
+def test_scatter_reduce(reduce, f, include_self):
+    x, src, index = np.array([2.0, 3.0, 5.0]), np.array([0.0, 7.0, -1.0, 0.0]), [0, 0, 2, 2]
+    expected = []
+    for k, own in enumerate(x):
+        met = [s for s, i in zip(src, index, strict=True) if i == k]
+        expected.append(f([*met, own] if include_self or not met else met))
+    place = sorus.tensor(index)
+    a, b = (sorus.tensor(v, dtype=sorus.float64, requires_grad=True) for v in (x, src))
+    assert sorus.scatter_reduce(a, 0, place, b, reduce, include_self=include_self).tolist() == expected
+    apart = sorus.tensor([0.25, 7.0, -1.0, 0.0], dtype=sorus.float64, requires_grad=True)  # no ties
+    assert sorus.autograd.gradcheck(
+        lambda u, v: sorus.scatter_reduce(u, 0, place, v, reduce, include_self=include_self), (a, apart))  # fmt: skip
+
+
+def test_scatter_refuses_other_reductions():
+    with pytest.raises(ValueError, match="reduce must be 'add' or 'multiply', not 'mean'"):
+        sorus.zeros(3).scatter(0, sorus.tensor([1]), sorus.ones(1), reduce="mean")
+    with pytest.raises(ValueError, match="'amax' or 'amin', not 'most'"):
+        sorus.scatter_reduce(sorus.zeros(3), 0, sorus.tensor([1]), sorus.ones(1), "most")
+
+
+def test_negative_norms_at_zero():
+    x = sorus.zeros(3, requires_grad=True)
+    y = sorus.linalg.vector_norm(x, -0.5)
+    y.backward()
+    assert y.item() == 0 and x.grad.tolist() == [0, 0, 0]
+
+
+def test_special_functions():
+    s, x = (
+        sorus.special,
+        sorus.tensor([-200.0, -31.0, -29.0, -1.0, 0.0, 3.0], dtype=sorus.float64, requires_grad=True),
+    )
+    share = [math.erfc(-v / math.sqrt(2)) / 2 for v in x.tolist()]
+    assert s.ndtr(x).tolist() == pytest.approx(share, rel=1e-12)
+    logs = [math.log(v) for v in share[1:]]
+    assert s.log_ndtr(x).tolist()[1:] == pytest.approx(logs, rel=1e-9)
+    assert s.log_ndtr(x).tolist()[0] == pytest.approx(-20000 - math.log(200 * math.sqrt(2 * math.pi)), rel=1e-8)
+    assert sorus.autograd.gradcheck(s.log_ndtr, (x,))
+    assert s.ndtri(s.ndtr(x[3:])).tolist() == pytest.approx([-1, 0, 3], abs=1e-12)
+    assert s.entr(sorus.tensor([-1.0, 0.0, 2.0])).tolist() == pytest.approx([-math.inf, 0, -2 * math.log(2)])
+    assert s.xlog1py(0, sorus.tensor([-1.0, math.nan])).tolist() == pytest.approx([0, math.nan], nan_ok=True)
+    assert s.xlog1py(sorus.tensor(2.0), 1).item() == pytest.approx(2 * math.log(2))
+    assert s.multigammaln(sorus.tensor(3.0), 2).item() == pytest.approx(
+        math.log(math.pi) / 2 + math.lgamma(3) + math.lgamma(2.5))  # fmt: skip
+    with pytest.raises(RuntimeError, match="p must be positive"):
+        sorus.mvlgamma(sorus.ones(2), 0)

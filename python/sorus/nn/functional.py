@@ -6,6 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _core
 from .._core import Tensor, _functional, operators
+from ._losses import ctc_loss as ctc_loss
+from ._losses import multilabel_margin_loss as multilabel_margin_loss
+from ._losses import pdist as pdist
+from ._volumes import adaptive_avg_pool3d as adaptive_avg_pool3d
+from ._volumes import avg_pool3d as avg_pool3d
+from ._volumes import conv3d as conv3d
+from ._volumes import conv_transpose3d as conv_transpose3d
+from ._volumes import max_pool3d as max_pool3d
+from ._volumes import max_unpool as _max_unpool
 
 if TYPE_CHECKING:  # the operators are there at run time only
 
@@ -14,6 +23,7 @@ if TYPE_CHECKING:  # the operators are there at run time only
 
 globals().update({name: f for name, f in operators.items() if "." not in name})
 
+max_unpool1d, max_unpool2d, max_unpool3d = _max_unpool(1), _max_unpool(2), _max_unpool(3)
 dropout, batch_norm = _functional.dropout, _functional.batch_norm
 dropout1d = dropout2d = dropout3d = _functional.dropout_channels
 scaled_dot_product_attention, rotary = _functional.scaled_dot_product_attention, _functional.rotary
@@ -464,3 +474,13 @@ def multi_head_attention_forward(
     if single:
         return out.squeeze(1), None if shown is None else shown.squeeze(0)
     return out, shown
+
+
+def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """`interpolate` with mode="nearest"."""
+    return operators["interpolate"](input, size, scale_factor, mode="nearest")
+
+
+def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """`interpolate` with mode="bilinear" and aligned corners."""
+    return operators["interpolate"](input, size, scale_factor, mode="bilinear", align_corners=True)

@@ -51,7 +51,7 @@ std::unique_ptr<OpDef> derive_each(const OpDef& base, std::string_view suffix) {
   body->params = base.each->params;
   body->results = {substitute(g.results[0], places)};
   def->each_text = body->to_string();
-  def->result_text = base.result_text == "real" ? "promote" : base.result_text;
+  def->result_text = base.result_text.starts_with("real") ? "promote" : base.result_text;
   def->each = body;
   def->doc = fmt::format("Gradient of {} with respect to '{}', made from its body.", base.name(),
                          base.signature.tensor_param(wanted).name);

@@ -37,6 +37,7 @@ DType scalar_param_kind(const TypeCall& call, DType t) {
     const Attr& a = call.attrs[static_cast<size_t>(i++)];
     if (p.type != ParamType::scalar || !a.is_scalar() || !p.promotes) continue;
     DType s = a.scalar().dtype();
+    if (t == DType::boolean && is_integral(s)) continue;  // True + 1 * True stays a truth value
     if (Promotion::kind(s) > Promotion::kind(t)) t = is_complex(s) && is_floating(t) ? complex_of(t) : s;
   }
   return t;
@@ -59,8 +60,10 @@ DType result_type(const TypeCall& call, const std::string& rule, bool boolean) {
   if (boolean) return DType::boolean;
   DType t = promoted_type(call);
   if (rule == "promote") return t;
+  if (rule == "number") return t == DType::boolean ? DType::i64 : t;
   if (rule == "float") return is_differentiable(t) ? t : default_dtype();
   if (rule == "real") return real_of(t);
+  if (rule == "real float") return is_differentiable(t) ? real_of(t) : default_dtype();
   if (rule == "bool") return DType::boolean;
   return dtype_from_name(rule);
 }

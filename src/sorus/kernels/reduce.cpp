@@ -139,8 +139,9 @@ struct Loops {
 #define SORUS_KINDS(name, T) \
   SORUS_LOOPS(sum, name, T) SORUS_LOOPS(prod, name, T) SORUS_LOOPS(max, name, T) SORUS_LOOPS(min, name, T)
 SORUS_KINDS(f64, double)
-SORUS_KINDS(f32, float) SORUS_KINDS(bf16, Bf16Bits) SORUS_KINDS(f16, F16Bits) SORUS_KINDS(i64, int64_t)
-    SORUS_KINDS(i32, int32_t) SORUS_KINDS(i16, int16_t) SORUS_KINDS(i8, int8_t) SORUS_KINDS(u8, uint8_t)
+SORUS_KINDS(f32, float)
+SORUS_KINDS(bf16, Bf16Bits) SORUS_KINDS(f16, F16Bits) SORUS_KINDS(i64, int64_t) SORUS_KINDS(i32, int32_t)
+    SORUS_KINDS(i16, int16_t) SORUS_KINDS(i8, int8_t) SORUS_KINDS(u8, uint8_t)
 
         Loops loops_of(ReduceKind kind, DType type) {
 #define SORUS_CASE(name)                                                   \
@@ -241,6 +242,10 @@ class Reducer {
   const std::byte* at(int64_t element) const {
     return static_cast<const std::byte*>(a_.in) + element * static_cast<int64_t>(element_);
   }
+  // The largest of no truth values is false, not the least number.
+  C identity() const {
+    return a_.type == DType::boolean && a_.kind == ReduceKind::max ? C(0) : identity_of<C>(a_.kind);
+  }
   size_t outer_axes() const { return a_.reduced.empty() ? 0 : a_.reduced.size() - 1; }
 
   // Piece `piece` of all: a part of the innermost axis at one index of the others.
@@ -256,7 +261,7 @@ class Reducer {
   void rows(ReduceAxis inner, int64_t outer) const {
     int64_t kept = count(a_.kept, a_.kept.size()), work = outer * inner.extent;
     auto whole = [&](int64_t k) {
-      C acc = identity_of<C>(a_.kind);
+      C acc = identity();
       int64_t base = offset(a_.kept, a_.kept.size(), k);
       for (int64_t o = 0; o < outer; ++o)
         loops_.line(at(base + offset(a_.reduced, outer_axes(), o)), inner.extent, inner.stride, &acc);
@@ -280,7 +285,7 @@ class Reducer {
                  [&](int64_t b, int64_t e) {
                    for (int64_t i = b; i < e; ++i) {
                      int64_t k = i / pieces.count(), p = i % pieces.count();
-                     C acc = identity_of<C>(a_.kind);
+                     C acc = identity();
                      int64_t base =
                          offset(a_.kept, a_.kept.size(), k) + offset(a_.reduced, outer_axes(), p / pieces.per_outer);
                      loops_.line(at(base + pieces.begin(p) * inner.stride), pieces.size(p), inner.stride, &acc);
@@ -288,7 +293,7 @@ class Reducer {
                    }
                  });
     for (int64_t k = 0; k < kept; ++k) {
-      C acc = identity_of<C>(a_.kind);
+      C acc = identity();
       for (int64_t p = 0; p < pieces.count(); ++p)
         acc = combined(a_.kind, acc, parts[static_cast<size_t>(k * pieces.count() + p)]);
       store(a_.out_type, a_.out, k, &acc, 1);
@@ -316,7 +321,7 @@ class Reducer {
       parallel_for(kept, std::max<int64_t>(1, kPiece / std::max<int64_t>(1, work)), [&](int64_t b, int64_t e) {
         C acc[kTile];
         for (int64_t k = b; k < e; ++k) {
-          std::fill(acc, acc + width, identity_of<C>(a_.kind));
+          std::fill(acc, acc + width, identity());
           if (inner.extent > 0)
             for (int64_t p = 0; p < pieces.count(); ++p) reduce_into(k, p, acc);
           finish(k, acc);
@@ -327,7 +332,7 @@ class Reducer {
     parallel_for(kept * pieces.count(), 1, [&](int64_t b, int64_t e) {
       for (int64_t i = b; i < e; ++i) {
         C* acc = parts.data() + i * width;
-        std::fill(acc, acc + width, identity_of<C>(a_.kind));
+        std::fill(acc, acc + width, identity());
         reduce_into(i / pieces.count(), i % pieces.count(), acc);
       }
     });

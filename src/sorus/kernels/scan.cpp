@@ -90,4 +90,27 @@ void scan_extremum(bool maximum, DType type, std::span<const int64_t> shape, int
   });
 }
 
+void recurrence(DType type, std::span<const int64_t> shape, int dim, bool reverse, const void* a, Strides a_strides,
+                const void* b, Strides b_strides, void* out, Strides out_strides) {
+  auto d = static_cast<size_t>(dim);
+  int64_t length = shape.empty() ? 1 : shape[d];
+  auto step = [&](Strides s) { return shape.empty() ? 0 : s[d]; };
+  visit_dtype(type, [&]<DType T>() {
+    using E = typename ElementOf<T>::type;
+    using A = Accumulator<T>;
+    for_each_line<3>(shape, dim, {a_strides, b_strides, out_strides}, [&](const std::array<int64_t, 3>& at) {
+      const E *factor = static_cast<const E*>(a) + at[0], *term = static_cast<const E*>(b) + at[1];
+      E* y = static_cast<E*>(out) + at[2];
+      A state{};
+      for (int64_t i = 0; i < length; ++i) {
+        int64_t j = reverse ? length - 1 - i : i;
+        A next = element_cast<A>(term[j * step(b_strides)]);
+        if (i > 0) next = static_cast<A>(next + element_cast<A>(factor[j * step(a_strides)]) * state);
+        state = next;
+        y[j * step(out_strides)] = element_cast<E>(state);
+      }
+    });
+  });
+}
+
 }  // namespace sorus::kernels

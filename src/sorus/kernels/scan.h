@@ -20,4 +20,8 @@ void scan(ScanOp op, DType type, DType out_type, std::span<const int64_t> shape,
 void scan_extremum(bool maximum, DType type, std::span<const int64_t> shape, int dim, const void* in,
                    Strides in_strides, void* values, Strides value_strides, int64_t* indices, Strides index_strides);
 
+/// y[k] = b[k] + a[k] y[k - 1], and y = b at the start (at the end with `reverse`, where y[k + 1] is the one before).
+void recurrence(DType type, std::span<const int64_t> shape, int dim, bool reverse, const void* a, Strides a_strides,
+                const void* b, Strides b_strides, void* out, Strides out_strides);
+
 }  // namespace sorus::kernels

@@ -14,7 +14,7 @@ const bool activations = [] {
   op("hardshrink(input, lambd: float = 0.5)").each("input >= -lambd && input <= lambd ? 0 : input");
   op("softshrink(input, lambd: float = 0.5)")
       .each("input > lambd ? input - lambd : input < -lambd ? input + lambd : 0 * input");
-  op("tanhshrink(input)").each("input - tanh(input)");
+  op("tanhshrink(input)").each("input - tanh(input)", "float");
   op("softsign(input)").each("input / (1 + abs(input))", "float");
   op("threshold(input, threshold: float, value: float)").each("input <= threshold ? value : input");
   op("mish(input)").each("input * tanh(input > 20 ? input : log1p(exp(input)))");

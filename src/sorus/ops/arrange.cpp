@@ -281,15 +281,17 @@ const bool joins = [] {
     return out;
   });
   op("unfold(input, dimension: int, size: int, step: int)").expand([](const Call& c) -> TensorList {
-    const Tensor& x = c.input(0);
+    // A number counts as a vector of one element, whose windows are one or none.
+    bool vector = c.input(0).dim() == 0;
+    Tensor x = vector ? reshape(c.input(0), Shape{1}) : c.input(0);
     int64_t d = wrap_dim(c.attr(0).to_int(), x.dim(), "unfold"), size = c.attr(1).to_int(), step = c.attr(2).to_int();
-    SORUS_CHECK(x.dim() > 0 && size >= 0 && size <= x.size(d) && step > 0, Error,
+    SORUS_CHECK(size >= 0 && size <= x.size(d) && step > 0, Error,
                 "unfold: windows of {} with a step of {} do not fit dimension {} of {}", size, step, d,
                 to_string(x.sizes()));
     TensorList windows;
     for (int64_t i = 0; i + size <= x.size(d); i += step)
       windows.push_back(movedim(slice(x, d, i, i + size), Shape{d}, Shape{-1}));
-    return {stack(windows, d)};
+    return {vector ? windows[0] : stack(windows, d)};
   });
   return true;
 }();

@@ -8,16 +8,20 @@
 namespace sorus {
 namespace {
 
-Tensor weak(const Attr& a) { return Tensor::weak_scalar(a.scalar()); }
-
 // beta * input + alpha * product, without reading what is multiplied by zero.
 Tensor add_scaled(const Tensor& input, Tensor product, const Attr& beta, const Attr& alpha) {
-  auto scaled = [](const Tensor& t, const Attr& by) {
-    return by.scalar().to_complex() == 1.0 ? t : apply("mul", {t, weak(by)});
+  // The factors become numbers of the product's type, as in PyTorch: 0.6 times integers is 0.
+  auto factor = [t = product.dtype()](const Attr& a) {
+    return t == DType::boolean ? Scalar(a.scalar().to_complex() != 0.0)
+           : is_integral(t)    ? Scalar(static_cast<int64_t>(a.scalar().to_double()))
+                               : a.scalar();
   };
-  product = scaled(product, alpha);
-  if (beta.scalar().to_complex() == 0.0) return product;
-  return apply("add", {scaled(input, beta), product});
+  auto scaled = [](const Tensor& t, const Scalar& by) {
+    return by.to_complex() == 1.0 ? t : apply("mul", {t, Tensor::weak_scalar(by)});
+  };
+  product = scaled(product, factor(alpha));
+  if (factor(beta).to_complex() == 0.0) return product;
+  return apply("add", {scaled(input, factor(beta)), product});
 }
 
 const OpDef& matmul_batched = op("matmul_batched(input, other)")

@@ -51,9 +51,11 @@ const bool creation = [] {
   op("arange(start: scalar, end: scalar, step: scalar = 1, *, dtype: dtype? = none)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
         const Scalar &a = c.attr(0).scalar(), &b = c.attr(1).scalar(), &s = c.attr(2).scalar();
-        SORUS_CHECK(s.to_double() != 0, ValueError, "arange: the step must not be 0");
         bool integers = std::max({a.kind(), b.kind(), s.kind()}) <= Scalar::Kind::integer;
-        double n = std::ceil((b.to_double() - a.to_double()) / s.to_double());
+        bool whole = !c.attr(3).is_none() && c.attr(3).dtype() == DType::i64;  // the ends are then integers as well
+        auto end = [&](const Scalar& v) { return whole ? std::trunc(v.to_double()) : v.to_double(); };
+        SORUS_CHECK(end(s) != 0, ValueError, "arange: the step must not be 0");
+        double n = std::ceil((end(b) - end(a)) / end(s));
         SORUS_CHECK(n >= 0, ValueError, "arange: from {} to {} there is no step of {}", a.to_double(), b.to_double(),
                     s.to_double());
         DType t = !c.attr(3).is_none() ? c.attr(3).dtype() : integers ? DType::i64 : default_dtype();
@@ -62,12 +64,13 @@ const bool creation = [] {
       .kernel([](const Call& c, std::span<Tensor> out) {
         Scalar a = c.attr(0).scalar(), s = c.attr(2).scalar();
         bool integers = is_integral(out[0].dtype());
+        auto whole = [](const Scalar& v) {
+          return v.kind() <= Scalar::Kind::integer ? v.to_int() : static_cast<int64_t>(v.to_double());
+        };
         Tensor wide = Tensor::empty(out[0].sizes(), integers ? DType::i64 : DType::f64);
         for (int64_t i = 0; i < wide.numel(); ++i) {
-          if (integers && s.kind() <= Scalar::Kind::integer && a.kind() <= Scalar::Kind::integer)
-            wide.data<int64_t>()[i] = a.to_int() + i * s.to_int();
-          else if (integers)
-            wide.data<int64_t>()[i] = static_cast<int64_t>(a.to_double() + static_cast<double>(i) * s.to_double());
+          if (integers)
+            wide.data<int64_t>()[i] = whole(a) + i * whole(s);
           else
             wide.data<double>()[i] = a.to_double() + static_cast<double>(i) * s.to_double();
         }
@@ -93,6 +96,7 @@ const bool creation = [] {
       .kernel([](const Call& c, std::span<Tensor> out) {
         // From both ends, so that the last element is exactly `end`.
         std::complex<double> a = c.attr(0).scalar().to_complex(), b = c.attr(1).scalar().to_complex();
+        if (is_integral(out[0].dtype())) a = std::trunc(a.real()), b = std::trunc(b.real());  // ends of its type
         Tensor wide = Tensor::empty(out[0].sizes(), is_complex(out[0].dtype()) ? DType::c128 : DType::f64);
         int64_t n = wide.numel();
         for (int64_t i = 0; i < n; ++i) {
@@ -110,9 +114,10 @@ const bool creation = [] {
       .doc("`steps` numbers from start to end, both included, at equal distances.");
   op("logspace(start: scalar, end: scalar, steps: int, base: float = 10.0, *, dtype: dtype? = none)")
       .expand([](const Call& c) -> TensorList {
-        Tensor e = linspace(c.attr(0).scalar(), c.attr(1).scalar(), c.attr(2).to_int(), DType::f64);
-        return {to(pow(Tensor::weak_scalar(c.attr(3).to_double()), e),
-                   c.attr(4).is_none() ? default_dtype() : c.attr(4).dtype())};
+        DType t = c.attr(4).is_none() ? default_dtype() : c.attr(4).dtype();
+        auto end = [t](const Scalar& s) { return is_integral(t) ? Scalar(std::trunc(s.to_double())) : s; };
+        Tensor e = linspace(end(c.attr(0).scalar()), end(c.attr(1).scalar()), c.attr(2).to_int(), DType::f64);
+        return {to(pow(Tensor::weak_scalar(c.attr(3).to_double()), e), t)};
       });
   op("eye(n: int, m: int? = none, *, dtype: dtype? = none)").expand([](const Call& c) -> TensorList {
     int64_t n = c.attr(0).to_int(), m = c.attr(1).is_none() ? n : c.attr(1).to_int();

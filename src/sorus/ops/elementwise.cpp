@@ -20,7 +20,10 @@ const bool arithmetic = [] {
     const std::string& mode = c.attr(0).string();
     SORUS_CHECK(mode == "trunc" || mode == "floor", ValueError,
                 "div: rounding_mode must be None, 'trunc' or 'floor', not '{}'", mode);
-    return {mode == "trunc" ? trunc_divide(c.input(0), c.input(1)) : floor_divide(c.input(0), c.input(1))};
+    if (mode == "floor") return {floor_divide(c.input(0), c.input(1))};
+    // The quotient is a number of the type before it is cut off, which shows in the half types: 14.98 may be 15.
+    Tensor halves = c.input(0).dim() > 0 || c.input(1).dim() == 0 ? c.input(0) : c.input(1);
+    return {is_half(halves.dtype()) ? trunc(div(c.input(0), c.input(1))) : trunc_divide(c.input(0), c.input(1))};
   });
   op("remainder(input, other)").each("remainder(input, other)");
   op("fmod(input, other)").each("fmod(input, other)");
@@ -30,12 +33,12 @@ const bool arithmetic = [] {
   op("real_part(input)").each("real(input)", "real");
   op("imag_part(input)").each("imag(input)", "real");
   op("conj(input)").each("conj(input)");
-  op("angle(input)").each("arg(input)", "float");
+  op("angle(input)").each("arg(input)", "real float");
   op("hypot(input, other)").each("hypot(input, other)");
   op("copysign(input, other)").each("copysign(input, other)", "float");
   op("frac(input)").each("input - trunc(input)");
   op("sign(input)").each("sign(input)");
-  op("square(input)").each("input * input");
+  op("square(input)").each("input * input", "number");
   op("reciprocal(input)").each("1 / input", "float");
   op("maximum(input, other)").each("max(input, other)");
   op("minimum(input, other)").each("min(input, other)");
@@ -49,7 +52,18 @@ const bool arithmetic = [] {
   op("clamp_low(input, low: scalar)").each("input < low ? low : input");
   op("clamp_high(input, high: scalar)").each("input > high ? high : input");
   op("where(condition: mask, input, other)").each("condition ? input : other");
-  op("masked_fill(input, mask: mask, value)").each("mask ? value : input");
+  op("masked_fill(input, mask: mask, value)")
+      .expand([](const Call& c) -> TensorList {
+        // The type is the input's; a value that would widen it becomes one of it.
+        const Tensor &x = c.input(0), &v = c.input(2);
+        auto kind = [](DType t) { return t == DType::boolean ? 0 : is_integral(t) ? 1 : is_floating(t) ? 2 : 3; };
+        SORUS_CHECK(v.dim() == 0, Error, "masked_fill: the value must be a single number, not of shape {}",
+                    to_string(v.sizes()));
+        SORUS_CHECK(!is_complex(v.dtype()) || is_complex(x.dtype()), TypeError,
+                    "masked_fill: a complex value does not fit into a tensor of {}", name(x.dtype()));
+        return {where(c.input(1), kind(v.dtype()) <= kind(x.dtype()) ? v : to(v, x.dtype()), x)};
+      })
+      .doc("`value` where the mask is true, else `input`.");
   return true;
 }();
 
@@ -86,7 +100,10 @@ const bool transcendental = [] {
   op("rad2deg(input)").each("input * (180 / pi)", "float");
   op("xlogy(input, other)").each("isnan(other) ? other : input == 0 ? 0 : input * log(other)", "float");
   op("logaddexp(input, other)")
-      .each("isinf(input) && input == other ? input : max(input, other) + log1p(exp(-abs(input - other)))", "float")
+      .each(
+          "less = real(input) < real(other); low = less ? input : other; high = less ? other : input; "
+          "isinf(input) && input == other ? input : high + log1p(exp(low - high))",
+          "float")
       .doc("log(exp(input) + exp(other)), computed without overflow.");
   op("sigmoid(input)").each("sigmoid(input)", "float");
   return true;

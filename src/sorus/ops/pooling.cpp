@@ -176,22 +176,25 @@ Tensor average(const Tensor& x, const Shape& kernel, const Shape& stride, const 
     }
   }
   Tensor s = call_one(window_sum, {x}, {Attr(kernel), Attr(stride), Attr(padding), Attr(places)});
-  if (divisor) return apply("div", {s, Tensor::weak_scalar(Scalar(*divisor))});
+  // Means of integers are integers, rounded towards zero, as in PyTorch.
+  const char* divide = is_integral(s.dtype()) ? "trunc_divide" : "div";
+  if (divisor) return apply(divide, {s, Tensor::weak_scalar(Scalar(*divisor))});
   bool same = true;
   for (auto& c : counts)
     for (double v : c) same &= v == c[0];
-  if (same)
-    return apply(
-        "div",
-        {s, Tensor::weak_scalar(Scalar(counts[0].empty() || counts[1].empty() ? 1.0 : counts[0][0] * counts[1][0]))});
+  if (same) {
+    double count = counts[0].empty() || counts[1].empty() ? 1.0 : counts[0][0] * counts[1][0];
+    Scalar number = is_integral(s.dtype()) ? Scalar(static_cast<int64_t>(count)) : Scalar(count);
+    return apply(divide, {s, Tensor::weak_scalar(number)});
+  }
   Tensor count = Tensor::empty(places, real_of(s.dtype()));
-  kernels::visit_floating("avg_pool2d", count.dtype(), [&]<DType T>() {
+  kernels::visit_dtype(count.dtype(), [&]<DType T>() {
     using E = typename kernels::ElementOf<T>::type;
     auto* p = static_cast<E*>(count.data());
     for (double a : counts[0])
       for (double b : counts[1]) *p++ = kernels::element_cast<E>(a * b);
   });
-  return apply("div", {s, count});
+  return apply(divide, {s, count});
 }
 
 Shape two(const Attr& a, const Shape& otherwise) { return {at(a, 0, otherwise[0]), at(a, 1, otherwise[1])}; }

@@ -332,7 +332,11 @@ Tensor vector_norm_of(Tensor x, double p, const Attr& dim, bool keepdim, const A
   if (is_half(a.dtype()))
     return apply("to", {vector_norm_of(a, p, dim, keepdim, Attr(DType::f32))}, {Attr(a.dtype())});
   Tensor powers;
-  if (p > 0 && p < 1) {  // infinitely steep at 0, where the gradient is taken to be 0
+  if (p < 0) {  // infinite at 0, where the gradient is taken to be 0
+    Tensor none = apply("eq", {a, number(0)});
+    powers =
+        apply("where", {none, number(INFINITY), apply("pow", {apply("where", {none, number(1), a}), number(p)})});
+  } else if (p < 1) {  // infinitely steep at 0, where the gradient is taken to be 0
     Tensor none = apply("eq", {a, number(0)});
     powers = apply("where", {none, number(0), apply("pow", {apply("where", {none, number(1), a}), number(p)})});
   } else {
@@ -340,7 +344,10 @@ Tensor vector_norm_of(Tensor x, double p, const Attr& dim, bool keepdim, const A
   }
   Tensor s = call_one(sum, {powers}, {dim, Attr(keepdim), Attr()});
   Tensor zero = apply("eq", {s, number(0)});
-  if (p < 0) return apply("pow", {s, number(1 / p)});
+  if (p < 0) {  // a zero anywhere makes the sum infinite and the norm 0, with the gradient 0
+    Tensor none = apply("isinf", {s});
+    return apply("where", {none, number(0), apply("pow", {apply("where", {none, number(1), s}), number(1 / p)})});
+  }
   return apply("where", {zero, apply("mul", {s, number(0)}),
                          apply("pow", {apply("where", {zero, number(1), s}), number(1 / p)})});
 }

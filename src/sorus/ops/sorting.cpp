@@ -353,7 +353,7 @@ const bool places = [] {
     low = where(same, low - 1.0, low), high = where(same, high + 1.0, high);
     Tensor inside = logical_and(ge(x, low), le(x, high));
     Tensor bin =
-        clamp(floor((x - low) / (high - low) * static_cast<double>(bins)), Scalar(int64_t{0}), Scalar(bins - 1));
+        clamp(floor((x - low) * static_cast<double>(bins) / (high - low)), Scalar(int64_t{0}), Scalar(bins - 1));
     bin = to(where(inside, bin, Tensor::weak_scalar(0.0)), DType::i64);
     return {scatter_add(zeros(Shape{bins}, x.dtype()), 0, bin, to(inside, x.dtype()))};
   });

@@ -68,7 +68,8 @@ class Eager final : public Interpreter {
 
   static void allocate(const Call& call, TensorList& out) {
     // The common case without looking at rules: inputs of one shape and type, result the same.
-    if (call.op.each && !call.op.types && (call.op.result_text == "promote" || call.op.result_text == "float")) {
+    const std::string& result = call.op.result_text;
+    if (call.op.each && !call.op.types && (result == "promote" || result == "float" || result == "number")) {
       // Numbers beside them change neither, unless they are complex.
       const Tensor& first =
           call.inputs[call.inputs.size() > 1 && call.inputs[0].defined() && call.inputs[0].impl()->weak];

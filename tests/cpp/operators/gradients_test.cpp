@@ -150,7 +150,7 @@ TEST_P(EachGradient, FirstAndSecondAreFiniteDifferences) {
       Problem p{op, s.attrs, in_type(s, type), {}};
       for (size_t i = 0; i < s.inputs.size(); ++i)
         if (s.variable[i]) p.sources.push_back(i);
-      if (p.sources.empty()) continue;
+      if (p.sources.empty() || (type == DType::c128 && s.free_phase)) continue;
       if (type == DType::c128) {  // complex numbers are not for every operator
         try {
           GradMode off(false);

@@ -289,6 +289,10 @@ Sample make_sample(const OpDef& op, const std::string& text, const Sizes& sizes,
   }
   for (const std::string& w : words_of(text)) {
     size_t equals = w.find('=');
+    if (w == "phase") {
+      s.free_phase = true;
+      continue;
+    }
     if (equals == std::string::npos) {
       bool none = w == "none";
       s.inputs.push_back(none ? Tensor() : tensor_of(w, sizes, random));

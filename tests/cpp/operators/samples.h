@@ -14,6 +14,9 @@
 // f, p, u, q and o are what changes its type in the tests of types, and what gradients are asked for. Single letters
 // in shapes and attributes are sizes; tests choose them (2 to 5 by default, 0, 1 and others in turn).
 //
+// The word "phase" says that complex results are free up to numbers of size one, as eigenvectors are; finite
+// differences of such results mean nothing, so derivatives are then tried for real numbers only.
+//
 // Operators with `each`, with simple index notation, or of tensors alone get their samples from their definition; all
 // others have lines in sample_table.cpp. The line "via NAME" says that an operator is tested as part of the gradient
 // of another one (its inputs are results that only that one makes); a test looks whether that is so.
@@ -35,6 +38,7 @@ struct Sample {
   TensorList inputs;           ///< f64 where the kind is a real one
   std::vector<bool> variable;  ///< of each input: whether its kind is f, p, u, q or o
   Attrs attrs;
+  bool free_phase = false;  ///< "phase" in the line
 };
 
 /// Lines of the table for an operator; nothing if it has none.

@@ -1,0 +1,102 @@
+"""The older names of linear algebra, functions of the module and methods, beside those of sorus.linalg."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from . import linalg as _linalg
+from ._core import Tensor
+from ._core import operators as _op
+
+__all__ = [
+    "chain_matmul", "cholesky", "cholesky_inverse", "cholesky_solve", "det", "inverse", "logdet", "lu_solve", "lu_unpack",
+    "matrix_exp", "matrix_power", "pinverse", "qr", "slogdet", "svd", "triangular_solve",
+]  # fmt: skip
+
+_results = _linalg._results
+_QR = _results("qr", "Q", "R")
+_SVD = _results("svd", "U", "S", "V")
+_Triangular = _results("triangular_solve", "solution", "cloned_coefficient")
+_Unpacked = _results("lu_unpack", "P", "L", "U")
+
+matrix_exp, matrix_power, slogdet = _linalg.matrix_exp, _linalg.matrix_power, _linalg.slogdet
+det, inverse = _linalg.det, _linalg.inv
+
+
+def cholesky(input: Tensor, upper: bool = False) -> Tensor:
+    """linalg.cholesky."""
+    return _linalg.cholesky(input, upper=upper)
+
+
+def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:
+    """X with A X = B, for the Cholesky factor of A."""
+    lower = _op["adjoint"](L) if upper else L
+    y = _linalg.solve_triangular(lower, B, upper=False)
+    return _linalg.solve_triangular(_op["adjoint"](lower), y, upper=True)
+
+
+def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:
+    """The inverse of A, for the Cholesky factor of A."""
+    return cholesky_solve(_op["eye"](L.shape[-1], dtype=L.dtype), L.triu() if upper else L.tril(), upper)
+
+
+def logdet(A: Tensor) -> Tensor:
+    """The logarithm of the determinant; NaN if it is negative."""
+    sign, size = _linalg.slogdet(A)
+    return sign.log() + size if A.is_complex() else _op["where"](sign < 0, math.nan, size)
+
+
+def qr(input: Tensor, some: bool = True) -> Any:
+    """linalg.qr, complete if not `some`."""
+    return _QR(*_linalg.qr(input, "reduced" if some else "complete"))
+
+
+def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
+    """U, S and V (not its adjoint); zeros for U and V if not compute_uv."""
+    u, s, vh = _linalg.svd(input, not some)
+    if not compute_uv:
+        m, n = input.shape[-2:]
+        batch = list(input.shape[:-2])
+        return _SVD(_op["zeros"]([*batch, m, m], dtype=u.dtype), s, _op["zeros"]([*batch, n, n], dtype=u.dtype))
+    return _SVD(u, s, _op["adjoint"](vh))
+
+
+def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
+    """linalg.pinv with a relative tolerance."""
+    return _linalg.pinv(input, rcond)
+
+
+def triangular_solve(
+    b: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
+) -> Any:
+    """X with A X = b for a triangular A (or its transpose), and a copy of A."""
+    if transpose:
+        x = _linalg.solve_triangular(A.transpose(-2, -1), b, upper=not upper, unitriangular=unitriangular)
+    else:
+        x = _linalg.solve_triangular(A, b, upper=upper, unitriangular=unitriangular)
+    return _Triangular(x, A.clone())
+
+
+def lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
+    """linalg.lu_solve."""
+    return _linalg.lu_solve(LU_data, LU_pivots, b)
+
+
+def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True) -> Any:
+    """P, L, U of what `linalg.lu_factor` returns; empty tensors for what is not asked for."""
+    none = _op["empty"]([0], dtype=LU_data.dtype)
+    p = none
+    if unpack_pivots:
+        p = _linalg._row_order(_linalg._permutation(LU_pivots, LU_data.shape[-2]), LU_data.dtype)
+    return _Unpacked(p, *(_linalg._unpacked(LU_data) if unpack_data else (none, none)))
+
+
+def chain_matmul(*matrices: Tensor) -> Tensor:
+    """linalg.multi_dot."""
+    return _linalg.multi_dot(matrices) if len(matrices) > 1 else matrices[0]
+
+
+for _name in __all__:
+    if _name not in ("chain_matmul", "lu_unpack"):
+        setattr(Tensor, _name, globals()[_name])

@@ -1,0 +1,214 @@
+"""Convolution and pooling of volumes [N, C, D, H, W], by those of images: the depth is first cut into windows (or, in
+transposed convolutions, put together at the end), which leaves one operator for each plane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._core import Tensor, operators, tensor
+
+
+def _three(v: Any) -> tuple[int, int, int]:
+    return (v, v, v) if isinstance(v, int) else tuple(v) * 3 if len(v) == 1 else tuple(v)
+
+
+def _volumes(input: Tensor, who: str) -> tuple[Tensor, bool]:
+    """With a batch, and whether one had to be added."""
+    if input.dim() not in (4, 5):
+        raise RuntimeError(f"{who}: expected 4 or 5 dimensions, got shape {tuple(input.shape)}")
+    return (input.unsqueeze(0), True) if input.dim() == 4 else (input, False)
+
+
+def conv3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolution of volumes with `weight` [O, C / groups, D, H, W]; padding is a number, three, "same" or "valid"."""
+    x, added = _volumes(input, "conv3d")
+    (sd, sh, sw), (dd, dh, dw) = _three(stride), _three(dilation)
+    out, channels, kd, kh, kw = weight.shape
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise ValueError(f"conv3d: padding must be 'same', 'valid' or numbers, not {padding!r}")
+        if padding == "same":
+            if (sd, sh, sw) != (1, 1, 1):
+                raise RuntimeError("conv3d: padding='same' is for a stride of 1")
+            total = [d * (k - 1) for d, k in ((dw, kw), (dh, kh), (dd, kd))]
+            x = operators["pad"](x, [v for t in total for v in (t // 2, t - t // 2)])
+        padding = 0
+    pd, ph, pw = _three(padding)
+    if x.shape[1] != channels * groups:
+        raise RuntimeError(f"conv3d: {groups} groups of {channels} channels do not fit {tuple(input.shape)}")
+    if pd:
+        x = operators["pad"](x, [0, 0, 0, 0, pd, pd])
+    depth = (x.shape[2] - dd * (kd - 1) - 1) // sd + 1
+    if depth < 1:
+        raise RuntimeError(f"conv3d: the kernel {tuple(weight.shape)} does not fit {tuple(input.shape)}")
+    taps = [x[:, :, i * dd : i * dd + sd * (depth - 1) + 1 : sd] for i in range(kd)]
+    planes = operators["stack"](taps, 2).permute(0, 3, 1, 2, 4, 5)
+    n, h, w = x.shape[0], x.shape[3], x.shape[4]
+    y = operators["conv2d"](
+        planes.reshape(n * depth, x.shape[1] * kd, h, w), weight.reshape(out, channels * kd, kh, kw), bias,
+        [sh, sw], [ph, pw], [dh, dw], groups,
+    )  # fmt: skip
+    y = y.reshape(n, depth, *y.shape[1:]).permute(0, 2, 1, 3, 4)
+    return y.squeeze(0) if added else y
+
+
+def conv_transpose3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
+    """The transpose of `conv3d`; `weight` is [C, O / groups, D, H, W]."""
+    x, added = _volumes(input, "conv_transpose3d")
+    (sd, *stride2), (pd, *padding2) = _three(stride), _three(padding)
+    (od, *output2), (dd, *dilation2) = _three(output_padding), _three(dilation)
+    channels, out, kd, kh, kw = weight.shape
+    n, _, depth, h, w = x.shape
+    y = operators["conv_transpose2d"](
+        x.permute(0, 2, 1, 3, 4).reshape(n * depth, channels, h, w), weight.reshape(channels, out * kd, kh, kw), None,
+        stride2, padding2, output2, groups, dilation2,
+    )  # fmt: skip
+    y = y.reshape(n, depth, out * groups, kd, *y.shape[2:]).permute(3, 0, 2, 1, 4, 5)
+    size = [*y.shape[1:3], (depth - 1) * sd + dd * (kd - 1) + 1 + od, *y.shape[4:]]
+    parts = [operators["slice_backward"](y[i], size, 2, i * dd, sd) for i in range(kd)]
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole + part
+    length = size[2] - 2 * pd
+    if length < 1:
+        raise RuntimeError(f"conv_transpose3d: padding {pd} leaves nothing of a depth of {size[2]}")
+    whole = whole.narrow(2, pd, length)
+    if bias is not None:
+        whole = whole + bias.reshape(-1, 1, 1, 1)
+    return whole.squeeze(0) if added else whole
+
+
+def _by_depth(y: Tensor, pool: Any) -> Tensor:
+    """`pool` along the depth of [planes, D, H, W], which it gets as [planes, 1, D, H * W]."""
+    n, depth, h, w = y.shape
+    y = pool(y.reshape(n, 1, depth, h * w))
+    return y.reshape(n, y.shape[2], h, w)
+
+
+def _restored(y: Tensor, input: Tensor) -> Tensor:
+    return y.reshape(*input.shape[:-3], *y.shape[1:])
+
+
+def _flat(input: Tensor, who: str) -> Tensor:
+    _volumes(input, who)
+    planes = 1
+    for n in input.shape[:-3]:
+        planes *= n
+    return input.reshape(planes, *input.shape[-3:])
+
+
+def max_pool3d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Maximum of each window of volumes, with its place in the volume if asked for."""
+    k, p, d = _three(kernel_size), _three(padding), _three(dilation)
+    s = _three(stride) if stride or stride == 0 else k
+    x = _flat(input, "max_pool3d")
+    n, _, h, w = x.shape
+    y, inner = operators["max_pool2d_with_indices"](x, k[1:], s[1:], p[1:], d[1:], ceil_mode)
+    depth, rows, cols = y.shape[1:]
+    y = y.reshape(n, 1, depth, rows * cols)
+    y, outer = operators["max_pool2d_with_indices"](y, [k[0], 1], [s[0], 1], [p[0], 0], [d[0], 1], ceil_mode)
+    result = _restored(y.reshape(n, y.shape[2], rows, cols), input)
+    if not return_indices:
+        return result
+    flat = outer.reshape(n, -1)
+    places = inner.reshape(n, -1).gather(1, flat) + operators["floor_divide"](flat, rows * cols) * (h * w)
+    return result, places.reshape(*result.shape)
+
+
+def avg_pool3d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """Mean of each window of volumes."""
+    k, p = _three(kernel_size), _three(padding)
+    s = _three(stride) if stride or stride == 0 else k
+    x, pool = _flat(input, "avg_pool3d"), operators["avg_pool2d"]
+    y = pool(x, k[1:], s[1:], p[1:], ceil_mode, True, 1)  # sums
+    y = _by_depth(y, lambda t: pool(t, [k[0], 1], [s[0], 1], [p[0], 0], ceil_mode, True, 1))
+    divide = operators["div" if y.is_floating_point() or y.is_complex() else "trunc_divide"]
+    if divisor_override is not None:
+        return _restored(divide(y, divisor_override), input)
+    counts: Any = 1
+    for i, (size, windows) in enumerate(zip(x.shape[1:], y.shape[1:], strict=True)):
+        ends = [(j * s[i] - p[i], min(j * s[i] - p[i] + k[i], size + p[i])) for j in range(windows)]
+        if not count_include_pad:
+            ends = [(max(a, 0), min(b, size)) for a, b in ends]
+        shape = [1, 1, 1]
+        shape[i] = windows
+        counts = counts * tensor([b - a for a, b in ends], dtype=y.dtype).reshape(shape)
+    return _restored(divide(y, counts), input)
+
+
+def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
+    """Means of as many windows as asked for (None: as many as there are elements)."""
+    x, pool = _flat(input, "adaptive_avg_pool3d"), operators["adaptive_avg_pool2d"]
+    d, h, w = (n if n is not None else own for n, own in zip(_three(output_size), x.shape[1:], strict=True))
+    y = _by_depth(pool(x, [h, w]), lambda t: pool(t, [d, t.shape[3]]))
+    return _restored(y, input)
+
+
+def max_unpool(dims: int) -> Any:
+    """The functions max_unpool1d, 2d and 3d."""
+
+    def call(
+        input: Tensor,
+        indices: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        output_size: Any = None,
+    ) -> Tensor:
+        def each(v: Any) -> list[int]:
+            return [v] * dims if isinstance(v, int) else list(v) * (dims if len(v) == 1 else 1)
+
+        k, p = each(kernel_size), each(padding)
+        s = k if stride is None else each(stride)
+        lead = input.shape[: input.dim() - dims]
+        if output_size is None:
+            size = [(n - 1) * s[i] - 2 * p[i] + k[i] for i, n in enumerate(input.shape[input.dim() - dims :])]
+        else:
+            size = list(output_size)[-dims:]
+        total = 1
+        for n in size:
+            total *= n
+        if indices.shape != input.shape:
+            raise RuntimeError(
+                f"max_unpool{dims}d: input {tuple(input.shape)} and indices {tuple(indices.shape)} differ"
+            )
+        zero = operators["zeros"]([*lead, total], dtype=input.dtype)
+        flat = [*lead, input.numel() // max(1, zero.numel() // total) if total else 0]
+        return operators["scatter"](zero, -1, indices.reshape(flat), input.reshape(flat)).reshape([*lead, *size])
+
+    call.__name__ = call.__qualname__ = f"max_unpool{dims}d"
+    call.__doc__ = "The elements put back to the places that max-pooling found them at, zeros elsewhere."
+    return call

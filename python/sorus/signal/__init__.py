@@ -1,0 +1,3 @@
+"""Signals, as torch.signal: sorus.signal.windows."""
+
+from . import windows as windows

@@ -1,0 +1,76 @@
+"""Special functions, as torch.special: operators under these names, and a few that are made of several."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from . import _core
+from ._core import Tensor
+from ._core import operators as _op
+
+_OPERATORS = {
+    name: name
+    for name in ("digamma", "erf", "erfc", "erfinv", "exp2", "expm1", "log1p", "log_softmax", "logit", "logsumexp", "round",
+                 "sinc", "softmax", "xlogy")
+} | {"expit": "sigmoid", "gammaln": "lgamma", "psi": "digamma"}  # fmt: skip
+globals().update({name: _op[operator] for name, operator in _OPERATORS.items() if operator in _op})
+
+
+def _floating(x: Any) -> Any:
+    return x.to(_core.get_default_dtype()) if isinstance(x, Tensor) and not x.is_floating_point() else x
+
+
+def entr(input: Tensor) -> Tensor:
+    """-x log(x); 0 at 0 and minus infinity below."""
+    x = _floating(input)
+    positive = x > 0
+    y = -x * _op["where"](positive, x, 1.0).log()
+    return _op["where"](positive | x.isnan(), y, _op["where"](x == 0, x * 0.0, -math.inf))
+
+
+def xlog1py(input: Any, other: Any) -> Tensor:
+    """x log(1 + y), 0 where x is 0 and y is a number."""
+    x, y = _floating(input), _floating(other)
+    if not isinstance(y, Tensor):
+        y = _core.tensor(float(y), dtype=x.dtype)
+    if not isinstance(x, Tensor):
+        x = _core.tensor(float(x), dtype=y.dtype)
+    plain = (x != 0) | y.isnan()
+    return _op["where"](plain, x * _op["where"](plain, y, 0.0).log1p(), 0.0)
+
+
+def ndtr(input: Tensor) -> Tensor:
+    """The share of the normal distribution below x."""
+    return _op["erfc"](_floating(input) * -math.sqrt(0.5)) * 0.5
+
+
+def ndtri(input: Tensor) -> Tensor:
+    """The x below which a share of the normal distribution lies."""
+    p = _floating(input)
+    return (_op["erfinv"](p.to(_core.float64) * 2 - 1) * math.sqrt(2)).to(p.dtype)
+
+
+def log_ndtr(input: Tensor) -> Tensor:
+    """The logarithm of `ndtr`, also where that is too small for a number."""
+    given = _floating(input)
+    x = given.to(_core.float64)
+    far = x < -30
+    near = (_op["erfc"](_op["where"](far, 0.0, x) * -math.sqrt(0.5)) * 0.5).log()
+    t = _op["where"](far, x, -30.0)
+    q = 1 / (t * t)
+    tail = (
+        t * t * -0.5 - (-t).log() - 0.5 * math.log(2 * math.pi) + (q * (-1 + q * (3 + q * (-15 + q * 105)))).log1p()
+    )
+    return _op["where"](far, tail, near).to(given.dtype)
+
+
+def multigammaln(input: Tensor, p: int) -> Tensor:
+    """The logarithm of the gamma function of p variables, for numbers above (p - 1) / 2."""
+    if p < 1:
+        raise RuntimeError(f"multigammaln: p must be positive, it is {p}")
+    x = _floating(input)
+    y = x.lgamma()
+    for i in range(1, p):
+        y = y + (x - i / 2).lgamma()
+    return y + p * (p - 1) / 4 * math.log(math.pi)
