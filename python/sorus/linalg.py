@@ -303,7 +303,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None)
         residuals = (a @ x - b).abs().square().sum(-2)
         residuals = residuals.squeeze(-1) if vector else residuals
     if driver in ("gelsd", "gelss"):
-        values = svdvals(a)
+        values = svdvals(a.detach())
     if driver == "gels":
         rank = _op["empty"]([0], dtype=_core.int64)
     return _Lstsq(x.squeeze(-1) if vector else x, residuals, rank, values)
