@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 from test_codegen import usable
+from test_codegen_checks import CLANG, STRICT, clang, quiet
 
 import sorus
 from sorus import codegen as device
@@ -143,3 +144,14 @@ def test_equal_to_the_bit(name: str, target: str, tmp_path: pathlib.Path) -> Non
     assert (f"void {name}_reset(void *arena);" in header) == (kept > 0)
     # Verifying leaves the module's own state as it was.
     assert device.verify(model, tmp_path, target, name, runs=2, example=example)["equal"] == 2
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_clang_and_its_analyser_have_nothing_to_say(name: str, tmp_path: pathlib.Path) -> None:
+    program = clang()
+    module, shape = CASES[name]
+    for target in ("c", "cortex-m4"):
+        device.generate(module(), target, name, tmp_path, example=sorus.zeros(*shape, dtype=sorus.int8))
+        command = [program, *CLANG[target], "-Iinclude", f"src/{name}.c"]
+        quiet([*command, *STRICT, "-c", "-o", "model.o"], tmp_path)
+        quiet([*command, "-std=c99", "--analyze", "-o", "out.plist"], tmp_path)

@@ -149,10 +149,18 @@ ArenaPlan plan_arena(const Model& model, const std::vector<Prepared>& prepared) 
     plan.layer_bound = std::max(plan.layer_bound, side_by_side);
     problem.together.push_back(std::move(set));
   }
-  // Without the bytes that results may share with inputs it is a packing of intervals, which is searched much faster.
-  std::vector<PackInterval> intervals;
-  for (const ArenaBuffer& b : plan.buffers) intervals.push_back({b.bytes, b.first, int64_t{b.last} + 1, kAlignment});
-  Packing packing = pack(problem, 200000, least_packing(intervals, {}, {.nodes = 20000}).offsets);
+  Packing packing = pack(problem);
+  if (!packing.optimal) {
+    // Without the bytes that results may share with inputs it is a packing of intervals, which is searched much faster;
+    // from there the search goes another way.
+    std::vector<PackInterval> intervals;
+    for (const ArenaBuffer& b : plan.buffers)
+      intervals.push_back({b.bytes, b.first, int64_t{b.last} + 1, kAlignment});
+    Packing other = pack(problem, 200000, least_packing(intervals, {}, {.nodes = 20000}).offsets);
+    other.lower_bound = std::max(other.lower_bound, packing.lower_bound);
+    if (other.bytes < packing.bytes || other.optimal) packing = other;
+    packing.lower_bound = other.lower_bound;
+  }
   // States come first, everything else behind them.
   for (const State& state : model.states) {
     auto t = static_cast<size_t>(state.tensor);
