@@ -332,6 +332,12 @@ typedef int32_t __attribute__((may_alias)) $P_two;
 $P_AVX2 static inline __m256i $P_pair16(const int16_t *p) { return _mm256_set1_epi32(*(const $P_two *)(const void *)p); }
 /* Keeps the compiler from reading all elements first, for which there are not enough registers. */
 #define $P_NOW __asm__ volatile("" ::: "memory")
+/* s += products of pairs, in place: compilers give every sum of intrinsics a register of its own and run out of them. */
+#define $P_ADD(s, t, w) \
+  do { \
+    __m256i product; \
+    __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(s), "=&x"(product) : "x"(t), "x"(w)); \
+  } while (0)
 /* n bytes as 16 bits each. */
 $P_AVX2 static inline void $P_widen(const int8_t *from, int16_t *to, int n)
 {

@@ -102,8 +102,7 @@ std::string block_text(const Step& step, const ConvForm& f, const Rounding& roun
   for (int64_t r = 0; r < rows; ++r) {
     text += fmt::format("        {{\n          const __m256i t = $P_pair{}(x + 2 * k + {});\n", wide ? "16" : "",
                         2 * r * pairs);
-    for (int64_t v = 0; v < t.vectors; ++v)
-      text += fmt::format("          {0} = _mm256_add_epi32({0}, _mm256_madd_epi16(t, w{1}));\n", sum(r, v), v);
+    for (int64_t v = 0; v < t.vectors; ++v) text += fmt::format("          $P_ADD({}, t, w{});\n", sum(r, v), v);
     text += "          $P_NOW;\n        }\n";
   }
   text += "      }\n";
