@@ -151,8 +151,8 @@ ArenaPlan plan_arena(const Model& model, const std::vector<Prepared>& prepared) 
   }
   Packing packing = pack(problem);
   if (!packing.optimal) {
-    // Without the bytes that results may share with inputs it is a packing of intervals, which is searched much faster;
-    // from there the search goes another way.
+    // Without the bytes that results may share with inputs it is a packing of intervals, which is searched much
+    // faster; from there the search goes another way.
     std::vector<PackInterval> intervals;
     for (const ArenaBuffer& b : plan.buffers)
       intervals.push_back({b.bytes, b.first, int64_t{b.last} + 1, kAlignment});
