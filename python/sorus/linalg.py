@@ -275,12 +275,20 @@ def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = N
     rtol = rcond if rtol is None else rtol
     if hermitian:
         A = _of_triangle(A, False)
-    if isinstance(atol, Tensor) or isinstance(rtol, Tensor):  # one for each matrix, after its largest singular value
-        s = svdvals(A.detach())
-        least = _tolerance(s, m, n, atol, rtol).squeeze(-1)
-        limits = least.expand(*A.shape[:-2]).reshape(-1).tolist()
-        parts = [_op["pseudo_inverse"](a, t) for a, t in zip(A.reshape(-1, m, n).unbind(), limits, strict=True)]
-        return _op["stack"](parts).reshape(*A.shape[:-2], n, m)
+    if isinstance(atol, Tensor) or isinstance(rtol, Tensor):  # one for each matrix
+        batch = list(A.shape[:-2])
+
+        def each(v: Any) -> list[float]:
+            t = v.detach() if isinstance(v, Tensor) else _core.tensor(float(v or 0))
+            return _op["expand"](t.to(_core.float64), batch).reshape(-1).tolist()
+
+        atols, rtols = each(atol), each(rtol)
+        if rtol is None:
+            rtols = [0.0 if t > 0 else _epsilon(A.dtype) * max(m, n) for t in atols]
+        parts = [
+            _op["pseudo_inverse"](a, *t) for a, *t in zip(A.reshape(-1, m, n).unbind(), atols, rtols, strict=True)
+        ]
+        return _op["stack"](parts).reshape(*batch, n, m)
     if rtol is None:
         rtol = 0.0 if atol is not None and atol > 0 else _epsilon(A.dtype) * max(m, n)
     return _op["pseudo_inverse"](A, atol or 0.0, rtol)
@@ -397,6 +405,8 @@ def matrix_exp(A: Tensor) -> Tensor:
     """The exponential of a square matrix, by its series after as many halvings as make it small."""
     if A.numel() == 0:
         return A.clone()
+    if A.dtype in (_core.float16, _core.bfloat16):
+        return matrix_exp(A.to(_core.float32)).to(A.dtype)
     size = float(A.detach().abs().sum(-1).amax().item())
     halvings = max(0, math.ceil(math.log2(size)) + 1) if 0 < size < math.inf else 0
     x = A / 2.0**halvings

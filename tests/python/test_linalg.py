@@ -123,6 +123,15 @@ def test_rank_and_products():
     assert linalg.tensorinv(a.reshape(4, 6)[:, :4].reshape(4, 2, 2), 1).shape == (2, 2, 4)
 
 
+def test_tolerances_for_each_matrix():
+    a = sorus.tensor([[[4.0, 0], [0, 1]], [[4, 0], [0, 3]]], dtype=REAL)
+    expected = [[[0.25, 0], [0, 0]], [[0.25, 0], [0, 1 / 3]]]
+    close(linalg.pinv(a, rtol=0.5), expected)
+    close(linalg.pinv(a, atol=sorus.tensor([2.0, 1.0])), expected)
+    close(linalg.pinv(a[0], rtol=sorus.tensor(1.0)), np.zeros((2, 2)))  # none is above the largest
+    assert linalg.matrix_rank(a, rtol=0.5).tolist() == [1, 2]
+
+
 def check(f, *inputs):
     assert gradcheck(f, tuple(x.detach().requires_grad_() for x in inputs))
 
