@@ -288,7 +288,7 @@ def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = N
         parts = [
             _op["pseudo_inverse"](a, *t) for a, *t in zip(A.reshape(-1, m, n).unbind(), atols, rtols, strict=True)
         ]
-        return _op["stack"](parts).reshape(*batch, n, m)
+        return _op["stack"](parts).reshape(*batch, n, m) if parts else _op["pseudo_inverse"](A)
     if rtol is None:
         rtol = 0.0 if atol is not None and atol > 0 else _epsilon(A.dtype) * max(m, n)
     return _op["pseudo_inverse"](A, atol or 0.0, rtol)

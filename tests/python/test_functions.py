@@ -98,7 +98,7 @@ def test_types_of_truth_values_and_integers():
     assert yes.square().dtype is sorus.int64 and sorus.tensor([3], dtype=sorus.int16).square().dtype is sorus.int16
     assert yes.masked_fill(~yes, 10).tolist() == [True, True]
     assert sorus.tensor([1, 2]).masked_fill(yes, 2.7).tolist() == [2, 2]
-    assert yes[:1].sum_to_size(()).dtype is sorus.int64
+    assert yes[:1].sum_to_size(()).dtype is yes[0].sum_to_size(()).dtype is sorus.int64
     assert sorus.addr(yes[0], yes, yes, beta=3, alpha=2).dtype is sorus.bool
     with pytest.raises(TypeError, match="masked_fill: a complex value does not fit"):
         sorus.ones(2).masked_fill(yes, 1j)
@@ -157,6 +157,15 @@ def test_running_logarithms_of_sums():
     assert y.tolist() == pytest.approx([-np.inf, 1000, 1000 + np.log(2)])
     y[2].backward()
     assert x.grad.tolist() == pytest.approx([0, 0.5, 0.5], abs=1e-4)  # as exact as float32 is at 1000
+
+
+def test_running_logarithms_of_complex_sums():
+    z = sorus.tensor([1 + 3j, 2 - 3j, 0.5j], dtype=sorus.complex128)
+    np.testing.assert_allclose(sorus.logcumsumexp(z, 0).exp().numpy(), np.cumsum(np.exp(z.numpy())), rtol=1e-12)
+    parts = [t.requires_grad_() for t in (z.real.clone(), z.imag.clone())]
+    i = sorus.tensor(1j, dtype=sorus.complex128)
+    assert sorus.autograd.gradcheck(
+        lambda x, y: sorus.logcumsumexp(x.to(sorus.complex128) + y.to(sorus.complex128) * i, 0).abs(), parts)  # fmt: skip
 
 
 @pytest.mark.parametrize("include_self", [True, False])

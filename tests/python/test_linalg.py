@@ -93,6 +93,14 @@ def test_solutions(dtype):
     close(linalg.lstsq(tall, tall @ b[0, :3]).solution, b[0, :3])
 
 
+def test_pairs_of_eigenvalues_begin_with_the_upper_half():
+    w = linalg.eigvals(draw(20, 6, 6)).numpy()
+    pairs = np.argwhere(np.abs(w.imag) > 1e-9)
+    for (row, first), (_, second) in zip(pairs[::2], pairs[1::2], strict=True):
+        assert w[row, first].imag > 0
+        close(w[row, first], w[row, second].conj())
+
+
 def test_matrix_exponential():
     theta = 0.7
     turn = sorus.tensor([[0.0, -theta], [theta, 0.0]], dtype=REAL)
@@ -128,6 +136,7 @@ def test_tolerances_for_each_matrix():
     expected = [[[0.25, 0], [0, 0]], [[0.25, 0], [0, 1 / 3]]]
     close(linalg.pinv(a, rtol=0.5), expected)
     close(linalg.pinv(a, atol=sorus.tensor([2.0, 1.0])), expected)
+    assert linalg.pinv(a[:0], rtol=sorus.tensor(1.0)).shape == (0, 2, 2)
     close(linalg.pinv(a[0], rtol=sorus.tensor(1.0)), np.zeros((2, 2)))  # none is above the largest
     assert linalg.matrix_rank(a, rtol=0.5).tolist() == [1, 2]
 

@@ -38,6 +38,12 @@ void scan_typed(ScanOp op, std::span<const int64_t> shape, int dim, const void* 
         A high = s > v ? s : v, low = s > v ? v : s;
         return s != s || v != v ? s + v : high + std::log1p(std::exp(low - high));
       });
+    } else if constexpr (requires(A v) { v.real(); }) {
+      // By the larger real part; the imaginary part goes on from that of the larger one, as in PyTorch.
+      run(A(-std::numeric_limits<double>::infinity()), [](A s, A v) {
+        A high = s.real() > v.real() ? s : v, low = s.real() > v.real() ? v : s;
+        return std::isinf(high.real()) ? high : high + std::log(1.0 + std::exp(low - high));
+      });
     } else {
       fail<TypeError>("logcumsumexp: expected a floating type");
     }

@@ -105,18 +105,16 @@ const bool norms = [] {
       .doc("x / sqrt(mean(x^2) + eps) * weight over the last dimensions (Zhang, Sennrich 2019).");
   op("sum_to_size(input, size: int[])").expand([](const Call& c) -> TensorList {
     const Shape &from = c.input(0).sizes(), &target = c.attr(0).ints();
-    if (from == target) return {c.input(0)};
+    // As in PyTorch, the sum of a single number too has the type of a sum: i64 for truth values and integers.
+    bool counts = target.empty() && !is_differentiable(c.input(0).dtype());
+    if (from == target && !counts) return {c.input(0)};
     SORUS_CHECK(broadcast_shapes(from, target, "sum_to_size") == from, ValueError,
                 "sum_to_size: {} is not what {} broadcasts to", to_string(from), to_string(target));
     Shape dims;
     int64_t lead = static_cast<int64_t>(from.size() - target.size());
     for (int64_t i = 0; i < static_cast<int64_t>(from.size()); ++i)
       if (i < lead || (target[i - lead] == 1 && from[i] != 1)) dims.push_back(i);
-    // Also where there is nothing to sum the type is that of a sum: i64 for truth values and integers.
-    return {reshape(dims.empty() && is_differentiable(c.input(0).dtype()) ? c.input(0)
-                    : dims.empty()                                        ? to(c.input(0), DType::i64)
-                                                                          : sum(c.input(0), dims, true),
-                    target)};
+    return {reshape(dims.empty() ? to(c.input(0), DType::i64) : sum(c.input(0), dims, true), target)};
   });
   return true;
 }();

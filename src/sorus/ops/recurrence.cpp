@@ -60,7 +60,8 @@ const bool recurrences = [] {
   op("running_logsumexp(input, dim: int)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
         const TensorType& x = c.input(0);
-        SORUS_CHECK(is_floating(x.dtype), TypeError, "logcumsumexp: expected a floating type, got {}", name(x.dtype));
+        SORUS_CHECK(is_differentiable(x.dtype), TypeError,
+                    "logcumsumexp: expected a floating or complex type, got {}", name(x.dtype));
         wrap_dim(c.attr(0).to_int(), std::max<int64_t>(1, static_cast<int64_t>(x.shape.size())), "logcumsumexp");
         return {{x.dtype, x.shape, false}};
       })
@@ -77,9 +78,9 @@ const bool recurrences = [] {
             const Tensor &x = c.input(0), &y = c.output();
             if (x.dim() == 0 || x.numel() == 0) return {c.grad()};
             int64_t d = wrap_dim(c.attrs[0].to_int(), x.dim(), "logcumsumexp");
-            // exp(u - v), also where both are the same infinity.
+            // The conjugate of exp(u - v), also where both are the same infinity.
             auto ratio = [](const Tensor& u, const Tensor& v) {
-              return exp(where(eq(u, v), Tensor::weak_scalar(0.0), u - v));
+              return conj(exp(where(eq(u, v), Tensor::weak_scalar(0.0), u - v)));
             };
             Tensor from_behind = recurrence(ratio(y, neighbour(y, d, 1)), c.grad(), d, true);
             return {ratio(x, y) * from_behind};
@@ -89,17 +90,9 @@ const bool recurrences = [] {
   op("logcumsumexp(input, dim: int)")
       .expand([](const Call& c) -> TensorList {
         const Tensor& x = c.input(0);
-        int64_t d = c.attr(0).to_int();
-        if (!is_complex(x.dtype()) || x.dim() == 0 || x.numel() == 0) {
-          if (is_complex(x.dtype())) return {clone(x)};
-          return {running_logsumexp(x, d)};
-        }
-        // Sums are kept divided by exp of the largest real part so far, which the result does not depend on.
-        d = wrap_dim(d, x.dim(), "logcumsumexp");
-        Tensor top = cummax(real_part(x.detach()), d)[0];
-        top = where(isfinite(top), top, Tensor::weak_scalar(0.0));
-        Tensor shrink = to(exp(neighbour(top, d, -1) - top), x.dtype());
-        return {log(recurrence(shrink, exp(x - top), d)) + top};
+        if (!is_half(x.dtype())) return {running_logsumexp(x, c.attr(0).to_int())};
+        return {
+            to(running_logsumexp(to(x, DType::f32), c.attr(0).to_int()), x.dtype())};  // exp of it is its gradient
       })
       .doc("log of the sums of exp of all elements up to each along `dim`, computed without overflow.");
   return true;
