@@ -39,7 +39,6 @@ class HostMemory {
 
   size_t limit() const { return limit_; }
   size_t resident() const { return resident_ * kBlock; }
-  bool is_resident(Block b) const { return in_reach_[b]; }
   std::vector<Block> resident_blocks() const;
   void bring_in(Block first, Block count);
   void put_out(Block first, Block count);
