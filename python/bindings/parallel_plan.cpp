@@ -10,6 +10,7 @@
 #include "sorus/parallel/cluster/cluster.h"
 #include "sorus/parallel/report/report.h"
 #include "sorus/parallel/simulator/published.h"
+#include "sorus/parallel/solver/budget.h"
 #include "sorus/run/interval_packing.h"
 
 namespace sorus::python {
@@ -118,6 +119,18 @@ const Part planning{
             return nb::make_tuple(state, p.offsets, p.bytes, p.lower_bound, p.nodes);
           },
           nb::arg("buffers"), nb::arg("capacity"), nb::arg("seconds"));
+      // (choice, fits, cost, most bytes, passes, seconds of the processor)
+      m.def(
+          "solve_contest",
+          [](const std::string& file, double seconds, unsigned seed) {
+            parallel::BudgetedSolution s;
+            {
+              nb::gil_scoped_release release;
+              s = parallel::solve(parallel::read_contest(file), {.seconds = seconds, .seed = seed});
+            }
+            return nb::make_tuple(s.choice, s.feasible, s.cost, s.peak, s.passes, s.seconds);
+          },
+          nb::arg("file"), nb::arg("seconds"), nb::arg("seed") = 1);
       m.def("preset_clusters", &parallel::preset_clusters);
       m.def("cluster_toml", [](const std::string& name) { return parallel::to_toml(parallel::find_cluster(name)); });
       m.def("simulate_published", &parallel::simulate_published, nb::arg("row"), nb::arg("cluster"),

@@ -1,8 +1,12 @@
 """The benchmarks of the planner's parts: that they read the published formats and check what they are given."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
+
+import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -42,3 +46,84 @@ def test_memory_planner_refuses_other_files(tmp_path):
     problem.write_text("id,lower,upper,size\nb1,0,3,many\n")
     assert "small.12.csv:2" in run("memory_planner.py", problem).stderr
     assert "--capacity" in run("memory_planner.py", write_problem(tmp_path / "unnamed.csv")).stderr
+
+
+def random_problem(random):
+    """A small problem of the contest's format, with its limit between the least and the most memory."""
+    count = random.randint(3, 7)
+    sizes = [random.randint(1, 4) for _ in range(count)]
+    ends = sorted({tuple(sorted(random.sample(range(count), 2))) for _ in range(count)})
+    nodes = {
+        "intervals": [[begin := random.randint(0, 8), begin + random.randint(1, 6)] for _ in range(count)],
+        "costs": [[random.randint(0, 99) for _ in range(k)] for k in sizes],
+        "usages": [[random.randint(1, 50) for _ in range(k)] for k in sizes],
+    }
+    edges = {"nodes": ends, "costs": [[random.randint(0, 99) for _ in range(sizes[a] * sizes[b])] for a, b in ends]}
+    least = max(
+        sum(min(u) for u, (begin, end) in zip(nodes["usages"], nodes["intervals"], strict=True) if begin <= t < end)
+        for t in range(16)
+    )
+    return {"name": "random-Z", "nodes": nodes, "edges": edges, "usage_limit": int(least * 1.2) + 1}
+
+
+def solved_by_milp(optimize, problem):
+    """The least cost by an independent solver: a variable for each strategy and for each pair of an edge."""
+    np = pytest.importorskip("numpy")
+    nodes, edges = problem["nodes"], problem["edges"]
+    starts = np.cumsum([0] + [len(c) for c in nodes["costs"]])
+    cost = [c for costs in nodes["costs"] for c in costs] + [c for costs in edges["costs"] for c in costs]
+    rows, low, high = [], [], []
+
+    def add(entries, least, most):
+        row = np.zeros(len(cost))
+        for at, value in entries:
+            row[at] += value
+        rows.append(row), low.append(least), high.append(most)
+
+    for v, costs in enumerate(nodes["costs"]):
+        add([(starts[v] + k, 1) for k in range(len(costs))], 1, 1)
+    pair = int(starts[-1])
+    for a, b in edges["nodes"]:
+        rows_a, columns = len(nodes["costs"][a]), len(nodes["costs"][b])
+        for i in range(rows_a):
+            add([(starts[a] + i, -1)] + [(pair + i * columns + j, 1) for j in range(columns)], 0, 0)
+        for j in range(columns):
+            add([(starts[b] + j, -1)] + [(pair + i * columns + j, 1) for i in range(rows_a)], 0, 0)
+        pair += rows_a * columns
+    for t in range(16):
+        alive = [v for v, (begin, end) in enumerate(nodes["intervals"]) if begin <= t < end]
+        add([(starts[v] + k, u) for v in alive for k, u in enumerate(nodes["usages"][v])], 0, problem["usage_limit"])
+    done = optimize.milp(
+        cost, constraints=optimize.LinearConstraint(np.array(rows), low, high), integrality=np.ones(len(cost)),
+        bounds=optimize.Bounds(0, 1),
+    )  # fmt: skip
+    assert done.success, done.message
+    return round(done.fun)
+
+
+def test_strategies_against_an_integer_program(tmp_path):
+    optimize = pytest.importorskip("scipy.optimize", reason="the oracle, HiGHS, comes with scipy")
+    random = Random(7)
+    files, best = [], []
+    for i in range(12):
+        problem = random_problem(random)
+        files.append(tmp_path / f"{i}.json")
+        files[-1].write_text(json.dumps({"problem": problem}))
+        best.append(solved_by_milp(optimize, problem))
+    done = run("strategies.py", *files, "--seconds", "0.05")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    found = [int(line.split("cost")[1].split()[0].replace(",", "")) for line in lines]
+    assert all("nodes  fits" in line for line in lines)
+    assert all(f >= b for f, b in zip(found, best, strict=True)), (found, best)
+    assert sum(f == b for f, b in zip(found, best, strict=True)) >= 11, (found, best)
+
+
+def test_strategies_counts_points_like_the_contest(tmp_path):
+    problem = random_problem(Random(3))
+    (tmp_path / "p.json").write_text(json.dumps({"problem": problem}))
+    (tmp_path / "results.csv").write_text("TEAM #,Y,Z\nteam01,5,400000\nteam02,,100\n")
+    done = run("strategies.py", tmp_path / "p.json", "--seconds", "0.05", "--results", tmp_path / "results.csv")
+    assert done.returncode == 0, done.stderr
+    cost = int(done.stdout.split("cost")[1].split()[0].replace(",", ""))
+    assert f"points {100 / cost:.4f}" in done.stdout

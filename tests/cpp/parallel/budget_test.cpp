@@ -1,0 +1,141 @@
+#include "sorus/parallel/solver/budget.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <limits>
+#include <random>
+
+#include "sorus/base/error.h"
+#include "sorus/parallel/solver/folded.h"
+
+namespace sorus::parallel {
+namespace {
+
+BudgetedAssignment random_problem(std::mt19937& random, int nodes, int edges, bool forbid) {
+  auto below = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
+  BudgetedAssignment p;
+  for (int v = 0; v < nodes; ++v) {
+    std::vector<double> costs;
+    std::vector<int64_t> usage;
+    for (int k = 1 + below(4); k > 0; --k) costs.push_back(below(100)), usage.push_back(below(50));
+    p.assignment.add(costs);
+    p.usage.push_back(usage);
+    int begin = below(10);
+    p.interval.emplace_back(begin, begin + below(6));
+  }
+  for (int e = 0; e < edges; ++e) {
+    int a = below(nodes), b = below(nodes);
+    size_t rows = p.assignment.nodes[static_cast<size_t>(a)].size(),
+           columns = p.assignment.nodes[static_cast<size_t>(b)].size();
+    std::vector<double> costs;
+    for (size_t i = 0; i < rows; ++i)
+      for (size_t j = 0; j < columns; ++j) costs.push_back(forbid && (i + j) % 3 == 1 ? 1e18 : below(100));
+    p.assignment.connect(a, b, costs);
+  }
+  return p;
+}
+
+struct Best {
+  double cost = std::numeric_limits<double>::infinity();
+  int64_t least_peak = std::numeric_limits<int64_t>::max();
+};
+
+Best tried_all(const BudgetedAssignment& p) {
+  Best best;
+  std::vector<int> choice(p.usage.size(), 0);
+  for (;;) {
+    double cost = p.assignment.cost_of(choice);
+    if (cost < kForbidden) {
+      int64_t peak = p.peak(choice);
+      best.least_peak = std::min(best.least_peak, peak);
+      if (p.limit < 0 || peak <= p.limit) best.cost = std::min(best.cost, cost);
+    }
+    size_t v = 0;
+    while (v < choice.size() && ++choice[v] == static_cast<int>(p.usage[v].size())) choice[v++] = 0;
+    if (v == choice.size()) return best;
+  }
+}
+
+TEST(Budget, FindsTheBestOfSmallProblems) {
+  std::mt19937 random(11);
+  int solved = 0, tight = 0, best_found = 0;
+  for (int round = 0; round < 24; ++round) {
+    BudgetedAssignment p = random_problem(random, 3 + round % 5, round % 9, round % 2 == 1);
+    Best any = tried_all(p);
+    if (any.cost == std::numeric_limits<double>::infinity()) continue;
+    p.limit = any.least_peak + static_cast<int64_t>(random() % 20);
+    Best best = tried_all(p);
+    BudgetedSolution s = solve(p, {.seconds = 0.05});
+    ASSERT_TRUE(s.feasible) << round;
+    EXPECT_LE(p.peak(s.choice), p.limit);
+    EXPECT_EQ(p.peak(s.choice), s.peak);
+    EXPECT_DOUBLE_EQ(p.assignment.cost_of(s.choice), s.cost);
+    EXPECT_GE(s.cost, best.cost);
+    EXPECT_LE(s.cost, 1.6 * best.cost + 1) << round;
+    ++solved, tight += best.cost > any.cost ? 1 : 0, best_found += s.cost == best.cost ? 1 : 0;
+  }
+  EXPECT_GT(tight, 4);  // the limit must matter
+  EXPECT_GE(best_found * 10, solved * 9) << best_found << " of " << solved;
+}
+
+TEST(Budget, FoldingKeepsTheCost) {
+  std::mt19937 random(12);
+  int folded_away = 0;
+  for (int round = 0; round < 100; ++round) {
+    BudgetedAssignment p = random_problem(random, 6, 8, true);
+    Folded f = fold(p);
+    folded_away += static_cast<int>(p.usage.size() - f.sizes.size());
+    std::vector<int> choice;
+    for (int size : f.sizes) choice.push_back(static_cast<int>(random() % static_cast<unsigned>(size)));
+    double cost = 0;
+    for (size_t v = 0; v < choice.size(); ++v) cost += f.unary[v][static_cast<size_t>(choice[v])];
+    for (const Assignment::Edge& e : f.edges)
+      cost += e.cost[static_cast<size_t>(choice[static_cast<size_t>(e.a)]) *
+                         static_cast<size_t>(f.sizes[static_cast<size_t>(e.b)]) +
+                     static_cast<size_t>(choice[static_cast<size_t>(e.b)])];
+    double whole = p.assignment.cost_of(f.unfold(choice));
+    if (whole < kForbidden) {
+      EXPECT_DOUBLE_EQ(cost, whole);
+    } else {
+      EXPECT_GE(cost, f.penalty);
+    }
+  }
+  EXPECT_GT(folded_away, 50);
+}
+
+TEST(Budget, ReadsTheFormatOfTheContest) {
+  std::string file = testing::TempDir() + "contest.json";
+  auto write = [&](const std::string& text) { std::ofstream(file) << text; };
+  write(R"({"problem": {"name": "small", "nodes": {"intervals": [[0, 4], [2, 6]], "costs": [[1, 5], [9, 2]],
+    "usages": [[30, 10], [20, 30]]}, "edges": {"nodes": [[0, 1]], "costs": [[0, 7, 8, 0]]}, "usage_limit": 50}})");
+  BudgetedAssignment p = read_contest(file);
+  EXPECT_EQ(p.name, "small");
+  EXPECT_EQ(p.limit, 50);
+  BudgetedSolution s = solve(p, {.seconds = 0.02});
+  EXPECT_TRUE(s.feasible);
+  EXPECT_EQ(s.choice, (std::vector<int>{1, 1}));
+  EXPECT_EQ(s.cost, 7);
+  write(R"({"problem": {"nodes": {"intervals": [[0, 4]], "costs": [[1, 5]], "usages": [[30]]},
+    "edges": {"nodes": [], "costs": []}}})");
+  EXPECT_THROW(read_contest(file), FileError);
+  write(R"({"problem": {"nodes": {"intervals": [[0, 4]], "costs": [[1]], "usages": [[30]]},
+    "edges": {"nodes": [[0, 3]], "costs": [[1]]}}})");
+  EXPECT_THROW(read_contest(file), FileError);
+}
+
+TEST(Budget, SaysThatNothingFits) {
+  BudgetedAssignment p;
+  p.assignment.add({1, 2});
+  p.usage = {{10, 20}};
+  p.interval = {{0, 1}};
+  p.limit = 5;
+  BudgetedSolution s = solve(p, {.seconds = 0.01});
+  EXPECT_FALSE(s.feasible);
+  EXPECT_EQ(s.peak, 10);
+  p.usage.clear();
+  EXPECT_THROW(solve(p, {.seconds = 0.01}), ValueError);
+}
+
+}  // namespace
+}  // namespace sorus::parallel
