@@ -15,6 +15,10 @@ _PREFIX = "linalg."
 globals().update({name.removeprefix(_PREFIX): f for name, f in _op.items() if name.startswith(_PREFIX)})
 
 
+def __getattr__(name: str) -> Any:  # tells type checkers that names come from the registry
+    raise AttributeError(f"module 'sorus.linalg' has no attribute {name!r}")
+
+
 def _results(kind: str, *fields: str) -> Any:
     """A class of tuples whose parts have names."""
     make: Any = collections.namedtuple

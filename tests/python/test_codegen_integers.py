@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,7 +123,7 @@ class Wake(sorus.nn.Module):
         return y
 
 
-CASES = {
+CASES: dict[str, tuple[Any, tuple[int, ...]]] = {
     "mobile": (Mobile, (1, 16, 16, 3)),
     "segmentation": (Segmentation, (1, 8, 8, 3)),
     "wake": (Wake, (1, 4, 5, 3)),

@@ -82,7 +82,7 @@ def test_solutions(dtype):
     close(size, np.linalg.slogdet(a.numpy())[1])
     factors = linalg.lu_factor(a)
     for adjoint in (False, True):
-        close((a.adjoint() if adjoint else a) @ linalg.lu_solve(*factors, b, adjoint=adjoint), b)
+        close((a.adjoint() if adjoint else a) @ linalg.lu_solve(factors[0], factors[1], b, adjoint=adjoint), b)
     p = positive(4, dtype)
     close(p @ sorus.cholesky_solve(b, linalg.cholesky(p)), b)
     close(sorus.cholesky_inverse(linalg.cholesky(p)), np.linalg.inv(p.numpy()))

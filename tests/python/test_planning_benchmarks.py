@@ -78,7 +78,9 @@ def solved_by_milp(optimize, problem):
         row = np.zeros(len(cost))
         for at, value in entries:
             row[at] += value
-        rows.append(row), low.append(least), high.append(most)
+        rows.append(row)
+        low.append(least)
+        high.append(most)
 
     for v, costs in enumerate(nodes["costs"]):
         add([(starts[v] + k, 1) for k in range(len(costs))], 1, 1)

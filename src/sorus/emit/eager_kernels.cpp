@@ -160,11 +160,13 @@ struct Entry {
 // Weak: the generator itself is linked without kernels, and machines other than x86-64 have only one variant.
 #define SORUS_SHARDS(variant)                                                                     \
   SORUS_SHARD(0, variant)                                                                         \
-  SORUS_SHARD(1, variant) SORUS_SHARD(2, variant) SORUS_SHARD(3, variant) SORUS_SHARD(4, variant) \
-      SORUS_SHARD(5, variant) SORUS_SHARD(6, variant) SORUS_SHARD(7, variant)
+  SORUS_SHARD(1, variant)                                                                         \
+  SORUS_SHARD(2, variant) SORUS_SHARD(3, variant) SORUS_SHARD(4, variant) SORUS_SHARD(5, variant) \
+      SORUS_SHARD(6, variant) SORUS_SHARD(7, variant)
 #define SORUS_SHARD(i, variant) extern "C" __attribute__((weak)) const Entry sorus_kernels_##i##_##variant[];
 SORUS_SHARDS(baseline)
-SORUS_SHARDS(avx2) SORUS_SHARDS(avx512)
+SORUS_SHARDS(avx2)
+SORUS_SHARDS(avx512)
 #undef SORUS_SHARD
 #define SORUS_SHARD(i, variant) sorus_kernels_##i##_##variant,
 
