@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 import struct
+import subprocess
 from typing import Any
 
 import numpy as np
@@ -198,3 +200,12 @@ def test_verify_finds_a_wrong_float(tmp_path: pathlib.Path) -> None:
     data.write_text(text[:at] + " 99.0f," + text[text.index(",", at) + 1 :])
     facts = device.verify(model, tmp_path, "x86", "net", example=example)
     assert not facts["accepted"] and facts["largest_difference"] > facts["tolerance"]
+
+
+def test_a_processor_without_the_instructions_gets_an_error_code(tmp_path: pathlib.Path) -> None:
+    if not (emulator := shutil.which("qemu-x86_64")):
+        pytest.skip("not installed (scripts/setup.sh device): qemu-x86_64")
+    device.generate(nn.Linear(16, 4), usable("x86"), "net", tmp_path, example=sorus.zeros(1, 16))
+    subprocess.run(["make", "-s", "example"], cwd=tmp_path, check=True)
+    for processor, code in (("Nehalem", 4), ("max", 0)):
+        assert subprocess.run([emulator, "-cpu", processor, tmp_path / "build" / "example"]).returncode == code

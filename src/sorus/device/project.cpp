@@ -60,7 +60,8 @@ class Printer {
     describe("OUTPUT", m_.outputs);
     t += fmt::format(
         "enum {{\n  {0}_OK = 0,\n  {0}_NULL_POINTER = 1, /* the arena, a list or one of its pointers */\n"
-        "  {0}_NOT_ALIGNED = 2,  /* the arena to 16, an input or output to 4 */\n  {0}_ARENA_TOO_SMALL = 3\n}};\n\n"
+        "  {0}_NOT_ALIGNED = 2,  /* the arena to 16, an input or output to 4 */\n  {0}_ARENA_TOO_SMALL = "
+        "3{3}\n}};\n\n"
         "/* One inference. An input or output may lie in the arena at its OFFSET, where the run destroys inputs, or "
         "in other\n"
         "   memory. Returns {0}_OK, or what is wrong before anything was written. May run in several threads at "
@@ -73,7 +74,10 @@ class Printer {
         upper_, name_,
         plan_.state_bytes
             ? fmt::format("/* The state as it is before the first run. */\nvoid {}_reset(void *arena);\n", name_)
-            : "");
+            : "",
+        target_.supported.empty()
+            ? ""
+            : fmt::format(",\n  {}_NOT_SUPPORTED = 4 /* the processor is not {} */", upper_, target_.description));
     return t;
   }
 
@@ -148,9 +152,12 @@ class Printer {
   std::string checks() const {
     std::string t = fmt::format(
         "\nstatic int {}_check(const void *arena, const void *const inputs[], void *const outputs[])\n{{\n"
-        "  int i;\n  if (!arena || !inputs || !outputs) return {}_NULL_POINTER;\n"
+        "  int i;\n{}  if (!arena || !inputs || !outputs) return {}_NULL_POINTER;\n"
         "  if ((uintptr_t)arena & 15) return {}_NOT_ALIGNED;\n",
-        name_, upper_, upper_);
+        name_,
+        target_.supported.empty() ? ""
+                                  : fmt::format("  if (!({})) return {}_NOT_SUPPORTED;\n", target_.supported, upper_),
+        upper_, upper_);
     for (const char* list : {"inputs", "outputs"})
       t += fmt::format(
           "  for (i = 0; i < {0}_NUM_{2}; i++) {{\n    if (!{1}[i]) return {0}_NULL_POINTER;\n"

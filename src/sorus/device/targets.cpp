@@ -12,7 +12,8 @@ constexpr const char* kAn547 = "vector_base=0x10000000,code_base=0x11000000,ram_
 const std::vector<Target>& targets() {
   static const std::vector<Target> list{
       {"c", "plain C99, any processor", "cc", "", "", "", 0, ""},
-      {"x86", "x86-64 with AVX2 and FMA under Linux", "gcc", "", "", "", 0, "", avx2_kernels},
+      {"x86", "x86-64 with AVX2 and FMA under Linux", "gcc", "", "", "", 0, "", avx2_kernels,
+       "__builtin_cpu_supports(\"avx2\") && __builtin_cpu_supports(\"fma\")"},
       {"arm64", "64-bit Arm under Linux", "aarch64-linux-gnu-gcc", "", "", "qemu-aarch64 -cpu max", 0, ""},
       {"arm32", "32-bit Arm A-class under Linux", "arm-linux-gnueabihf-gcc", "", "", "qemu-arm -cpu max", 0, ""},
       {"cortex-m0", "Cortex-M0 and M0+", "arm-none-eabi-gcc", "-mcpu=cortex-m0 -mthumb", "mps2-an385", "", 40, kMps2},
