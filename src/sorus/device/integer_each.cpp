@@ -6,6 +6,7 @@
 #include "sorus/device/stored.h"
 #include "sorus/graph/call.h"
 #include "sorus/ops.h"
+#include "sorus/run/each.h"
 
 namespace sorus::device {
 namespace {
@@ -53,13 +54,6 @@ std::function<Tensor(const Tensor&)> unary_of(const DeviceCall& c, int input) {
   };
 }
 
-// The type a body is computed in, as an eager call chooses it (run/each.cpp).
-DType compute_of(const DeviceCall& c) {
-  DType meet = promoted_type({c.op, c.inputs, c.attrs}), out = c.outputs[0].dtype;
-  if (!c.op.each->results[0]->is_boolean && is_differentiable(out) && !is_differentiable(meet)) meet = out;
-  return is_integral(meet) ? DType::i64 : meet;
-}
-
 Expr number(const Scalar& v, DType compute) {
   if (compute == DType::i64) return constant(v.to_int());
   return constant(static_cast<double>(static_cast<float>(v.to_double())));
@@ -92,7 +86,7 @@ std::optional<DeviceForm> integer_each(const DeviceCall& c) {
     return f;
   }
   IntegerEachForm f;
-  f.compute = compute_of(c);
+  f.compute = body_type({c.op, c.inputs, c.attrs}, *c.op.each, c.outputs[0].dtype);
   f.offset = offset_of(c.outputs[0].dtype);
   if (unary) f.unary = unary_of(c, only);
   Shape order = unary ? c.order : natural(result.size());

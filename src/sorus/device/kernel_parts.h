@@ -12,9 +12,8 @@ void set_arguments(Values& values, const Prepared& p, const std::string& in_type
 /// The name of an input among those parameters: in, in2, in3, ...
 std::string input_name(size_t input);
 const char* c_name(Element e);
-/// A float as C; bounds of at least kNoBound are none.
+/// A float as C.
 std::string float_literal(float v);
-constexpr float kNoBound = 3.4e38F;
 
 /// Moves, joins, scalar bodies and lines; nothing for other forms.
 std::optional<Prepared> prepare_moves(const Model& model, const Step& step);

@@ -71,7 +71,7 @@ std::string gather_text(const Window& w, const std::string& type, const std::str
       runs, run, runs > 1 ? w.dilation_w : 0, copy);
   // Bytes are multiplied in pairs: an odd number of them gets a partner.
   bool odd = convert != "copy" && w.kernel_h * w.kernel_w * w.in_c % 2;
-  return "AVX2 " + text + "    }\n" + (odd ? "    *to++ = 0;\n" : "") + "  }\n}\n\n";
+  return "$P_AVX2 " + text + "    }\n" + (odd ? "    *to++ = 0;\n" : "") + "  }\n}\n\n";
 }
 
 }  // namespace avx2
@@ -160,7 +160,7 @@ Prepared conv(const Step& step, const ConvForm& f) {
   p.helpers = {"avx2"};
   if (gather) p.scratch = t.rows * depth * 4, p.helpers.push_back("avx2_copy");
   std::string text = gather ? gather_text(w, "float", "float", "copy", "0") : "";
-  text += "AVX2 static void $FN($ARGS)\n{\n  int p = 0;\n";
+  text += "$P_AVX2 static void $FN($ARGS)\n{\n  int p = 0;\n";
   auto group = [&](int64_t rows) {
     std::string from =
         gather ? fmt::format("    const float *const x = scratch;\n    $FN_gather(in, p, {}, scratch);\n", rows)
@@ -227,8 +227,8 @@ std::optional<Prepared> depthwise(const Step& step, const ConvForm& f) {
   p.tables.push_back({"float", {}, packed, "w"});
   p.tables.push_back({"float", {}, bias, "bias"});
   p.helpers = {"avx2"};
-  std::string text =
-      fmt::format("AVX2 static void $FN($ARGS)\n{{\n  int b0, y, z, o;\n  for (b0 = 0; b0 < {}; b0++) {{\n", w.batch);
+  std::string text = fmt::format(
+      "$P_AVX2 static void $FN($ARGS)\n{{\n  int b0, y, z, o;\n  for (b0 = 0; b0 < {}; b0++) {{\n", w.batch);
   for (const Span& y : rows) {
     text += fmt::format("    for (y = {}; y < {}; y++) {{\n", y.from, y.to);
     auto block = [&](int64_t left) {
@@ -265,14 +265,7 @@ class Avx2 : public KernelSet {
 }  // namespace
 
 namespace avx2 {
-void finish(Prepared& p, const Step& step, const std::string& type, std::string text) {
-  for (size_t at = 0; (at = text.find("AVX2 ", at)) != std::string::npos;) {
-    bool line_start = at == 0 || text[at - 1] == '\n';
-    if (line_start)
-      text.replace(at, 5, "$P_AVX2 ");
-    else
-      ++at;
-  }
+void finish(Prepared& p, const Step& step, const std::string& type, const std::string& text) {
   Values v;
   set_arguments(v, p, type, step.inputs.size(), type);
   p.text = fill(text, v);

@@ -31,7 +31,7 @@ std::string gather_text(const Window& w, const std::string& type, const std::str
 /// The kernel of a convolution, depthwise convolution or dense layer of bytes; nothing if there is none.
 std::optional<Prepared> bytes(const Step& step, const ConvForm& f, const PrepareOptions& options);
 
-/// Sets the text, in which functions that begin with "AVX2 " get the attribute, and its arguments.
-void finish(Prepared& p, const Step& step, const std::string& type, std::string text);
+/// Sets the text and its arguments.
+void finish(Prepared& p, const Step& step, const std::string& type, const std::string& text);
 
 }  // namespace sorus::device::avx2

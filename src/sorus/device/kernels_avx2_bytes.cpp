@@ -146,7 +146,7 @@ Prepared conv(const Step& step, const ConvForm& f, const PrepareOptions& options
   if (brought) p.scratch = wide ? wide_bytes : wide_bytes / 2;
   const char *type = wide ? "int16_t" : "int8_t", *convert = wide ? "widen" : "bring";
   std::string text = gather ? gather_text(w, "int8_t", type, convert, std::to_string(f.input_zero)) : "";
-  text += fmt::format("AVX2 static void $FN($ARGS)\n{{\n  int p = 0;\n{}",
+  text += fmt::format("$P_AVX2 static void $FN($ARGS)\n{{\n  int p = 0;\n{}",
                       f.weight_zero ? fmt::format("  int32_t base[{}];\n", t.rows) : "");
   auto group = [&](int64_t rows) {
     std::string all = fmt::format("    const int8_t *row = w;\n    const {} *const x = {};\n    int o = 0, k;\n",
@@ -231,7 +231,7 @@ Prepared depthwise_in_place(const Step& step, const ConvForm& f) {
   if (step.residual) p.helpers.push_back("avx2_residual");
   p.scratch = ring_bytes(w);
   std::string text = fmt::format(
-      "AVX2 static void $FN_row(const int8_t *image, int y, int n, int16_t *ring)\n{{\n"
+      "$P_AVX2 static void $FN_row(const int8_t *image, int y, int n, int16_t *ring)\n{{\n"
       "  int16_t *const to = ring + (y + {0}) % {1} * {2};\n  int z;\n"
       "  for (z = 0; z < {3}; z++) {{\n    const int x = z - {4};\n    __m256i v = _mm256_set1_epi16({5});\n"
       "    if (y >= 0 && y < {6} && x >= 0 && x < {7})\n"
@@ -258,7 +258,7 @@ Prepared depthwise_in_place(const Step& step, const ConvForm& f) {
                       fmt::format("((b * {} + y) * {} + z) * {} + o", w.out_h, w.out_w, w.out_c), left) +
            "        }\n        }\n";
   };
-  text += fmt::format("AVX2 static void $FN($ARGS)\n{{\n  int b, y, z{};\n  for (b = 0; b < {}; b++) {{\n",
+  text += fmt::format("$P_AVX2 static void $FN($ARGS)\n{{\n  int b, y, z{};\n  for (b = 0; b < {}; b++) {{\n",
                       full ? ", o" : "", w.batch);
   if (full) text += fmt::format("      for (o = 0; o < {}; o += 16) {{\n", full) + block(16) + "      }\n";
   if (full < w.out_c)
@@ -310,8 +310,9 @@ std::optional<Prepared> depthwise(const Step& step, const ConvForm& f) {
     for (const Span& x : columns) text += part(y, x, left);
     return text;
   };
-  std::string text = fmt::format("AVX2 static void $FN($ARGS)\n{{\n  int b, y, z{};\n  for (b = 0; b < {}; b++) {{\n",
-                                 full ? ", o" : "", w.batch);
+  std::string text =
+      fmt::format("$P_AVX2 static void $FN($ARGS)\n{{\n  int b, y, z{};\n  for (b = 0; b < {}; b++) {{\n",
+                  full ? ", o" : "", w.batch);
   for (const Span& y : rows) {
     text += fmt::format("    for (y = {}; y < {}; y++) {{\n", y.from, y.to);
     if (full) text += fmt::format("      for (o = 0; o < {}; o += 16) {{\n", full) + block(y, 16) + "      }\n";

@@ -8,9 +8,7 @@
 namespace sorus::device {
 namespace {
 
-constexpr float kNone = 3.4e38F;
-
-bool free_of_bounds(float low, float high) { return low <= -kNone && high >= kNone; }
+bool free_of_bounds(float low, float high) { return low <= -kNoBound && high >= kNoBound; }
 bool only_clamps(const LineForm& f) { return f.scale == std::vector<float>{1} && f.shift == std::vector<float>{0}; }
 // First one clamp, then the line's.
 void clamp_again(float& low, float& high, const LineForm& f) {
@@ -113,7 +111,7 @@ bool takes_padding(const DeviceForm& form, const PadForm& pad, const Window*& wi
   auto* pool = std::get_if<PoolForm>(&form);
   if (!pool || pool->is_float != pad.is_float) return false;
   window = &pool->window;
-  if (pool->kind == PoolForm::Kind::maximum) return pool->is_float ? pad.value_f <= -kNone : pad.value == -128;
+  if (pool->kind == PoolForm::Kind::maximum) return pool->is_float ? pad.value_f <= -kNoBound : pad.value == -128;
   return pool->kind == PoolForm::Kind::sum && pad.value_f == 0;
 }
 

@@ -47,6 +47,9 @@ struct Window {
 
 /// Sums of products: convolution, depthwise convolution (`depthwise`: output channel c sees input channel
 /// c / (out_c / in_c)) and dense layers (a window of one pixel). Either int8 with int32 sums or float.
+/// Bounds of floats from here on are none.
+constexpr float kNoBound = 3.4e38F;
+
 struct ConvForm {
   Window window;
   bool depthwise = false;
@@ -57,7 +60,7 @@ struct ConvForm {
   int32_t weight_zero = 0;     ///< of asymmetric weights, as 8-bit numbers between -128 and 127
   Rescale rescale;
   std::vector<float> weight_f, bias_f;
-  float low_f = -3.4e38F, high_f = 3.4e38F;
+  float low_f = -kNoBound, high_f = kNoBound;
   int64_t macs() const {
     return window.pixels() * window.out_c * window.kernel_h * window.kernel_w * (depthwise ? 1 : window.in_c);
   }
@@ -70,7 +73,7 @@ struct PoolForm {
   int32_t low = -128, high = 127;
   int32_t rounding_zero = 0;  ///< means are rounded away from this value
   float scale_f = 1;          ///< sums of floats are multiplied with it
-  float low_f = -3.4e38F, high_f = 3.4e38F;
+  float low_f = -kNoBound, high_f = kNoBound;
 };
 
 /// Sum or difference of two int8 tensors with scales of their own (TFLite's ADD and SUB), or of two float tensors.
@@ -82,7 +85,7 @@ struct AddForm {
   int32_t left_shift = 20;
   int32_t multiplier_a = 0, shift_a = 0, multiplier_b = 0, shift_b = 0;
   Rescale rescale;
-  float low_f = -3.4e38F, high_f = 3.4e38F;
+  float low_f = -kNoBound, high_f = kNoBound;
 };
 
 /// Any function of one 8-bit element: a table of its 256 results, for -128 to 127.
@@ -112,7 +115,7 @@ struct PadForm {
 struct LineForm {
   int64_t rows = 0, channels = 1;
   std::vector<float> scale{1}, shift{0};
-  float low = -3.4e38F, high = 3.4e38F;
+  float low = -kNoBound, high = kNoBound;
   float scale_of(int64_t c) const { return scale[scale.size() == 1 ? 0 : static_cast<size_t>(c)]; }
   float shift_of(int64_t c) const { return shift[shift.size() == 1 ? 0 : static_cast<size_t>(c)]; }
 };

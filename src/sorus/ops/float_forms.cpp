@@ -260,19 +260,17 @@ Shape summed_last(const DeviceCall& c, const Shape& now) {
   return order;
 }
 
-constexpr float kHighest = 3.4e38F;
-
 [[maybe_unused]] const bool forms =
     device_form("conv2d", convolution<2>, channels_last(2)) &&
     device_form("conv1d", convolution<1>, channels_last(1)) && device_form("linear", linear) &&
     device_form("matmul_batched", product) && device_form("mm", product) && device_form("add", sum(1), as_it_is) &&
     device_form("sub", sum(-1), as_it_is) && device_form("mul", multiple, as_it_is) &&
-    device_form("div", quotient, as_it_is) && device_form("relu", clamp(number(0), number(kHighest)), as_it_is) &&
+    device_form("div", quotient, as_it_is) && device_form("relu", clamp(number(0), number(kNoBound)), as_it_is) &&
     device_form("relu6", clamp(number(0), number(6)), as_it_is) &&
     device_form("hardtanh", clamp(attribute("min_val"), attribute("max_val")), as_it_is) &&
     device_form("clamp_range", clamp(attribute("low"), attribute("high")), as_it_is) &&
-    device_form("clamp_low", clamp(attribute("low"), number(kHighest)), as_it_is) &&
-    device_form("clamp_high", clamp(number(-kHighest), attribute("high")), as_it_is) &&
+    device_form("clamp_low", clamp(attribute("low"), number(kNoBound)), as_it_is) &&
+    device_form("clamp_high", clamp(number(-kNoBound), attribute("high")), as_it_is) &&
     device_form("max_pool2d_with_indices", pool<2>(PoolForm::Kind::maximum), channels_last(2)) &&
     device_form("max_pool1d_with_indices", pool<1>(PoolForm::Kind::maximum), channels_last(1)) &&
     device_form("window_sum", pool<2>(PoolForm::Kind::sum), channels_last(2)) &&

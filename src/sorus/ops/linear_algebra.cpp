@@ -39,6 +39,13 @@ TensorType shaped(const TensorType& x, std::initializer_list<int64_t> last, DTyp
   return {t, s, false};
 }
 TensorType shaped(const TensorType& x, std::initializer_list<int64_t> last) { return shaped(x, last, x.dtype); }
+/// b of a x = b.
+const TensorType& right_sides(const TypeCall& c) {
+  const TensorType &a = square(c), &b = matrices(c, 1);
+  SORUS_CHECK(b.shape == shaped(a, {cols_of(a.shape), cols_of(b.shape)}).shape && a.dtype == b.dtype, Error,
+              "{}: {} does not fit the matrices {}", c.op.name(), b.to_string(), a.to_string());
+  return b;
+}
 
 // ---- kernels
 
@@ -54,6 +61,10 @@ Matrix<T> load(const Tensor& t, int64_t batch, int64_t rows, int64_t cols) {
           kernels::element_cast<T>(kernels::element_cast<typename kernels::ElementOf<D>::compute>(p[i]));
   });
   return m;
+}
+template <class T>
+Matrix<T> load(const Tensor& t, int64_t batch) {
+  return load<T>(t, batch, t.size(-2), t.size(-1));
 }
 template <class T>
 void store(const std::vector<T>& values, Tensor& t, int64_t batch) {
@@ -84,8 +95,7 @@ void for_matrices(const Tensor& x, F&& f) {
 /// The Hermitian part, which is what the operators on Hermitian matrices are functions of.
 template <class T>
 Matrix<T> hermitian(const Tensor& t, int64_t batch) {
-  int64_t n = t.size(-1);
-  Matrix<T> m = load<T>(t, batch, n, n), a = kernels::adjoint(m);
+  Matrix<T> m = load<T>(t, batch), a = kernels::adjoint(m);
   for (size_t i = 0; i < m.elements.size(); ++i) m.elements[i] = 0.5 * (m.elements[i] + a.elements[i]);
   return m;
 }
@@ -140,6 +150,11 @@ Tensor as_type_of(const Tensor& t, const Tensor& like) {
   return is_complex(t.dtype()) && !is_complex(like.dtype()) ? real_part(t) : to(t, like.dtype());
 }
 
+/// g a^{-H}: how a determinant's logarithm changes with the matrix.
+Tensor inverse_adjoint(const Tensor& a, const Tensor& g) {
+  return solution(mh(a), column(column(g)) * eye(a.size(-1), std::nullopt, a.dtype()))[0];
+}
+
 Tensor qr_back(const Tensor& q, const Tensor& r, const Tensor& gq, const Tensor& gr) {
   Tensor m = matmul(r, mh(gr)) - matmul(mh(gq), q), low = tril(m, -1), d = diagonal_of(m);
   Tensor middle = low + mh(low) + matrix_of(is_complex(d.dtype()) ? to(real_part(d), d.dtype()) : d);
@@ -175,19 +190,12 @@ const bool factorisations = [] {
           "is not positive.");
 
   op("triangular_solution(a, b, upper: bool, unit: bool = false)")
-      .types([](const TypeCall& c) -> std::vector<TensorType> {
-        const TensorType &a = square(c), &b = matrices(c, 1);
-        TensorType expected = shaped(a, {cols_of(a.shape), cols_of(b.shape)});
-        SORUS_CHECK(b.shape == expected.shape && a.dtype == b.dtype, Error,
-                    "triangular_solution: {} does not fit the matrices {}", b.to_string(), a.to_string());
-        return {b};
-      })
+      .types([](const TypeCall& c) -> std::vector<TensorType> { return {right_sides(c)}; })
       .kernel([](const Call& c, std::span<Tensor> out) {
         const Tensor& a = c.input(0);
         for_matrices(a, [&]<class T>(T, int64_t b) {
-          Matrix<T> x = load<T>(c.input(1), b, a.size(-1), out[0].size(-1));
-          kernels::solve_triangular(load<T>(a, b, a.size(-1), a.size(-1)), c.attr(0).to_bool(), c.attr(1).to_bool(),
-                                    x);
+          Matrix<T> x = load<T>(c.input(1), b);
+          kernels::solve_triangular(load<T>(a, b), c.attr(0).to_bool(), c.attr(1).to_bool(), x);
           store(x.elements, out[0], b);
         });
       })
@@ -214,7 +222,7 @@ const bool factorisations = [] {
       .kernel([](const Call& c, std::span<Tensor> out) {
         const Tensor& x = c.input(0);
         for_matrices(x, [&]<class T>(T, int64_t b) {
-          Matrix<T> a = load<T>(x, b, x.size(-2), x.size(-1));
+          Matrix<T> a = load<T>(x, b);
           std::vector<int64_t> pivots, permutation(static_cast<size_t>(x.size(-2)));
           int64_t failed = kernels::lu(a, pivots);
           for (size_t i = 0; i < permutation.size(); ++i) permutation[i] = static_cast<int64_t>(i);
@@ -260,17 +268,13 @@ const bool factorisations = [] {
 
   op("solution(a, b) -> x, info")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
-        const TensorType &a = square(c), &b = matrices(c, 1);
-        TensorType expected = shaped(a, {cols_of(a.shape), cols_of(b.shape)});
-        SORUS_CHECK(b.shape == expected.shape && a.dtype == b.dtype, Error,
-                    "solution: {} does not fit the matrices {}", b.to_string(), a.to_string());
+        const TensorType &a = square(c), &b = right_sides(c);
         return {b, shaped(a, {}, DType::i32)};
       })
       .kernel([](const Call& c, std::span<Tensor> out) {
         const Tensor& a = c.input(0);
         for_matrices(a, [&]<class T>(T, int64_t b) {
-          Matrix<T> f = load<T>(a, b, a.size(-1), a.size(-1)),
-                    x = load<T>(c.input(1), b, a.size(-1), out[0].size(-1));
+          Matrix<T> f = load<T>(a, b), x = load<T>(c.input(1), b);
           std::vector<int64_t> pivots;
           out[1].data<int32_t>()[b] = static_cast<int32_t>(kernels::lu(f, pivots));
           kernels::lu_solve(f, pivots, x);
@@ -291,7 +295,7 @@ const bool factorisations = [] {
       .kernel([](const Call& c, std::span<Tensor> out) {
         const Tensor& x = c.input(0);
         for_matrices(x, [&]<class T>(T, int64_t b) {
-          Matrix<T> a = load<T>(x, b, x.size(-1), x.size(-1));
+          Matrix<T> a = load<T>(x, b);
           std::vector<int64_t> pivots;
           kernels::lu(a, pivots);
           T product = T(1);
@@ -303,8 +307,7 @@ const bool factorisations = [] {
           [](const GradCall& c) -> TensorList {
             const Tensor& a = c.input(0);
             Tensor g = c.grad() * conj(c.output());
-            Tensor b = column(column(g)) * eye(a.size(-1), std::nullopt, a.dtype());
-            return {solution(mh(a), b)[0]};
+            return {inverse_adjoint(a, g)};
           },
           "input output")
       .axes("input[b.., m!, n!] -> output[b..]");
@@ -317,7 +320,7 @@ const bool factorisations = [] {
       .kernel([](const Call& c, std::span<Tensor> out) {
         const Tensor& x = c.input(0);
         for_matrices(x, [&]<class T>(T, int64_t b) {
-          Matrix<T> a = load<T>(x, b, x.size(-1), x.size(-1));
+          Matrix<T> a = load<T>(x, b);
           std::vector<int64_t> pivots;
           kernels::lu(a, pivots);
           T sign = T(1);
@@ -339,8 +342,7 @@ const bool factorisations = [] {
             if (is_complex(a.dtype()) && c.grad(0).defined())
               g = g - to(imag_part(conj(c.grad(0)) * c.output(0)), a.dtype()) *
                           Tensor::weak_scalar(Scalar(Complex(0, 1)));
-            Tensor b = column(column(g)) * eye(a.size(-1), std::nullopt, a.dtype());
-            return {solution(mh(a), b)[0]};
+            return {inverse_adjoint(a, g)};
           },
           "input sign")
       .axes("input[b.., m!, n!] -> sign[b..], logabsdet[b..]");
@@ -355,7 +357,7 @@ const bool factorisations = [] {
         const Tensor& x = c.input(0);
         for_matrices(x, [&]<class T>(T, int64_t b) {
           Matrix<T> q(0, 0), r(0, 0);
-          kernels::qr(load<T>(x, b, x.size(-2), x.size(-1)), out[0].size(-1), q, r);
+          kernels::qr(load<T>(x, b), out[0].size(-1), q, r);
           store(q.elements, out[0], b);
           store(r.elements, out[1], b);
         });
@@ -422,7 +424,7 @@ const bool factorisations = [] {
         for_matrices(x, [&]<class T>(T, int64_t b) {
           Matrix<T> u(0, 0), vh(0, 0);
           std::vector<double> s;
-          kernels::svd(load<T>(x, b, x.size(-2), x.size(-1)), c.attr(0).to_bool(), u, s, vh);
+          kernels::svd(load<T>(x, b), c.attr(0).to_bool(), u, s, vh);
           store(u.elements, out[0], b);
           store(s, out[1], b);
           store(vh.elements, out[2], b);
@@ -468,7 +470,7 @@ const bool factorisations = [] {
         for_matrices(x, [&]<class T>(T, int64_t b) {
           Matrix<T> u(0, 0), vh(0, 0), y(x.size(-1), x.size(-2));
           std::vector<double> s;
-          kernels::svd(load<T>(x, b, x.size(-2), x.size(-1)), false, u, s, vh);
+          kernels::svd(load<T>(x, b), false, u, s, vh);
           double least = s.empty() ? 0 : std::max(c.attr(0).to_double(), c.attr(1).to_double() * s[0]);
           Matrix<T> v = kernels::adjoint(vh), uh = kernels::adjoint(u);
           for (int64_t k = 0; k < static_cast<int64_t>(s.size()) && s[static_cast<size_t>(k)] > least; ++k)
@@ -503,7 +505,7 @@ const bool factorisations = [] {
         for_matrices(x, [&]<class T>(T, int64_t b) {
           std::vector<Complex> values;
           Matrix<Complex> v(0, 0);
-          SORUS_CHECK(kernels::eig(load<Complex>(x, b, x.size(-1), x.size(-1)), values, v), Error,
+          SORUS_CHECK(kernels::eig(load<Complex>(x, b), values, v), Error,
                       "linalg.eig: the iteration did not end for matrix {}; are its elements finite?", b);
           if (!is_complex(x.dtype())) order_pairs(values, v);
           store(values, out[0], b);

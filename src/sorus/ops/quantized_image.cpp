@@ -2,9 +2,29 @@
 // two computed matrices, and the filter with a memory of keyword spotters (SVDF). Images are channels-last.
 #include "sorus/ops.h"
 #include "sorus/ops/apply.h"
+#include "sorus/ops/quantized_rules.h"
 
 namespace sorus {
+namespace quantized_rules {
+
+// Tensor operations, since a trace records them.
+Between between(int64_t in, int64_t out, bool align_corners, bool half_pixel_centers) {
+  auto whole = [](int64_t v) { return Tensor::weak_scalar(v); };
+  int64_t step =
+      align_corners && out > 1 ? (1024 * (in - 1) + (out - 1) / 2) / (out - 1) : (1024 * in + out / 2) / out;
+  Tensor at = arange(int64_t{0}, out) * whole(step);
+  if (half_pixel_centers) at = at + whole(step / 2 - 512);
+  Tensor low = clamp_low(floor_divide(at, whole(1024)), int64_t{0});
+  Tensor high = clamp_high(floor_divide(at + whole(1023), whole(1024)), in - 1);
+  return {low, high, at - low * whole(1024)};
+}
+
+}  // namespace quantized_rules
+
 namespace {
+
+using quantized_rules::Between;
+using quantized_rules::between;
 
 void check_codes(const TypeCall& c) {
   DType t = c.input(0).dtype;
@@ -42,20 +62,6 @@ TensorList transpose_body(const Call& c) {
 
 // ---- resizing
 // -----------------------------------------------------------------------------------------------------------
-
-// Along one dimension: between which two elements each result lies, and how far, in 1024ths.
-struct Between {
-  Tensor low, high, part;
-};
-Between between(int64_t in, int64_t out, bool align_corners, bool half_pixel_centers) {
-  int64_t step =
-      align_corners && out > 1 ? (1024 * (in - 1) + (out - 1) / 2) / (out - 1) : (1024 * in + out / 2) / out;
-  Tensor at = arange(int64_t{0}, out) * whole(step);
-  if (half_pixel_centers) at = at + whole(step / 2 - 512);
-  Tensor low = clamp_low(floor_divide(at, whole(1024)), int64_t{0});
-  Tensor high = clamp_high(floor_divide(at + whole(1023), whole(1024)), in - 1);
-  return {low, high, at - low * whole(1024)};
-}
 
 TensorList bilinear_body(const Call& c) {
   const Tensor& x = c.input(0);

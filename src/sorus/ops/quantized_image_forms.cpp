@@ -28,16 +28,12 @@ std::optional<DeviceForm> transposed(const DeviceCall& c) {
   return f;
 }
 
-// As between() of quantized_image.cpp.
 std::vector<BlendForm::Place> places(int64_t in, int64_t out, bool align_corners, bool half_pixel_centers) {
-  int64_t step =
-      align_corners && out > 1 ? (1024 * (in - 1) + (out - 1) / 2) / (out - 1) : (1024 * in + out / 2) / out;
+  Between found = between(in, out, align_corners, half_pixel_centers);
+  std::vector<int32_t> low = small(integers_of(found.low)), high = small(integers_of(found.high)),
+                       part = small(integers_of(found.part));
   std::vector<BlendForm::Place> list;
-  for (int64_t i = 0; i < out; ++i) {
-    int64_t at = i * step + (half_pixel_centers ? step / 2 - 512 : 0);
-    int64_t low = std::max<int64_t>(at >> 10, 0), high = std::min<int64_t>((at + 1023) >> 10, in - 1);
-    list.push_back({static_cast<int32_t>(low), static_cast<int32_t>(high), static_cast<int32_t>(at - low * 1024)});
-  }
+  for (size_t i = 0; i < low.size(); ++i) list.push_back({low[i], high[i], part[i]});
   return list;
 }
 

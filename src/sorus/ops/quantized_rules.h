@@ -33,4 +33,11 @@ inline std::optional<Rescale> rescale_of(const DeviceCall& c, int64_t largest) {
   return r;
 }
 
+/// Resizing along one dimension: between which two elements each result lies, and how far, in 1024ths. On devices the
+/// operator's own arithmetic gives the tables.
+struct Between {
+  Tensor low, high, part;
+};
+Between between(int64_t in, int64_t out, bool align_corners, bool half_pixel_centers);
+
 }  // namespace sorus::quantized_rules

@@ -123,11 +123,7 @@ const bool scatters = [] {
         const Tensor &x = c.input(0), &s = c.input(2);
         int64_t d = wrap_dim(c.attr(0).to_int(), std::max<int64_t>(1, x.dim()), "index_reduce");
         Tensor i = reshape(c.input(1), Shape{-1});
-        if (s.dim() > 0) {
-          Shape along(static_cast<size_t>(s.dim()), 1);
-          along[static_cast<size_t>(d)] = i.numel();
-          i = expand(reshape(i, along), s.sizes());
-        }
+        if (s.dim() > 0) i = expand(reshape(i, along_dim(s.dim(), d, i.numel())), s.sizes());
         return {scatter_reduce(x, c.attr(0).to_int(), i, s, c.attr(1).string(), c.attr(2).to_bool())};
       })
       .doc("scatter_reduce with one index for a whole slice of `source`.");

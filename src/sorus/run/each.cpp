@@ -91,10 +91,7 @@ DType computed_in(const Call& call, const ScalarFunction& f, DType out) {
     types[i] = call.inputs[i].type();
     pointers[i] = &types[i];
   }
-  DType meet = promoted_type(TypeCall{call.op, {pointers.data(), call.inputs.size()}, call.attrs});
-  // That of the result, for the square root of integers.
-  if (!f.results[0]->is_boolean && is_differentiable(out) && !is_differentiable(meet)) meet = out;
-  return compute_type(meet);
+  return body_type(TypeCall{call.op, {pointers.data(), call.inputs.size()}, call.attrs}, f, out);
 }
 
 bool is_identity(const ScalarFunction& f) {
@@ -137,6 +134,13 @@ void run_with_numbers(const EachKernel& kernel, DType compute, std::span<const O
 }
 
 }  // namespace
+
+DType body_type(const TypeCall& call, const ScalarFunction& f, DType out) {
+  DType meet = promoted_type(call);
+  // That of the result, for the square root of integers.
+  if (!f.results[0]->is_boolean && is_differentiable(out) && !is_differentiable(meet)) meet = out;
+  return compute_type(meet);
+}
 
 void run_each(const Call& call, std::span<Tensor> out) {
   const ScalarFunction& f = *call.op.each;

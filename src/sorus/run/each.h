@@ -11,6 +11,9 @@
 
 namespace sorus {
 
+/// The type in which a body with a result of the type `out` is computed.
+DType body_type(const TypeCall& call, const ScalarFunction& f, DType out);
+
 /// Computes an `each` operator into `out` (any layout; may be one of the inputs).
 void run_each(const Call& call, std::span<Tensor> out);
 

@@ -67,12 +67,10 @@ class Solver {
 
   BudgetedSolution run() {
     choice_.assign(folded_.sizes.size(), 0);
-    passes_.pass(folded_.unary, choice_, {.first = true, .table_limit = table_limit(), .spread = kSpread}, random_);
-    note();
+    pass_all(folded_.unary, true);
     if (p_.limit >= 0) price();
     for (int pass = 0; pass < 20 && p_.limit < 0; ++pass) {
-      passes_.pass(folded_.unary, choice_, {.table_limit = table_limit(), .spread = kSpread}, random_);
-      note();
+      pass_all(folded_.unary);
     }
     improve();
     best_.seconds = seconds();
@@ -103,7 +101,6 @@ class Solver {
     measure();
     ++best_.passes;
     double cost = p_.assignment.cost_of(all_);
-    cost_ = cost;
     bool feasible = cost < kForbidden && (p_.limit < 0 || peak_ <= p_.limit);
     bool better = feasible ? !best_.feasible || cost < best_.cost
                            : !best_.feasible && (best_.passes == 1 || peak_ < best_.peak);
@@ -111,6 +108,12 @@ class Solver {
     best_.choice = all_, best_.cost = cost, best_.peak = peak_, best_.feasible = feasible;
     best_folded_ = choice_;
     if (options_.progress) options_.progress(seconds(), cost);
+  }
+
+  // Over all variables.
+  void pass_all(const std::vector<std::vector<double>>& unary, bool first = false) {
+    passes_.pass(unary, choice_, {.first = first, .table_limit = table_limit(), .spread = kSpread}, random_);
+    note();
   }
 
   std::vector<std::vector<double>> priced() const {
@@ -134,9 +137,7 @@ class Solver {
     for (int start = 0; seconds() < until; ++start) {
       if (start > 0) {
         choice_.assign(folded_.sizes.size(), 0);
-        passes_.pass(folded_.unary, choice_, {.first = true, .table_limit = table_limit(), .spread = kSpread},
-                     random_);
-        note();
+        pass_all(folded_.unary, true);
       }
       double scale = folded_.penalty / 1000 / static_cast<double>(p_.limit);
       prices_.assign(times_.count(), 1e-4 * scale / static_cast<double>(times_.count()));
@@ -146,8 +147,7 @@ class Solver {
           double over = static_cast<double>(use_[t]) / (kAim * static_cast<double>(p_.limit)) - 1;
           prices_[t] *= std::exp(speed * std::clamp(over * 3, -0.5, 1.0));
         }
-        passes_.pass(priced(), choice_, {.table_limit = table_limit(), .spread = kSpread}, random_);
-        note();
+        pass_all(priced());
         if (round > 30) speed = std::max(0.02, speed * 0.98);
       }
     }
@@ -305,7 +305,6 @@ class Solver {
   std::vector<double> prices_;
   std::vector<int64_t> use_;
   int64_t peak_ = 0;
-  double cost_ = 0;
   BudgetedSolution best_;
 };
 
