@@ -73,6 +73,12 @@ def _batched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:])
 
 
+def _columns(A: Tensor, B: Tensor) -> tuple[Tensor, bool]:
+    """The right side of A X = B as matrices, and whether it was vectors."""
+    vector = B.dim() == 1 or (A.dim() - 1 == B.dim() and B.shape == A.shape[:-1])
+    return (B.unsqueeze(-1), True) if vector else (B, False)
+
+
 def _of_triangle(A: Tensor, upper: bool) -> Tensor:
     """A Hermitian matrix as one triangle (the lower one if not `upper`) says. Gradients are those of a Hermitian
     matrix, shared by both triangles."""
@@ -88,14 +94,15 @@ def _epsilon(dtype: Any) -> float:
     return 2.0**-52 if dtype in (_core.float64, _core.complex128) else 2.0**-23
 
 
-def _tolerance(s: Tensor, rows: int, cols: int, atol: Any, rtol: Any) -> Tensor:
-    """What counts as 0 among singular values, for batches of tolerances too."""
+def _relative(A: Tensor, atol: float | None) -> float:
+    """The relative tolerance of singular values where none is given: none beside an absolute one."""
+    return 0.0 if atol is not None and atol > 0 else _epsilon(A.dtype) * max(A.shape[-2:])
+
+
+def _tolerance(A: Tensor, s: Tensor, atol: Any, rtol: Any) -> Tensor:
+    """What counts as 0 among the singular values s of A, for batches of tolerances too."""
     if rtol is None:
-        eps = _epsilon(s.dtype)
-        positive = atol is not None and not isinstance(atol, Tensor) and atol > 0
-        rtol = 0.0 if positive else eps * max(rows, cols)
-        if isinstance(atol, Tensor):
-            rtol = _op["where"](atol > 0, 0.0, eps * max(rows, cols))
+        rtol = _op["where"](atol > 0, 0.0, _relative(A, None)) if isinstance(atol, Tensor) else _relative(A, atol)
     atol = 0.0 if atol is None else atol
     top = s.amax(-1) if s.shape[-1] else _op["zeros"](list(s.shape[:-1]), dtype=s.dtype)
     relative = top * rtol
@@ -225,8 +232,7 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
 
 def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> Any:
     """The solution, and 0 or the place of the first pivot that is 0."""
-    vector = B.dim() == 1 or (A.dim() - 1 == B.dim() and B.shape == A.shape[:-1])
-    b = B.unsqueeze(-1) if vector else B
+    b, vector = _columns(A, B)
     a, b = _batched(A if left else _mt(A), b if left else _mt(b))
     x, info = _op["solution"](a, b)
     if check_errors:
@@ -288,13 +294,13 @@ def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = N
 
         atols, rtols = each(atol), each(rtol)
         if rtol is None:
-            rtols = [0.0 if t > 0 else _epsilon(A.dtype) * max(m, n) for t in atols]
+            rtols = [_relative(A, t) for t in atols]
         parts = [
             _op["pseudo_inverse"](a, *t) for a, *t in zip(A.reshape(-1, m, n).unbind(), atols, rtols, strict=True)
         ]
         return _op["stack"](parts).reshape(*batch, n, m) if parts else _op["pseudo_inverse"](A)
     if rtol is None:
-        rtol = 0.0 if atol is not None and atol > 0 else _epsilon(A.dtype) * max(m, n)
+        rtol = _relative(A, atol)
     return _op["pseudo_inverse"](A, atol or 0.0, rtol)
 
 
@@ -304,18 +310,19 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None)
     driver = driver or "gelsy"
     if driver not in ("gels", "gelsy", "gelsd", "gelss"):
         raise RuntimeError(f"linalg.lstsq: driver must be 'gels', 'gelsy', 'gelsd' or 'gelss', not {driver!r}")
-    vector = B.dim() == 1 or (A.dim() - 1 == B.dim() and B.shape == A.shape[:-1])
-    a, b = _batched(A, B.unsqueeze(-1) if vector else B)
+    b, vector = _columns(A, B)
+    a, b = _batched(A, b)
     m, n = a.shape[-2:]
     x = pinv(a, rcond) @ b
-    rank = matrix_rank(a.detach(), rtol=rcond)
+    sizes = svdvals(a.detach())
+    rank = (sizes > _tolerance(a, sizes, None, rcond)).sum(-1)
     none = _op["empty"]([0], dtype=_real(A.detach()).dtype)
     residuals = values = none
     if driver != "gelsy" and m > n and bool((rank == n).all()):
         residuals = (a @ x - b).abs().square().sum(-2)
         residuals = residuals.squeeze(-1) if vector else residuals
     if driver in ("gelsd", "gelss"):
-        values = svdvals(a.detach())
+        values = sizes
     if driver == "gels":
         rank = _op["empty"]([0], dtype=_core.int64)
     return _Lstsq(x.squeeze(-1) if vector else x, residuals, rank, values)
@@ -385,7 +392,7 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
     if tol is not None:
         atol, rtol = tol, 0.0
     s = eigvalsh(A).abs() if hermitian else svdvals(A)
-    return (s > _tolerance(s, A.shape[-2], A.shape[-1], atol, rtol)).sum(-1)
+    return (s > _tolerance(A, s, atol, rtol)).sum(-1)
 
 
 # ---- products
@@ -484,11 +491,11 @@ def vander(x: Tensor, *, N: int | None = None) -> Tensor:
 def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     """The first columns of the product of the reflections 1 - tau v v^H, v below the diagonal of a column of A."""
     m, n = A.shape[-2:]
-    q = _op["eye"](m, n, dtype=A.dtype) + A[..., :0].sum(-1, True)
+    one = _op["eye"](m, n, dtype=A.dtype)
+    q = one + A[..., :0].sum(-1, True)
     for k in range(tau.shape[-1] - 1, -1, -1):
-        head = _op["eye"](m, n, dtype=A.dtype)[:, k]
         below = (_op["arange"](m) > k).to(A.dtype)
-        v = (A[..., :, k] * below + head).unsqueeze(-1)
+        v = (A[..., :, k] * below + one[:, k]).unsqueeze(-1)
         q = q - tau[..., k : k + 1].unsqueeze(-1) * (v @ (_mh(v) @ q))
     return q
 

@@ -3,13 +3,19 @@ transposed convolutions, put together at the end), which leaves one operator for
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .._core import Tensor, operators, tensor
 
 
-def _three(v: Any) -> tuple[int, int, int]:
-    return (v, v, v) if isinstance(v, int) else tuple(v) * 3 if len(v) == 1 else tuple(v)
+def _each(v: Any, dims: int) -> tuple[int, ...]:
+    """A number for each dimension, from one or as many."""
+    return (v,) * dims if isinstance(v, int) else tuple(v) * (dims if len(v) == 1 else 1)
+
+
+def _three(v: Any) -> tuple[int, ...]:
+    return _each(v, 3)
 
 
 def _volumes(input: Tensor, who: str) -> tuple[Tensor, bool]:
@@ -108,10 +114,7 @@ def _restored(y: Tensor, input: Tensor) -> Tensor:
 
 def _flat(input: Tensor, who: str) -> Tensor:
     _volumes(input, who)
-    planes = 1
-    for n in input.shape[:-3]:
-        planes *= n
-    return input.reshape(planes, *input.shape[-3:])
+    return input.reshape(math.prod(input.shape[:-3]), *input.shape[-3:])
 
 
 def max_pool3d(
@@ -188,19 +191,14 @@ def max_unpool(dims: int) -> Any:
         padding: Any = 0,
         output_size: Any = None,
     ) -> Tensor:
-        def each(v: Any) -> list[int]:
-            return [v] * dims if isinstance(v, int) else list(v) * (dims if len(v) == 1 else 1)
-
-        k, p = each(kernel_size), each(padding)
-        s = k if stride is None else each(stride)
+        k, p = _each(kernel_size, dims), _each(padding, dims)
+        s = k if stride is None else _each(stride, dims)
         lead = input.shape[: input.dim() - dims]
         if output_size is None:
             size = [(n - 1) * s[i] - 2 * p[i] + k[i] for i, n in enumerate(input.shape[input.dim() - dims :])]
         else:
             size = list(output_size)[-dims:]
-        total = 1
-        for n in size:
-            total *= n
+        total = math.prod(size)
         if indices.shape != input.shape:
             raise RuntimeError(
                 f"max_unpool{dims}d: input {tuple(input.shape)} and indices {tuple(indices.shape)} differ"

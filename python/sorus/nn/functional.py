@@ -119,34 +119,28 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = 
     return _adaptive_max(input, output_size, 2, return_indices)
 
 
-def max_pool1d(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """Maximum of each window, with its place if asked for."""
-    name = "max_pool1d_with_indices" if return_indices else "max_pool1d"
-    result = operators[name](input, kernel_size, stride or None, padding, dilation, ceil_mode)
-    return tuple(result) if return_indices else result
+def _max_pool(name: str, where: str) -> Any:
+    """The function of that name, beside which there is an operator that gives the places as well."""
+
+    def call(
+        input: Tensor,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:
+        function = operators[f"{name}_with_indices" if return_indices else name]
+        result = function(input, kernel_size, stride or None, padding, dilation, ceil_mode)
+        return tuple(result) if return_indices else result
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = f"Maximum of each window, with its place{where} if asked for."
+    return call
 
 
-def max_pool2d(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """Maximum of each window, with its place in the plane if asked for."""
-    name = "max_pool2d_with_indices" if return_indices else "max_pool2d"
-    result = operators[name](input, kernel_size, stride or None, padding, dilation, ceil_mode)
-    return tuple(result) if return_indices else result
+max_pool1d, max_pool2d = _max_pool("max_pool1d", ""), _max_pool("max_pool2d", " in the plane")
 
 
 def lp_pool2d(
