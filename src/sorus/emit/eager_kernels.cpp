@@ -158,11 +158,12 @@ struct Entry {
 }  // namespace
 
 // Weak: the generator itself is linked without kernels, and machines other than x86-64 have only one variant.
-#define SORUS_SHARDS(variant)                                                                     \
-  SORUS_SHARD(0, variant)                                                                         \
-  SORUS_SHARD(1, variant)                                                                         \
-  SORUS_SHARD(2, variant) SORUS_SHARD(3, variant) SORUS_SHARD(4, variant) SORUS_SHARD(5, variant) \
-      SORUS_SHARD(6, variant) SORUS_SHARD(7, variant)
+#define SORUS_SHARDS(variant) \
+  SORUS_SHARD(0, variant)     \
+  SORUS_SHARD(1, variant)     \
+  SORUS_SHARD(2, variant)     \
+  SORUS_SHARD(3, variant)     \
+  SORUS_SHARD(4, variant) SORUS_SHARD(5, variant) SORUS_SHARD(6, variant) SORUS_SHARD(7, variant)
 #define SORUS_SHARD(i, variant) extern "C" __attribute__((weak)) const Entry sorus_kernels_##i##_##variant[];
 SORUS_SHARDS(baseline)
 SORUS_SHARDS(avx2)
@@ -170,41 +171,41 @@ SORUS_SHARDS(avx512)
 #undef SORUS_SHARD
 #define SORUS_SHARD(i, variant) sorus_kernels_##i##_##variant,
 
-    namespace {
+namespace {
 
-  struct Variant {
-    const char* name;
-    std::array<const Entry*, 8> shards;
-  };
+struct Variant {
+  const char* name;
+  std::array<const Entry*, 8> shards;
+};
 
-  const Variant& best_variant() {
-    static const Variant variant = [] {
-      Variant baseline{"baseline", {SORUS_SHARDS(baseline)}};
+const Variant& best_variant() {
+  static const Variant variant = [] {
+    Variant baseline{"baseline", {SORUS_SHARDS(baseline)}};
 #if defined(__x86_64__)
-      Variant avx512{"avx512", {SORUS_SHARDS(avx512)}}, avx2{"avx2", {SORUS_SHARDS(avx2)}};
-      __builtin_cpu_init();
-      if (avx512.shards[0] && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-        return avx512;
-      if (avx2.shards[0] && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-          __builtin_cpu_supports("bmi2"))
-        return avx2;
+    Variant avx512{"avx512", {SORUS_SHARDS(avx512)}}, avx2{"avx2", {SORUS_SHARDS(avx2)}};
+    __builtin_cpu_init();
+    if (avx512.shards[0] && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+      return avx512;
+    if (avx2.shards[0] && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("bmi2"))
+      return avx2;
 #endif
-      return baseline;
-    }();
-    return variant;
-  }
+    return baseline;
+  }();
+  return variant;
+}
 
-  EachFunction find_printed(uint64_t hash, DType compute) {
-    static const auto table = [] {
-      std::map<std::pair<uint64_t, int>, EachFunction> made;
-      for (const Entry* shard : best_variant().shards)
-        for (const Entry* e = shard; e && e->kernel; ++e) made.emplace(std::pair{e->hash, e->compute}, e->kernel);
-      return made;
-    }();
-    auto it = table.find({hash, static_cast<int>(compute)});
-    return it == table.end() ? nullptr : it->second;
-  }
+EachFunction find_printed(uint64_t hash, DType compute) {
+  static const auto table = [] {
+    std::map<std::pair<uint64_t, int>, EachFunction> made;
+    for (const Entry* shard : best_variant().shards)
+      for (const Entry* e = shard; e && e->kernel; ++e) made.emplace(std::pair{e->hash, e->compute}, e->kernel);
+    return made;
+  }();
+  auto it = table.find({hash, static_cast<int>(compute)});
+  return it == table.end() ? nullptr : it->second;
+}
 
 }  // namespace
 

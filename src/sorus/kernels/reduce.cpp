@@ -141,10 +141,14 @@ struct Loops {
 SORUS_KINDS(f64, double)
 SORUS_KINDS(f32, float)
 SORUS_KINDS(bf16, Bf16Bits)
-SORUS_KINDS(f16, F16Bits) SORUS_KINDS(i64, int64_t) SORUS_KINDS(i32, int32_t) SORUS_KINDS(i16, int16_t)
-    SORUS_KINDS(i8, int8_t) SORUS_KINDS(u8, uint8_t)
+SORUS_KINDS(f16, F16Bits)
+SORUS_KINDS(i64, int64_t)
+SORUS_KINDS(i32, int32_t)
+SORUS_KINDS(i16, int16_t)
+SORUS_KINDS(i8, int8_t)
+SORUS_KINDS(u8, uint8_t)
 
-        Loops loops_of(ReduceKind kind, DType type) {
+Loops loops_of(ReduceKind kind, DType type) {
 #define SORUS_CASE(name)                                                   \
   {                                                                        \
     static constexpr Loops all[] = {{line_sum_##name, block_sum_##name},   \
