@@ -135,6 +135,8 @@ const Part planning{
       m.def("cluster_toml", [](const std::string& name) { return parallel::to_toml(parallel::find_cluster(name)); });
       m.def("simulate_published", &parallel::simulate_published, nb::arg("row"), nb::arg("cluster"),
             nb::call_guard<nb::gil_scoped_release>());
+      m.def("compare_published", &parallel::compare_published, nb::arg("row"), nb::arg("cluster"),
+            nb::arg("time_limit") = 0.0, nb::call_guard<nb::gil_scoped_release>());
       m.def(
           "plan",
           [](const parallel::Model& model, const std::string& cluster, const std::string& request,

@@ -205,7 +205,7 @@ def show(report: dict[str, Any]) -> None:
     console.print(describe(report["choice"]))
     table = Table(box=None, show_header=False)
     table.add_row("step", f"{report['step_time_s']:.4g} s, at least {report['lower_bound_s']:.4g} s for any plan "
-                  f"(gap {100 * report['gap']:.1f}%); {report['relaxed_bound_s']:.4g} s for any cut of the pipeline")  # fmt: skip
+                  f"(gap {100 * report['gap']:.1f}%)")  # fmt: skip
     table.add_row("utilization", f"{100 * report['utilization']:.1f}% of the peak, model operations")
     table.add_row("memory", f"{report['memory_gb']:.1f} of {report['device_memory_gb']:.0f} GB on the fullest device")
     table.add_row(

@@ -10,6 +10,7 @@
 #include "sorus/io/json.h"
 #include "sorus/models/decoder.h"
 #include "sorus/parallel/simulator/step.h"
+#include "sorus/parallel/solver/search.h"
 
 namespace sorus::parallel {
 namespace {
@@ -126,10 +127,22 @@ std::shared_ptr<const Traced> trace(const models::DecoderConfig& c, int64_t batc
   return kept[key] = t;
 }
 
-Json simulate(const Row& r, const std::string& cluster_text) {
+// A row in the planner's words.
+struct Published {
+  models::DecoderConfig model;
+  DType dtype = DType::f16;
+  Cluster cluster;
+  StepConfig config;
+  bool layer_only = false;
   Json defaults = Json::array();
+};
+
+Published read(const Row& r, const std::string& cluster_text) {
+  Published out;
+  models::DecoderConfig& d = out.model;
+  StepConfig& c = out.config;
+  Json& defaults = out.defaults;
   auto assume = [&](const std::string& what) { defaults.push_back(what); };
-  models::DecoderConfig d;
   for (const char* key : {"layers", "hidden", "heads"})
     SORUS_CHECK(r.has(key) && r.number(key, 0) > 0, ValueError, "'{}' is empty, and nothing says what it is", key);
   d.layers = r.integer("layers", 0), d.hidden = r.integer("hidden", 0), d.heads = r.integer("heads", 0);
@@ -144,7 +157,8 @@ Json simulate(const Row& r, const std::string& cluster_text) {
 
   std::string device = r.text("device");
   std::string preset = preset_of(device, r.number("dev_mem_gb", 0));
-  Cluster cluster = preset_cluster(preset.empty() ? "dgx-a100" : preset);
+  Cluster& cluster = out.cluster;
+  cluster = preset_cluster(preset.empty() ? "dgx-a100" : preset);
   if (!cluster_text.empty()) cluster.efficiency = parse_cluster(cluster_text, "cluster").efficiency;
   if (r.has("peak_tflops"))
     for (auto& [type, flops] : cluster.device.flops)
@@ -168,7 +182,6 @@ Json simulate(const Row& r, const std::string& cluster_text) {
   d.dropout = flash ? 0 : 0.1;
   assume(flash ? "attention in one kernel, no dropout" : "attention with stored scores, dropout 0.1");
 
-  StepConfig c;
   c.tensor = std::max<int64_t>(1, r.integer("tp", 1)), c.pipeline = std::max<int64_t>(1, r.integer("pp", 1));
   int64_t context_parallel = std::max<int64_t>(1, r.integer("cp", 1));
   int64_t gpus = r.integer("gpus", 0);
@@ -186,7 +199,7 @@ Json simulate(const Row& r, const std::string& cluster_text) {
   SORUS_CHECK(context_parallel == 1, NotImplementedError, "context parallelism of {} is not simulated",
               context_parallel);
   SORUS_CHECK(d.heads % c.tensor == 0, ValueError, "tp {} does not divide the {} heads", c.tensor, d.heads);
-  bool layer_only = r.text("kind") == "layer_time";
+  bool layer_only = out.layer_only = r.text("kind") == "layer_time";
   int64_t batch = r.integer("global_batch", 0);
   c.micro_batch = r.integer("micro_batch", 0);
   if (!batch && c.micro_batch) batch = c.micro_batch * c.data, assume("one micro-batch");
@@ -221,52 +234,96 @@ Json simulate(const Row& r, const std::string& cluster_text) {
   c.overlap = c.zero > 0 || newer;
 
   std::string precision = r.text("precision");
-  DType dtype = precision.find("32") != precision.npos     ? DType::f32
-                : precision.find("bf16") != precision.npos ? DType::bf16
-                                                           : DType::f16;
+  out.dtype = precision.find("32") != precision.npos     ? DType::f32
+              : precision.find("bf16") != precision.npos ? DType::bf16
+                                                         : DType::f16;
   SORUS_CHECK(static_cast<double>(d.layers) >= static_cast<double>(c.pipeline * c.chunks) || layer_only, ValueError,
               "{} layers are fewer than pp {} x {} chunks", d.layers, c.pipeline, c.chunks);
-  std::shared_ptr<const Traced> shared = trace(d, c.micro_batch, dtype);
-  const Traced& traced = *shared;
-  UnitCosts costs(traced.model, traced.chain, cluster, {.keeps_dropout_masks = true});
+  return out;
+}
+
+constexpr double kGiB = 1073741824.0;
+constexpr CostOptions kOptions = {.keeps_dropout_masks = true};
+
+Json parts_of(const StepEstimate& e) {
+  return {{"compute", e.compute},         {"recompute", e.recompute},
+          {"tensor_comm", e.tensor_comm}, {"pipeline_comm", e.pipeline_comm},
+          {"data_comm", e.data_comm},     {"bubble", e.bubble},
+          {"optimizer", e.optimizer}};
+}
+
+Json simulate(const Published& p) {
+  const StepConfig& c = p.config;
+  models::DecoderConfig model = p.model;
+  if (p.layer_only) model.layers = 2;  // what repeats is a layer
+  std::shared_ptr<const Traced> traced = trace(model, c.micro_batch, p.dtype);
+  UnitCosts costs(traced->model, traced->chain, p.cluster, kOptions);
   Json out;
-  out["defaults"] = defaults;
-  if (layer_only) {
+  out["defaults"] = p.defaults;
+  if (p.layer_only) {
     double time = 0;
-    for (const UnitType& t : traced.chain.types) {
-      if (t.name.find("blocks") == std::string::npos) continue;
-      const UnitCost& u =
-          costs.get({static_cast<int>(&t - traced.chain.types.data()), 1, c.tensor, c.sequence, {c.tensor, 1}});
-      double forward = u.forward + u.forward_comm;
-      time += forward + u.backward + u.backward_comm;
-      time += c.recompute == Recompute::full ? forward : u.regather;
-      if (c.recompute == Recompute::selective) time += u.recompute_selective;
+    for (size_t t = 0; t < traced->chain.types.size(); ++t) {
+      if (traced->chain.types[t].name.find("blocks") == std::string::npos) continue;
+      UnitLoad load = unit_load(costs, c, static_cast<int>(t));
+      time += load.forward + load.backward;
     }
     out["iter_time_s"] = time;
     return out;
   }
   StepEstimate e = estimate(costs, c);
-  out["iter_time_s"] = e.time;
-  out["mem_gb"] = e.memory / 1073741824.0;
-  out["parts"] = {{"compute", e.compute},         {"recompute", e.recompute},
-                  {"tensor_comm", e.tensor_comm}, {"pipeline_comm", e.pipeline_comm},
-                  {"data_comm", e.data_comm},     {"bubble", e.bubble},
-                  {"optimizer", e.optimizer}};
+  out["iter_time_s"] = e.time, out["mem_gb"] = e.memory / kGiB, out["parts"] = parts_of(e);
   return out;
+}
+
+Json compare(const Published& p, double time_limit) {
+  SORUS_CHECK(!p.layer_only, ValueError, "the row is of one layer, not of a step");
+  // Micro-batches are parts of the traced batch: as `sorus plan` traces, and at least the row's.
+  int64_t batch = p.config.batch(), traced_batch = p.config.micro_batch;
+  while (traced_batch * 2 <= 16 && batch % (traced_batch * 2) == 0) traced_batch *= 2;
+  std::shared_ptr<const Traced> traced = trace(p.model, traced_batch, p.dtype);
+  UnitCosts costs(traced->model, traced->chain, p.cluster, kOptions);
+  StepEstimate printed = estimate(costs, p.config);
+  SearchRequest request;
+  request.devices = p.config.devices(), request.batch = batch;
+  request.families = false, request.time_limit = time_limit;
+  SearchResult found = search(costs, request);
+  Json out;
+  out["published"] = {{"iter_time_s", printed.time}, {"mem_gb", printed.memory / kGiB}};
+  out["fits"] = printed.memory <= p.cluster.device.memory_bytes;
+  out["search_s"] = found.seconds, out["complete"] = found.complete;
+  if (!found.best) {
+    out["problem"] = found.problem;
+    return out;
+  }
+  const StepEstimate& e = found.best->estimate;
+  out["found"] = {{"iter_time_s", e.time},
+                  {"mem_gb", e.memory / kGiB},
+                  {"plan", to_plan(costs, *found.best, request).to_string()},
+                  {"lower_bound_s", found.lower_bound}};
+  return out;
+}
+
+template <class F>
+std::string answer(const std::string& row, const F& of) {
+  Json j = io::parse_json(row, "row");
+  Json out;
+  try {
+    SORUS_CHECK(j.is_object(), ValueError, "expected an object");
+    out = of(Row(j));
+  } catch (const Error& e) {
+    out = {{"note", std::string(e.what())}};
+  }
+  return out.dump();
 }
 
 }  // namespace
 
 std::string simulate_published(const std::string& row, const std::string& cluster) {
-  Json j = io::parse_json(row, "row");
-  Json out;
-  try {
-    SORUS_CHECK(j.is_object(), ValueError, "expected an object");
-    out = simulate(Row(j), cluster);
-  } catch (const Error& e) {
-    out = {{"note", std::string(e.what())}};
-  }
-  return out.dump();
+  return answer(row, [&](const Row& r) { return simulate(read(r, cluster)); });
+}
+
+std::string compare_published(const std::string& row, const std::string& cluster, double time_limit) {
+  return answer(row, [&](const Row& r) { return compare(read(r, cluster), time_limit); });
 }
 
 }  // namespace sorus::parallel

@@ -5,11 +5,6 @@
 
 namespace sorus::parallel {
 
-namespace {
-// Of a collective that runs beside arithmetic: the first bucket has nothing to run beside, and both share the memory.
-constexpr double kExposed = 0.1;
-}  // namespace
-
 std::vector<int> equal_cuts(const Chain& chain, int64_t stages) {
   int n = static_cast<int>(chain.units.size()), period = chain.period;
   // The longest run in which types repeat with the period.
@@ -39,6 +34,44 @@ double slowest_of(int64_t replicas, double spread) {
   return replicas > 1 ? 1 + spread * std::sqrt(2 * std::log(static_cast<double>(replicas))) : 1;
 }
 
+double ParameterBytes::resident(const StepConfig& c) const {
+  auto n = static_cast<double>(c.data);
+  return weight / (c.zero >= 3 ? n : 1) + gradient / (c.zero >= 2 ? n : 1) +
+         (c.offload.optimizer ? 0 : state / (c.zero >= 1 ? n : 1));
+}
+
+ParameterBytes parameter_bytes(const UnitCosts& costs, const StepConfig& c) {
+  bool half = costs.dtype() == "f16" || costs.dtype() == "bf16";
+  return {half ? 2.0 : 4.0, half && !c.gradients_32 ? 2.0 : 4.0, half ? 12.0 : 8.0};
+}
+
+UnitLoad unit_load(UnitCosts& costs, const StepConfig& c, int type) {
+  const UnitCost& u =
+      costs.get({type, costs.model().batch / c.micro_batch, c.tensor, c.sequence && c.tensor > 1, {c.tensor, 1}});
+  UnitLoad l;
+  l.forward = u.forward + u.forward_comm, l.backward = u.backward + u.backward_comm;
+  l.comm = u.forward_comm + u.backward_comm;
+  l.parameters = u.parameters, l.shared = u.shared_gradients;
+  l.output = u.output, l.workspace = u.workspace, l.flops = u.flops;
+  // What starts a stage without a stored input of its own (an embedding of ids) is not worth making again.
+  bool repeats = costs.chain().types[static_cast<size_t>(type)].count > 1;
+  Recompute r = repeats ? c.recompute : Recompute::none;
+  if (r == Recompute::full) {
+    // What is kept in parts and needed whole is gathered in making all of it again.
+    l.recompute = u.forward, l.comm += u.forward_comm, l.backward += l.forward;
+    l.remade = u.saved, l.again = true;
+  } else {
+    l.backward += u.regather, l.comm += u.regather;
+    l.saved = u.saved;
+  }
+  if (r == Recompute::selective) {
+    l.recompute = u.recompute_selective, l.backward += u.recompute_selective;
+    l.saved = u.saved_selective, l.remade = u.saved - u.saved_selective;
+  }
+  l.weights = (l.backward - l.recompute) / 2;
+  return l;
+}
+
 StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline) {
   const Chain& chain = costs.chain();
   const Cluster& cluster = costs.cluster();
@@ -49,87 +82,58 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
               "a micro-batch of {} does not divide the traced batch of {}", c.micro_batch, costs.model().batch);
   StepEstimate e;
   e.cuts = c.cuts.empty() ? equal_cuts(chain, total) : c.cuts;
-  UnitRequest request;
-  request.batch_parts = costs.model().batch / c.micro_batch;
-  request.tensor = c.tensor, request.sequence = c.sequence && c.tensor > 1, request.span = {c.tensor, 1};
   Span data_span{c.data, c.tensor}, pipe_span{c.pipeline, c.tensor * c.data};
   auto m = static_cast<double>(c.micro_batches);
-  bool half = costs.dtype() == "f16" || costs.dtype() == "bf16";
-  double weight = half ? 2 : 4, gradient = half && !c.gradients_32 ? 2 : 4, state = half ? 12 : 8;
+  ParameterBytes bytes = parameter_bytes(costs, c);
+  std::vector<UnitLoad> loads;
+  for (size_t t = 0; t < chain.types.size(); ++t) loads.push_back(unit_load(costs, c, static_cast<int>(t)));
   auto n_data = static_cast<double>(c.data);
 
   struct Stage {
-    double parameters = 0, saved = 0, layer_saved = 0, recompute = 0, comm = 0, forward = 0, backward = 0, shared = 0,
-           output = 0, workspace = 0, gather = 0;
+    UnitLoad sum;
+    double layer = 0, forward = 0, backward = 0;
   };
   std::vector<Stage> stages(static_cast<size_t>(total));
-  std::vector<char> counted(chain.types.size(), 0);
   for (int64_t s = 0; s < total; ++s) {
     Stage& st = stages[static_cast<size_t>(s)];
+    UnitLoad& sum = st.sum;
     int first = e.cuts[static_cast<size_t>(s)], end = e.cuts[static_cast<size_t>(s) + 1];
-    double period_saved = 0;
+    double layer = 0;
     for (int u = first; u < end; ++u) {
-      request.type = chain.units[static_cast<size_t>(u)].type;
-      const UnitCost& cost = costs.get(request);
-      st.parameters += cost.parameters;
-      st.shared += cost.shared_gradients;
-      double forward = cost.forward + cost.forward_comm, backward = cost.backward + cost.backward_comm;
-      // What is kept in parts is gathered again, unless that is part of making all of it again.
-      double regather = 0;
-      // What starts a stage without a stored input of its own (an embedding of ids) is not worth making again.
-      bool repeats = chain.types[static_cast<size_t>(request.type)].count > 1;
-      Recompute r = repeats ? c.recompute : Recompute::none;
-      if (r == Recompute::full) {
-        st.recompute += cost.forward, st.comm += cost.forward_comm, backward += forward;
-        period_saved += cost.saved;
-        if ((u - first) % chain.period == 0) {
-          // The layer's input; the whole layer is made again at once.
-          double input = u > 0 ? costs
-                                     .get({chain.units[static_cast<size_t>(u - 1)].type, request.batch_parts,
-                                           c.tensor, request.sequence, request.span})
-                                     .output
-                               : 0;
-          st.saved += input;
-          st.layer_saved = std::max(st.layer_saved, period_saved);
-          period_saved = 0;
-        }
-        st.layer_saved = std::max(st.layer_saved, period_saved);
-      } else {
-        regather = cost.regather;
-        backward += regather;
+      const UnitLoad& l = loads[static_cast<size_t>(chain.units[static_cast<size_t>(u)].type)];
+      sum.forward += l.forward, sum.backward += l.backward, sum.weights += l.weights;
+      sum.recompute += l.recompute, sum.comm += l.comm;
+      sum.parameters += l.parameters, sum.shared += l.shared, sum.saved += l.saved;
+      sum.output = l.output, sum.workspace = std::max(sum.workspace, l.workspace);
+      e.flops += l.flops * m * n_data;
+      // A whole layer is made again at once, from its input.
+      if (l.again && (u - first) % chain.period == 0) {
+        sum.saved += u > 0 ? loads[static_cast<size_t>(chain.units[static_cast<size_t>(u - 1)].type)].output : 0;
+        layer = 0;
       }
-      if (r == Recompute::selective) {
-        st.recompute += cost.recompute_selective, backward += cost.recompute_selective;
-        st.saved += cost.saved_selective;
-        st.layer_saved = std::max(st.layer_saved, cost.saved - cost.saved_selective);
-      } else if (r == Recompute::none) {
-        st.saved += cost.saved;
-      }
-      st.comm += cost.forward_comm + cost.backward_comm + regather;
-      st.forward += forward, st.backward += backward;
-      st.output = cost.output;
-      st.workspace = std::max(st.workspace, cost.workspace);
-      e.flops += cost.flops * m * n_data;
+      layer = l.again ? layer + l.remade : l.remade;
+      st.layer = std::max(st.layer, layer);
     }
+    st.forward = sum.forward, st.backward = sum.backward;
     if (c.zero >= 3) {
       // Parameters are gathered for the forward and again for the backward pass, layer by layer beside the
       // arithmetic.
-      st.gather = collective_time(cluster, Collective::all_gather, st.parameters * weight, data_span);
-      double scatter = collective_time(cluster, Collective::reduce_scatter, st.parameters * weight, data_span);
-      double f = std::max(st.forward, st.gather) + kExposed * st.gather;
-      double b = std::max(st.backward, st.gather + scatter) + kExposed * (st.gather + scatter);
+      double gather = collective_time(cluster, Collective::all_gather, sum.parameters * bytes.weight, data_span);
+      double scatter = collective_time(cluster, Collective::reduce_scatter, sum.parameters * bytes.weight, data_span);
+      double f = std::max(st.forward, gather) + kExposed * gather;
+      double b = std::max(st.backward, gather + scatter) + kExposed * (gather + scatter);
       e.data_comm += (f - st.forward + b - st.backward) * m;
       st.forward = f, st.backward = b;
     }
     StageTime t;
     t.forward = st.forward, t.backward = st.backward;
-    t.weights = (st.backward - st.recompute) * 0.5;
+    t.weights = sum.weights + (st.backward - sum.backward) / 2;
     // Ranks of the tensor axis hold the same output and send a part each (Narayanan et al. 2021, scatter/gather).
     if (s + 1 < total) {
-      double part = c.sequence ? st.output : st.output / static_cast<double>(c.tensor);
+      double part = c.sequence ? sum.output : sum.output / static_cast<double>(c.tensor);
       t.send = collective_time(cluster, Collective::send, part, pipe_span);
       if (!c.sequence && c.tensor > 1)
-        t.send += collective_time(cluster, Collective::all_gather, st.output, {c.tensor, 1});
+        t.send += collective_time(cluster, Collective::all_gather, sum.output, {c.tensor, 1});
       // A send keeps the sender as long as the receiver: nothing runs beside it.
       t.forward += t.send, t.backward += s > 0 ? t.send : 0;
     }
@@ -144,15 +148,15 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
   for (int64_t d = 0; d < c.pipeline; ++d) {
     double parameters = 0, shared = 0;
     for (int64_t k = 0; k < c.chunks; ++k) {
-      parameters += stages[static_cast<size_t>(k * c.pipeline + d)].parameters;
-      shared += stages[static_cast<size_t>(k * c.pipeline + d)].shared;
+      parameters += stages[static_cast<size_t>(k * c.pipeline + d)].sum.parameters;
+      shared += stages[static_cast<size_t>(k * c.pipeline + d)].sum.shared;
     }
     double reduce = 0;
     if (c.data > 1 && c.zero < 3) {
-      double bytes = parameters * weight;
-      reduce = c.zero == 0 ? collective_time(cluster, Collective::all_reduce, bytes, data_span)
-                           : collective_time(cluster, Collective::reduce_scatter, bytes, data_span) +
-                                 collective_time(cluster, Collective::all_gather, bytes, data_span);
+      double weights = parameters * bytes.weight;
+      reduce = c.zero == 0 ? collective_time(cluster, Collective::all_reduce, weights, data_span)
+                           : collective_time(cluster, Collective::reduce_scatter, weights, data_span) +
+                                 collective_time(cluster, Collective::all_gather, weights, data_span);
       // Beside the last backward pass of the device.
       if (c.overlap)
         reduce = std::max(reduce * kExposed,
@@ -160,14 +164,13 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
     }
     reduce += collective_time(cluster, Collective::all_reduce, shared, {c.tensor, 1});
     double updated = c.zero >= 1 ? parameters / n_data : parameters;
-    // Gradient, copy and moments are read, the last three and the weight written; the norm reads gradients once more.
-    double update_bytes = updated * (2 * gradient + 2 * state + weight);
+    double update_bytes = updated * bytes.update();
     double update = update_bytes / (cluster.device.memory_bandwidth * cluster.efficiency.memory);
     double host = 0;
     if (c.offload.optimizer) {
-      host = c.offload.host_update ? std::max(updated * (gradient + weight) / cluster.host.bandwidth,
+      host = c.offload.host_update ? std::max(updated * (bytes.gradient + bytes.weight) / cluster.host.bandwidth,
                                               update_bytes / cluster.host.memory_bandwidth)
-                                   : updated * 2 * state / cluster.host.bandwidth;
+                                   : updated * 2 * bytes.state / cluster.host.bandwidth;
       update = c.offload.host_update ? 0 : update;
     }
     double waits = line.last_end[static_cast<size_t>(d)] * (slowest_of(c.data, cluster.efficiency.spread) - 1);
@@ -185,9 +188,9 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
   for (int64_t k = 0; k < c.chunks; ++k) {
     size_t s = static_cast<size_t>(k * c.pipeline) + slowest;
     const Stage& st = stages[s];
-    e.recompute += st.recompute * m, e.tensor_comm += st.comm * m;
+    e.recompute += st.sum.recompute * m, e.tensor_comm += st.sum.comm * m;
     e.pipeline_comm += (e.stages[s].forward - st.forward + e.stages[s].backward - st.backward) * m;
-    e.compute += (st.forward + st.backward - st.recompute - st.comm) * m;
+    e.compute += (st.forward + st.backward - st.sum.recompute - st.sum.comm) * m;
   }
   e.bubble = line.last_end[slowest] - line.busy[slowest];
 
@@ -197,17 +200,18 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
     double layer = 0, workspace = 0;
     for (int64_t k = 0; k < c.chunks; ++k) {
       const Stage& st = stages[static_cast<size_t>(k * c.pipeline + d)];
-      mem.parameters += st.parameters * weight, mem.gradients += st.parameters * gradient,
-          mem.optimizer += st.parameters * state;
-      mem.activations += st.saved * line.most_alive[static_cast<size_t>(k * c.pipeline + d)];
-      layer = std::max(layer, st.layer_saved), workspace = std::max(workspace, st.workspace);
+      double parameters = st.sum.parameters;
+      mem.parameters += parameters * bytes.weight, mem.gradients += parameters * bytes.gradient,
+          mem.optimizer += parameters * bytes.state;
+      mem.activations += st.sum.saved * line.most_alive[static_cast<size_t>(k * c.pipeline + d)];
+      layer = std::max(layer, st.layer), workspace = std::max(workspace, st.sum.workspace);
     }
     // Chunks are not fullest at the same time: a device holds so many passes at once, whatever their chunk.
     if (c.chunks > 1) {
       double sum = 0, alive = 0, most = 0;
       for (int64_t k = 0; k < c.chunks; ++k) {
         size_t s = static_cast<size_t>(k * c.pipeline + d);
-        sum += stages[s].saved, alive += line.most_alive[s];
+        sum += stages[s].sum.saved, alive += line.most_alive[s];
       }
       most =
           std::min(alive, static_cast<double>(std::min(c.micro_batches * c.chunks,

@@ -41,6 +41,34 @@ struct StepEstimate {
   double flops = 0;       ///< of the model, of one step, all devices
 };
 
+/// What one unit adds to its stage for each micro-batch: seconds and bytes of a rank.
+struct UnitLoad {
+  double forward = 0, backward = 0;  ///< with waits for the tensor axis and what is made again
+  double recompute = 0, comm = 0;    ///< parts of these
+  double weights = 0;                ///< the part of `backward` that zero-bubble schedules put off
+  double parameters = 0, shared = 0;
+  double saved = 0;    ///< kept for the backward pass, but for the inputs of layers that are made again
+  double remade = 0;   ///< what is there while a layer is made again
+  bool again = false;  ///< its layer is made again from the layer's input
+  double output = 0, workspace = 0, flops = 0;
+};
+UnitLoad unit_load(UnitCosts& costs, const StepConfig& config, int type);
+
+/// Bytes of a parameter in one place.
+struct ParameterBytes {
+  double weight = 4, gradient = 4, state = 8;
+  /// What the optimizer reads and writes: gradient, copy and moments are read, the last three and the weight written;
+  /// the norm reads gradients once more.
+  double update() const { return 2 * gradient + 2 * state + weight; }
+  /// On a device, for each parameter of its stages.
+  double resident(const StepConfig& config) const;
+};
+ParameterBytes parameter_bytes(const UnitCosts& costs, const StepConfig& config);
+
+/// Of a collective that runs beside arithmetic: the first bucket has nothing to run beside, and both share the
+/// memory.
+constexpr double kExposed = 0.1;
+
 /// Where the pipeline is cut: equal numbers of repeated layers, with what stands before and behind them at the ends.
 std::vector<int> equal_cuts(const Chain& chain, int64_t stages);
 /// How much longer the slowest of `replicas` takes, whose times spread by `spread`: the expected largest of so many

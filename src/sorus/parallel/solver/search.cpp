@@ -3,12 +3,16 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "sorus/base/text.h"
+#include "sorus/parallel/solver/cuts.h"
 
 namespace sorus::parallel {
 namespace {
+
+constexpr double kNever = std::numeric_limits<double>::infinity();
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -23,23 +27,21 @@ std::vector<int64_t> divisors(int64_t n) {
   return low;
 }
 
-// Sums over all units for one (tensor, sequence, micro-batch).
-struct Totals {
-  double forward = 0, backward = 0, comm = 0, recompute_selective = 0, recompute_full = 0;
-  double parameters = 0, saved = 0, saved_selective = 0, inputs = 0;
-  double layer = 0, layer_selective = 0, layer_full = 0;  // one repeated layer, forward and backward
+// What the units of one (tensor, sequence, micro-batch, recomputation) cost, by type and all together.
+struct Loads {
+  std::vector<UnitLoad> types;
+  UnitLoad total;  // of all units; `saved` has the layers' inputs that are kept
+  double input_slack = 0;
+  // Of the types that repeat: the least share of the forward pass in a unit's time, the most of weights' gradients;
+  // and how much the other types take less or more of them.
+  double forward_share = 1, weights_share = 0, forward_less = 0, weights_more = 0;
+  double least_output = 0;
 };
 
 class Search {
  public:
   Search(UnitCosts& costs, const SearchRequest& request) : costs_(costs), chain_(costs.chain()), request_(request) {
     memory_ = request.memory_bytes > 0 ? request.memory_bytes : costs.cluster().device.memory_bytes;
-    const auto& units = chain_.units;
-    layers_ = 0;
-    std::vector<int> cuts = equal_cuts(chain_, 1);
-    for (size_t i = static_cast<size_t>(chain_.period); i < units.size(); ++i)
-      if (units[i].type == units[i - static_cast<size_t>(chain_.period)].type) ++layers_;
-    layers_ = layers_ > 0 ? layers_ / chain_.period + 1 : 0;
   }
 
   SearchResult run() {
@@ -49,37 +51,64 @@ class Search {
     r.space = list_.size();
     if (list_.empty()) {
       r.problem = why_empty();
+      r.nearest = nearest_;
       r.seconds = now() - start;
       return r;
     }
     std::stable_sort(list_.begin(), list_.end(),
                      [](const Candidate& a, const Candidate& b) { return a.bound < b.bound; });
-    size_t at = 0;
-    double bound = list_.front().bound;
-    for (; at < list_.size(); ++at) {
-      Candidate& c = list_[at];
-      if (r.best && c.bound >= r.best->estimate.time) break;
-      if (request_.time_limit > 0 && now() - start > request_.time_limit && (r.best || at > 2000)) {
+    // The least bound first. A combination comes up twice: then its bound for all cuts is worked out, and only if
+    // that is the least of all, its step is played.
+    struct Open {
+      double bound;
+      size_t at;
+      enum { fresh, refined, hopeless } state;  // hopeless: no cut fits
+    };
+    auto later = [](const Open& a, const Open& b) { return a.bound != b.bound ? a.bound > b.bound : a.at > b.at; };
+    std::vector<Open> heap;
+    for (size_t i = 0; i < list_.size(); ++i) heap.push_back({list_[i].bound, i, Open::fresh});
+    std::vector<size_t> loose;
+    double left = kNever;
+    for (size_t round = 0; !heap.empty(); ++round) {
+      double best = r.best ? r.best->estimate.time : kNever;
+      left = heap.front().bound;
+      if (left >= best) break;
+      bool late = request_.time_limit > 0 && now() - start > request_.time_limit && (r.best || round > 2000);
+      if (late ||
+          (request_.progress && round % 64 == 0 && !request_.progress(r.best ? best : 0, left, heap.size()))) {
         r.complete = false;
         break;
       }
-      if (request_.progress && at % 64 == 0 &&
-          !request_.progress(r.best ? r.best->estimate.time : 0, bound, list_.size() - at)) {
-        r.complete = false;
-        break;
+      std::pop_heap(heap.begin(), heap.end(), later);
+      Open open = heap.back();
+      heap.pop_back();
+      left = kNever;
+      Candidate& c = list_[open.at];
+      if (open.state == Open::fresh) {
+        double bound = std::max(c.bound, refine(c, best));
+        // While nothing fits, what does not fit is looked at to say how much is missing.
+        bool hopeless = bound == kNever && !r.best && r.estimated < 400;
+        if (hopeless) bound = c.bound;
+        if (bound >= best) continue;
+        c.bound = bound;
+        heap.push_back({bound, open.at, hopeless ? Open::hopeless : Open::refined});
+        std::push_heap(heap.begin(), heap.end(), later);
+        continue;
       }
       if (!evaluate(c)) continue;
       ++r.estimated;
       remember_family(c);
-      bool fits = this->fits(c.estimate);
       if (!r.nearest || c.estimate.memory < r.nearest->estimate.memory) r.nearest = c;
-      if (!fits) continue;
-      if (!r.best || c.estimate.time < r.best->estimate.time) r.best = c;
+      // Of these, cuts that were not tried may be faster, or fit where those that were tried do not.
+      bool other_cuts =
+          open.state == Open::refined && c.config.pipeline > 1 && c.config.schedule != Schedule::interleaved;
+      if (other_cuts) loose.push_back(open.at);
+      if (fits(c.estimate) && c.estimate.time < best) r.best = c;
     }
     if (r.best) {
-      double left = at < list_.size() ? list_[at].bound : r.best->estimate.time;
+      improve_cuts(r, loose);
       r.lower_bound = std::min(r.best->estimate.time, left);
-      r.relaxed_bound = std::min(r.best->estimate.time, list_.front().bound);
+      for (size_t i : loose) r.lower_bound = std::min(r.lower_bound, list_[i].bound);
     }
     if (r.best && request_.families) others(r);
     if (!r.best && r.nearest)
@@ -102,71 +131,169 @@ class Search {
     return f < 0 || f == value;
   }
 
-  const Totals& totals(int64_t tensor, bool sequence, int64_t micro_batch) {
-    auto key = std::make_tuple(tensor, sequence, micro_batch);
-    auto it = totals_.find(key);
-    if (it != totals_.end()) return it->second;
-    Totals t;
-    UnitRequest q;
-    q.batch_parts = costs_.model().batch / micro_batch, q.tensor = tensor, q.sequence = sequence && tensor > 1,
-    q.span = {tensor, 1};
+  const Loads& loads(const StepConfig& k) {
+    auto key = std::make_tuple(k.tensor, k.sequence, k.micro_batch, k.recompute);
+    auto it = loads_.find(key);
+    if (it != loads_.end()) return it->second;
+    Loads all;
+    UnitLoad& t = all.total;
+    double period = chain_.period;
+    bool any = std::any_of(chain_.types.begin(), chain_.types.end(), [](const UnitType& u) { return u.count > 1; });
+    double least_input = kNever;
+    all.least_output = kNever;
     for (size_t i = 0; i < chain_.types.size(); ++i) {
-      q.type = static_cast<int>(i);
-      const UnitCost& u = costs_.get(q);
+      const UnitLoad& l = all.types.emplace_back(unit_load(costs_, k, static_cast<int>(i)));
+      if (l.again) least_input = std::min(least_input, l.output);
+    }
+    for (size_t i = 0; i < chain_.types.size(); ++i) {
+      UnitLoad& l = all.types[i];
       auto n = static_cast<double>(chain_.types[i].count);
-      double f = u.forward + u.forward_comm, b = u.backward + u.backward_comm + u.regather;
-      bool repeats = chain_.types[i].count > 1;
-      t.forward += n * f, t.backward += n * b;
-      t.parameters += n * u.parameters;
-      t.saved += n * u.saved;
-      t.saved_selective += n * (repeats ? u.saved_selective : u.saved);
-      t.inputs += n * (repeats ? u.output / chain_.period : u.saved);
-      if (repeats) t.recompute_selective += n * u.recompute_selective, t.recompute_full += n * (f - u.regather);
-      if (repeats && chain_.types[i].count >= layers_ && layers_ > 0) {
-        t.layer += f + b;
-        t.layer_selective += f + b + u.recompute_selective;
-        t.layer_full += 2 * f + b - u.regather;
+      t.forward += n * l.forward, t.backward += n * l.backward, t.weights += n * l.weights;
+      t.parameters += n * l.parameters;
+      if (l.again) l.saved += least_input / period;
+      t.saved += n * l.saved;
+      if (l.again) all.input_slack = std::max(all.input_slack, l.output);
+      if (static_cast<int>(i) != chain_.units.back().type) all.least_output = std::min(all.least_output, l.output);
+      double time = l.forward + l.backward;
+      if (time > 0 && (chain_.types[i].count > 1 || !any)) {
+        all.forward_share = std::min(all.forward_share, l.forward / time);
+        all.weights_share = std::max(all.weights_share, l.weights / time);
       }
     }
-    return totals_.emplace(key, t).first->second;
+    for (size_t i = 0; i < chain_.types.size(); ++i) {
+      const UnitLoad& l = all.types[i];
+      double n = static_cast<double>(chain_.types[i].count), time = l.forward + l.backward;
+      all.forward_less += n * std::max(0.0, all.forward_share * time - l.forward);
+      all.weights_more += n * std::max(0.0, l.weights - all.weights_share * time);
+    }
+    return loads_.emplace(key, std::move(all)).first->second;
+  }
+
+  // Seconds of one device behind its last pass, and in reducing gradients, for each of its parameters.
+  std::pair<double, double> behind(const StepConfig& k) {
+    const Cluster& cluster = costs_.cluster();
+    ParameterBytes bytes = parameter_bytes(costs_, k);
+    double share = k.zero >= 1 ? 1 / static_cast<double>(k.data) : 1;
+    double finish = share * bytes.update() / (cluster.device.memory_bandwidth * cluster.efficiency.memory);
+    if (k.offload.optimizer) finish += share * 2 * bytes.state / cluster.host.bandwidth;
+    double reduce = 0;
+    if (k.data > 1 && k.zero < 3) {
+      // Of very many bytes, so that latencies do not count.
+      constexpr double kMany = 1e15;
+      Span span{k.data, k.tensor};
+      reduce = k.zero == 0 ? collective_time(cluster, Collective::all_reduce, kMany, span)
+                           : collective_time(cluster, Collective::reduce_scatter, kMany, span) +
+                                 collective_time(cluster, Collective::all_gather, kMany, span);
+      reduce *= bytes.weight / kMany * (1 - 1e-6);
+    }
+    return {finish, reduce};
+  }
+
+  // What every cut of a 1F1B or zero-bubble pipeline takes at least, in multiples of all work on one micro-batch: the
+  // inequality of solver/cuts.h of each device, weighted so that it does not matter where a unit is. `before` and
+  // `waits` are what a second of the stages before and behind counts.
+  static double ramp(double m, int64_t p, double before, double waits) {
+    auto devices = static_cast<double>(p);
+    double a = m - devices, sum = 0, weight = 1, first = 1;
+    if (a + 1 <= waits) return m / devices;
+    for (int64_t j = 0; j < p; ++j) {
+      sum += weight;
+      auto x = static_cast<double>(j);
+      weight *= (a + 1 + x - waits) / (a + 2 + x - before);
+    }
+    first /= sum;
+    return before * (1 - first) + first * (a + 1);
   }
 
   // Seconds that no cut of the pipeline can go below, and whether some cut may fit.
   bool bound(Candidate& c) {
     const StepConfig& k = c.config;
-    const Totals& t = totals(k.tensor, k.sequence, k.micro_batch);
+    const Loads& l = loads(k);
+    const UnitLoad& t = l.total;
     auto m = static_cast<double>(k.micro_batches), p = static_cast<double>(k.pipeline),
          v = static_cast<double>(k.chunks);
-    double total = t.forward + t.backward, layer = t.layer, saved = t.saved;
-    if (k.recompute == Recompute::selective)
-      total += t.recompute_selective, layer = t.layer_selective, saved = t.saved_selective;
-    if (k.recompute == Recompute::full) total += t.recompute_full, layer = t.layer_full, saved = t.inputs;
-    double slowest = std::max(total / p, layer * std::ceil(static_cast<double>(layers_) / p));
-    double ramp = (p - 1) / p * total;  // the other stages' passes of one micro-batch
-    if (k.schedule == Schedule::interleaved) ramp /= v;
-    if (k.schedule == Schedule::zero_bubble) ramp /= 3;
-    c.bound = (m * slowest + ramp) * slowest_of(k.data, costs_.cluster().efficiency.spread);
-    // The optimizer on the device with most parameters has at least the average.
-    double parameters = t.parameters / p, n = static_cast<double>(k.data);
-    bool half = costs_.dtype() == "f16" || costs_.dtype() == "bf16";
-    double weight = half ? 2 : 4, gradient = 4, state = half ? 12 : 8;
-    double updated = k.zero >= 1 ? parameters / n : parameters;
-    if (!k.offload.optimizer)
-      c.bound += updated * (2 * gradient + 2 * state + weight) /
-                 (costs_.cluster().device.memory_bandwidth * costs_.cluster().efficiency.memory);
-    double memory = parameters * weight / (k.zero >= 3 ? n : 1) + parameters * gradient / (k.zero >= 2 ? n : 1) +
-                    (k.offload.optimizer ? 0 : parameters * state / (k.zero >= 1 ? n : 1));
-    // Device d keeps the activations of so many passes. However the layers are shared out, the fullest device has at
-    // least what it has when all are equally full: the harmonic mean.
-    double inverse = 0;
+    double total = t.forward + t.backward, wait = slowest_of(k.data, costs_.cluster().efficiency.spread);
+    auto [finish, reduce] = behind(k);
+    c.bound = m * total / p * wait + t.parameters / p * (finish + kExposed * reduce);
+    bool whole = k.micro_batches >= k.pipeline + 2;
+    if (k.pipeline > 1 && k.schedule == Schedule::gpipe) c.bound = std::max(c.bound, (m + p - 1) / p * total * wait);
+    if (k.pipeline > 1 && k.schedule == Schedule::one_f_one_b)
+      c.bound = std::max(c.bound, (whole ? ramp(m, k.pipeline, 1, 2) : 1) * total * wait);
+    if (k.pipeline > 1 && k.schedule == Schedule::zero_bubble && whole)
+      c.bound = std::max(c.bound, (ramp(m, k.pipeline, l.forward_share, 2 * (1 - l.weights_share)) * total -
+                                   l.forward_less - 2 * l.weights_more) *
+                                      wait);
+    // Device d keeps the activations of so many passes. However the units are shared out, the fullest device has at
+    // least the average in which each weighs as much less as it would hold more of an even share; a unit weighs least
+    // at one of the ends.
+    double resident = parameter_bytes(costs_, k).resident(k), sum = 0;
+    std::vector<double> alive, weight;
     for (int64_t d = 0; d < k.pipeline; ++d) {
-      double behind = p - 1 - static_cast<double>(d), alive = std::min(m, behind + 1);
-      if (k.schedule == Schedule::gpipe) alive = m;
-      if (k.schedule == Schedule::interleaved) alive = std::min(m, (2 * behind + (v - 1) * p + 1) / v);
-      inverse += 1 / (memory * p + saved * alive);
+      double behind = p - 1 - static_cast<double>(d), n = std::min(m, behind + 1);
+      if (k.schedule == Schedule::gpipe) n = m;
+      if (k.schedule == Schedule::interleaved) n = std::min(m, (2 * behind + (v - 1) * p + 1) / v);
+      alive.push_back(n), weight.push_back(1 / std::max(1.0, t.parameters * resident + t.saved * n));
+      sum += weight.back();
     }
-    memory = 1 / inverse;
-    return memory <= memory_;
+    double memory = 0;
+    for (size_t i = 0; i < l.types.size(); ++i) {
+      auto at = [&](size_t d) {
+        return weight[d] / sum * (l.types[i].parameters * resident + l.types[i].saved * alive[d]);
+      };
+      memory += chain_.types[i].count * std::min(at(0), at(alive.size() - 1));
+    }
+    return memory - l.input_slack * alive.front() <= memory_;
+  }
+
+  // The same for all cuts of this combination, more exactly; infinite if it is not below `limit` or nothing fits.
+  // Leaves the cuts to try. Interleaved pipelines have two: equal numbers of layers, and balanced ones.
+  double refine(Candidate& c, double limit) {
+    const StepConfig& k = c.config;
+    c.cuts.clear();
+    if (k.pipeline == 1) return c.bound;
+    if (static_cast<int64_t>(chain_.units.size()) < k.pipeline * k.chunks) return kNever;
+    const Loads& l = loads(k);
+    CutProblem q;
+    q.schedule = k.schedule, q.stages = k.pipeline, q.micro_batches = k.micro_batches;
+    std::vector<double> times;
+    for (const Unit& u : chain_.units) {
+      const UnitLoad& t = l.types[static_cast<size_t>(u.type)];
+      q.units.push_back({t.forward, t.backward, t.weights, t.parameters, t.saved});
+      times.push_back(t.forward + t.backward);
+    }
+    c.cuts = {equal_cuts(chain_, k.pipeline * k.chunks), balanced_cuts(times, k.pipeline * k.chunks)};
+    auto [finish, reduce] = behind(k);
+    q.waiting = slowest_of(k.data, costs_.cluster().efficiency.spread);
+    if (k.schedule == Schedule::interleaved) {
+      double least = kNever;
+      for (const std::vector<int>& cut : c.cuts) {
+        std::vector<CutUnit> devices(static_cast<size_t>(k.pipeline));
+        double before = 0, most = 0;
+        for (size_t s = 0; s + 1 < cut.size(); ++s)
+          for (int u = cut[s]; u < cut[s + 1]; ++u) {
+            CutUnit& d = devices[s % devices.size()];
+            d.forward += times[static_cast<size_t>(u)], d.parameters += q.units[static_cast<size_t>(u)].parameters;
+          }
+        auto m = static_cast<double>(k.micro_batches);
+        for (size_t d = 0; d < devices.size(); ++d) {
+          double after = devices[d].parameters * (finish + kExposed * reduce);
+          // The first pass waits for the stages before, and the last is followed by theirs.
+          most = std::max(
+              {most, m * devices[d].forward * q.waiting + after, (before + m * devices[d].forward) * q.waiting});
+          for (int u = cut[d]; u < cut[d + 1]; ++u) before += times[static_cast<size_t>(u)];
+        }
+        least = std::min(least, most);
+      }
+      return least;
+    }
+    q.send = collective_time(costs_.cluster(), Collective::send,
+                             k.sequence ? l.least_output : l.least_output / static_cast<double>(k.tensor),
+                             {k.pipeline, k.tensor * k.data});
+    q.finish = finish, q.reduce = reduce, q.exposed = kExposed;
+    q.resident = parameter_bytes(costs_, k).resident(k), q.memory = memory_, q.slack = l.input_slack;
+    CutBound found = bound_of_all_cuts(q, limit);
+    if (found.time < kNever) c.cuts.push_back(found.cuts);
+    return found.time;
   }
 
   void enumerate() {
@@ -251,40 +378,53 @@ class Search {
   }
 
   bool evaluate(Candidate& c) {
-    try {
-      c.config.cuts.clear();
-      c.estimate = estimate(costs_, c.config);
-      if (c.config.pipeline > 1) {
-        // Unequal stages: balanced by what units cost, where that is better.
-        StepConfig other = c.config;
-        other.cuts = balanced_cuts(unit_times(c.config), c.config.pipeline * c.config.chunks);
-        StepEstimate e = estimate(costs_, other);
-        bool fits = this->fits(e), before = this->fits(c.estimate);
-        if ((fits && !before) || (fits == before && e.time < c.estimate.time))
-          c.config = other, c.estimate = std::move(e);
+    if (c.cuts.empty()) refine(c, kNever);
+    std::vector<std::vector<int>> cuts = c.cuts;
+    if (cuts.empty()) cuts.emplace_back();
+    bool any = false;
+    for (std::vector<int>& cut : cuts) try {
+        StepConfig config = c.config;
+        config.cuts = std::move(cut);
+        StepEstimate e = estimate(costs_, config);
+        bool fits = this->fits(e), before = any && this->fits(c.estimate);
+        if (!any || (fits && !before) || (fits == before && e.time < c.estimate.time))
+          c.config = std::move(config), c.estimate = std::move(e);
+        any = true;
+      } catch (const ValueError&) {  // fewer layers than stages
       }
-      return true;
-    } catch (const ValueError&) {
-      return false;
-    }
+    return any;
   }
 
-  std::vector<double> unit_times(const StepConfig& k) {
-    UnitRequest q;
-    q.batch_parts = costs_.model().batch / k.micro_batch, q.tensor = k.tensor,
-    q.sequence = k.sequence && k.tensor > 1;
-    q.span = {k.tensor, 1};
-    std::vector<double> out;
-    for (const Unit& u : chain_.units) {
-      q.type = u.type;
-      const UnitCost& c = costs_.get(q);
-      double f = c.forward + c.forward_comm, t = f + c.backward + c.backward_comm;
-      bool repeats = chain_.types[static_cast<size_t>(u.type)].count > 1;
-      t += repeats && k.recompute == Recompute::full ? f : c.regather;
-      if (repeats && k.recompute == Recompute::selective) t += c.recompute_selective;
-      out.push_back(t);
+  // Better cuts for the combinations whose bounds are below the best time: each boundary moves by a unit as long as
+  // that helps.
+  void improve_cuts(SearchResult& r, std::vector<size_t> loose) {
+    std::stable_sort(loose.begin(), loose.end(),
+                     [&](size_t a, size_t b) { return list_[a].estimate.time < list_[b].estimate.time; });
+    constexpr size_t kMost = 8;
+    for (size_t i = 0; i < std::min(kMost, loose.size()); ++i) {
+      Candidate c = list_[loose[i]];
+      if (c.bound >= r.best->estimate.time) continue;
+      auto better = [&](const StepEstimate& e) {
+        bool fits = this->fits(e), before = this->fits(c.estimate);
+        return fits != before ? fits : fits ? e.time < c.estimate.time : e.memory < c.estimate.memory;
+      };
+      int64_t tries = 20000000 / (c.config.pipeline * c.config.micro_batches * 3);
+      for (bool moved = true; moved;) {
+        moved = false;
+        for (size_t s = 1; s + 1 < c.config.cuts.size(); ++s)
+          for (int step : {-1, 1}) {
+            StepConfig config = c.config;
+            config.cuts[s] += step;
+            if (config.cuts[s] <= config.cuts[s - 1] || config.cuts[s] >= config.cuts[s + 1] || --tries < 0) continue;
+            StepEstimate e = estimate(costs_, config);
+            if (!better(e)) continue;
+            c.config = std::move(config), c.estimate = std::move(e);
+            moved = true;
+          }
+      }
+      remember_family(c);
+      if (fits(c.estimate) && c.estimate.time < r.best->estimate.time) r.best = std::move(c);
     }
-    return out;
   }
 
   void remember_family(const Candidate& c) {
@@ -356,64 +496,13 @@ class Search {
   const Chain& chain_;
   const SearchRequest& request_;
   double memory_;
-  int64_t layers_;
   std::vector<Candidate> list_, tight_;
-  std::map<std::tuple<int64_t, bool, int64_t>, Totals> totals_;
+  std::map<std::tuple<int64_t, bool, int64_t, Recompute>, Loads> loads_;
   std::map<std::string, Candidate> families_;
   std::optional<Candidate> nearest_;
 };
 
 }  // namespace
-
-std::vector<int> balanced_cuts(const std::vector<double>& cost, int64_t parts) {
-  auto n = static_cast<int64_t>(cost.size());
-  SORUS_CHECK(parts >= 1 && parts <= n, ValueError, "{} layers cannot be cut into {} stages", n, parts);
-  // The least limit under which greedy filling needs no more parts; each part has at least one unit.
-  auto fill = [&](double limit, std::vector<int>* cuts) {
-    int64_t used = 1;
-    double sum = 0;
-    if (cuts) *cuts = {0};
-    for (int64_t i = 0; i < n; ++i) {
-      double c = cost[static_cast<size_t>(i)];
-      bool must = n - i == parts - used && i > 0 && (!cuts || cuts->back() != i);
-      if ((sum + c > limit && sum > 0) || (must && sum > 0)) {
-        ++used, sum = 0;
-        if (cuts) cuts->push_back(static_cast<int>(i));
-      }
-      sum += c;
-      if (c > limit) return false;
-    }
-    if (cuts) cuts->push_back(static_cast<int>(n));
-    return used <= parts;
-  };
-  double low = 0, high = 0;
-  for (double c : cost) low = std::max(low, c), high += c;
-  for (int i = 0; i < 60 && high - low > 1e-12 * high; ++i) {
-    double middle = (low + high) / 2;
-    (fill(middle, nullptr) ? high : low) = middle;
-  }
-  std::vector<int> cuts;
-  fill(high * (1 + 1e-12), &cuts);
-  // Greedy may need fewer parts: split the largest ones.
-  while (static_cast<int64_t>(cuts.size()) - 1 < parts) {
-    size_t best = 0;
-    double most = -1;
-    for (size_t s = 0; s + 1 < cuts.size(); ++s) {
-      double sum = 0;
-      for (int i = cuts[s]; i < cuts[s + 1]; ++i) sum += cost[static_cast<size_t>(i)];
-      if (cuts[s + 1] - cuts[s] > 1 && sum > most) most = sum, best = s;
-    }
-    double half = 0;
-    int at = cuts[best] + 1;
-    for (int i = cuts[best]; i < cuts[best + 1] - 1; ++i) {
-      half += cost[static_cast<size_t>(i)];
-      at = i + 1;
-      if (half >= most / 2) break;
-    }
-    cuts.insert(cuts.begin() + static_cast<ptrdiff_t>(best) + 1, at);
-  }
-  return cuts;
-}
 
 SearchResult search(UnitCosts& costs, const SearchRequest& request) {
   SORUS_CHECK(request.devices > 0 && request.devices <= (1 << 20), ValueError, "devices: {} is not between 1 and {}",
@@ -427,81 +516,6 @@ SearchResult search(UnitCosts& costs, const SearchRequest& request) {
   for (const auto& [name, value] : request.fix)
     SORUS_CHECK(names.contains(name), ValueError, "--fix {}: there are {}", name, fmt::join(names, ", "));
   return Search(costs, request).run();
-}
-
-Plan to_plan(UnitCosts& costs, const Candidate& c, const SearchRequest& request) {
-  const StepConfig& k = c.config;
-  const Cluster& cluster = costs.cluster();
-  const Chain& chain = costs.chain();
-  Plan p;
-  p.model = costs.model().name, p.cluster = cluster.name, p.devices = request.devices;
-  auto axis = [&](const char* name, AxisKind kind, int64_t size, int64_t stride) {
-    PlanAxis a{name, kind, size, "", ""};
-    const char* algorithm = "";
-    int level = widest_level(cluster, {size, stride});
-    if (level >= 0) a.level = cluster.levels[static_cast<size_t>(level)].name;
-    if (kind != AxisKind::pipeline)
-      collective_time(cluster, Collective::all_reduce, 64e6, {size, stride}, &algorithm);
-    a.collective = algorithm;
-    p.mesh.push_back(a);
-  };
-  axis("pp", AxisKind::pipeline, k.pipeline, k.tensor * k.data);
-  axis("dp", AxisKind::data, k.data, k.tensor);
-  axis("tp", AxisKind::tensor, k.tensor, 1);
-  if (!cluster.exceptions.empty()) p.device_of_rank = cluster.usable(request.devices);
-  p.global_batch = request.batch, p.micro_batch = k.micro_batch, p.micro_batches = k.micro_batches;
-  p.schedule = k.pipeline > 1 ? k.schedule : Schedule::none, p.chunks = k.chunks, p.zero = k.zero;
-  p.sequence_parallel = k.sequence, p.overlap = k.overlap, p.offload = k.offload;
-  const StepEstimate& e = c.estimate;
-  for (size_t s = 0; s + 1 < e.cuts.size(); ++s) {
-    PlanStage stage;
-    int first = e.cuts[s], end = e.cuts[s + 1];
-    stage.first_node = s == 0 ? 0 : chain.units[static_cast<size_t>(first)].first;
-    stage.end_node = chain.units[static_cast<size_t>(end) - 1].end;
-    stage.from = chain.units[static_cast<size_t>(first)].name,
-    stage.to = chain.units[static_cast<size_t>(end) - 1].name;
-    stage.device = static_cast<int64_t>(s) % k.pipeline;
-    stage.recompute = k.recompute;
-    if (k.recompute == Recompute::full)
-      for (int u = first; u < end; u += chain.period) {
-        int last = std::min(end, u + chain.period);
-        if (chain.types[static_cast<size_t>(chain.units[static_cast<size_t>(u)].type)].count > 1)
-          stage.recomputed.emplace_back(chain.units[static_cast<size_t>(u)].first,
-                                        chain.units[static_cast<size_t>(last) - 1].end);
-      }
-    stage.memory = e.stage_memory[static_cast<size_t>(stage.device)];
-    stage.forward_s = e.stages[s].forward, stage.backward_s = e.stages[s].backward;
-    p.stages.push_back(std::move(stage));
-  }
-  // Parameters that the tensor axis splits, by the strategies of the operators that read them.
-  if (k.tensor > 1) {
-    UnitRequest q;
-    q.batch_parts = costs.model().batch / k.micro_batch, q.tensor = k.tensor, q.sequence = k.sequence,
-    q.span = {k.tensor, 1};
-    std::set<std::string> marked;
-    for (const Unit& unit : chain.units) {
-      q.type = unit.type;
-      const UnitCost& cost = costs.get(q);
-      for (int i = unit.first; i < unit.end; ++i) {
-        const Node& n = *costs.model().graph.nodes()[static_cast<size_t>(i)];
-        const Strategy& s = cost.strategy[static_cast<size_t>(i - unit.first)];
-        for (size_t j = 0; j < n.inputs.size() && j < s.inputs.size(); ++j)
-          if (n.inputs[j] && s.inputs[j] >= 0 && costs.model().is_parameter(*n.inputs[j].node) &&
-              marked.insert(n.inputs[j].node->label).second)
-            p.marks.push_back({Mark::Of::parameter,
-                               n.inputs[j].node->label,
-                               0,
-                               0,
-                               {{"tp", {AxisPlacement::Kind::shard, s.inputs[j]}}}});
-      }
-    }
-  }
-  p.time.step = e.time, p.time.compute = e.compute, p.time.recompute = e.recompute;
-  p.time.communication = e.tensor_comm + e.pipeline_comm + e.data_comm, p.time.bubble = e.bubble,
-  p.time.optimizer = e.optimizer;
-  p.time.offload = e.offload;
-  p.memory_bytes = e.memory;
-  return p;
 }
 
 }  // namespace sorus::parallel

@@ -1,10 +1,11 @@
 // Search: the fastest way to run a step that fits, over all dimensions together, with a proof of how good it is.
 //
 // Every combination of data, tensor, sequence and pipeline parallelism, micro-batch, schedule, ZeRO, recomputation
-// and offload gets a lower bound on its time that holds for every way to cut the pipeline: with average stages a
-// pipeline of p devices takes at least (m + p - 1) of them, and some device has at least the next whole number of
-// layers. Combinations are then estimated (simulator/step.h) by ascending bound, until the bound passes the best time
-// found. The least bound of all that may fit in memory is the certificate.
+// and offload gets a lower bound on its time that holds for every way to cut the pipeline; the combination of least
+// bound is looked at next. First its bound for all cuts is worked out exactly (solver/cuts.h); when that is still the
+// least, its step is played (simulator/step.h) with the cuts that bound suggests. This ends when no bound is below
+// the best time. The least bound that was met on the way is the certificate: no plan of the space is faster, whatever
+// its cuts. (Interleaved pipelines are cut into equal numbers of layers or into balanced parts.)
 //
 //   SearchResult r = search(costs, {.devices = 1024, .batch = 1536});
 //   r.best.time, r.lower_bound           // no plan of the space is faster than the second
@@ -31,14 +32,15 @@ struct SearchRequest {
 
 struct Candidate {
   StepConfig config;
-  double bound = 0;
+  double bound = 0;                    ///< seconds that no cut goes below
+  std::vector<std::vector<int>> cuts;  ///< to try, once the bound is worked out
   StepEstimate estimate;
   std::string family;  ///< "dp x tp x pp, ZeRO 1"
 };
 
 struct SearchResult {
   std::optional<Candidate> best;
-  double lower_bound = 0, relaxed_bound = 0, seconds = 0;
+  double lower_bound = 0, seconds = 0;
   size_t space = 0, estimated = 0;
   bool complete = true;             ///< false: stopped by the time limit
   std::vector<Candidate> families;  ///< the best of each other family, fastest first
@@ -48,8 +50,6 @@ struct SearchResult {
 };
 
 SearchResult search(UnitCosts& costs, const SearchRequest& request);
-/// Cuts that make the slowest stage as fast as possible: contiguous parts of least maximum.
-std::vector<int> balanced_cuts(const std::vector<double>& cost, int64_t parts);
 /// The plan that a candidate stands for.
 Plan to_plan(UnitCosts& costs, const Candidate& candidate, const SearchRequest& request);
 
