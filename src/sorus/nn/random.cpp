@@ -66,7 +66,7 @@ void fill(const char* draw, const Tensor& t, double factor, double shift, Genera
   auto into = [&](const char* op, std::initializer_list<Tensor> inputs, Attrs attrs) {
     call_into(find_op(op), TensorSpan(inputs.begin(), inputs.size()), attrs, std::array{t});
   };
-  into(draw, {generator.next_key()}, {Attr(t.sizes()), Attr(t.dtype())});
+  into(draw, {generator.next_key()}, {Attr(t.sizes()), Attr(t.dtype()), Attr(), Attr()});
   if (factor != 1) into("mul", {t, Tensor::weak_scalar(factor)}, {});
   if (shift != 0) into("add", {t, Tensor::weak_scalar(shift)}, find_op("add").signature.default_attrs());
 }

@@ -104,17 +104,6 @@ ShardingRule planning_rule(const TypeCall& call) {
   bool any = std::any_of(r.factors.begin(), r.factors.end(), [](const ShardFactor& f) { return f.can_split(); });
   if (any || call.inputs.empty() || !call.inputs[0]) return r;
   if (call.op.body) return of_body(call, r);
-  // What is drawn for an element depends on its position alone, so parts draw what the whole does.
-  if (draws(call.op) && r.outputs.size() == 1 && r.outputs[0].size() == r.inputs[0].size()) {
-    ShardingRule drawn;
-    drawn.inputs = r.inputs, drawn.outputs = r.outputs;
-    for (auto& dims : drawn.inputs) dims.assign(dims.size(), -1);
-    for (size_t d = 0; d < r.outputs[0].size(); ++d) {
-      drawn.factors.push_back({fmt::format("d{}", d), call.input(0).shape[d], ShardFactor::Kind::kept});
-      drawn.inputs[0][d] = drawn.outputs[0][d] = static_cast<int>(d);
-    }
-    return drawn;
-  }
   return r;
 }
 
