@@ -4,6 +4,8 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+
 #include "bind.h"
 #include "sorus/compile/compile.h"
 #include "sorus/nn/module.h"
@@ -162,8 +164,8 @@ struct Entry {
 };
 
 // A recording run by the ranks of a mesh. Python decides how tensors lie:
-//   layouts(inputs, captures, parameters, written) -> (stored, used), lists of one list of placements ("S(0)") a
-//   tensor
+//   layouts(inputs, captures, parameters, written) -> (stored, used, stages), lists of one list of placements
+//   ("S(0)") a tensor, and of the stage of a pipeline that reads a captured tensor first, -1 if that is not said
 class ParallelExecutor final : public Executor {
  public:
   explicit ParallelExecutor(std::unique_ptr<parallel::ParallelStep> s) : step(std::move(s)) {}
@@ -188,7 +190,7 @@ parallel::ExecutionOptions options_from(const nb::dict& d) {
 }
 
 std::shared_ptr<Executor> make_parallel(const parallel::DeviceMesh& mesh, const nb::object& layouts,
-                                        const parallel::ExecutionOptions& options, TracedGraph traced,
+                                        parallel::ExecutionOptions options, TracedGraph traced,
                                         TensorSpan parameters) {
   nb::list inputs, captures, is_parameter, written;
   for (int i = 0; i < traced.explicit_inputs; ++i)
@@ -211,6 +213,11 @@ std::shared_ptr<Executor> make_parallel(const parallel::DeviceMesh& mesh, const 
   for (nb::handle l : nb::cast<nb::list>(answer[1])) {
     if (!l.is_none()) request.used_as[at] = layout_from(l);
     ++at;
+  }
+  auto stages = nb::cast<std::vector<int>>(answer[2]);
+  if (std::any_of(stages.begin(), stages.end(), [](int s) { return s >= 0; })) {
+    options.pipeline.stage_of_input.assign(static_cast<size_t>(traced.explicit_inputs), -1);
+    options.pipeline.stage_of_input.insert(options.pipeline.stage_of_input.end(), stages.begin(), stages.end());
   }
   return std::make_shared<ParallelExecutor>(
       std::make_unique<parallel::ParallelStep>(std::move(traced), std::move(request), options));

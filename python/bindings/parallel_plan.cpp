@@ -8,6 +8,8 @@
 #include "sorus/graph/meta.h"
 #include "sorus/models/decoder.h"
 #include "sorus/parallel/cluster/cluster.h"
+#include "sorus/parallel/comm/measure.h"
+#include "sorus/parallel/plan/plan.h"
 #include "sorus/parallel/report/report.h"
 #include "sorus/parallel/simulator/published.h"
 #include "sorus/parallel/solver/budget.h"
@@ -131,6 +133,19 @@ const Part planning{
             return nb::make_tuple(s.choice, s.feasible, s.cost, s.peak, s.passes, s.seconds);
           },
           nb::arg("file"), nb::arg("seconds"), nb::arg("seed") = 1);
+      m.def("read_plan", [](const std::string& path) { return parallel::to_json(parallel::read_plan(path)); });
+      // (seconds of a call, processor seconds of a call at one rank)
+      m.def(
+          "measure_all_reduce",
+          [](int ranks, int64_t bytes, int calls) {
+            comm::CollectiveSpeed s;
+            {
+              nb::gil_scoped_release release;
+              s = comm::measure_all_reduce(ranks, bytes, calls);
+            }
+            return nb::make_tuple(s.seconds, s.cpu_seconds);
+          },
+          nb::arg("ranks"), nb::arg("bytes"), nb::arg("calls") = 20);
       m.def("preset_clusters", &parallel::preset_clusters);
       m.def("cluster_toml", [](const std::string& name) { return parallel::to_toml(parallel::find_cluster(name)); });
       m.def("simulate_published", &parallel::simulate_published, nb::arg("row"), nb::arg("cluster"),

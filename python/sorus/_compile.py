@@ -188,6 +188,7 @@ def compile(
     schedule: str = "1f1b",
     chunks: int = 1,
     recompute: bool = False,
+    stages: Any = None,
 ) -> Any:
     """Compiles a function, a module, or a whole training step (forward, `backward()`, `step()`).
 
@@ -212,6 +213,9 @@ def compile(
         schedule: of the pipeline: "gpipe", "1f1b" or "interleaved".
         chunks: stages of a rank, for the interleaved schedule.
         recompute: stages make their activations again in the backward pass instead of keeping them.
+        stages: where the pipeline is cut: for each stage the list of the parameters that it reads and none before it.
+            A stage begins behind what reads the parameters of those before it, and not behind the first operator that
+            reads one of its own; among these places where least goes across. By default stages take equal time.
 
     Raises:
         RuntimeError: the function needs the value of a tensor while it is recorded.
@@ -220,7 +224,7 @@ def compile(
     if model is None:
         return lambda f: compile(
             f, disable=disable, mesh=mesh, inputs=inputs, data=data, zero=zero, micro_batches=micro_batches, pipeline=pipeline,
-            schedule=schedule, chunks=chunks, recompute=recompute,
+            schedule=schedule, chunks=chunks, recompute=recompute, stages=stages,
         )  # fmt: skip
     if disable:
         return model
@@ -237,9 +241,12 @@ def compile(
 
         if not callable(model):
             raise TypeError(f"compile: expected a function or a module, found {type(model).__name__}")
-        return CompiledFunction(model, mesh, Places(mesh, inputs, data, zero), options)
-    if inputs is not None or data is not None or zero:
-        raise ValueError("compile: inputs, data and zero need a mesh")
+        if stages is not None and len(stages) != pipeline * chunks:
+            raise ValueError(f"compile: stages has {len(stages)} lists, a pipeline of {pipeline} with {chunks} chunks has "
+                             f"{pipeline * chunks} stages")  # fmt: skip
+        return CompiledFunction(model, mesh, Places(mesh, inputs, data, zero, stages), options)
+    if inputs is not None or data is not None or zero or stages is not None:
+        raise ValueError("compile: inputs, data, zero and stages need a mesh")
     if isinstance(model, _core._nn.Module):
         from .nn._compiled import CompiledModule
 

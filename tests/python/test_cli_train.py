@@ -241,7 +241,7 @@ def test_without_pins_the_planner_decides_and_is_held_to_its_word(folder: Path) 
     ("fix", "holds"),
     [
         ("micro=4", lambda a: "4 micro-batches" in a),
-        ("recompute=1,pp=1", lambda a: "recomputation" in a),
+        ("recompute=1,pp=1,micro=2", lambda a: "recomputation" in a),
         ("micro=2,tp=2", lambda a: "tp 2" in a and "2 micro-batches" in a),
     ],
 )
@@ -293,15 +293,90 @@ def test_a_memory_limit_changes_no_bit(folder: Path) -> None:
 
 
 def test_a_plan_file_is_run(folder: Path) -> None:
-    plan = {"format": "sorus-plan", "version": 1, "devices": 2, "global_batch": 4, "zero": 1,
+    plan = {"format": "sorus-plan", "version": 1, "devices": 2, "global_batch": 4, "micro_batch": 2, "zero": 1,
+            "stages": [{"first_node": 0, "end_node": 9}],
             "mesh": [{"name": "dp", "kind": "data", "size": 2}]}  # fmt: skip
     (folder / "plan.json").write_text(json.dumps(plan))
     done = train(*SMALL, "--data", "text", "--steps", "2", "--plan", "plan.json", "--threads", "1")
     assert "plan: 2 ranks: dp 2, ZeRO 1" in done.stdout
-    wrong = {**plan, "global_batch": 8}
+    wrong = {**plan, "global_batch": 8, "micro_batch": 4}
     (folder / "wrong.json").write_text(json.dumps(wrong))
     refused = train(*SMALL, "--data", "text", "--steps", "2", "--plan", "wrong.json", fails=True)
     assert "the plan is for a batch of 8, this run has 4" in refused.stderr
+
+
+def plan_file(**changes) -> dict:
+    """Of a pipeline of two whose second stage is the last norm and the head alone."""
+    blocks = ["ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj"]
+    first = [
+        "wte.weight",
+        "wpe.weight",
+        *(f"h.{i}.{b}.{w}" for i in (0, 1) for b in blocks for w in ("weight", "bias")),
+    ]
+    stages = [{"first_node": 0, "end_node": 80, "parameters": first, "device": 0},
+              {"first_node": 80, "end_node": 90, "parameters": ["ln_f.weight", "ln_f.bias"], "device": 1}]  # fmt: skip
+    plan = {"format": "sorus-plan", "version": 1, "devices": 2, "global_batch": 4, "micro_batch": 2, "micro_batches": 2,
+            "mesh": [{"name": "stage", "kind": "pipeline", "size": 2}], "schedule": "gpipe", "stages": stages}  # fmt: skip
+    return plan | changes
+
+
+def test_a_plan_file_says_where_stages_begin(folder: Path) -> None:
+    options = [*SMALL, "--layers", "2", "--data", "text", "--steps", "3", "--json", "--threads", "1"]
+    (folder / "plan.json").write_text(json.dumps(plan_file()))
+    one = lines(train(*options, "--out", "one").stdout)
+    many = lines(train(*options, "--out", "many", "--plan", "plan.json").stdout)
+    assert_same_losses(many, one)
+    assert many[-1]["arrangement"] == "pp 2, 2 micro-batches, gpipe"
+
+
+def test_a_plan_of_the_planner_is_run_with_its_marks(folder: Path) -> None:
+    (folder / "model.py").write_text(
+        "from sorus.models import GPT, presets\n"
+        "import sorus\n"
+        "def step():\n"
+        "    return presets.Step('gpt', lambda: GPT(300, 16, 2, 2, 16), lambda m, x, y: m.loss(x, y),\n"
+        "                        lambda b: [([b, 16], sorus.int64)] * 2, sorus.float32)\n"
+    )
+    for fix in ("tp=2", "pp=2,schedule=1f1b", "pp=2,tp=2,schedule=1f1b,sp=0"):
+        devices = "4" if "tp" in fix and "pp" in fix else "2"
+        done = subprocess.run(command("plan", "model.py:step", "--devices", devices, "--batch", "4", "--fix", fix,
+                                      "--fix", "zero=0,sp=0,offload=0,recompute=none,micro_batch=2", "--no-explain"),
+                              capture_output=True, text=True)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        options = [*SMALL, "--layers", "2", "--data", "text", "--steps", "2", "--json", "--threads", "1"]
+        one = lines(train(*options, "--out", f"one {fix}").stdout)
+        assert_same_losses(lines(train(*options, "--out", fix, "--plan", "plan.json").stdout), one)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sequence_parallel": True}, "sequence parallelism"),
+        ({"offload": {"optimizer": True}}, "offload of optimizer"),
+        ({"schedule": "zero-bubble"}, "the schedule 'zero-bubble'"),
+        ({"mesh": [{"name": "cp", "kind": "sequence", "size": 2}], "stages": [{"end_node": 9}], "schedule": "none"},
+         "an axis of kind 'sequence' (cp)"),
+        ({"stages": [{"end_node": 8}, {"first_node": 8, "end_node": 9, "device": 1}]}, "stages without 'parameters' (0, 1)"),
+        ({"marks": [{"of": "node", "index": 3, "on": {"stage": "R"}}]}, "the mark of node 3"),
+        ({"marks": [{"name": "wte.weight", "on": {"stage": "S(0)"}}]}, "wte.weight cut along the pipeline"),
+        ({"micro_batches": 3}, "are not the 4 samples of 'global_batch'"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)  # fmt: skip
+def test_what_of_a_plan_cannot_be_run_is_named(folder: Path, changes: dict, message: str) -> None:
+    from sorus.distributed.arrangement import Arrangement
+
+    (folder / "plan.json").write_text(json.dumps(plan_file(**changes)))
+    with pytest.raises((ValueError, OSError), match=re.escape(message)):
+        Arrangement.from_plan("plan.json", 4)
+
+
+def test_a_plan_of_another_program_is_refused(folder: Path) -> None:
+    plan = plan_file()
+    plan["stages"][1]["parameters"] = ["norm.weight"]
+    (folder / "plan.json").write_text(json.dumps(plan))
+    refused = train(*SMALL, "--layers", "2", "--data", "text", "--steps", "1", "--plan", "plan.json", fails=True)
+    assert "the parameter 'norm.weight', which the model does not have" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,13 @@ class Places:
 
     zero 1 and 2: what the step writes and does not differentiate by (the optimizer's state) is cut. Gradients are then
     reduced straight into these blocks. zero 3: parameters too; they are gathered when they are used.
+
+    `stages` are lists of parameters: those that a stage of the pipeline reads and none before it.
     """
 
-    def __init__(self, mesh: DeviceMesh, inputs: Any = None, data: str | None = None, zero: int = 0) -> None:
+    def __init__(
+        self, mesh: DeviceMesh, inputs: Any = None, data: str | None = None, zero: int = 0, stages: Any = None
+    ) -> None:
         if zero not in (0, 1, 2, 3):
             raise ValueError(f"zero must be 0, 1, 2 or 3, not {zero}")
         if data is not None:
@@ -26,6 +30,11 @@ class Places:
         if zero and data is None:
             raise ValueError(f"zero={zero} needs the axis along which to cut: data='dp'")
         self.mesh, self.inputs, self.data, self.zero = mesh, inputs, data, zero
+        self.stage_of: dict[int, int] = {}
+        for number, parameters in enumerate(stages or ()):
+            for p in parameters:
+                if self.stage_of.setdefault(p.data_ptr(), number) != number:
+                    raise ValueError(f"stages: a parameter of shape {tuple(p.shape)} is in two of them")
 
     def along_data(self, shape: Any, what: str, needed: bool) -> list:
         placements = [Replicate()] * self.mesh.ndim
@@ -51,7 +60,7 @@ class Places:
         marks = [m[1] for m in self.mesh._marks.values() if tuple(m[0].shape) == tuple(t.shape)]
         return list(max(set(marks), key=marks.count)) if marks else None
 
-    def __call__(self, inputs: list, captures: list, parameters: list, written: list) -> tuple[list, list]:
+    def __call__(self, inputs: list, captures: list, parameters: list, written: list) -> tuple[list, list, list]:
         stored, used = [], []
         for i, shape in enumerate(inputs):
             what = f"argument {i}"
@@ -77,4 +86,5 @@ class Places:
                     places[axis] = cut
             stored.append(texts(self.mesh, places, t.shape, f"captured tensor {i}"))
             used.append(None if reads is None else texts(self.mesh, reads, t.shape, f"captured tensor {i}"))
-        return stored, used
+        stages = [self.stage_of.get(t.data_ptr(), -1) if p else -1 for t, p in zip(captures, parameters, strict=True)]
+        return stored, used, stages

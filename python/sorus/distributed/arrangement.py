@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ PINS = {
     "chunks": "stages of a rank", "schedule": "gpipe, 1f1b or interleaved", "recompute": "0 or 1",
 }  # fmt: skip
 SCHEDULES = ("gpipe", "1f1b", "interleaved")
+KINDS = {"data": "dp", "tensor": "tp", "pipeline": "pp"}  # of a plan's axes, and what they are called here
 
 
 def read_pins(texts: list[str]) -> dict[str, Any]:
@@ -66,6 +67,12 @@ class Arrangement:
     chunks: int = 1
     schedule: str = "1f1b"
     recompute: bool = False
+    # Of a plan: the order of the axes beside the pipeline; for each stage the parameters that it is the first to read
+    # (None: stages of equal time); how parameters lie, by axis (None: the program's own marks).
+    order: tuple[str, ...] = ()
+    stages: list[list[str]] | None = None
+    marks: dict[str, dict[str, str]] | None = None
+    axis_of: dict[str, str] = field(default_factory=dict)  # the plan's names of the axes
 
     @property
     def devices(self) -> int:
@@ -112,37 +119,95 @@ class Arrangement:
         """What a plan file says.
 
         Raises:
-            ValueError: the plan asks for what cannot be run here, or is of another batch.
+            ValueError: it is not a plan, asks for what cannot be run here, or is of another batch.
         """
-        with open(path, encoding="utf-8") as f:
-            return cls.of_plan(json.load(f), batch, path)
+        from sorus._core import _planning
+
+        return cls.of_plan(json.loads(_planning.read_plan(str(path))), batch, path)
 
     @classmethod
     def of_plan(cls, plan: dict[str, Any], batch: int, path: str | Path) -> Arrangement:
-        """The same of a plan in memory; `path` is what errors call it."""
-        kinds = {"data": "dp", "tensor": "tp", "pipeline": "pp"}
-        a = cls(zero=plan.get("zero", 0), micro=plan.get("micro_batches", 1), chunks=plan.get("chunks", 1))
-        for axis in plan.get("mesh", []):
+        """The same of a whole plan in memory, as `sorus plan` writes it; `path` is what errors call it."""
+        a = cls(zero=plan["zero"], micro=plan["micro_batches"], chunks=plan["chunks"])
+        problems = a._take_mesh(plan["mesh"]) + a._take_stages(plan) + a._take_marks(plan["marks"])
+        problems += [f"offload of {name}" for name, asked in plan["offload"].items() if asked]
+        if plan["sequence_parallel"]:
+            problems.append("sequence parallelism")
+        if plan.get("device_of_rank", []) != list(range(len(plan.get("device_of_rank", [])))):
+            problems.append("ranks on chosen devices (device_of_rank); give the hosts in that order to mpirun")
+        if problems:
+            raise ValueError(f"{path}: this command cannot run yet what the plan asks for: {'; '.join(problems)}")
+        if plan["global_batch"] != batch:
+            raise ValueError(f"{path}: the plan is for a batch of {plan['global_batch']}, this run has {batch}")
+        try:
+            a.check(batch)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        return a
+
+    def _take_mesh(self, mesh: list[dict[str, Any]]) -> list[str]:
+        problems = []
+        for place, axis in enumerate(mesh):
+            name = KINDS.get(axis["kind"])
             if axis["size"] == 1:
                 continue
-            if axis["kind"] not in kinds:
-                raise ValueError(f"{path}: an axis of kind {axis['kind']!r} cannot be run by this command yet")
-            setattr(a, kinds[axis["kind"]], axis["size"])
-        if plan.get("schedule", "none") != "none":
-            a.schedule = plan["schedule"]
-        if a.schedule not in SCHEDULES:
-            raise ValueError(
-                f"{path}: the schedule {a.schedule!r} cannot be run yet; known are {', '.join(SCHEDULES)}"
-            )
-        stages = plan.get("stages", [])
-        a.recompute = a.pp > 1 and any(s.get("recompute", "none") != "none" for s in stages)
-        offload = [k for k, v in plan.get("offload", {}).items() if v]
-        if offload:
-            raise ValueError(f"{path}: offload of {', '.join(offload)} cannot be run yet")
-        if plan.get("global_batch", batch) != batch:
-            raise ValueError(f"{path}: the plan is for a batch of {plan['global_batch']}, this run has {batch}")
-        a.check(batch)
-        return a
+            if name is None:
+                problems.append(f"an axis of kind {axis['kind']!r} ({axis['name']})")
+            elif getattr(self, name) > 1:
+                problems.append(f"a second axis of kind {axis['kind']!r} ({axis['name']})")
+            elif name == "pp" and any(other["size"] > 1 for other in mesh[:place]):
+                problems.append(f"a pipeline axis ({axis['name']}) that is not the first of the mesh")
+            else:
+                setattr(self, name, axis["size"])
+                self.axis_of[axis["name"]] = name
+        self.order = tuple(n for n in self.axis_of.values() if n != "pp")
+        return problems
+
+    def _take_stages(self, plan: dict[str, Any]) -> list[str]:
+        problems = []
+        if plan["schedule"] != "none":
+            self.schedule = plan["schedule"]
+        if self.schedule not in SCHEDULES:
+            problems.append(f"the schedule {self.schedule!r}; known are {', '.join(SCHEDULES)}")
+        stages = plan["stages"]
+        kinds = {s["recompute"] for s in stages}
+        if (
+            "selective" in kinds
+            or len(kinds) > 1
+            or any(s["recompute_layers"] >= 0 for s in stages if kinds != {"none"})
+        ):
+            problems.append("recomputation of some operators, layers or stages; it is all or none")
+        elif kinds == {"full"} and self.micro == 1:
+            problems.append("recomputation without micro-batches")
+        self.recompute = "full" in kinds
+        if len(stages) > 1:
+            self.stages = [s.get("parameters", []) for s in stages]
+            unnamed = [i for i, names in enumerate(self.stages) if not names]
+            if unnamed:
+                problems.append(f"stages without 'parameters' ({', '.join(map(str, unnamed))}): where they begin in this "
+                                "program cannot be told from positions in the graph of another")  # fmt: skip
+            wrong = [i for i, s in enumerate(stages) if s["device"] != i % self.pp]
+            if wrong:
+                problems.append(
+                    f"stage {wrong[0]} on pipeline rank {stages[wrong[0]]['device']}, not {wrong[0] % self.pp}"
+                )
+        return problems
+
+    def _take_marks(self, marks: list[dict[str, Any]]) -> list[str]:
+        problems = []
+        self.marks = {}
+        for mark in marks:
+            if mark["of"] != "parameter":
+                problems.append(f"the mark of {mark['of']} {mark['index']}; only parameters can be marked")
+                continue
+            places = {axis: place for axis, place in mark["on"].items() if place != "R" and axis in self.axis_of}
+            for axis, place in places.items():
+                if place == "P":
+                    problems.append(f"partial sums of the parameter {mark['name']}")
+                elif self.axis_of[axis] == "pp":
+                    problems.append(f"the parameter {mark['name']} cut along the pipeline")
+            self.marks[mark["name"]] = {self.axis_of[axis]: place for axis, place in places.items()}
+        return problems
 
     def check(self, batch: int) -> None:
         """Whether the batch divides.
@@ -183,12 +248,48 @@ class Arrangement:
 
     def mesh(self) -> DeviceMesh:
         """The ranks of one stage."""
-        return DeviceMesh("cpu", (self.dp, self.tp), mesh_dim_names=("dp", "tp"))
+        names = (*self.order, *(n for n in ("dp", "tp") if n not in self.order))
+        return DeviceMesh("cpu", tuple(getattr(self, n) for n in names), mesh_dim_names=names)
 
-    def options(self) -> dict[str, Any]:
-        """Keyword arguments of `sorus.compile`, beside the mesh."""
-        return {"data": "dp", "zero": self.zero, "micro_batches": self.micro, "pipeline": self.pp,
-                "schedule": self.schedule, "chunks": self.chunks, "recompute": self.recompute}  # fmt: skip
+    def mark(self, model: Any, mesh: DeviceMesh) -> None:
+        """Marks the parameters of `model` as the plan says.
+
+        Raises:
+            ValueError: a parameter that the model does not have, or that cannot be cut so.
+        """
+        from .tensor import Replicate, Shard, distribute_tensor
+
+        named = dict(model.named_parameters())
+        for name, places in (self.marks or {}).items():
+            placements = [
+                Shard(int(places[axis][2:-1])) if axis in places else Replicate() for axis in mesh.mesh_dim_names
+            ]
+            try:
+                distribute_tensor(self._find(named, name), mesh, placements)
+            except ValueError as error:
+                raise ValueError(f"the plan's mark of {name}: {error}") from None
+
+    def options(self, model: Any = None) -> dict[str, Any]:
+        """Keyword arguments of `sorus.compile`, beside the mesh; `model` has the parameters that stages are named by.
+
+        Raises:
+            ValueError: the plan names a parameter that the model does not have.
+        """
+        chosen = {"data": "dp", "zero": self.zero, "micro_batches": self.micro, "pipeline": self.pp,
+                  "schedule": self.schedule, "chunks": self.chunks, "recompute": self.recompute}  # fmt: skip
+        if self.stages is not None and model is not None:
+            named = dict(model.named_parameters())
+            chosen["stages"] = [[self._find(named, name) for name in stage] for stage in self.stages]
+        return chosen
+
+    @staticmethod
+    def _find(named: dict[str, Any], name: str) -> Any:
+        if name not in named:
+            raise ValueError(
+                f"the plan names the parameter {name!r}, which the model does not have: it is the plan of another "
+                f"program; the model begins with {', '.join(list(named)[:3])}"
+            )
+        return named[name]
 
     def __str__(self) -> str:
         parts = [f"{name} {n}" for name, n in (("dp", self.dp), ("tp", self.tp), ("pp", self.pp)) if n > 1]

@@ -141,12 +141,17 @@ using Plan = std::function<std::pair<Request, ExecutionOptions>(const TracedGrap
 
 class Ranks final : public Executor {
  public:
-  Ranks(TracedGraph t, Request r, ExecutionOptions o) : step_(std::move(t), std::move(r), std::move(o)) {}
+  Ranks(TracedGraph t, Request r, ExecutionOptions o) : step_(std::move(t), std::move(r), std::move(o)) {
+    if (seen) seen(step_);
+  }
+  static std::function<void(const ParallelStep&)> seen;
   TensorList run(TensorSpan in) override { return step_.run(in); }
 
  private:
   ParallelStep step_;
 };
+
+std::function<void(const ParallelStep&)> Ranks::seen;
 
 Outcome train(Model m, const Plan& plan, int steps = 3) {
   optim::AdamW optimizer({{m.parameters}}, {.lr = 0.01});
@@ -277,6 +282,15 @@ TEST(ParallelTraining, DataParallelAndZeroAreEqualToTheBit) {
 
 TEST(ParallelTraining, DropoutDoesNotDependOnTheNumberOfRanks) {
   Outcome one = train(gpt(0.2), data_parallel(1, 0));
+  Ranks::seen = [](const ParallelStep& step) {  // every rank draws for its own samples
+    Graph graph = step.rank_graph(1);
+    for (const auto& n : graph.nodes())
+      if (n->op && n->op->name() == "dropout_from") {
+        EXPECT_EQ(n->outputs[0].shape[0], 8);
+      }
+  };
+  train(gpt(0.2), data_parallel(2, 0), 1);
+  Ranks::seen = {};
   expect_close(train(gpt(0.2), data_parallel(2, 0)), one, "2 ranks");
   ExecutionOptions micro{.compiled = false, .micro_batches = 4};
   expect_close(train(gpt(0.2), data_parallel(2, 0, micro)), one, "2 ranks, 4 micro-batches");
@@ -304,6 +318,60 @@ TEST(ParallelTraining, PipelinesAreEqualToTheBit) {
     expect_equal(train(m.make(), data_parallel(1, 0, pipeline(2, 4, "1f1b", 1, true))), micro,
                  fmt::format("{}, recomputed", m.name));
   }
+}
+
+// The pipeline is cut in front of the given blocks of the GPT, whatever would take equal time.
+Plan cut_by_blocks(std::vector<int> first_block) {
+  return [=](const TracedGraph& t, TensorSpan parameters) {
+    auto stages = static_cast<int>(first_block.size()) + 1;
+    auto [request, options] = data_parallel(1, 0, pipeline(stages, 4))(t, parameters);
+    options.pipeline.stage_of_input.assign(t.graph.inputs().size(), -1);
+    nn::GPT named(nn::GPTConfig{24, 8, 4, 4, 16, 0, true});
+    auto names = named.named_parameters();
+    for (size_t c = 0; c < t.captures.size(); ++c)
+      for (size_t p = 0; p < parameters.size(); ++p) {
+        if (parameters[p].storage() != t.captures[c].storage()) continue;
+        const std::string& name = names[p].first;
+        int block = name.starts_with("h.") ? name[2] - '0' : name.starts_with("ln_f") ? 4 : -1, stage = 0;
+        while (stage < stages - 1 && block >= first_block[static_cast<size_t>(stage)]) ++stage;
+        options.pipeline.stage_of_input[static_cast<size_t>(t.explicit_inputs) + c] = stage;
+      }
+    return std::pair(request, options);
+  };
+}
+
+TEST(ParallelTraining, StagesBeginWhereTheirParametersSay) {
+  Outcome micro = train(gpt(), data_parallel(1, 0, pipeline(1, 4)));
+  for (const std::vector<int>& first : {std::vector<int>{1}, {3}, {4}, {1, 2}, {2, 3, 4}}) {
+    std::vector<int> blocks;  // that each stage has
+    Ranks::seen = [&](const ParallelStep& step) {
+      blocks.clear();
+      for (int r = 0; r <= static_cast<int>(first.size()); ++r) {
+        int found = 0;  // one a block
+        Program p = step.rank_program(r);
+        for (const Segment& s : p.segments)
+          if (s.name.starts_with("forward") && !s.graphs.empty())
+            for (const auto& n : s.graphs[0].nodes()) found += n->op && n->op->name() == "gelu_tanh";
+        blocks.push_back(found);
+      }
+    };
+    expect_equal(train(gpt(), cut_by_blocks(first)), micro, fmt::format("before {}", fmt::join(first, ", ")));
+    Ranks::seen = {};
+    int before = 0;
+    for (size_t s = 0; s < blocks.size(); ++s) {
+      int end = s < first.size() ? first[s] : 4;
+      EXPECT_EQ(blocks[s], end - before) << "stage " << s << " before " << fmt::format("{}", fmt::join(first, ", "));
+      before = end;
+    }
+  }
+  // Parameters that are read in another order than the stages'.
+  Plan wrong = [](const TracedGraph& t, TensorSpan parameters) {
+    auto [request, options] = cut_by_blocks({2})(t, parameters);
+    for (int& s : options.pipeline.stage_of_input)
+      if (s >= 0) s = 1 - s;
+    return std::pair(request, options);
+  };
+  EXPECT_THROW(train(gpt(), wrong, 1), ValueError);
 }
 
 TEST(ParallelTraining, AllAtOnce) {

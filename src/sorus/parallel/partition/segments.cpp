@@ -164,7 +164,56 @@ class Builder {
     }
   }
 
+  // Which inputs with a stage a node reads, itself or through what is the same for all micro-batches (casts, views).
+  std::vector<std::set<int>> read_inputs() const {
+    std::vector<std::set<int>> reads(static_cast<size_t>(n_));
+    for (int i = 0; i < n_; ++i) {
+      auto at = static_cast<size_t>(i);
+      if (int in = input_number(&node(i)); in >= 0) {
+        if (static_cast<size_t>(in) < options_.stage_of_input.size() &&
+            options_.stage_of_input[static_cast<size_t>(in)] >= 0)
+          reads[at].insert(in);
+        continue;
+      }
+      for (const Value& v : node(i).inputs)
+        if (v && !(varies_[static_cast<size_t>(index(v))] && computed(index(v))))
+          reads[at].insert(reads[static_cast<size_t>(index(v))].begin(), reads[static_cast<size_t>(index(v))].end());
+    }
+    return reads;
+  }
+
+  // Between which places of the chain each stage but the first may begin.
+  std::vector<std::pair<size_t, size_t>> given_borders(const std::vector<int>& chain, int stages) const {
+    std::vector<std::set<int>> reads = read_inputs();
+    auto stages_read = [&](size_t k) {
+      std::set<int> out;
+      for (int in : reads[static_cast<size_t>(chain[k])])
+        out.insert(options_.stage_of_input[static_cast<size_t>(in)]);
+      return out;
+    };
+    std::vector<std::pair<size_t, size_t>> out;
+    for (int s = 1; s < stages; ++s) {
+      size_t first = 0;
+      while (first < chain.size() && !stages_read(first).contains(s)) ++first;
+      SORUS_CHECK(first < chain.size(), ValueError,
+                  "pipeline: no operator of the forward pass reads a parameter that is given to stage {}; where it "
+                  "begins cannot be told",
+                  s);
+      size_t begin = 0;
+      for (size_t k = 0; k < first; ++k) {
+        std::set<int> read = stages_read(k);
+        SORUS_CHECK(read.empty() || *read.rbegin() < s, ValueError,
+                    "pipeline: parameters of stage {} are read before those of stage {}", *read.rbegin(), s);
+        if (!read.empty()) begin = k + 1;
+      }
+      SORUS_CHECK(begin > 0, ValueError, "pipeline: no parameter is read before those of stage {}", s);
+      out.emplace_back(begin, first);
+    }
+    return out;
+  }
+
   // Equal time, and where little goes across: among the places near an equal share the one that fewest bytes cross.
+  // With parameters given to the stages the one that fewest bytes cross among those that fit.
   void cut(const std::vector<int>& chain, const std::vector<double>& seconds, double total, int stages) {
     auto at = [](int x) { return static_cast<size_t>(x); };
     size_t length = chain.size();
@@ -184,10 +233,17 @@ class Builder {
         change[at(last) + 1] -= v.type().nbytes();
       }
     for (size_t k = 1; k <= length; ++k) crossing[k] = crossing[k - 1] + change[k];
+    std::vector<std::pair<size_t, size_t>> given;
+    if (!options_.stage_of_input.empty()) given = given_borders(chain, stages);
     size_t begin = 0;
     for (int s = 0; s < stages; ++s) {
       size_t end = length;
-      if (s + 1 < stages) {
+      if (s + 1 < stages && !given.empty()) {
+        auto [from, to] = given[at(s)];
+        end = from;
+        for (size_t k = from; k <= to; ++k)
+          if (crossing[k] < crossing[end]) end = k;
+      } else if (s + 1 < stages) {
         double target = total * (s + 1) / stages, slack = total / stages * 0.2;
         end = begin + 1;
         double best = -1;

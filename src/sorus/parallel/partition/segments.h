@@ -12,9 +12,9 @@
 //
 // with as few positions as the graph allows and every node as late as possible. With a pipeline, what varies is cut
 // into stages: the nodes that the first result depends on, the forward pass, in their order, so that stages take
-// equal time and little goes across; every other node runs at the first stage that one of its inputs comes from,
-// which for a backward pass is the stage of the activations it reads. Values that another rank needs are sent after
-// the segment that makes them, and received before the first that reads them.
+// equal time and little goes across, or where the stages' parameters say; every other node runs at the first stage
+// that one of its inputs comes from, which for a backward pass is the stage of the activations it reads. Values that
+// another rank needs are sent after the segment that makes them, and received before the first that reads them.
 #pragma once
 
 #include "sorus/parallel/partition/partition.h"
@@ -27,6 +27,10 @@ struct PipelineOptions {
   std::string order = "1f1b";
   /// Stages make their activations again in the backward pass instead of keeping them.
   bool recompute = false;
+  /// By number of the graph's inputs, -1 or missing elsewhere: the stage that is the first to read this one. If any
+  /// is given, a stage begins behind the last operator that reads those of the stages before it and not behind the
+  /// first that reads one of its own, there where least goes across.
+  std::vector<int> stage_of_input;
   double flops_per_second = 4e10, memory_bytes_per_second = 1e10;
   int stages() const { return ranks * chunks; }
 };

@@ -76,11 +76,14 @@ struct StageMemory {
 };
 
 /// Consecutive nodes of the forward graph: [first_node, end_node) by their position in Graph::nodes(). The backward
-/// pass of a node runs where the node runs.
+/// pass of a node runs where the node runs. The executor records the program anew, with its gradient, so it finds the
+/// borders by the parameters: a stage begins behind what reads those of the stages before it, and not behind the
+/// first that reads one of its own.
 struct PlanStage {
   int64_t first_node = 0, end_node = 0;
-  std::string from, to;  ///< for the reader: the layers at both ends
-  int64_t device = 0;    ///< coordinate along the pipeline axis; interleaved stages share it
+  std::vector<std::string> parameters;  ///< that the stage reads and none before it does
+  std::string from, to;                 ///< for the reader: the layers at both ends
+  int64_t device = 0;                   ///< coordinate along the pipeline axis; interleaved stages share it
   Recompute recompute = Recompute::none;
   int64_t recompute_layers = -1;  ///< how many of the stage's layers, from its first; -1: all of them
   /// Forward nodes whose results are made again in the backward pass: ranges of positions, half open.

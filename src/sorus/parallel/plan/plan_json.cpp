@@ -122,6 +122,12 @@ void read_memory(Reader& r, StageMemory& m) {
 
 void read_stage(Reader& r, PlanStage& s) {
   r.get("first_node", s.first_node), r.get("end_node", s.end_node), r.get("from", s.from), r.get("to", s.to);
+  if (const Json* names = r.array("parameters"))
+    for (const Json& n : *names) {
+      SORUS_CHECK(n.is_string(), FileError, "{}: 'parameters': expected a string, found {}", r.where(),
+                  io::describe(n));
+      s.parameters.push_back(n.get<std::string>());
+    }
   r.get("device", s.device), r.get("recompute", s.recompute, recompute_kind);
   r.get("recompute_layers", s.recompute_layers);
   if (const Json* ranges = r.array("recomputed"))
@@ -191,6 +197,7 @@ std::string to_json(const Plan& p) {
                                  {"device", s.device},
                                  {"recompute", name(s.recompute)},
                                  {"recompute_layers", s.recompute_layers}};
+    if (!s.parameters.empty()) stage["parameters"] = s.parameters;
     if (!s.recomputed.empty()) stage["recomputed"] = s.recomputed;
     stage["memory_bytes"] = memory_json(s.memory);
     stage["forward_s"] = s.forward_s, stage["backward_s"] = s.backward_s;

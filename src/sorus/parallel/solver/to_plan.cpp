@@ -30,6 +30,7 @@ Plan to_plan(UnitCosts& costs, const Candidate& c, const SearchRequest& request)
   p.schedule = k.pipeline > 1 ? k.schedule : Schedule::none, p.chunks = k.chunks, p.zero = k.zero;
   p.sequence_parallel = k.sequence, p.overlap = k.overlap, p.offload = k.offload;
   const StepEstimate& e = c.estimate;
+  std::set<std::string> read;
   for (size_t s = 0; s + 1 < e.cuts.size(); ++s) {
     PlanStage stage;
     int first = e.cuts[s], end = e.cuts[s + 1];
@@ -37,6 +38,10 @@ Plan to_plan(UnitCosts& costs, const Candidate& c, const SearchRequest& request)
     stage.end_node = chain.units[static_cast<size_t>(end) - 1].end;
     stage.from = chain.units[static_cast<size_t>(first)].name,
     stage.to = chain.units[static_cast<size_t>(end) - 1].name;
+    for (int64_t i = stage.first_node; i < stage.end_node; ++i)
+      for (const Value& v : costs.model().graph.nodes()[static_cast<size_t>(i)]->inputs)
+        if (v && costs.model().is_parameter(*v.node) && read.insert(v.node->label).second)
+          stage.parameters.push_back(v.node->label);
     stage.device = static_cast<int64_t>(s) % k.pipeline;
     stage.recompute = k.recompute;
     if (k.recompute == Recompute::full)
