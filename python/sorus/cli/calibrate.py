@@ -15,16 +15,18 @@ import numpy as np
 from . import CommandError
 
 EXAMPLES = """examples:
-  sorus calibrate --out this.toml                         measures this machine and writes it as a cluster
+  sorus calibrate --out this.toml                         measures this machine and writes it as a cluster; keeps it
+                                                          for the plans of sorus train
   sorus calibrate --table steps.csv --out fitted.toml     fits the efficiency of a cluster to measured steps
   sorus calibrate --table steps.csv --source SC21-T1 --leave-one-out --json
 """
 
 DESCRIPTION = """\
-Writes a cluster file. Without a table it measures the arithmetic and the memory of this machine. With a table of measured
-training steps (see sorus simulate) it fits the six constants of [efficiency], which are shares of printed speeds and the
-time of a kernel launch, by least absolute relative errors; the error that it tells for models left out is the one to
-trust."""
+Writes a cluster file. Without a table it measures the arithmetic, the memory and the collectives of this machine, times
+short training steps, and fits to them what share of these speeds the kernels of a step reach; that takes a minute. With
+a table of measured training steps (see sorus simulate) it fits the six constants of [efficiency], which are shares of
+printed speeds and the time of a kernel launch, by least absolute relative errors; the error that it tells for models left
+out is the one to trust."""
 
 # name in the file, start, least, most
 CONSTANTS = [
@@ -50,9 +52,11 @@ def with_constants(toml: str, x: np.ndarray) -> str:
     return toml
 
 
-def fit(residuals: Callable[[np.ndarray], np.ndarray], x: np.ndarray, rounds: int) -> np.ndarray:
-    """Least absolute residuals within the bounds: damped Gauss-Newton with weights 1/|r|."""
-    low, high = (np.array([c[i] for c in CONSTANTS], float) for i in (2, 3))
+def fit(
+    residuals: Callable[[np.ndarray], np.ndarray], x: np.ndarray, rounds: int, constants: list = CONSTANTS
+) -> np.ndarray:
+    """Least absolute residuals within the bounds of the constants: damped Gauss-Newton with weights 1/|r|."""
+    low, high = (np.array([c[i] for c in constants], float) for i in (2, 3))
     scale = high - low
     r, damping = residuals(x), 1e-2
     for _ in range(rounds):
@@ -124,43 +128,20 @@ def calibrate_table(path: str, sources: list[str] | None, cluster: str, leave_on
     return out
 
 
-def machine_toml(found: dict, ranks: int = 1) -> str:
-    """The cluster file of a machine from what `sorus info` measures; each of `ranks` has an equal share of it."""
-    threads = found["threads"]
-    memory = sum(
-        int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal")
-    )
-    name = f"{threads} threads" if ranks == 1 else f"a rank of {ranks} on {threads} threads"
-    return f"""name = "this machine"
+def calibrate_machine() -> dict:
+    """Measures this machine and keeps what was found for the plans of `sorus train`."""
+    from . import machine, probes
 
-[device]
-name = "{found["processor"]}, {name}"
-memory_gb = {memory * 1024 / 1e9 / ranks:.4g}
-memory_gb_per_s = {found["memory_gb_per_s"] / ranks:.4g}
-tflops = {{ f32 = {found["gemm_float32_gflops"] / 1e3 / ranks:.4g}, bf16 = {found["gemm_bfloat16_gflops"] / 1e3 / ranks:.4g} }}
-
-[efficiency]  # the speeds above are measured, not printed
-matrix = 0.9
-matrix_size = 0
-memory = 0.9
-network = 0.9
-launch_us = 1
-spread = 0.02
-
-[[level]]
-name = "machine"
-gb_per_s = {found["memory_gb_per_s"] / 4 / ranks:.4g}  # a reduction reads twice and writes twice
-latency_us = 2
-"""
+    found = probes.measure()
+    machine.keep_constants(found["constants"])
+    return found | {"rows": len(found["probes"]), "toml": machine.toml(machine.speeds())}
 
 
 def run(options: argparse.Namespace) -> int:
     if options.table:
         found = calibrate_table(options.table, options.source, options.cluster, options.leave_one_out)
     else:
-        from .info import measure
-
-        found = {"toml": machine_toml(measure())}
+        found = calibrate_machine()
     if options.out:
         Path(options.out).write_text(found["toml"])
     if options.json:

@@ -1,46 +1,37 @@
 """How `sorus train gpt --devices N` comes to its arrangement: the planner's, for this machine.
 
-The planner sees the model's shape and a cluster file measured here, in which a rank has its share of the cores. What
-the executor cannot run yet (sequence parallelism, offload, the zero-bubble schedule) is pinned away, so that the plan is
-the fastest of those that run; the time it predicts is shown beside the measured one at the end.
+The planner sees the program that is trained and a cluster file measured here, in which a rank has its share of the cores.
+What the executor cannot run yet (sequence parallelism, offload, the zero-bubble schedule) is pinned away, so that the plan is
+the fastest of those that run. The time it predicts is shown beside the measured one at the end; where they are far apart,
+the machine may have been busy when its speeds were measured, so it is measured again.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from sorus.distributed.arrangement import SCHEDULES, Arrangement, read_pins
 
 from . import CommandError
-from .calibrate import machine_toml
 from .plan import FIX
 
 AXES = ("dp", "tp", "pp")
 
 
-def cluster_here(ranks: int, cache: Path) -> str:
-    """The cluster file of what this process computes with, cut into `ranks`; measured once and kept in the cache."""
-    import sorus
-    from sorus._core import _io, _machine
+FAR = 1.5  # times as long as predicted, or as short: the speeds of the machine are measured again
 
-    kept = cache / "machine.json"
-    key = f"{_machine.cpu_name()}, {sorus.get_num_threads()} threads, sorus {sorus.__version__}"
-    found: dict[str, Any] = {}
-    if kept.exists():
-        try:
-            found = json.loads(kept.read_text())
-        except ValueError:  # cut short by another program; measured anew
-            found = {}
-    if found.get("key") != key:
-        from .info import measure
 
-        found = {"key": key} | measure()
-        cache.mkdir(parents=True, exist_ok=True)
-        _io.write_file(kept, json.dumps(found, indent=1) + "\n")
-    return machine_toml(found, ranks)
+def _turns(report: dict[str, Any], ranks: int, threads: int) -> float:
+    """How much longer a step takes where ranks are more than the threads there are, and take turns.
+
+    The report is that of a thread a rank. A rank's time without the bubble is work, which the threads share; while one rank
+    waits in the bubble, others compute.
+    """
+    step, bubble = report["step_time_s"], report["time"]["bubble"]
+    return max(1.0, ranks / threads * (step - bubble) / step) if ranks > threads else 1.0
 
 
 def _pins(fix: list[str], devices: int, batch: int) -> list[dict[str, int]]:
@@ -90,8 +81,9 @@ def plan_here(settings: Any, vocabulary: int, devices: int, fix: list[str], arra
     """
     import sorus
     from sorus._core import _planning
-    from sorus.models import presets
+    from sorus.models import GPT, presets
 
+    from . import machine
     from .plan import traced_batch
 
     alternatives = _pins(fix, devices, settings.batch)
@@ -102,13 +94,21 @@ def plan_here(settings: Any, vocabulary: int, devices: int, fix: list[str], arra
         pins |= {"schedule": FIX["schedule"].index(a.schedule if a.pp > 1 else "none"), "chunks": a.chunks}
         pins |= {"micro_batch": settings.batch // (a.dp * a.micro), "sp": 0, "offload": 0}
         alternatives = [pins]
-    step = presets.decoder("gpt", layers=settings.n_layer, hidden=settings.n_embd, heads=settings.n_head,
-                           vocab=vocabulary, context=settings.context, dropout=settings.dropout)  # fmt: skip
-    step.dtype = sorus.float32 if settings.dtype == "float32" else sorus.bfloat16
+    tokens = [settings.context]
+    step = presets.Step(
+        "gpt",
+        lambda: GPT(
+            vocabulary, settings.context, settings.n_layer, settings.n_head, settings.n_embd, settings.dropout
+        ),
+        lambda model, x, y: model.loss(x, y),
+        lambda batch: [([batch, *tokens], sorus.int64)] * 2,
+        sorus.float32 if settings.dtype == "float32" else sorus.bfloat16,
+    )
     # Micro-batches are parts of the traced batch: the whole one, unless it is large.
     size = settings.batch if settings.batch <= 64 else traced_batch(settings.batch, step.largest_micro_batch)
     traced = step.trace(size)
-    cluster = cluster_here(devices // processes, Path(sorus.data.cache_folder()))
+    found = machine.speeds()
+    cluster = machine.toml(found, devices // processes)
     best: tuple[Arrangement, dict] | None = None
     problem = ""
     for tried in (r for pins in alternatives for r in _runnable(pins)):
@@ -116,16 +116,31 @@ def plan_here(settings: Any, vocabulary: int, devices: int, fix: list[str], arra
         report = json.loads(_planning.plan(traced, cluster, json.dumps(request), None))
         if "problem" in report:
             problem = report["problem"]
-        elif best is None or report["step_time_s"] < best[1]["step_time_s"]:
+            continue
+        report["step_time_s"] *= _turns(report, devices // processes, found["threads"])
+        if best is None or report["step_time_s"] < best[1]["step_time_s"]:
             try:
-                found = a if chosen else Arrangement.of_plan(report["plan"], settings.batch, "plan")
+                made = a if given else Arrangement.of_plan(report["plan"], settings.batch, "plan")
             except ValueError as error:
                 problem = str(error)
                 continue
-            found.recompute = found.recompute or tried["recompute"] > 0
-            best = (found, report)
+            made.recompute = made.recompute or tried["recompute"] > 0
+            best = (made, report | {"machine": found})
     if best is None:
         if chosen:
             return a, None
         raise CommandError(f"{devices} ranks: {problem}")
     return best
+
+
+def measured_again(step_s: float, report: dict[str, Any], plan: Callable[[], dict | None]) -> dict[str, Any] | None:
+    """If a step took much longer or shorter than the report says: the report of the same plan for the machine measured again.
+
+    step_s: seconds of a step, measured. plan: makes the report anew.
+    """
+    from . import machine
+
+    if 1 / FAR < step_s / report["step_time_s"] < FAR:
+        return None
+    machine.speeds(again=True)
+    return plan()

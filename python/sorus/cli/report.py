@@ -175,10 +175,13 @@ class Screen:
             f"({summary['gemm_gflops']:.0f} GFLOP/s)",
         )
         if (predicted := summary.get("predicted_step_s")) and (measured := summary["step_s"]):
-            table.add_row(
-                "a step",
-                f"{1e3 * measured:.3g} ms, {1e3 * predicted:.3g} ms predicted by the plan ({predicted / measured - 1:+.0%})",
-            )
+            text = f"{1e3 * measured:.3g} ms, {1e3 * predicted:.3g} ms predicted by the plan ({predicted / measured - 1:+.0%})"
+            if again := summary["predicted_again_s"]:
+                text += (
+                    f"; {1e3 * again:.3g} ms with the machine measured again ({summary['machine_measured']}), as the next "
+                    "run predicts"
+                )
+            table.add_row("a step", text)
         if moved := summary["offload"]:
             table.add_row(
                 "memory",
@@ -254,6 +257,9 @@ def summary(training, folder: Path, checkpoints, csv: Csv, finished: bool) -> di
     import sorus
     from sorus._core import _machine
 
+    from .machine import how
+    from .planned import measured_again
+
     rows = csv.rows()
     rates = sorted(row["tokens_per_s"] for row in rows)
     rate = rates[len(rates) // 2] if rates else 0.0
@@ -263,15 +269,21 @@ def summary(training, folder: Path, checkpoints, csv: Csv, finished: bool) -> di
     gflops = rate * training.flops_per_token() / 1e9
     wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "neon")
     features = " ".join(f for f in _machine.cpu_features() if f in wanted)
+    step_s = training.tokens_per_step / rate if rate else None
+    predicted = training.plan and training.plan["step_time_s"] + (offload["predicted_s_a_step"] if offload else 0)
+    again = None
+    # A run of a few steps is mostly compilation.
+    if training.plan_again and predicted and step_s and not offload and len(rows) >= 10:
+        again = measured_again(step_s, training.plan, training.plan_again)
     return {
         "step": training.step,
         "loss": rows[-1]["loss"] if rows else None,
         "val_loss": validated[-1] if validated else None,
         "tokens_per_s": rate,
-        "step_s": training.tokens_per_step / rate if rate else None,
-        "predicted_step_s": training.plan["step_time_s"] + (offload["predicted_s_a_step"] if offload else 0)
-        if training.plan
-        else None,
+        "step_s": step_s,
+        "predicted_step_s": predicted,
+        "predicted_again_s": again and again["step_time_s"],
+        "machine_measured": how((again or training.plan)["machine"]) if training.plan else None,
         "offload": offload,
         "arrangement": str(training.arrangement) if training.arrangement else None,
         "seconds": round(training.seconds, 1),

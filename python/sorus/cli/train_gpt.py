@@ -306,7 +306,8 @@ def _prepare(options, ranks, folder: Path, settings, checkpoint, state, display,
     text = load_text(settings.data, vocab_size=settings.vocab, tokenizer=tokenizer)
     folder.mkdir(parents=True, exist_ok=True)
     text.tokenizer.save(folder / "tokenizer.json")
-    predicted = None
+    predicted: dict | None = None
+    plan_again = None
     if settings.mode == "compiled" and settings.grad_accum == 1:
         from .planned import plan_here
 
@@ -316,8 +317,12 @@ def _prepare(options, ranks, folder: Path, settings, checkpoint, state, display,
             lambda: plan_here(settings, vocabulary, devices, fix, arrangement, ranks.size, given=not options.devices)
         )
         arrangement = arrangement and planned
+
+        def plan_again() -> dict | None:
+            return plan_here(settings, vocabulary, devices, fix, planned, ranks.size, given=True)[1]
+
     training = Training(settings, text.train, text.validation, text.tokenizer.vocab_size, arrangement)
-    training.plan = predicted
+    training.plan, training.plan_again = predicted, plan_again
     training.tokenizer = text.tokenizer
     if state is not None:
         training.load(state)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +76,7 @@ class Training:
         s = self.settings = settings
         self.arrangement = arrangement  # on several devices, or None
         self.plan: dict[str, Any] | None = None  # the planner's report of it
+        self.plan_again: Callable[[], dict | None] | None = None  # the same, once the machine was measured again
         sorus.manual_seed(s.seed)
         self.model = GPT(vocab_size, s.context, s.n_layer, s.n_head, s.n_embd, s.dropout)
         matrices = [p for p in self.model.parameters() if p.dim() >= 2]
@@ -160,12 +161,14 @@ class Training:
 
         a = self.arrangement
         mesh = a.mesh()
-        if a.tp > 1:
+        if a.marks is not None:
+            a.mark(self.model, mesh)
+        elif a.tp > 1:
             columns, rows = ColwiseParallel(), RowwiseParallel()
             parallelize_module(self.model, mesh["tp"], {
                 "h.*.attn.c_attn": columns, "h.*.attn.c_proj": rows, "h.*.mlp.c_fc": columns, "h.*.mlp.c_proj": rows,
             })  # fmt: skip
-        return sorus.compile(step, mesh=mesh, **a.options())
+        return sorus.compile(step, mesh=mesh, **a.options(self.model))
 
     def _endless(self) -> Iterator:
         while True:
