@@ -388,7 +388,6 @@ def test_a_plan_of_another_program_is_refused(folder: Path) -> None:
         (["--devices", "2", "--fix", "dp=2,dp=1"], "dp is both 2 and 1"),
         (["--fix", "dp=2"], "--fix needs --devices"),
         (["--devices", "2", "--mode", "eager"], "needs --mode compiled"),
-        (["--devices", "3", "--fix", "dp=1,tp=3"], "cannot be cut into 3 equal blocks"),
         (["--devices", "2", "--memory-limit", "9MB"], "--memory-limit needs --mode compiled and one device"),
         (["--memory-limit", "lots"], "'lots' is no size; expected one like 300MB or 1.5GiB"),
         (["--memory-limit", "10KB"], "expected at least 1048576 bytes"),

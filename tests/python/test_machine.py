@@ -44,7 +44,7 @@ def test_a_damaged_file_is_measured_anew(measured: list) -> None:
 def test_constants_are_kept_through_measurements(measured: list) -> None:
     measured += [(100.0, 0.0), (200.0, 0.0)]
     assert machine.speeds()["constants"] == machine.TYPICAL
-    machine.keep_constants({"matrix": 0.5, "matrix_size": 0, "memory": 2, "launch_us": 3})
+    machine.keep_constants({"matrix": 0.5, "matrix_size": 0, "memory": 2, "launch_us": 3, "vector": 0.1})
     found = machine.speeds(again=True)
     assert found["constants"]["memory"] == 2 and "memory_gb_per_s = 400" in machine.toml(found)
 
@@ -71,9 +71,9 @@ def test_the_load_of_others_is_noticed() -> None:
 
 def test_ranks_that_take_turns_take_longer_but_fill_the_bubble() -> None:
     report = {"step_time_s": 1.0, "time": {"bubble": 0.25}}
-    assert planned._turns(report, 2, 2) == 1
-    assert planned._turns(report, 4, 2) == pytest.approx(1.5)
-    assert planned._turns(report | {"time": {"bubble": 0.6}}, 4, 2) == 1, "one rank at a time anyhow"
+    assert planned.turns(report, 2, 2) == 1
+    assert planned.turns(report, 4, 2) == pytest.approx(1.5)
+    assert planned.turns(report | {"time": {"bubble": 0.6}}, 4, 2) == 1, "one rank at a time anyhow"
 
 
 def test_the_best_of_several_short_measurements_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,13 @@ QUIET = 0.1  # share of the cores that others may take
 AGREE = 0.05  # two quiet measurements this near to each other are enough
 ROUNDS, PAUSE = 6, 0.2  # at most so many, seconds between them
 
-# Shares of the measured speeds, and the time of a kernel.
-TYPICAL = {"matrix": 0.6, "matrix_size": 0.3, "memory": 1.0, "launch_us": 2.0}
+# Shares of the measured speeds (`vector`: of products in float32, what other kernels reach), and the time of a kernel.
+TYPICAL = {"matrix": 0.6, "matrix_size": 0.3, "memory": 1.0, "launch_us": 2.0, "vector": 0.16}
+
+
+def cores() -> set[int]:
+    """That this process may use."""
+    return os.sched_getaffinity(0)
 
 
 def core_seconds() -> float:
@@ -151,6 +156,7 @@ name = "{found["processor"]}, {name}"
 memory_gb = {memory * 1024 / 1e9 / ranks:.4g}
 memory_gb_per_s = {found["memory_gb_per_s"] * c["memory"] * share:.4g}
 tflops = {{ f32 = {found["gemm_float32_gflops"] / 1e3 * share:.4g}, bf16 = {found["gemm_bfloat16_gflops"] / 1e3 * share:.4g} }}
+vector_tflops = {found["gemm_float32_gflops"] * c["vector"] / 1e3 * share:.4g}
 
 [efficiency]  # the speeds above are measured, not printed; {how(found)}
 matrix = {c["matrix"]:.4g}

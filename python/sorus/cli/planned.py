@@ -24,7 +24,7 @@ AXES = ("dp", "tp", "pp")
 FAR = 1.5  # times as long as predicted, or as short: the speeds of the machine are measured again
 
 
-def _turns(report: dict[str, Any], ranks: int, threads: int) -> float:
+def turns(report: dict[str, Any], ranks: int, threads: int) -> float:
     """How much longer a step takes where ranks are more than the threads there are, and take turns.
 
     The report is that of a thread a rank. A rank's time without the bubble is work, which the threads share; while one rank
@@ -117,7 +117,7 @@ def plan_here(settings: Any, vocabulary: int, devices: int, fix: list[str], arra
         if "problem" in report:
             problem = report["problem"]
             continue
-        report["step_time_s"] *= _turns(report, devices // processes, found["threads"])
+        report["step_time_s"] *= turns(report, devices // processes, found["threads"])
         if best is None or report["step_time_s"] < best[1]["step_time_s"]:
             try:
                 made = a if given else Arrangement.of_plan(report["plan"], settings.batch, "plan")

@@ -1,9 +1,9 @@
 """Short training steps that tell what share of a machine's speeds kernels reach: `sorus calibrate` without a table.
 
 Steps of a few networks and sizes are compiled for one thread and timed in processor time, which other programs disturb
-least. Four constants of the planner's model of a kernel (docs/parallel.md) are fitted to them: the shares of the measured
+least. Five constants of the planner's model of a kernel (docs/parallel.md) are fitted to them: the shares of the measured
 speed of products and of the measured bandwidth of memory, how much of a product's traffic is not hidden behind its arithmetic,
-and the time of a kernel that does next to nothing. A level of the network has two more, from all-reduces of two sizes.
+the speed of what is not a product, and the time of a kernel that does next to nothing. A level of the network has two more, from all-reduces of two sizes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 # name, start, least, most
-KERNELS = [("matrix", 0.6, 0.05, 1.0), ("matrix_size", 0.3, 0.0, 16.0), ("memory", 1.0, 0.1, 8.0),
-           ("launch_us", 2.0, 0.0, 50.0)]  # fmt: skip
+KERNELS = [("matrix", 0.6, 0.05, 1.0), ("matrix_size", 0.3, 0.0, 16.0), ("memory", 1.0, 0.3, 3.0),
+           ("launch_us", 2.0, 0.0, 50.0), ("vector", 0.16, 0.02, 1.0)]  # fmt: skip
 SMALL, LARGE = 1024, 8 << 20  # bytes of the two all-reduces
 
 
@@ -51,8 +51,9 @@ def steps() -> list[tuple[Any, int]]:
             perceptron(64, 16), perceptron(512, 128), perceptron(1024, 32), convolutions(32, 16, 16), convolutions(64, 32, 4)]  # fmt: skip
 
 
-def make_step(step: Any, batch: int, **compiled: Any) -> tuple[Callable[[], Any], Any]:
-    """A function that trains once, and the compiled step: forward, backward, AdamW; on random numbers."""
+def make_step(step: Any, batch: int, arrangement: Any = None) -> tuple[Callable[[], Any], Any]:
+    """A function that trains once, and the compiled step: forward, backward, AdamW; on random numbers. On the ranks of the
+    arrangement (`sorus.distributed.arrangement`), or one."""
     import sorus
 
     sorus.manual_seed(0)
@@ -70,7 +71,12 @@ def make_step(step: Any, batch: int, **compiled: Any) -> tuple[Callable[[], Any]
         optimizer.zero_grad()
         return loss.detach()
 
-    whole = sorus.compile(train, **compiled)
+    if arrangement is None:
+        whole = sorus.compile(train)
+    else:
+        mesh = arrangement.mesh()
+        arrangement.mark(model, mesh)
+        whole = sorus.compile(train, mesh=mesh, **arrangement.options(model))
     return (lambda: whole(*inputs)), whole
 
 

@@ -541,6 +541,14 @@ struct SmallAttention {
 };
 
 //   dV = P' dO,  dP = dO V',  dS = P (dP - sum(P dP)),  dQ = scale dS K,  dK = scale dS' Q
+// Of each element along the inner dimension of a product of queries and keys: an add and a multiplication for every
+// pair that sees each other. `query`: its input; the key is the next.
+double attention_flops(const TypeCall& c, int query) {
+  const Shape &q = c.input(query).shape, &k = c.input(query + 1).shape;
+  double pairs = static_cast<double>(q[0] * q[1]) * static_cast<double>(q[2]) * static_cast<double>(k[2]);
+  return 2 * (c.attr(0).to_bool() ? pairs / 2 : pairs);
+}
+
 TensorList attention_backward_body(const Call& c) {
   SmallAttention a(c.input(1), c.input(2), c.input(3), c.attr(0).to_bool(), c.attr(1).to_double());
   Tensor dp = matmul(c.input(0), transpose(a.v, -2, -1));
@@ -594,6 +602,9 @@ const bool attention = [] {
       .memory_order({{0, 2, 1, 3}})
       .writes_strided()
       .axes("query[b, h%, l!, d!], key[b, h%, s!, d!], value[b, h%, s!, e!] -> output[b, h%, l!, e!], lse[b, h%, l!]")
+      .cost([](const TypeCall& c, std::span<const TensorType>) {  // two products
+        return attention_flops(c, 0) * static_cast<double>(c.input(0).shape[3] + c.input(2).shape[3]);
+      })
       .gradient(attention_gradient, "query key value output lse")
       .autocast(Autocast::lower);
   op("flash_attention_backward(grad, query, key, value, output, lse, is_causal: bool, scale: float) "
@@ -626,6 +637,9 @@ const bool attention = [] {
           "grad[b, h%, l!, e!], query[b, h%, l!, d!], key[b, h%, s!, d!], value[b, h%, s!, e!], "
           "output[b, h%, l!, e!], lse[b, h%, l!] -> "
           "grad_query[b, h%, l!, d!], grad_key[b, h%, s!, d!], grad_value[b, h%, s!, e!]")
+      .cost([](const TypeCall& c, std::span<const TensorType>) {  // five: the scores are made again
+        return attention_flops(c, 1) * static_cast<double>(3 * c.input(1).shape[3] + 2 * c.input(3).shape[3]);
+      })
       .body(attention_backward_body);
   op("scaled_dot_product_attention(query, key, value, attn_mask: Tensor? = none, dropout_p: float = 0.0, "
      "is_causal: bool = false, *, scale: float? = none, enable_gqa: bool = false)")

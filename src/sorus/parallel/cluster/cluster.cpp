@@ -182,6 +182,7 @@ Cluster parse_cluster(std::string_view text, const std::string& file) {
     d.get("name", c.device.name);
     d.get("memory_gb", c.device.memory_bytes, 1e9);
     d.get("memory_gb_per_s", c.device.memory_bandwidth, 1e9);
+    d.get("vector_tflops", c.device.vector_flops, 1e12);
     if (const toml::table* flops = d.table("tflops"))
       for (auto&& [key, value] : *flops) {
         std::string k(key.str());
@@ -242,9 +243,11 @@ std::string to_toml(const Cluster& c) {
   const char* comma = " ";
   for (const auto& [type, flops] : c.device.flops)
     s += fmt::format("{}{} = {}", comma, type, flops / 1e12), comma = ", ";
-  s += fmt::format(
-      " }}\n\n[host]  # for each device\nmemory_gb = {}\ngb_per_s = {}\nmemory_gb_per_s = {}\ntflops = {}\n",
-      c.host.memory_bytes / 1e9, c.host.bandwidth / 1e9, c.host.memory_bandwidth / 1e9, c.host.flops / 1e12);
+  s += " }\n";
+  if (c.device.vector_flops > 0) s += fmt::format("vector_tflops = {}\n", c.device.vector_flops / 1e12);
+  s += fmt::format("\n[host]  # for each device\nmemory_gb = {}\ngb_per_s = {}\nmemory_gb_per_s = {}\ntflops = {}\n",
+                   c.host.memory_bytes / 1e9, c.host.bandwidth / 1e9, c.host.memory_bandwidth / 1e9,
+                   c.host.flops / 1e12);
   const Efficiency& e = c.efficiency;
   s += fmt::format(
       "\n[efficiency]\nmatrix = {:.4g}\nmatrix_size = {:.4g}\nmemory = {:.4g}\nnetwork = {:.4g}\nlaunch_us = "

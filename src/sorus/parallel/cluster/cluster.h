@@ -32,7 +32,10 @@ struct Device {
   std::string name = "device";
   double memory_bytes = 0, memory_bandwidth = 0;  ///< bytes, bytes/s
   std::map<std::string, double> flops;            ///< peak by data type: "f32", "bf16", "f16", "f8"
-  double peak(std::string_view dtype) const;      ///< the nearest wider type if the device has none for it
+  /// Of kernels that are not products: exponentials and the like count as the operations they are made of. 0: such
+  /// kernels wait for memory only.
+  double vector_flops = 0;
+  double peak(std::string_view dtype) const;  ///< the nearest wider type if the device has none for it
 };
 
 struct Host {

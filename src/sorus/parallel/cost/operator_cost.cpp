@@ -92,7 +92,7 @@ OperatorCost operator_cost(const OpDef& op, const std::vector<const TensorType*>
       for (size_t i = 0; i < needs.size(); ++i) out.saves_input[i] |= needs[i];
   };
   for (const Value& v : grad_values) reads(v);
-  double saved = 0;
+  double saved = 0, simple_flops = 0;
   std::vector<KernelWork> products;
   while (!todo.empty()) {
     const Node* n = todo.back();
@@ -101,7 +101,10 @@ OperatorCost operator_cost(const OpDef& op, const std::vector<const TensorType*>
       if (v) reads(v);
     if (!n->op || n->op->is_view()) continue;
     KernelWork k = work(*n);
-    if (k.matrix) products.push_back(k);
+    if (k.matrix)
+      products.push_back(k);
+    else
+      simple_flops += k.flops;
   }
   double results_bytes = 0;
   for (const Value& v : grad_values) results_bytes += bytes(v.type());
@@ -111,7 +114,7 @@ OperatorCost operator_cost(const OpDef& op, const std::vector<const TensorType*>
     if (out.saves_output[i]) saved += bytes(results[i]);
   // Products are kernels of their own; all the rest is one pass over what is read and written.
   if (products.empty())
-    out.backward.push_back({0, saved + grad_bytes + results_bytes, false});
+    out.backward.push_back({simple_flops, saved + grad_bytes + results_bytes, false});
   else
     out.backward = std::move(products);
   return out;
@@ -120,7 +123,8 @@ OperatorCost operator_cost(const OpDef& op, const std::vector<const TensorType*>
 double kernel_time(const Cluster& c, const KernelWork& k, std::string_view dtype) {
   const Efficiency& e = c.efficiency;
   double memory = k.bytes / (c.device.memory_bandwidth * e.memory);
-  if (!k.matrix) return e.launch_s + memory;
+  if (!k.matrix)
+    return e.launch_s + (c.device.vector_flops > 0 ? std::max(memory, k.flops / c.device.vector_flops) : memory);
   double arithmetic = k.flops / (c.device.peak(dtype) * e.matrix);
   return e.launch_s + std::max(arithmetic + e.matrix_size * memory, memory);
 }

@@ -185,9 +185,11 @@ class Propagation {
   }
 
   double seconds_of(const Node& node, const NodeChoice& c, double arithmetic) const {
+    // Micro-batches come one after the other: to split among them saves no time.
     double parts = 1, total = 0;
     for (size_t a = 0; a < c.factors.size(); ++a)
-      if (c.factors[a] >= 0) parts *= static_cast<double>(mesh_.size(static_cast<int>(a)));
+      if (c.factors[a] >= 0 && static_cast<int>(a) != out_.micro_axis)
+        parts *= static_cast<double>(mesh_.size(static_cast<int>(a)));
     total += arithmetic / parts;
     for (size_t i = 0; i < node.inputs.size(); ++i)
       if (node.inputs[i]) total += versions_.find(node.inputs[i], c.inputs[i]).seconds;
