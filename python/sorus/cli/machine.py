@@ -97,7 +97,10 @@ def _read() -> dict[str, Any]:
         kept = json.loads(_file().read_text())
     except (OSError, ValueError):  # none yet, or cut short by another program: measured anew
         return {}
-    return kept if isinstance(kept, dict) and kept.get("key") == _key() else {}
+    if not isinstance(kept, dict) or kept.get("key") != _key():
+        return {}
+    # An earlier version kept less.
+    return kept if TYPICAL.keys() <= kept.get("constants", {}).keys() else {}
 
 
 def _write(found: dict[str, Any]) -> None:
