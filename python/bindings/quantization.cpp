@@ -19,16 +19,18 @@ nb::object wrap_attr(const Attr& a) {
   return nb::cast(a.reals());
 }
 
-// The operators of `f(x)` for an x of this shape, in order. What depends on weights alone is computed: `constant`.
-// `inputs` are (number of the node, which of its results), None for a tensor that is not given.
-nb::tuple record(const nb::object& f, const std::vector<int64_t>& shape) {
+// The operators of `f(x, ...)` for inputs of these shapes, in order. What depends on weights alone is computed:
+// `constant`. `inputs` are (number of the node, which of its results), None for a tensor that is not given.
+nb::tuple record(const nb::object& f, const std::vector<std::vector<int64_t>>& input_shapes) {
   Tracer tracer("quantize");
   tracer.set_keep([](const OpDef&) { return true; });
   GradMode off(false);
   {
     InterpreterScope scope(&tracer);
-    Tensor x = tracer.input({DType::f32, Shape(shape.begin(), shape.end())}, "input");
-    tracer.output(unwrap(f(wrap(x)), "the result of the model"));
+    nb::list inputs;
+    for (const std::vector<int64_t>& shape : input_shapes)
+      inputs.append(wrap(tracer.input({DType::f32, Shape(shape.begin(), shape.end())}, "input")));
+    tracer.output(unwrap(f(*nb::tuple(inputs)), "the result of the model"));
   }
   TracedGraph traced = tracer.finish();
   SORUS_CHECK(traced.write_targets.empty(), ValueError,

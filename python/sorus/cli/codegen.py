@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   sorus codegen kws.tflite --target cortex-m4 --name kws --out out/kws --verify
                               builds it, runs it under QEMU and compares with Sorus
   sorus codegen kws.tflite --target cortex-m3 --name kws --out out/kws --optimize size --ram-limit 9000
+  sorus codegen kws.tflite --target cortex-m4 --name kws --out out/kws --package arduino
   sorus codegen --list-targets
 """
 
@@ -31,6 +32,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ram-limit", type=int, default=0, metavar="BYTES", help="arena at most; kernels take less scratch"
     )
+    parser.add_argument(
+        "--pack-weights",
+        action="store_true",
+        help="weights of 4 or 2 bits lie packed in flash, unpacked in the arena",
+    )
+    parser.add_argument("--package", choices=("arduino", "zephyr"), help="a library of Arduino or a module of Zephyr")
     parser.add_argument("--verify", action="store_true", help="build and run it, and compare with Sorus")
     parser.add_argument(
         "--inputs", type=pathlib.Path, metavar="FILE", help="raw bytes of the inputs for --verify (random)"
@@ -76,8 +83,9 @@ def run(options: argparse.Namespace) -> int:
 
     began = time.monotonic()
     report = device.generate(
-        options.model, options.target, options.name, options.out, options.optimize, options.ram_limit
-    )
+        options.model, options.target, options.name, options.out, options.optimize, options.ram_limit,
+        package=options.package, pack_weights=options.pack_weights,
+    )  # fmt: skip
     result = {"out": str(options.out), "seconds": round(time.monotonic() - began, 2)}
     for key in (
         "arena_bytes",

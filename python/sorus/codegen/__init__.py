@@ -19,12 +19,14 @@ import os
 import pathlib
 
 from .._core import _device
+from .package import PACKAGES
+from .package import package as packaged
 from .report import html
 from .source import Example, Model, source_of
 from .verify import VerifyError, verify
 from .verify import tools_missing as verify_tools
 
-__all__ = ["VerifyError", "generate", "targets", "verify", "verify_tools"]
+__all__ = ["PACKAGES", "VerifyError", "generate", "targets", "verify", "verify_tools"]
 
 
 def targets() -> list[dict]:
@@ -40,20 +42,27 @@ def generate(
     optimize: str = "speed",
     ram_limit: int = 0,
     example: Example = None,
+    package: str | None = None,
+    pack_weights: bool = False,
 ) -> dict:
     """Writes the folder `out` for `model` and returns its report.
 
     model: a file, or a module (or function) of tensors; then `example` is a tensor, or a tuple of them, with the shapes and
     types of its inputs.
+    package: "arduino" writes a library folder for Arduino, "zephyr" a module for Zephyr, with an example each.
+    pack_weights: weights that fit into 4 or 2 bits lie packed in flash and are unpacked into the arena before their layer.
 
-    Raises ValueError for an unknown target, a name that is no C identifier, or a RAM limit that cannot be kept;
+    Raises ValueError for an unknown target, a name that is no C identifier, a RAM limit that cannot be kept, a package for a
+    target with an operating system, or weights to be packed where none has few bits;
     NotImplementedError that lists the operators which have no form for devices.
     """
     if optimize not in ("speed", "size"):
         raise ValueError(f"codegen: expected optimize to be 'speed' or 'size', found '{optimize}'")
-    files = _device.generate(source_of(model, example), target, name, optimize == "size", ram_limit)
+    files = _device.generate(source_of(model, example), target, name, optimize == "size", ram_limit, pack_weights)
     report = json.loads(files["report.json"])
     files["report.html"] = html(report)
+    if package is not None:
+        files = packaged(package, files, target, name)
     folder = pathlib.Path(out)
     for path, text in files.items():
         file = folder / path

@@ -49,8 +49,13 @@ def _run(command: list[str], cwd: pathlib.Path, timeout: float = 600) -> str:
     return result.stdout
 
 
+def _include(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """Where the header is: a library of Arduino has it beside the sources."""
+    return folder / ("include" if (folder / "include" / f"{name}.h").exists() else "src")
+
+
 def _header(folder: pathlib.Path, name: str) -> dict[str, Any]:
-    text = (folder / "include" / f"{name}.h").read_text()
+    text = (_include(folder, name) / f"{name}.h").read_text()
     number = {m[1]: int(m[2]) for m in re.finditer(rf"#define {name.upper()}_(\w+) (\d+)\b", text)}
 
     def listed(kind: str, what: str) -> list[int]:
@@ -124,7 +129,7 @@ def verify(
             found["compiler"],
             *shlex.split(found["flags"]),
             "-I",
-            str(folder / "include"),
+            str(_include(folder, name)),
             "-I",
             str(work),
             "-I",

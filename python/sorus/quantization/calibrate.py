@@ -73,6 +73,9 @@ class Histogram:
         return float(np.sum(p[there] * np.log(p[there] / np.maximum(q[there], 1e-9))))
 
 
+Scale = tuple[np.float32, int]  # of a value: its scale and zero point
+
+
 def scale_of(low: float, high: float) -> tuple[np.float32, int]:
     """Scale and zero point of int8 for a range that contains 0."""
     scale = np.float32((high - low) / (LEVELS - 1))

@@ -5,49 +5,25 @@ Images are [n, h, w, c] in the file. Numbers of operators, options and fields ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from . import flatbuffer
+from .calibrate import Scale
 from .layers import Layer, Plan, fits_same
-
-Scale = tuple[np.float32, int]  # of a value: its scale and zero point
+from .weights import Weights
 
 FLOAT32, INT32, INT8 = np.int8(0), np.int8(2), np.int8(9)
 SAME, VALID = np.int8(0), np.int8(1)
-ACTIVATION = {"": np.int8(0), "relu": np.int8(1), "relu6": np.int8(3)}
+ACTIVATION = {"": np.int8(0), "leaky": np.int8(0), "relu": np.int8(1), "relu6": np.int8(3)}
 # Operator, the least version of it that has what is used here, and which options it has.
 OPS = {
     "add": (0, 2, 11), "avg_pool": (1, 2, 5), "conv": (3, 3, 1), "depthwise": (4, 3, 2), "linear": (9, 4, 8),
     "linear by channel": (9, 12, 8), "max_pool": (17, 2, 5), "flatten": (22, 1, 17), "softmax": (25, 2, 9),
-    "pad": (34, 2, 22), "pad with": (60, 2, 43), "activation": (98, 2, 75),
+    "pad": (34, 2, 22), "pad with": (60, 2, 43), "activation": (98, 2, 75), "cat": (2, 2, 10), "sigmoid": (14, 2, 0),
+    "mul": (18, 2, 21), "tanh": (28, 2, 0), "sub": (41, 2, 28), "rescale": (114, 2, 0), "hardswish": (117, 1, 0),
 }  # fmt: skip
-
-
-@dataclass
-class Weights:
-    """The integers of a layer's weights (in the layer's order) and what they stand for."""
-
-    codes: np.ndarray
-    scale: np.ndarray  # one, or one for each output
-    bias: np.ndarray
-
-
-def quantized_weights(layer: Layer, input_scale: np.float32, per_channel: bool) -> Weights:
-    """Symmetric weights of int8, and a bias in steps of input_scale * scale."""
-    assert layer.weight is not None and layer.bias is not None
-    axes = tuple(range(1, layer.weight.ndim)) if per_channel else None
-    size = np.atleast_1d(np.abs(layer.weight).max(axis=axes)) / 127
-    # A bias far beyond what the weights can add up to needs coarser steps, or it would not fit into 32 bits.
-    bias_size = np.abs(layer.bias) if per_channel else np.abs(layer.bias).max(keepdims=True)
-    size = np.maximum(size, bias_size / (float(input_scale) * 2.0**30))
-    scale = np.where(size > 1e-30, size, 1).astype(np.float32)
-    wide = scale.astype(np.float64)
-    weight = np.rint(layer.weight / wide.reshape(-1, *[1] * (layer.weight.ndim - 1)))
-    bias = np.rint(layer.bias / (wide * float(input_scale)))
-    return Weights(np.clip(weight, -127, 127).astype(np.int8), scale, bias.astype(np.int32))
 
 
 class Writer:
@@ -61,13 +37,14 @@ class Writer:
         for i, layer in enumerate(plan.layers):
             self.tensors[self.place[layer.output]][3] = layer.name
             self.emit(i, layer)
-        self.tensors[self.place[plan.input]][3] = "input"
+        for i, value in enumerate(plan.inputs):
+            self.tensors[self.place[value]][3] = f"input_{i}" if i else "input"
 
     def file(self, outputs: list[int]) -> bytes:
         """The model with these values as its outputs."""
         graph = {
             0: self.tensors,
-            1: np.array([self.place[self.plan.input]], np.int32),
+            1: np.array([self.place[v] for v in self.plan.inputs], np.int32),
             2: np.array([self.place[v] for v in outputs], np.int32),
             3: self.operators,
         }
@@ -125,21 +102,36 @@ class Writer:
                 (kh, kw), (sh, sw) = layer.kernel, layer.stride
                 options = dict(enumerate([padding, *(np.int32(n) for n in (sw, sh, kw, kh))]))
                 self.operator(layer.kind, [image], y, options)
-            case "add":
-                self.operator("add", x, y, {0: act})
+            case "add" | "sub" | "mul":
+                self.operator(layer.kind, x, y, {0: act})
+            case "cat":
+                same = [self.rescaled(i, layer) for i in layer.inputs]
+                axis = len(self.physical(layer.output)) - 1  # channels come last
+                self.operator("cat", same, y, {0: np.int32(axis)})
+            case "sigmoid" | "tanh" | "hardswish":
+                self.operator(layer.kind, x, y, {})
             case "softmax":
                 self.operator("softmax", x, y, {0: np.float32(1)})
             case "flatten":
                 shape = np.array(self.physical(layer.output), np.int32)
                 self.operator("flatten", [*x, self.constant(f"{layer.name}/shape", shape)], y, {0: shape})
             case _:
-                # A leaky ReLU that lets nothing through below 0; above 6 the integers of the result end.
-                self.operator("activation", x, y, {0: np.float32(0)})
+                # ReLU is a leaky one that lets nothing through below 0; above 6 the integers of the result end.
+                self.operator("activation", x, y, {0: np.float32(layer.slope)})
 
     def constants(self, layer: Layer, w: Weights, codes: np.ndarray, axis: int) -> list[int]:
         steps = w.scale * self.scales[layer.inputs[0]][0]
         return [self.constant(f"{layer.name}/weight", codes, w.scale, axis),
                 self.constant(f"{layer.name}/bias", w.bias, steps)]  # fmt: skip
+
+    def rescaled(self, value: int, layer: Layer) -> int:
+        """The value in steps of the layer's result."""
+        scale = self.scales[layer.output]
+        if self.scales[value] == scale:
+            return self.place[value]
+        other = self.activation(f"{layer.name}/rescaled_{value}", self.physical(value), scale)
+        self.operator("rescale", [self.place[value]], other, {})
+        return other
 
     def padded(self, layer: Layer, value: int | None) -> tuple[int, np.int8]:
         """The image, and how its operator has to pad it; with other zeros than those of 'SAME' it is another image."""
@@ -167,7 +159,7 @@ class Writer:
         w = self.weights[number]
         image, padding = self.padded(layer, None)
         channels = self.plan.values[layer.inputs[0]].shape[0]
-        depthwise = layer.groups > 1
+        depthwise = 1 < layer.groups == channels
         (sh, sw), (dh, dw), act = layer.stride, layer.dilation, ACTIVATION[layer.activation]
         strides, dilations = [np.int32(sw), np.int32(sh)], [np.int32(dw), np.int32(dh)]
         if depthwise:

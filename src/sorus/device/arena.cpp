@@ -102,10 +102,10 @@ ArenaPlan plan_arena(const Model& model, const std::vector<Prepared>& prepared) 
     plan.buffers.push_back(b);
   }
   for (int s = 0; s < steps; ++s) {
-    if (prepared[static_cast<size_t>(s)].scratch == 0) continue;
+    int64_t room = std::max(prepared[static_cast<size_t>(s)].scratch, prepared[static_cast<size_t>(s)].room);
+    if (room == 0) continue;
     plan.of_scratch[static_cast<size_t>(s)] = static_cast<int>(plan.buffers.size());
-    plan.buffers.push_back({"scratch of " + model.steps[static_cast<size_t>(s)].name, -1,
-                            aligned(prepared[static_cast<size_t>(s)].scratch), 0, s, s});
+    plan.buffers.push_back({"scratch of " + model.steps[static_cast<size_t>(s)].name, -1, aligned(room), 0, s, s});
   }
 
   PackingProblem problem;

@@ -48,6 +48,28 @@ static inline int32_t $P_clamp(int32_t v, int32_t low, int32_t high)
   return v < low ? low : v > high ? high : v;
 }
 )"},
+    {"unpack4", {}, R"(
+/* Two numbers of a byte: from its lower four bits and from its upper four. */
+static void $P_unpack4(int8_t *to, const uint8_t *from, int32_t n)
+{
+  int32_t i;
+  for (i = 0; i < n; i += 2, from++) {
+    to[i] = (int8_t)((*from & 15) - ((*from & 8) << 1));
+    to[i + 1] = (int8_t)((*from >> 4) - ((*from & 128) >> 3));
+  }
+}
+)"},
+    {"unpack2", {}, R"(
+/* Four numbers of a byte, from the lowest bits up. */
+static void $P_unpack2(int8_t *to, const uint8_t *from, int32_t n)
+{
+  int32_t i;
+  for (i = 0; i < n; i++) {
+    const int v = from[i >> 2] >> (i % 4 * 2);
+    to[i] = (int8_t)((v & 1) - (v & 2));
+  }
+}
+)"},
     {"math", {}, R"(
 #include <math.h>
 )"},

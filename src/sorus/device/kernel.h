@@ -36,8 +36,13 @@ struct Table {
   std::vector<int64_t> integers;
   std::vector<float> reals;
   std::string argument;  ///< its name in the kernel
+  int bits = 8;          ///< 4 or 2: `integers` are bytes of several int8 each, which are unpacked before the step...
+  int64_t unpacked = 0;  ///< ...so many...
+  int64_t place = 0;     ///< ...to this place of the step's room
   int64_t bytes() const;
-  bool operator==(const Table& o) const { return type == o.type && integers == o.integers && reals == o.reals; }
+  bool operator==(const Table& o) const {
+    return type == o.type && integers == o.integers && reals == o.reals && bits == o.bits;
+  }
 };
 
 /// How the result may lie over an input that dies in this step.
@@ -51,9 +56,10 @@ struct Prepared {
   std::vector<std::string> helpers;  ///< by name, in helpers.cpp
   std::vector<Table> tables;         ///< in the order of the function's last parameters
   std::vector<Overlap> overlaps;     ///< one an input
-  int64_t scratch = 0;               ///< bytes, aligned to 4
-  double instructions = 0;           ///< estimate
-  std::string kernel;                ///< name for the report
+  int64_t scratch = 0;               ///< bytes, aligned to 4, that the function is given
+  int64_t room = 0;         ///< bytes for scratch and, behind it, for tables that are unpacked; 0: scratch alone
+  double instructions = 0;  ///< estimate
+  std::string kernel;       ///< name for the report
 };
 
 struct PrepareOptions {
@@ -75,6 +81,11 @@ const KernelSet& dsp_kernels();
 const KernelSet& mve_kernels();
 /// AVX2 and FMA (x86-64 since 2013).
 const KernelSet& avx2_kernels();
+
+/// Lets int8 tables whose numbers fit into 4 or 2 bits lie packed in flash (`--pack-weights`). Before the step they
+/// are unpacked into the arena, which has room for one step's tables at a time: flash for RAM and a few instructions
+/// a number. Returns the bytes of flash that this saves.
+int64_t pack_tables(Prepared& p);
 
 bool has_helper(std::string_view name);
 /// Text of a helper function; $P is the program's prefix.

@@ -32,7 +32,8 @@ class Printer {
   std::string header() const {
     std::string t = fmt::format(
         "/* {0}: written by `sorus codegen` for {1}. Everything lies in the arena, which the caller owns. */\n"
-        "#ifndef {2}_H\n#define {2}_H\n\n#include <stddef.h>\n\n#ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n"
+        "#ifndef {2}_H\n#define {2}_H\n\n#include <stddef.h>\n#include <stdint.h>\n\n#ifdef __cplusplus\nextern "
+        "\"C\" {{\n#endif\n\n"
         "#define {2}_ARENA_BYTES {3} /* aligned to 16; inputs and outputs to 4 */\n"
         "#define {2}_NUM_INPUTS {4}\n#define {2}_NUM_OUTPUTS {5}\n\n",
         name_, target_.name, upper_, plan_.bytes, m_.inputs.size(), m_.outputs.size());
@@ -94,9 +95,20 @@ class Printer {
         args += (args.empty() ? "" : ", ") + pointer(t, read);
       }
       args += ", " + pointer(step.output, false);
-      if (p.scratch) args += fmt::format(", a + {}", plan_.buffers[static_cast<size_t>(plan_.of_scratch[s])].offset);
-      for (const Table& t : p.tables) args += ", " + table(t, s);
-      calls += fmt::format("  /* {} */\n  {}({});\n", step.name, function, args);
+      int room = plan_.of_scratch[s];
+      int64_t scratch = room < 0 ? 0 : plan_.buffers[static_cast<size_t>(room)].offset;
+      if (p.scratch) args += fmt::format(", a + {}", scratch);
+      calls += fmt::format("  /* {} */\n", step.name);
+      for (const Table& t : p.tables) {
+        std::string name = table(t, s);
+        if (t.bits < 8) {
+          std::string place = fmt::format("(int8_t *)(a + {})", scratch + t.place);
+          calls += fmt::format("  {}_unpack{}({}, {}, {});\n", name_, t.bits, place, name, t.unpacked);
+          name = place;
+        }
+        args += ", " + name;
+      }
+      calls += fmt::format("  {}({});\n", function, args);
     }
     std::string text = fmt::format(
         "/* Written by `sorus codegen` for {}; see {}.h. */\n#include <stdint.h>\n\n#include \"{}.h\"\n#include "
@@ -292,6 +304,13 @@ Project generate(Model model, const Target& target, const GenerateOptions& optio
     PrepareOptions choose{options.size, group};
     prepared.clear();
     for (const Step& step : model.steps) prepared.push_back(target.kernels().prepare(model, step, choose));
+    int64_t saved = 0;
+    if (options.pack_weights)
+      for (Prepared& p : prepared) saved += pack_tables(p);
+    SORUS_CHECK(saved > 0 || !options.pack_weights, ValueError,
+                "codegen: expected weights that fit into 4 or 2 bits for --pack-weights, found none in {} steps; "
+                "sorus.quantization.quantize(..., weight_bits=4) makes them",
+                model.steps.size());
     project.arena = plan_arena(model, prepared);
     if (options.ram_limit == 0 || project.arena.bytes <= options.ram_limit) break;
   }

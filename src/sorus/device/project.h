@@ -14,9 +14,10 @@ struct ProjectFile {
 };
 
 struct GenerateOptions {
-  std::string name;       ///< prefix of every exported symbol; a C identifier in lower case
-  bool size = false;      ///< --optimize size
-  int64_t ram_limit = 0;  ///< bytes of the arena at most; 0: no limit
+  std::string name;           ///< prefix of every exported symbol; a C identifier in lower case
+  bool size = false;          ///< --optimize size
+  int64_t ram_limit = 0;      ///< bytes of the arena at most; 0: no limit
+  bool pack_weights = false;  ///< weights of few bits lie packed in flash and are unpacked into the arena
 };
 
 struct Project {

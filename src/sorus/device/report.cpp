@@ -42,7 +42,7 @@ std::string print_report(const Model& model, const std::vector<Prepared>& prepar
     l["macs"] = n;
     l["constant_bytes"] = flash;
     l["arena_bytes"] = ram;
-    l["scratch_bytes"] = prepared[s].scratch;
+    l["scratch_bytes"] = std::max(prepared[s].scratch, prepared[s].room);
     l["estimated_instructions"] = static_cast<int64_t>(prepared[s].instructions);
     l["notes"] = step.notes;
     macs += n;

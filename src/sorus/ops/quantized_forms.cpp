@@ -32,6 +32,20 @@ Window window_of(const Shape& in, const Shape& out) {
   return w;
 }
 
+// Groups as one convolution of all channels, whose weights are zero (their zero point) outside of their group: no
+// target has a kernel of its own for them.
+void widen_groups(ConvForm& f, int64_t groups, int64_t channels) {
+  const Window& w = f.window;
+  int64_t taps = w.kernel_h * w.kernel_w, outputs = w.out_c / groups;
+  std::vector<int8_t> wide(static_cast<size_t>(w.out_c * taps * w.in_c), static_cast<int8_t>(f.weight_zero));
+  for (int64_t o = 0; o < w.out_c; ++o)
+    for (int64_t t = 0; t < taps; ++t)
+      for (int64_t i = 0; i < channels; ++i)
+        wide[static_cast<size_t>((o * taps + t) * w.in_c + o / outputs * channels + i)] =
+            f.weight[static_cast<size_t>((o * taps + t) * channels + i)];
+  f.weight = std::move(wide);
+}
+
 std::optional<DeviceForm> convolution(const DeviceCall& c) {
   const Shape& k = c.input(1).shape;
   if (!bytes(c.input(0)) || !bytes(c.input(1))) return std::nullopt;
@@ -42,9 +56,9 @@ std::optional<DeviceForm> convolution(const DeviceCall& c) {
   w.dilation_h = at(c.integers("dilation"), 0), w.dilation_w = at(c.integers("dilation"), 1);
   w.pad_top = at(c.integers("padding"), 0), w.pad_left = at(c.integers("padding"), 2);
   int64_t groups = c.integer("groups");
-  f.depthwise = groups > 1;
-  if (f.depthwise && groups != w.in_c) return std::nullopt;
+  f.depthwise = groups > 1 && groups == w.in_c;
   set_weights(c, f);
+  if (groups > 1 && !f.depthwise) widen_groups(f, groups, k[3]);
   if (f.depthwise) {  // from [channel, place] to [place, channel]
     int64_t places = k[1] * k[2];
     std::vector<int8_t> turned(f.weight.size());

@@ -104,6 +104,14 @@ const std::vector<Lines>& table() {
       {"quantized_tanh",
        {"s8[a,b] input_zero_point=4 zero_point=0 multiplier=1573741824 shift=22 input_radius=100 quant_min=-128 "
         "quant_max=127"}},
+      // A step function against finite differences: steps far smaller than these, or all numbers cut off.
+      {"fake_quantize", {"f[a,b] i6[a,b] i6[b] quant_min=50 quant_max=60"}},
+      {"fake_quantize_backward", {"f[a,b] f[a,b] i6[b] i6[a,b] quant_min=50 quant_max=60"}},
+      {"fake_quantize_per_tensor_affine",
+       {"f[a,b] scale=1e-11 zero_point=3 quant_min=-400000000000 quant_max=400000000000",
+        "f[a,b] scale=1e-11 zero_point=-3 quant_min=0 quant_max=400000000000"}},
+      {"fake_quantize_per_tensor_affine.tensors", {"f[a,b] i6[] i6[] quant_min=50 quant_max=60"}},
+      {"fake_quantize_per_channel_affine", {"f[a,b] i6[b] i6[b] axis=1 quant_min=50 quant_max=60"}},
       {"fixed_exp", {"i9[a,b] multiplier=1573741824 left_shift=3 diff_min=-200"}},
       {"fixed_round", {"s32[a,b] bits=7", "s16[a] bits=0"}},
       {"fixed_reciprocal", {"i999999[a,1]"}},
