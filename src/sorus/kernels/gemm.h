@@ -4,8 +4,8 @@
 //
 // for any strides of A and B (so transposed operands cost nothing to describe), any batch dimensions (stride 0
 // broadcasts), and all element types. `gemm` looks at the shape and picks among: own micro-kernels without threads
-// for tiny sizes, own packed kernels (AVX-512, AVX-512 BF16, AVX2, portable vectors), and oneDNN where it is faster
-// (AMX).
+// for tiny sizes, own packed kernels (AMX, AVX-512, AVX-512 BF16, AVX2, portable vectors), and oneDNN where it is
+// faster.
 //
 //   GemmArgs g;                                  // y = x W^T + b, W as [n, k] like nn.Linear
 //   g.type = g.out_type = DType::bf16;
@@ -95,7 +95,7 @@ PackLayout pack_layout(DType type, int64_t k, int64_t n, int64_t m = 0);
 /// Packs B with any strides. `packed` has `layout.bytes` bytes, aligned to 64.
 void pack_b(const PackLayout& layout, const void* b, int64_t b_row, int64_t b_col, void* packed);
 
-/// Which path `gemm` takes for these arguments: "tiny", "own", "onednn", "plain". For tests and profiles.
+/// Which path `gemm` takes for these arguments: "tiny", "own", "onednn", "amx", "plain". For tests and profiles.
 const char* gemm_path(const GemmArgs& args);
 
 /// Forces a path where it is possible ("" lets `gemm` choose). For tests and benchmarks only; not thread safe.

@@ -40,36 +40,18 @@ typedef uint16_t vh32 __attribute__((vector_size(64)));
   inline __attribute__((always_inline)) vf scale_vector(vf x, vf n) {                                            \
     return (vf)_mm512_scalef_ps((__m512)x, (__m512)n);                                                           \
   }                                                                                                              \
-  /* A square of words: what was word j of register i becomes word i of register j. */                           \
   inline __attribute__((always_inline)) void transpose_lanes(vu* lanes) {                                        \
-    __m512i r[16], t[16];                                                                                        \
+    __m512i r[16];                                                                                               \
     _Pragma("GCC unroll 16") for (int i = 0; i < 16; ++i) r[i] = (__m512i)lanes[i];                              \
-    _Pragma("GCC unroll 16") for (int i = 0; i < 16; i += 2) {                                                   \
-      t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);                                                              \
-      t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);                                                          \
-    }                                                                                                            \
-    _Pragma("GCC unroll 16") for (int i = 0; i < 16; i += 4) {                                                   \
-      r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);                                                              \
-      r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);                                                          \
-      r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);                                                      \
-      r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);                                                      \
-    }                                                                                                            \
-    _Pragma("GCC unroll 16") for (int i = 0; i < 4; ++i) {                                                       \
-      t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);                                                         \
-      t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);                                                     \
-      t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);                                                \
-      t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);                                               \
-    }                                                                                                            \
-    _Pragma("GCC unroll 16") for (int i = 0; i < 8; ++i) {                                                       \
-      lanes[i] = (vu)_mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);                                                 \
-      lanes[i + 8] = (vu)_mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);                                             \
-    }                                                                                                            \
+    transpose_words(r);                                                                                          \
+    _Pragma("GCC unroll 16") for (int i = 0; i < 16; ++i) lanes[i] = (vu)r[i];                                   \
   }
 
 namespace plain512 {
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,fma,f16c,prefer-vector-width=512")
 #define SORUS_GEMM_BF16 0
+#include "sorus/kernels/transpose_avx512.h"
 #define SORUS_GEMM_ARITHMETIC SORUS_GEMM_COMMON
 #include "sorus/kernels/gemm_body.h"
 
@@ -85,6 +67,7 @@ namespace bf16dot {
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma,f16c,prefer-vector-width=512")
 #define SORUS_GEMM_BF16 1
+#include "sorus/kernels/transpose_avx512.h"
 #define SORUS_GEMM_ARITHMETIC                                                                                     \
   SORUS_GEMM_COMMON                                                                                               \
   inline __attribute__((always_inline)) vf dot_vector(vi x, vi y, vf z) {                                         \

@@ -474,8 +474,14 @@ inline __attribute__((always_inline)) void write(uint16_t* p, vf x) { store<vh>(
 template <bool Bf16>
 void finish_vectors(const Finish& f, const float* tile, int64_t tile_row, int64_t rows, int64_t cols) {
   using O = std::conditional_t<Bf16, uint16_t, float>;
-  float bias[kMaxPanel];
+  float bias[kMaxPanel] = {};
   if (f.bias) load_row(f.bias_type, f.bias, cols, bias, cols);
+  if (f.alpha == 1 && f.beta == 0 && f.epilogue == Epilogue::none) {  // most products, and short ones wait for this
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < cols; j += kLanes)
+        write(reinterpret_cast<O*>(f.c) + i * f.c_row + j, load<vf>(tile + i * tile_row + j) + load<vf>(bias + j));
+    return;
+  }
   const bool reads_aux = f.epilogue >= Epilogue::gelu_tanh_backward;
   const float alpha = static_cast<float>(f.alpha), beta = static_cast<float>(f.beta);
   for (int64_t i = 0; i < rows; ++i) {

@@ -1,5 +1,5 @@
-// Products through oneDNN's matmul, for what the own kernels have no instructions for: bf16 on AMX. What matmul
-// cannot store itself (epilogues, sinks) goes through f32 memory and one more pass.
+// Products through oneDNN's matmul, where it is faster than the own kernels. What matmul cannot store itself
+// (epilogues, sinks) goes through f32 memory and one more pass.
 #include <dnnl.h>
 
 #include "sorus/base/threads.h"
@@ -7,10 +7,6 @@
 #include "sorus/kernels/gemm_internal.h"
 #include "sorus/kernels/gemm_isa.h"
 #include "sorus/kernels/onednn.h"
-
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 
 namespace sorus::kernels {
 namespace {
@@ -69,18 +65,6 @@ void multiply(const GemmArgs& g, DType out, const void* a, const void* b, const 
 }
 
 }  // namespace
-
-bool gemm_onednn_preferred(DType type) {
-#if defined(__x86_64__)
-  static const bool amx = [] {
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & (1u << 22)) && (d & (1u << 24));
-  }();
-  return amx && type == DType::bf16;
-#else
-  return type == DType::f64 && false;
-#endif
-}
 
 bool gemm_onednn_supports(const GemmArgs& g) {
   bool plain_a = g.a_row == 1 || g.a_col == 1, plain_b = g.b_row == 1 || g.b_col == 1;

@@ -40,14 +40,9 @@ struct Product {
   bool simple = g.alpha == 1 && (g.beta == 0 || g.beta == 1) && !g.bias && g.epilogue == Epilogue::none &&
                 !g.sink.store && g.out_type == (t == Arithmetic::f64 ? DType::f64 : DType::f32);
 
-  struct Result {
-    char *c, *aux;
-    int64_t batch;
-  };
-
   /// `count` steps of `r` rows of A and panel `p` of B. Sums of more steps than these are kept in C if nothing else
   /// happens to them, and in `sums` otherwise.
-  void tile(const Result& out, const char* pa, const char* pb, int64_t count, bool first, bool last, int64_t row,
+  void tile(const BlockResult& out, const char* pa, const char* pb, int64_t count, bool first, bool last, int64_t row,
             int64_t r, int64_t p, char* sums, int64_t sums_row) const {
     const int64_t out_size = static_cast<int64_t>(size_of(g.out_type)), cols = std::min(panel, g.n - p * panel);
     const int64_t offset = (row * g.c_row + p * panel) * out_size;
@@ -58,22 +53,7 @@ struct Product {
     int64_t to_row = sums ? sums_row : panel;
     isa.tile(t, k_major, r, pa, pb, count, to, to_row, !first);
     if (!last) return;
-    Finish f{g.out_type,
-             g.alpha,
-             g.beta,
-             g.bias ? at(g.bias, g.bias_type, p * panel) : nullptr,
-             g.bias_type,
-             g.epilogue,
-             out.c ? out.c + offset : nullptr,
-             out.aux ? out.aux + offset : nullptr,
-             g.c_row};
-    if (!g.sink.store) return isa.finish(f, t, to, to_row, r, cols);
-    if (f.bias || g.alpha != 1) {
-      f.out_type = DType::f32, f.c = own, f.c_row = panel, f.beta = 0;
-      isa.finish(f, t, to, to_row, r, cols);
-      to = own, to_row = panel;
-    }
-    g.sink.store(g.sink.context, reinterpret_cast<float*>(to), to_row, out.batch, row, p * panel, r, cols);
+    finish_block(g, t, out, to, to_row, row, r, p * panel, cols);
   }
 
   /// Steps [k0, k0 + count) of rows [row, row + rows), the tile of row i at i * room.
@@ -118,7 +98,7 @@ struct Product {
   }
 
   /// Rows [row, row + rows) with panels [p0, p1).
-  void block(const char* a, const char* b, const Result& out, char* sums, int64_t row, int64_t rows, int64_t p0,
+  void block(const char* a, const char* b, const BlockResult& out, char* sums, int64_t row, int64_t rows, int64_t p0,
              int64_t p1, char* packed_a) const {
     for (int64_t k0 = 0; k0 < std::max<int64_t>(1, steps); k0 += std::max<int64_t>(1, k_block)) {
       int64_t count = std::min(k_block, steps - k0);
@@ -137,7 +117,7 @@ struct Product {
   /// Few rows, as with one sequence, and a B that is used once for each of them: A is packed whole, and each panel of
   /// B just before all rows meet it, so that B never lies packed in memory. Steps in blocks, for which a panel fits
   /// the first-level cache and A the second.
-  void run_few_rows(const char* a, const char* b, const Result& out, bool threaded) const {
+  void run_few_rows(const char* a, const char* b, const BlockResult& out, bool threaded) const {
     constexpr int64_t kPackedA = 4 << 20, kGroup = 4;
     thread_local Scratch a_scratch, sum_scratch;
     const int threads = threaded ? num_threads() : 1;
@@ -196,7 +176,7 @@ struct Product {
     }
   }
 
-  void run(const char* a, const char* b, const Result& out, bool threaded) const {
+  void run(const char* a, const char* b, const BlockResult& out, bool threaded) const {
     if (g.m <= kFewRows && !g.b_packed && panels >= 16 && steps >= 32) return run_few_rows(a, b, out, threaded);
     thread_local Scratch b_scratch, sum_scratch;
     const int64_t panel_bytes = steps * panel * bytes;
@@ -271,34 +251,30 @@ bool gemm_own_supports(const GemmArgs& g) {
 }
 
 void gemm_own(const GemmArgs& g) {
-  int64_t batches = 1;
-  for (int d = 0; d < g.batch_dims; ++d) batches *= g.batch[d];
-  if (g.m == 0 || g.n == 0 || batches == 0) return;
-  // Rows that follow each other over a batch that shares B are just more rows.
-  if (g.batch_dims == 1 && g.b_batch[0] == 0 && !g.sink.store && g.a_batch[0] == g.m * g.a_row &&
-      g.c_batch[0] == g.m * g.c_row) {
-    GemmArgs flat = g;
-    flat.batch_dims = 0, flat.m = g.m * g.batch[0];
-    return gemm_own(flat);
-  }
-  Product product{g};
-  double flops = 2.0 * static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k);
-  bool nested = detail::inside_parallel() || num_threads() == 1;
-  bool by_batch = !nested && batches >= num_threads() && flops < 1e8;
-  auto one = [&](int64_t i, int64_t a, int64_t b, int64_t c, bool threaded) {
-    char* out = g.c ? static_cast<char*>(g.c) + c * static_cast<int64_t>(size_of(g.out_type)) : nullptr;
-    char* aux = g.aux ? static_cast<char*>(g.aux) + c * static_cast<int64_t>(size_of(g.out_type)) : nullptr;
-    product.run(at(g.a, g.type, a), at(g.b, g.type, b), {out, aux, i}, threaded);
-  };
-  if (!by_batch) {
-    for_each_batch(g, [&](int64_t i, int64_t a, int64_t b, int64_t c) { one(i, a, b, c, !nested && flops > 1e6); });
-    return;
-  }
-  parallel_for(batches, 1, [&](int64_t begin, int64_t end) {
-    for_each_batch(g, [&](int64_t i, int64_t a, int64_t b, int64_t c) {
-      if (i >= begin && i < end) one(i, a, b, c, false);
-    });
+  run_batches(g, [](const GemmArgs& one, const BlockResult& out, bool threaded) {
+    Product{one}.run(out.a, out.b, out, threaded);
   });
+}
+
+void finish_block(const GemmArgs& g, Arithmetic t, const BlockResult& out, char* sums, int64_t sums_row, int64_t row,
+                  int64_t rows, int64_t col, int64_t cols) {
+  const GemmIsa& isa = gemm_isa();
+  const int64_t offset = (row * g.c_row + col) * static_cast<int64_t>(size_of(g.out_type));
+  Finish f{g.out_type,
+           g.alpha,
+           g.beta,
+           g.bias ? at(g.bias, g.bias_type, col) : nullptr,
+           g.bias_type,
+           g.epilogue,
+           out.c ? out.c + offset : nullptr,
+           out.aux ? out.aux + offset : nullptr,
+           g.c_row};
+  if (!g.sink.store) return isa.finish(f, t, sums, sums_row, rows, cols);
+  if (f.bias || g.alpha != 1) {
+    f.out_type = DType::f32, f.c = sums, f.c_row = sums_row, f.beta = 0;
+    isa.finish(f, t, sums, sums_row, rows, cols);
+  }
+  g.sink.store(g.sink.context, reinterpret_cast<float*>(sums), sums_row, out.batch, row, col, rows, cols);
 }
 
 namespace {
@@ -353,7 +329,7 @@ PackLayout pack_layout(DType type, int64_t k, int64_t n, int64_t) {
   SORUS_CHECK(is_floating(type), TypeError, "pack_b: expected a floating type, got {}", short_name(type));
   Arithmetic t = arithmetic_of(type);
   PackLayout l;
-  if (gemm_onednn_preferred(type)) {  // oneDNN is given the columns one after another
+  if (type == DType::bf16 && gemm_amx_available()) {  // its kernel packs strips of columns as it meets them
     l.type = l.source = type, l.k = l.k_padded = k, l.n = l.n_padded = n,
     l.bytes = k * n * static_cast<int64_t>(size_of(type));
     return l;

@@ -99,6 +99,11 @@ TEST(Gemm, OneDnnAgreesWithPlain) {
   for (DType t : {DType::f32, DType::bf16})
     for (int i = 0; i < 60; ++i) random_case(t, "onednn", {1, 2, 13, 32, 65, 100});
 }
+TEST(Gemm, TilesAgreeWithPlain) {  // where there are none, the ordinary choice is tested once more
+  for (int i = 0; i < 200; ++i) random_case(DType::bf16, "amx", {1, 2, 13, 16, 17, 31, 32, 33, 48, 65, 100, 200});
+  for (int i = 0; i < 20; ++i) random_case(DType::bf16, "amx", {1, 16, 40, 70, 300}, 1537 + 31 * i);
+  for (int i = 0; i < 3; ++i) random_case(DType::bf16, "amx", {1200, 1500}, 530);  // more than stays in the cache
+}
 TEST(Gemm, TinyAgreesWithPlain) {
   for (DType t : {DType::f32, DType::f64})
     for (int i = 0; i < 200; ++i) random_case(t, "tiny", {0, 1, 2, 3, 4, 7, 10, 16, 17, 33, 70});
