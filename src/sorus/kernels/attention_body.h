@@ -331,6 +331,7 @@ int64_t attention_scratch(const AttentionArgs& g, bool backward) {
   return backward ? Attention<F32>::lay_out(g, nullptr, r) : Attention<F32>::lay_out(g, nullptr, f);
 }
 void attention_forward_task(const AttentionArgs& g, const AttentionTask& task, void* memory) {
+  TilesInUse tiles;
   if (attends_by_dot(g))
     AttentionHalf::forward(g, task, memory);
   else
@@ -338,6 +339,7 @@ void attention_forward_task(const AttentionArgs& g, const AttentionTask& task, v
 }
 void attention_backward_task(const AttentionArgs& g, const AttentionGradArgs& r, const AttentionTask& task,
                              void* memory) {
+  TilesInUse tiles;
   if (attends_by_dot(g))
     AttentionHalf::backward(g, r, task, memory);
   else

@@ -79,6 +79,16 @@ void product_columns(const typename T::S* a, int64_t a_stride, const typename T:
 template <class T, bool ByRows>
 void product(const typename T::S* a, int64_t a_stride, const typename T::S* b, int64_t b_stride, int64_t rows,
              int64_t steps, Steps range, int64_t vectors, float* c, int64_t c_stride, bool accumulate) {
+  if constexpr (T::kGroup == 2)
+    if (rows % kTileSide == 0 && steps % kTileSide == 0 && (ByRows || (rows <= kQueries && steps <= kKeys / 2)) &&
+        gemm_amx_available()) {
+      alignas(64) uint32_t turned[kQueries * kKeys / 2];
+      const uint32_t* words = reinterpret_cast<const uint32_t*>(a);
+      if (!ByRows) tiles_turn(words, a_stride, steps, rows, turned, kKeys / 2);
+      return tiles_product({ByRows ? words : turned, ByRows ? a_stride : kKeys / 2,
+                            reinterpret_cast<const uint32_t*>(b), b_stride, rows, vectors * kLanes, steps, c,
+                            c_stride, accumulate, range == Steps::from, range == Steps::upto});
+    }
   for (int64_t parts = (vectors + kMaxVectors - 1) / kMaxVectors; parts > 0; --parts) {
     int64_t n = (vectors + parts - 1) / parts;
     if (n == 1)

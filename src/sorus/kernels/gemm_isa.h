@@ -79,6 +79,37 @@ const GemmIsa* gemm_isa_avx2();
 const GemmIsa* gemm_isa_portable();
 const GemmIsa& gemm_isa();  ///< the best for this machine
 
+// ---- Tiles (AMX), for blocks of attention ----
+
+bool gemm_amx_available();  ///< the processor has tiles for bf16, and the kernel lets us use them
+
+/// Tiles are configured for the calling thread while it lives, if there are any.
+class TilesInUse {
+ public:
+  TilesInUse();
+  ~TilesInUse();
+  TilesInUse(const TilesInUse&) = delete;
+  TilesInUse& operator=(const TilesInUse&) = delete;
+};
+
+inline constexpr int64_t kTileSide = 16;  ///< rows of a tile, and words in each
+
+/// C[rows, cols] (+)= A[rows, steps] B[steps, cols]: words that are pairs of bf16 along the steps, all counts
+/// multiples of kTileSide. With `from_diagonal`, row i of A is zero before step i / 2, with `to_diagonal` after it.
+struct TilesProduct {
+  const uint32_t* a;
+  int64_t a_row;
+  const uint32_t* b;
+  int64_t b_row, rows, cols, steps;
+  float* c;
+  int64_t c_row;
+  bool add, from_diagonal = false, to_diagonal = false;
+};
+void tiles_product(const TilesProduct& p);  ///< while TilesInUse lives
+
+/// to[j, i] = from[i, j] for words; counts are multiples of kTileSide.
+void tiles_turn(const uint32_t* from, int64_t from_row, int64_t rows, int64_t cols, uint32_t* to, int64_t to_row);
+
 inline int64_t group_of(Arithmetic t) { return t == Arithmetic::bf16_dot ? 2 : 1; }
 inline int64_t step_bytes(Arithmetic t) { return t == Arithmetic::f64 ? 8 : 4; }
 

@@ -22,7 +22,7 @@
 namespace sorus::kernels {
 namespace {
 
-constexpr int64_t kTile = 16, kStep = 32, kStrip = 32, kTileBytes = 1024, kStepBytes = 2 * kTileBytes;
+constexpr int64_t kTile = kTileSide, kStep = 32, kStrip = 32, kTileBytes = 1024, kStepBytes = 2 * kTileBytes;
 constexpr int64_t kMostSteps = 48;  // of a strip; longer sums pass through f32 memory
 constexpr int64_t kFewColumns = 1024, kPageNumbers = 2048;
 constexpr int64_t kKeptBytes = 1024 * 1024;  // of the side that stays in the second-level cache
@@ -96,62 +96,68 @@ constinit const TileConfiguration kTiles8;  // not a local: gcc 12 believes that
 void load_tile_configuration() { _tile_loadconfig(&kTiles8); }
 void release_tiles() { _tile_release(); }
 
-// The sums of a block are in tiles 0 to 3 from `begin_sums` to `store_sums`. A block without `second` has 16 rows.
-
-/// The sums begin with what is in memory if `add`; rows lie `c_row` bytes apart.
-template <bool second>
-void begin_sums(const float* c, int64_t c_row, bool add) {
-  if (!add) {
-    _tile_zero(0);
-    _tile_zero(1);
-    if constexpr (second) {
-      _tile_zero(2);
-      _tile_zero(3);
-    }
-    return;
-  }
-  _tile_loadd(0, c, c_row);
-  _tile_loadd(1, c + kTile, c_row);
-  if constexpr (second) {
-    const float* below = c + kTile * (c_row / 4);
-    _tile_loadd(2, below, c_row);
-    _tile_loadd(3, below + kTile, c_row);
-  }
-}
-
-/// A strip of A: packed, or as it lies in memory if its rows do.
-struct StripOfA {
+/// Two neighbouring tiles of A or B for each step: packed, or as they lie in memory if their rows do.
+struct Strip {
   const char* data;
   int64_t row = 64, step = kStepBytes, second = kTileBytes;  ///< bytes to the next row, step and the second tile
 };
 
-template <bool second>
-void add_products(const StripOfA& strip, const char* b, int64_t steps) {
-  const char* a = strip.data;
-  const int64_t row = strip.row, step = strip.step, below = strip.second;
-  for (int64_t i = 0; i < steps; ++i, a += step, b += kStepBytes) {
-    _tile_loadd(6, b, 64);
-    _tile_loadd(4, a, row);
+// The sums of a block are in tiles 0 to 3 from `begin_sums` to `store_sums`: 32 x 32 of them, or 16 rows without
+// `tall`, or 16 columns without `wide`.
+
+/// The sums begin with what is in memory if `add`; rows lie `c_row` bytes apart.
+template <bool tall, bool wide>
+void begin_sums(const float* c, int64_t c_row, bool add) {
+  if (!add) {
+    _tile_zero(0);
+    if constexpr (wide) _tile_zero(1);
+    if constexpr (tall) _tile_zero(2);
+    if constexpr (tall && wide) _tile_zero(3);
+    return;
+  }
+  const float* below = c + kTile * (c_row / 4);
+  _tile_loadd(0, c, c_row);
+  if constexpr (wide) _tile_loadd(1, c + kTile, c_row);
+  if constexpr (tall) _tile_loadd(2, below, c_row);
+  if constexpr (tall && wide) _tile_loadd(3, below + kTile, c_row);
+}
+
+template <bool tall, bool wide>
+void add_products(const Strip& a, const Strip& b, int64_t steps) {
+  const char *pa = a.data, *pb = b.data;
+  for (int64_t i = 0; i < steps; ++i, pa += a.step, pb += b.step) {
+    _tile_loadd(6, pb, b.row);
+    _tile_loadd(4, pa, a.row);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, b + kTileBytes, 64);
-    _tile_dpbf16ps(1, 4, 7);
-    if constexpr (second) {
-      _tile_loadd(5, a + below, row);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
+    if constexpr (wide) {
+      _tile_loadd(7, pb + b.second, b.row);
+      _tile_dpbf16ps(1, 4, 7);
     }
+    if constexpr (tall) {
+      _tile_loadd(5, pa + a.second, a.row);
+      _tile_dpbf16ps(2, 5, 6);
+    }
+    if constexpr (tall && wide) _tile_dpbf16ps(3, 5, 7);
   }
 }
 
-template <bool second>
+template <bool tall, bool wide>
 void store_sums(float* c, int64_t c_row) {
+  float* below = c + kTile * (c_row / 4);
   _tile_stored(0, c, c_row);
-  _tile_stored(1, c + kTile, c_row);
-  if constexpr (second) {
-    float* below = c + kTile * (c_row / 4);
-    _tile_stored(2, below, c_row);
-    _tile_stored(3, below + kTile, c_row);
-  }
+  if constexpr (wide) _tile_stored(1, c + kTile, c_row);
+  if constexpr (tall) _tile_stored(2, below, c_row);
+  if constexpr (tall && wide) _tile_stored(3, below + kTile, c_row);
+}
+
+/// 16 x 16 words from rows `from_row` words apart to rows `to_row` words apart, turned.
+void turn_words(const uint32_t* from, int64_t from_row, uint32_t* to, int64_t to_row) {
+  __m512i r[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < kTile; ++i) r[i] = _mm512_loadu_si512(from + i * from_row);
+  transpose_words(r);
+#pragma GCC unroll 16
+  for (int i = 0; i < kTile; ++i) _mm512_storeu_si512(to + i * to_row, r[i]);
 }
 
 #pragma GCC pop_options
@@ -202,14 +208,14 @@ struct Product {
   bool is_direct(const Side& s, int64_t strip) const {
     return direct && &s == &a && g.m - strip * kStrip >= kStrip;  // the last strip is packed with its padding
   }
-  StripOfA strip_of_a(int64_t strip, int64_t from, const char* packed) const {
+  Strip strip_of_a(int64_t strip, int64_t from, const char* packed) const {
     if (!is_direct(a, strip)) return {packed};
     const uint16_t* at = a.data + strip * kStrip * a.stride + from * kStep;
     return {reinterpret_cast<const char*>(at), a.stride * 2, 2 * kStep, kTile * a.stride * 2};
   }
 
-  template <bool second>
-  void meet(Hand& hand, int64_t row, int64_t col, const StripOfA& pa, const char* pb, int64_t count, bool first,
+  template <bool tall>
+  void meet(Hand& hand, int64_t row, int64_t col, const Strip& pa, const Strip& pb, int64_t count, bool first,
             bool last, float* sums) const {
     const int64_t rows = std::min(kStrip, g.m - row), cols = std::min(kStrip, g.n - col);
     const bool straight = simple && rows % kTile == 0 && cols == kStrip;
@@ -217,10 +223,10 @@ struct Product {
                 : sums   ? sums + row * sums_row + col
                          : hand.blocks[hand.which ^= 1];
     const int64_t to_row = straight ? g.c_row : sums ? sums_row : kStrip;
-    begin_sums<second>(to, to_row * 4, !first || (straight && g.beta == 1));
-    add_products<second>(pa, pb, count);
+    begin_sums<tall, true>(to, to_row * 4, !first || (straight && g.beta == 1));
+    add_products<tall, true>(pa, pb, count);
     finish_rows(hand);
-    store_sums<second>(to, to_row * 4);
+    store_sums<tall, true>(to, to_row * 4);
     if (last && !straight)
       hand.sums = to, hand.sums_row = to_row, hand.row = row, hand.rows = rows, hand.col = col, hand.cols = cols;
   }
@@ -257,8 +263,8 @@ struct Product {
             for (int64_t j = begin; j < end; ++j) {
               const char* p = packed + j * strip_bytes;
               const int64_t row = (kept_a ? j : i) * kStrip, col = (kept_a ? i : j) * kStrip;
-              const StripOfA pa = strip_of_a(row / kStrip, from, kept_a ? p : strip);
-              const char* pb = kept_a ? strip : p;
+              const Strip pa = strip_of_a(row / kStrip, from, kept_a ? p : strip);
+              const Strip pb{kept_a ? strip : p};
               if (g.m - row > kTile)
                 meet<true>(hand, row, col, pa, pb, count, first, last, sums);
               else
@@ -293,6 +299,44 @@ bool gemm_amx_supports(const GemmArgs& g) {
          (g.b_row == 1 || g.b_col == 1) && !g.b_packed && g.m > 0 && g.n > 0 && g.k > 0 && gemm_own_supports(g);
 }
 
+TilesInUse::TilesInUse() {
+  if (gemm_amx_available()) load_tile_configuration();
+}
+TilesInUse::~TilesInUse() {
+  if (gemm_amx_available()) release_tiles();
+}
+
+void tiles_product(const TilesProduct& p) {
+  constexpr int64_t kWords = kStep / 2;
+  for (int64_t i = 0; i < p.rows; i += kStrip) {
+    const bool tall = p.rows - i > kTile;
+    const int64_t rows = tall ? kStrip : kTile;
+    const int64_t first = p.from_diagonal ? i / kStep * kWords : 0,
+                  last = p.to_diagonal ? std::min(p.steps, ceil_div(i + rows, kStep) * kWords) : p.steps;
+    const Strip a{reinterpret_cast<const char*>(p.a + i * p.a_row + first), p.a_row * 4, 64, kTile * p.a_row * 4};
+    for (int64_t j = 0; j < p.cols; j += kStrip) {
+      const Strip b{reinterpret_cast<const char*>(p.b + first * p.b_row + j), p.b_row * 4, kWords * p.b_row * 4, 64};
+      float* c = p.c + i * p.c_row + j;
+      auto block = [&]<bool kTall, bool kWide>() {
+        begin_sums<kTall, kWide>(c, p.c_row * 4, p.add);
+        add_products<kTall, kWide>(a, b, (last - first) / kWords);
+        store_sums<kTall, kWide>(c, p.c_row * 4);
+      };
+      const bool wide = p.cols - j > kTile;
+      if (tall)
+        wide ? block.template operator()<true, true>() : block.template operator()<true, false>();
+      else
+        wide ? block.template operator()<false, true>() : block.template operator()<false, false>();
+    }
+  }
+}
+
+void tiles_turn(const uint32_t* from, int64_t from_row, int64_t rows, int64_t cols, uint32_t* to, int64_t to_row) {
+  for (int64_t i = 0; i < rows; i += kTile)
+    for (int64_t j = 0; j < cols; j += kTile)
+      turn_words(from + i * from_row + j, from_row, to + j * to_row + i, to_row);
+}
+
 void gemm_amx(const GemmArgs& g) {
   run_batches(g, [&](const GemmArgs& one, const BlockResult& out, bool threaded) {
     Product{one, out}.run(threaded);
@@ -305,5 +349,9 @@ namespace sorus::kernels {
 bool gemm_amx_available() { return false; }
 bool gemm_amx_supports(const GemmArgs&) { return false; }
 void gemm_amx(const GemmArgs&) {}
+TilesInUse::TilesInUse() = default;
+TilesInUse::~TilesInUse() = default;
+void tiles_product(const TilesProduct&) {}
+void tiles_turn(const uint32_t*, int64_t, int64_t, int64_t, uint32_t*, int64_t) {}
 }  // namespace sorus::kernels
 #endif
