@@ -6,7 +6,7 @@ SHELL = /bin/bash
 
 
 .DEFAULT_GOAL = help
-.PHONY: help setup build demo test bench fuzz docs format lint clean
+.PHONY: help setup build demo test bench sanitize fuzz docs format lint clean
 
 help:  ## show this list
 	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "make %-8s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,11 +24,15 @@ demo: build  ## train a small GPT on real text for two minutes, then write with 
 	@$(PYTHON_ENV)/sorus generate --prompt "class " --tokens 120
 
 test: build  ## run all tests, C++ and Python; ends with the counts (ARGS: -k and other options of pytest)
+	@cmake --build $(BUILD) --target sorus_tests
 	@$(PYTHON_ENV)/python scripts/run_tests.py --build $(BUILD) $(ARGS)
 
 bench: build  ## measure against PyTorch and JAX, which are installed into an environment of their own
 	@scripts/setup.sh peers
 	@$(PYTHON_ENV)/python benchmarks/run.py $(ARGS)
+
+sanitize: setup  ## run the C++ tests with checks of memory and undefined behaviour (ARGS: a --gtest_filter)
+	@scripts/sanitize.sh $(ARGS)
 
 fuzz:  ## fuzz the readers of files with libFuzzer (ARGS: seconds for each, names of readers)
 	@scripts/setup.sh fuzz

@@ -32,6 +32,20 @@ function(sorus_flags_by_name)
   endforeach()
 endfunction()
 
+# What runs once for a model, a file or a signature of an operator, and is full of text, JSON and templates of the
+# standard library, is compiled in two thirds of the time. Not what runs for each call, element or candidate of a search.
+set(SORUS_SELDOM emit import device models compile
+  derive/(index_[a-z]+|loop_nest|contraction) graph/(graph_text|index|signature) io/(checkpoint|json|safetensors) data/tokenizer_json
+  parallel/(checkpoint|cluster|plan|report|partition|sharding|mesh))
+function(sorus_seldom)
+  list(JOIN SORUS_SELDOM "|" pattern)
+  foreach(source IN LISTS ARGN)
+    if(source MATCHES "/src/sorus/(${pattern})(/|\\.cpp$)")
+      set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS $<$<CONFIG:Release>:-O1>)
+    endif()
+  endforeach()
+endfunction()
+
 # --- Stage 0: operator signatures -> generated/sorus/ops.h, ops.cpp ---------------------------------------------------------
 set(ops_printer ${PROJECT_SOURCE_DIR}/scripts/print_ops_header.py)
 set(generated ${PROJECT_BINARY_DIR}/generated/sorus)
@@ -49,6 +63,7 @@ add_custom_target(sorus_generated DEPENDS ${generated}/ops.h ${generated}/ops.cp
 set(core_layers base tensor graph kernels ops derive emit)
 sorus_sources(core_sources ${core_layers})
 sorus_flags_by_name(${core_sources})
+sorus_seldom(${core_sources})
 set(core_headers <algorithm> <cmath> <map> <numeric> <set> <unordered_map> <fmt/format.h> <sorus/graph/call.h>
   <sorus/graph/graph.h>)
 add_library(sorus_core OBJECT ${core_sources} ${generated}/ops.cpp)
@@ -104,10 +119,7 @@ list(FILTER layers EXCLUDE REGEX "\\.")
 list(REMOVE_ITEM layers ${core_layers})
 sorus_sources(other_sources ${layers})
 sorus_flags_by_name(${other_sources})
-# What runs once for a model or a file, and is full of JSON and text, is compiled in two thirds of the time.
-set(seldom ${other_sources})
-list(FILTER seldom INCLUDE REGEX "/(import|device|parallel/(checkpoint|cluster|plan|report))/")
-set_property(SOURCE ${seldom} APPEND PROPERTY COMPILE_OPTIONS $<$<CONFIG:Release>:-O1>)
+sorus_seldom(${other_sources})
 add_library(sorus SHARED ${other_sources} $<TARGET_OBJECTS:sorus_core> ${kernel_objects})
 add_library(Sorus::sorus ALIAS sorus)
 add_dependencies(sorus sorus_generated)

@@ -1,11 +1,12 @@
-# tests/cpp/**/*.cpp become one program; ctest runs each of its tests in a process of its own.
+# tests/cpp/**/*.cpp become one program; ctest runs each of its tests in a process of its own. `make test` builds it;
+# who only trains a model does not wait for it.
 find_package(GTest REQUIRED)
 find_package(rapidcheck REQUIRED)
 include(GoogleTest)
 
 file(GLOB_RECURSE test_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/cpp/*.cpp)
 if(test_sources)
-  add_executable(sorus_tests ${test_sources})
+  add_executable(sorus_tests EXCLUDE_FROM_ALL ${test_sources})
   target_include_directories(sorus_tests PRIVATE ${PROJECT_SOURCE_DIR}/tests/cpp)
   target_link_libraries(sorus_tests PRIVATE sorus sorus_options rapidcheck GTest::gtest_main)
   target_compile_options(sorus_tests PRIVATE $<$<CONFIG:Release>:-O1>)  # compiled much sooner; they time nothing
