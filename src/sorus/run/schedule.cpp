@@ -41,7 +41,28 @@ std::vector<int> schedule(const std::vector<ScheduleUnit>& units, const std::vec
     return sum;
   };
 
+  // The same for `u` and the one unit that reads all it makes and then needs nothing else: the product that makes a
+  // gradient may need more than it frees, but not together with the update that uses it up.
+  auto change_with_reader = [&](int u, int64_t alone) -> int64_t {
+    const ScheduleUnit& unit = units[static_cast<size_t>(u)];
+    int reader = -1;
+    for (int v : unit.makes) {
+      const std::vector<int>& all = readers[static_cast<size_t>(v)];
+      if (all.size() != 1 || (reader >= 0 && all[0] != reader)) return alone;
+      reader = all[0];
+    }
+    if (reader < 0 || waits[static_cast<size_t>(reader)] != static_cast<int>(unit.makes.size())) return alone;
+    std::optional<int64_t> then = change(reader);
+    return then ? alone + *then : alone;
+  };
+
   std::vector<int> soon;
+  auto consider = [&](int u) {
+    soon.push_back(u);
+    if (waits[static_cast<size_t>(u)] == 0) return;
+    for (int v : units[static_cast<size_t>(u)].reads)  // with the one that makes what it waits for
+      if (int m = maker[static_cast<size_t>(v)]; m >= 0 && !done[static_cast<size_t>(m)]) soon.push_back(m);
+  };
   auto run = [&](int u) {
     done[static_cast<size_t>(u)] = 1;
     order.push_back(u);
@@ -49,14 +70,14 @@ std::vector<int> schedule(const std::vector<ScheduleUnit>& units, const std::vec
     for (int v : unit.makes)
       for (int r : readers[static_cast<size_t>(v)]) {
         --waits[static_cast<size_t>(r)];
-        soon.push_back(r);
+        consider(r);
       }
     for (int v : unit.reads) {
       int left = --readers_left[static_cast<size_t>(v)];
       if (left == 1)
-        for (int r : readers[static_cast<size_t>(v)]) soon.push_back(r);
+        for (int r : readers[static_cast<size_t>(v)]) consider(r);
       if (left <= 1)
-        for (int w : overwriters[static_cast<size_t>(v)]) soon.push_back(w);
+        for (int w : overwriters[static_cast<size_t>(v)]) consider(w);
     }
   };
 
@@ -71,6 +92,7 @@ std::vector<int> schedule(const std::vector<ScheduleUnit>& units, const std::vec
       for (int u : soon) {
         if (done[static_cast<size_t>(u)] || waits[static_cast<size_t>(u)] > 0) continue;
         std::optional<int64_t> c = change(u);
+        if (c && *c > 0) c = change_with_reader(u, *c);
         if (!c || *c > 0) continue;
         soon[kept++] = u;
         if (best < 0 || *c < least || (*c == least && u < best)) best = u, least = *c;

@@ -18,6 +18,22 @@ TEST(Schedule, UpdatesFollowTheirGradients) {
   EXPECT_EQ(schedule(units, bytes), (std::vector<int>{0, 1, 2, 3, 4}));
 }
 
+// Values: 0 and 1 activations, 2 and 3 gradients of results, 4 and 5 of weights, larger than what they are made from;
+// 6 and 7 weights of the caller, 8 and 9 their new values.
+TEST(Schedule, TwoTogetherFreeMoreThanTheyNeed) {
+  std::vector<int64_t> bytes{4000, 4000, 4000, 4000, 9000, 9000, 0, 0, 0, 0};
+  std::vector<ScheduleUnit> units{{{6}, {0}, {}},                         // forward of both layers
+                                  {{0, 7}, {1}, {}},  {{1}, {2}, {}},     // backward
+                                  {{2, 7}, {3}, {}},  {{1, 2}, {4}, {}},  // gradient of weight 7
+                                  {{0, 3}, {5}, {}},                      // gradient of weight 6
+                                  {{4, 7}, {8}, {7}},                     // updates
+                                  {{5, 6}, {9}, {6}}};
+  EXPECT_EQ(schedule(units, bytes), (std::vector<int>{0, 1, 2, 3, 4, 6, 5, 7}));
+  units.push_back({{4}, {10}, {}});  // who else reads the gradient must have its place in time
+  bytes.push_back(0);
+  EXPECT_EQ(schedule(units, bytes).size(), 9u);
+}
+
 // Two updates that read each other's old value cannot both be in place; the order is still one that respects reads.
 TEST(Schedule, CyclesOfOverwritingEnd) {
   std::vector<ScheduleUnit> units{{{0}, {2}, {1}}, {{1}, {3}, {0}}};
