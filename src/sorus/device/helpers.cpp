@@ -2,17 +2,12 @@
 #include <array>
 
 #include "sorus/base/error.h"
+#include "sorus/device/helper.h"
 #include "sorus/device/kernel.h"
 #include "sorus/emit/preamble.h"
 
 namespace sorus::device {
 namespace {
-
-struct Helper {
-  std::string_view name;
-  std::vector<std::string> needs;
-  std::string_view text;
-};
 
 // The functions of scalar bodies; a program uses few of them.
 std::string_view scalar_functions() {
@@ -322,125 +317,6 @@ static __attribute__((noinline)) const int8_t *$P_dense4(const int8_t *in, const
 #define $P_BT(a, b, acc) ((int32_t)__smlabt((int32_t)(a), (int32_t)(b), (acc)))
 #define $P_TB(a, b, acc) ((int32_t)__smlatb((int32_t)(a), (int32_t)(b), (acc)))
 )"},
-    {"avx2", {}, R"(
-#include <immintrin.h>
-#define $P_AVX2 __attribute__((target("avx2,fma"), unused))
-/* A mask of the first n of eight elements. */
-$P_AVX2 static inline __m256i $P_first(int n)
-{
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-)"},
-    {"avx2_copy", {"avx2"}, R"(
-$P_AVX2 static inline void $P_copy(const float *from, float *to, int n)
-{
-  int i = 0;
-  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, _mm256_loadu_ps(from + i));
-  for (; i < n; i++) to[i] = from[i];
-}
-)"},
-    {"avx2_bytes", {"avx2"}, R"(
-#define $P_LOAD(p) _mm256_loadu_si256((const __m256i *)(const void *)(p))
-#define $P_LOAD16(p) _mm_loadu_si128((const __m128i *)(const void *)(p))
-/* Two bytes, as 16 bits each, eight times. */
-$P_AVX2 static inline __m256i $P_pair(const int8_t *p)
-{
-  int16_t two;
-  __builtin_memcpy(&two, p, 2);
-  return _mm256_cvtepi8_epi16(_mm_set1_epi16(two));
-}
-/* The same of elements that have 16 bits already. */
-typedef int32_t __attribute__((may_alias)) $P_two;
-$P_AVX2 static inline __m256i $P_pair16(const int16_t *p) { return _mm256_set1_epi32(*(const $P_two *)(const void *)p); }
-/* Keeps the compiler from reading all elements first, for which there are not enough registers. */
-#define $P_NOW __asm__ volatile("" ::: "memory")
-/* s += products of pairs, in place: compilers give every sum of intrinsics a register of its own and run out of them. */
-#define $P_ADD(s, t, w) \
-  do { \
-    __m256i product; \
-    __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(s), "=&x"(product) : "x"(t), "x"(w)); \
-  } while (0)
-/* n bytes as 16 bits each. */
-$P_AVX2 static inline void $P_widen(const int8_t *from, int16_t *to, int n)
-{
-  int i = 0;
-  for (; i + 16 <= n; i += 16) _mm256_storeu_si256((__m256i *)(void *)(to + i), _mm256_cvtepi8_epi16($P_LOAD16(from + i)));
-  for (; i < n; i++) to[i] = from[i];
-}
-/* The sum of n elements that have 16 bits. */
-$P_AVX2 static inline int32_t $P_sum16(const int16_t *x, int n)
-{
-  int32_t sum = 0;
-  int i;
-  for (i = 0; i < n; i++) sum += x[i];
-  return sum;
-}
-$P_AVX2 static inline void $P_bring(const int8_t *from, int8_t *to, int n)
-{
-  int i = 0;
-  for (; i + 16 <= n; i += 16) _mm_storeu_si128((__m128i *)(void *)(to + i), $P_LOAD16(from + i));
-  for (; i < n; i++) to[i] = from[i];
-}
-/* The sum of n bytes. */
-$P_AVX2 static inline int32_t $P_sum(const int8_t *x, int n)
-{
-  __m256i sums = _mm256_setzero_si256();
-  __m128i s;
-  int32_t rest = 0;
-  int i = 0;
-  for (; i + 16 <= n; i += 16)
-    sums = _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_cvtepi8_epi16($P_LOAD16(x + i)), _mm256_set1_epi16(1)));
-  for (; i < n; i++) rest += x[i];
-  s = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
-  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-  return rest + _mm_cvtsi128_si32(s) + _mm_extract_epi32(s, 1);
-}
-/* The first n of sixteen bytes are read or written. */
-$P_AVX2 static inline __m128i $P_first_bytes(const int8_t *from, int n)
-{
-  __m128i v = _mm_setzero_si128();
-  if (n >= 16) return $P_LOAD16(from);
-  __builtin_memcpy(&v, from, (unsigned)n);
-  return v;
-}
-$P_AVX2 static inline void $P_put(int8_t *to, __m128i v, int n) { __builtin_memcpy(to, &v, n >= 16 ? 16 : (unsigned)n); }
-$P_AVX2 static inline __m128i $P_bytes(__m256i v)
-{
-  return _mm_packs_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-}
-/* round(round(sum * multiplier / 2^31) / 2^right) of eight sums, halves away from zero in the second rounding. */
-$P_AVX2 static inline __m256i $P_rescale8(__m256i sum, __m256i multiplier, __m256i right)
-{
-  const __m256i half = _mm256_set1_epi64x(1 << 30), one = _mm256_set1_epi32(1);
-  const __m256i even = _mm256_add_epi64(_mm256_mul_epi32(sum, multiplier), half);
-  const __m256i odd =
-    _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64(sum, 32), _mm256_srli_epi64(multiplier, 32)), half);
-  __m256i v = _mm256_blend_epi32(_mm256_srli_epi64(even, 31), _mm256_slli_epi64(odd, 1), 0xaa);
-  const __m256i below = _mm256_and_si256(_mm256_srai_epi32(v, 31), _mm256_cmpgt_epi32(right, _mm256_setzero_si256()));
-  v = _mm256_add_epi32(v, _mm256_add_epi32(_mm256_srli_epi32(_mm256_sllv_epi32(one, right), 1), below));
-  return _mm256_srav_epi32(v, right);
-}
-)"},
-    {"avx2_residual", {"avx2_bytes"}, R"(
-/* The residual connection: v is the result of the sums of products, r what is added to it. */
-$P_AVX2 static inline __m256i $P_residual8(__m128i v, __m128i r, int left, int za, int ma, int sa, int zb, int mb, int sb,
-                                           int negate, int m, int s, int z)
-{
-  __m256i a = _mm256_sub_epi32(_mm256_cvtepi8_epi32(v), _mm256_set1_epi32(za));
-  __m256i b = _mm256_sub_epi32(_mm256_cvtepi8_epi32(r), _mm256_set1_epi32(zb));
-  a = $P_rescale8(_mm256_slli_epi32(a, left), _mm256_set1_epi32(ma), _mm256_set1_epi32(sa));
-  b = $P_rescale8(_mm256_slli_epi32(b, left), _mm256_set1_epi32(mb), _mm256_set1_epi32(sb));
-  a = negate ? _mm256_sub_epi32(a, b) : _mm256_add_epi32(a, b);
-  return _mm256_add_epi32($P_rescale8(a, _mm256_set1_epi32(m), _mm256_set1_epi32(s)), _mm256_set1_epi32(z));
-}
-$P_AVX2 static inline __m128i $P_residual(__m128i v, __m128i r, int left, int za, int ma, int sa, int zb, int mb, int sb,
-                                          int negate, int m, int s, int z)
-{
-  const __m256i low = $P_residual8(v, r, left, za, ma, sa, zb, mb, sb, negate, m, s, z);
-  const __m256i high = $P_residual8(_mm_srli_si128(v, 8), _mm_srli_si128(r, 8), left, za, ma, sa, zb, mb, sb, negate, m, s, z);
-  return $P_bytes(_mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8));
-}
-)"},
     {"mve", {}, R"(
 #include <arm_mve.h>
 )"},
@@ -516,8 +392,9 @@ static __attribute__((noinline)) int32x4_t $P_products4(const int8_t *row, const
 };
 
 const Helper* found(std::string_view name) {
-  for (const Helper& h : kHelpers)
-    if (h.name == name) return &h;
+  for (std::span<const Helper> list : {std::span<const Helper>(kHelpers), avx2_helpers(), neon_helpers()})
+    for (const Helper& h : list)
+      if (h.name == name) return &h;
   return nullptr;
 }
 
@@ -530,6 +407,9 @@ const Helper& find(std::string_view name) {
 
 bool has_helper(std::string_view name) { return found(name) != nullptr; }
 std::string_view helper_text(std::string_view name) { return find(name).text; }
-std::vector<std::string> helper_needs(std::string_view name) { return find(name).needs; }
+std::vector<std::string> helper_needs(std::string_view name) {
+  const Helper& h = find(name);
+  return {h.needs.begin(), h.needs.end()};
+}
 
 }  // namespace sorus::device

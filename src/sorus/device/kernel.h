@@ -60,6 +60,7 @@ struct Prepared {
   int64_t room = 0;         ///< bytes for scratch and, behind it, for tables that are unpacked; 0: scratch alone
   double instructions = 0;  ///< estimate
   std::string kernel;       ///< name for the report
+  bool level = false;       ///< the function's last parameter is what the target's $P_level() says
 };
 
 struct PrepareOptions {
@@ -81,6 +82,10 @@ const KernelSet& dsp_kernels();
 const KernelSet& mve_kernels();
 /// AVX2 and FMA (x86-64 since 2013).
 const KernelSet& avx2_kernels();
+/// NEON of 64-bit Arm, with SDOT and SMMLA where the processor has them.
+const KernelSet& neon64_kernels();
+/// NEON of 32-bit Arm.
+const KernelSet& neon32_kernels();
 
 /// Lets int8 tables whose numbers fit into 4 or 2 bits lie packed in flash (`--pack-weights`). Before the step they
 /// are unpacked into the arena, which has room for one step's tables at a time: flash for RAM and a few instructions

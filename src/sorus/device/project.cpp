@@ -76,7 +76,7 @@ class Printer {
         plan_.state_bytes
             ? fmt::format("/* The state as it is before the first run. */\nvoid {}_reset(void *arena);\n", name_)
             : "",
-        target_.supported.empty()
+        target_.level.empty()
             ? ""
             : fmt::format(",\n  {}_NOT_SUPPORTED = 4 /* the processor is not {} */", upper_, target_.description));
     return t;
@@ -84,6 +84,8 @@ class Printer {
 
   std::string source() {
     std::string layers, calls;
+    bool level = false;
+    if (!target_.level.empty()) need(target_.level);
     for (size_t s = 0; s < m_.steps.size(); ++s) {
       const Step& step = m_.steps[s];
       const Prepared& p = prepared_[s];
@@ -108,6 +110,7 @@ class Printer {
         }
         args += ", " + name;
       }
+      if (p.level) args += ", level", level = true;
       calls += fmt::format("  {}({});\n", function, args);
     }
     std::string text = fmt::format(
@@ -117,6 +120,7 @@ class Printer {
     text += helpers_ + layers + checks() +
             fmt::format("\nint {}_run(void *arena, const void *const inputs[], void *const outputs[])\n{{\n", name_) +
             (calls.find("a + ") == std::string::npos ? "" : "  uint8_t *const a = arena;\n") +
+            (level ? "  const int level = $P_level();\n" : "") +
             fmt::format("  const int error = {}_check(arena, inputs, outputs);\n  if (error) return error;\n", name_);
     text += calls + fmt::format("  return {}_OK;\n}}\n\n", upper_);
     text += fmt::format(
@@ -167,8 +171,7 @@ class Printer {
         "  int i;\n{}  if (!arena || !inputs || !outputs) return {}_NULL_POINTER;\n"
         "  if ((uintptr_t)arena & 15) return {}_NOT_ALIGNED;\n",
         name_,
-        target_.supported.empty() ? ""
-                                  : fmt::format("  if (!({})) return {}_NOT_SUPPORTED;\n", target_.supported, upper_),
+        target_.level.empty() ? "" : fmt::format("  if ($P_level() < 0) return {}_NOT_SUPPORTED;\n", upper_),
         upper_, upper_);
     for (const char* list : {"inputs", "outputs"})
       t += fmt::format(

@@ -12,10 +12,11 @@ constexpr const char* kAn547 = "vector_base=0x10000000,code_base=0x11000000,ram_
 const std::vector<Target>& targets() {
   static const std::vector<Target> list{
       {"c", "plain C99, any processor", "cc", "", "", "", 0, ""},
-      {"x86", "x86-64 with AVX2 and FMA under Linux", "gcc", "", "", "", 0, "", avx2_kernels,
-       "__builtin_cpu_supports(\"avx2\") && __builtin_cpu_supports(\"fma\")"},
-      {"arm64", "64-bit Arm under Linux", "aarch64-linux-gnu-gcc", "", "", "qemu-aarch64 -cpu max", 0, ""},
-      {"arm32", "32-bit Arm A-class under Linux", "arm-linux-gnueabihf-gcc", "", "", "qemu-arm -cpu max", 0, ""},
+      {"x86", "x86-64 with AVX2 and FMA under Linux", "gcc", "", "", "", 0, "", avx2_kernels, "avx2_level"},
+      {"arm64", "64-bit Arm under Linux", "aarch64-linux-gnu-gcc", "", "", "qemu-aarch64 -cpu max", 0, "",
+       neon64_kernels, "neon64_level"},
+      {"arm32", "32-bit Arm A-class with NEON under Linux", "arm-linux-gnueabihf-gcc", "", "", "qemu-arm -cpu max", 0,
+       "", neon32_kernels, "neon32_level"},
       {"cortex-m0", "Cortex-M0 and M0+", "arm-none-eabi-gcc", "-mcpu=cortex-m0 -mthumb", "mps2-an385", "", 40, kMps2},
       {"cortex-m3", "Cortex-M3", "arm-none-eabi-gcc", "-mcpu=cortex-m3 -mthumb", "mps2-an385", "", 40, kMps2},
       {"cortex-m4", "Cortex-M4 with FPU", "arm-none-eabi-gcc",

@@ -18,7 +18,7 @@ struct Target {
   double instructions_a_tick = 0;  ///< of SysTick, under -icount shift=0
   std::string memory;              ///< symbols of the linker script: "vector_base=0,code_base=0x400,.."
   const KernelSet& (*kernels)() = plain_kernels;
-  std::string supported = {};  ///< in C, whether this processor has what the kernels use; empty: always
+  std::string level = {};  ///< the helper with $P_level(): below 0 where this processor lacks what kernels use
 };
 
 const std::vector<Target>& targets();

@@ -1,0 +1,60 @@
+// Instruction sets of kernels with vectors, in numbers.
+#include "sorus/device/simd.h"
+
+namespace sorus::device {
+
+const KernelSet& avx2_kernels() {
+  static const SimdKernels set({.name = "AVX2",
+                                .floats = "avx2_floats",
+                                .bytes = "avx2_bytes",
+                                .residual = "avx2_residual",
+                                .lanes = 8,
+                                .accumulators = 12,
+                                .vectors = 2,
+                                .byte_vectors = 2,
+                                .group = 2,
+                                .step = 2,
+                                .taps = 2,
+                                .crossed = true,
+                                .right = 1,
+                                .ways = {{"avx2", 8, 1, 1, 12, false, true, "widen"}}});
+  return set;
+}
+
+const KernelSet& neon64_kernels() {
+  static const SimdKernels set({.name = "NEON",
+                                .floats = "neon_floats",
+                                .bytes = "neon64_bytes",
+                                .residual = "neon_residual",
+                                .lanes = 4,
+                                .accumulators = 24,
+                                .vectors = 4,
+                                .byte_vectors = 4,
+                                .group = 4,
+                                .step = 8,
+                                .taps = 1,
+                                .crossed = false,
+                                .right = -1,
+                                .ways = {{"neon", 4, 1, 1, 24, true}, {"dot", 4, 1, 1, 24}, {"mm", 2, 1, 2, 24}}});
+  return set;
+}
+
+const KernelSet& neon32_kernels() {
+  static const SimdKernels set({.name = "NEON",
+                                .floats = "neon_floats",
+                                .bytes = "neon_bytes",
+                                .residual = "neon_residual",
+                                .lanes = 4,
+                                .accumulators = 12,
+                                .vectors = 2,
+                                .byte_vectors = 2,
+                                .group = 4,
+                                .step = 8,
+                                .taps = 1,
+                                .crossed = false,
+                                .right = -1,
+                                .ways = {{"neon", 4, 1, 1, 8, true}}});
+  return set;
+}
+
+}  // namespace sorus::device
