@@ -71,7 +71,7 @@ nb::list targets() {
   for (const device::Target& t : device::targets()) {
     nb::dict d;
     d["name"] = t.name, d["description"] = t.description, d["compiler"] = t.compiler, d["flags"] = t.flags;
-    d["machine"] = t.machine, d["emulator"] = t.emulator, d["instructions_a_tick"] = t.instructions_a_tick;
+    d["machine"] = t.machine, d["emulators"] = t.emulators, d["instructions_a_tick"] = t.instructions_a_tick;
     d["memory"] = t.memory;
     list.append(d);
   }

@@ -59,24 +59,25 @@ def label(index: int) -> str:
     return names.read_text().splitlines()[index]
 
 
-@pytest.mark.parametrize("target", ["x86", "arm64"])
+@pytest.mark.parametrize("target", ["x86", "arm64", "arm32"])
 def test_mobilenet_of_floats(target: str, tmp_path: pathlib.Path) -> None:
     report = checked(published(MOBILENETS["float"]), tmp_path, target=target, runs=1)
     # Activations, padding and the permutation at the entry are in the convolutions and the mean.
     assert len(report["layers"]) == 15 + 13 + 1 + 1
 
 
-def test_photographs_are_recognised(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("target", ["x86", "arm64"])
+def test_photographs_are_recognised(target: str, tmp_path: pathlib.Path) -> None:
     """By generated C, in floats and in bytes; a model a quarter as wide is less sure of what it sees."""
     pictures = {"cat": ["cat"], "dragonfly": ["dragonfly"], "grace_hopper": ["military uniform", "suit", "tie"]}
     images = {name: photograph(name) for name in pictures}
     for kind, file in MOBILENETS.items():
         path = published(file)
-        device.generate(path, usable("x86"), "net", tmp_path / kind)
+        device.generate(path, usable(target), "net", tmp_path / kind)
         inputs = b"".join(
             (x if kind == "float" else np.round((x + 1) * 127.5).astype(np.uint8)).tobytes() for x in images.values()
         )
-        facts = device.verify(path, tmp_path / kind, "x86", "net", inputs, outputs=tmp_path / "out.bin")
+        facts = device.verify(path, tmp_path / kind, target, "net", inputs, outputs=tmp_path / "out.bin")
         assert facts["accepted"] and facts["equal"] == len(pictures)
         scores = np.fromfile(tmp_path / "out.bin", np.float32 if kind == "float" else np.uint8).reshape(
             len(pictures), -1

@@ -131,7 +131,7 @@ CASES: dict[str, tuple[Any, tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("target", ["x86", "cortex-m4", "cortex-m55", "arm64", "cortex-m0"])
+@pytest.mark.parametrize("target", ["x86", "cortex-m4", "cortex-m55", "arm64", "arm32", "cortex-m0"])
 def test_equal_to_the_bit(name: str, target: str, tmp_path: pathlib.Path) -> None:
     module, shape = CASES[name]
     model, example = module(), sorus.zeros(*shape, dtype=sorus.int8)

@@ -65,7 +65,7 @@ def list_targets(as_json: bool) -> int:
         runs = (
             f"no: {', '.join(t['missing'])} not installed"
             if t["missing"]
-            else t["machine"] or t["emulator"] or "natively"
+            else t["machine"] or (t["emulators"][0] if t["emulators"] else "natively")
         )
         table.add_row(t["name"], t["description"], f"{t['compiler']} {t['flags']}".strip(), runs)
     Console().print(table)

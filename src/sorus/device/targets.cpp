@@ -11,23 +11,24 @@ constexpr const char* kAn547 = "vector_base=0x10000000,code_base=0x11000000,ram_
 
 const std::vector<Target>& targets() {
   static const std::vector<Target> list{
-      {"c", "plain C99, any processor", "cc", "", "", "", 0, ""},
-      {"x86", "x86-64 with AVX2 and FMA under Linux", "gcc", "", "", "", 0, "", avx2_kernels, "avx2_level"},
-      {"arm64", "64-bit Arm under Linux", "aarch64-linux-gnu-gcc", "", "", "qemu-aarch64 -cpu max", 0, "",
+      {"c", "plain C99, any processor", "cc", "", "", {}, 0, ""},
+      {"x86", "x86-64 with AVX2 and FMA under Linux", "gcc", "", "", {}, 0, "", avx2_kernels, "avx2_level"},
+      {"arm64", "64-bit Arm under Linux", "aarch64-linux-gnu-gcc", "", "",
+       {"qemu-aarch64 -cpu max", "qemu-aarch64 -cpu cortex-a76", "qemu-aarch64 -cpu cortex-a72"}, 0, "",
        neon64_kernels, "neon64_level"},
-      {"arm32", "32-bit Arm A-class with NEON under Linux", "arm-linux-gnueabihf-gcc", "", "", "qemu-arm -cpu max", 0,
+      {"arm32", "32-bit Arm A-class with NEON under Linux", "arm-linux-gnueabihf-gcc", "", "", {"qemu-arm -cpu max"}, 0,
        "", neon32_kernels, "neon32_level"},
-      {"cortex-m0", "Cortex-M0 and M0+", "arm-none-eabi-gcc", "-mcpu=cortex-m0 -mthumb", "mps2-an385", "", 40, kMps2},
-      {"cortex-m3", "Cortex-M3", "arm-none-eabi-gcc", "-mcpu=cortex-m3 -mthumb", "mps2-an385", "", 40, kMps2},
+      {"cortex-m0", "Cortex-M0 and M0+", "arm-none-eabi-gcc", "-mcpu=cortex-m0 -mthumb", "mps2-an385", {}, 40, kMps2},
+      {"cortex-m3", "Cortex-M3", "arm-none-eabi-gcc", "-mcpu=cortex-m3 -mthumb", "mps2-an385", {}, 40, kMps2},
       {"cortex-m4", "Cortex-M4 with FPU", "arm-none-eabi-gcc",
-       "-mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16", "mps2-an386", "", 40, kMps2, dsp_kernels},
+       "-mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16", "mps2-an386", {}, 40, kMps2, dsp_kernels},
       {"cortex-m7", "Cortex-M7 with FPU", "arm-none-eabi-gcc",
-       "-mcpu=cortex-m7 -mthumb -mfloat-abi=hard -mfpu=fpv5-sp-d16", "mps2-an500", "", 40, kMps2, dsp_kernels},
+       "-mcpu=cortex-m7 -mthumb -mfloat-abi=hard -mfpu=fpv5-sp-d16", "mps2-an500", {}, 40, kMps2, dsp_kernels},
       {"cortex-m33", "Cortex-M33 with DSP and FPU", "arm-none-eabi-gcc",
-       "-mcpu=cortex-m33 -mthumb -mfloat-abi=hard -mfpu=fpv5-sp-d16", "mps2-an505", "", 50, kAn505, dsp_kernels},
+       "-mcpu=cortex-m33 -mthumb -mfloat-abi=hard -mfpu=fpv5-sp-d16", "mps2-an505", {}, 50, kAn505, dsp_kernels},
       {"cortex-m55", "Cortex-M55 with Helium", "arm-none-eabi-gcc", "-mcpu=cortex-m55 -mthumb -mfloat-abi=hard",
-       "mps3-an547", "", 31.25, kAn547, mve_kernels},
-      {"riscv", "RISC-V, plain C99", "riscv64-linux-gnu-gcc", "", "", "qemu-riscv64", 0, ""},
+       "mps3-an547", {}, 31.25, kAn547, mve_kernels},
+      {"riscv", "RISC-V, plain C99", "riscv64-linux-gnu-gcc", "", "", {"qemu-riscv64"}, 0, ""},
   };
   return list;
 }
