@@ -20,7 +20,7 @@ CLANG = {
     "c": [],
     "x86": [],
     "arm64": ["--target=aarch64-linux-gnu", "-ffreestanding"],
-    "arm32": ["--target=arm-linux-gnueabihf", "-ffreestanding"],
+    "arm32": ["--target=arm-linux-gnueabihf", "-march=armv7-a", "-mfpu=neon", "-ffreestanding"],
     "cortex-m0": ["--target=arm-none-eabi", "-mcpu=cortex-m0", "-ffreestanding"],
     "cortex-m4": [
         "--target=arm-none-eabi",

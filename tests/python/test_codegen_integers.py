@@ -123,10 +123,37 @@ class Wake(sorus.nn.Module):
         return y
 
 
+class Extremes(sorus.nn.Module):
+    """The least weights on the least elements, weights with a zero point, sizes that no vector divides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        n = self.layers = Layers()
+        self.least = sorus.tensor(np.full((7, 3, 3, 6), -128, "int8"))
+        self.skewed = n.numbers(-128, 128, (21, 1, 1, 7), "int8")
+        self.depthwise = n.numbers(-128, 128, (21, 3, 3, 1), "int8")
+
+    def conv(self, x: sorus.Tensor, w: sorus.Tensor, shift: int, padding: int, groups: int, zero: int) -> sorus.Tensor:
+        out = int(w.shape[0])
+        m, s = (sorus.tensor(np.full(out, v, "int32")) for v in (FACTOR, shift))
+        return sorus.quantized_conv2d(
+            x, w, m, s, None, [1, 1], [padding] * 4, [1, 1], groups, -128, zero, 3, -128, 127
+        )
+
+    def forward(self, x: sorus.Tensor) -> sorus.Tensor:
+        n = self.layers
+        n.again()
+        y = n.conv(sorus.quantized_leaky_relu(x, 3, -128, FACTOR, 12, FACTOR, 12, -128, 127), 6, 3)
+        y = sorus.quantized_leaky_relu(y, 3, -128, FACTOR, 12, FACTOR, 12, -128, 127)
+        y = self.conv(y, self.least, -12, 1, 1, 0)
+        return self.conv(self.conv(y, self.skewed, -9, 0, 1, 9), self.depthwise, -9, 1, 21, -7)
+
+
 CASES: dict[str, tuple[Any, tuple[int, ...]]] = {
     "mobile": (Mobile, (1, 16, 16, 3)),
     "segmentation": (Segmentation, (1, 8, 8, 3)),
     "wake": (Wake, (1, 4, 5, 3)),
+    "extremes": (Extremes, (1, 5, 5, 3)),
 }
 
 

@@ -170,8 +170,7 @@ class Printer {
         "\nstatic int {}_check(const void *arena, const void *const inputs[], void *const outputs[])\n{{\n"
         "  int i;\n{}  if (!arena || !inputs || !outputs) return {}_NULL_POINTER;\n"
         "  if ((uintptr_t)arena & 15) return {}_NOT_ALIGNED;\n",
-        name_,
-        target_.level.empty() ? "" : fmt::format("  if ($P_level() < 0) return {}_NOT_SUPPORTED;\n", upper_),
+        name_, target_.level.empty() ? "" : fmt::format("  if ($P_level() < 0) return {}_NOT_SUPPORTED;\n", upper_),
         upper_, upper_);
     for (const char* list : {"inputs", "outputs"})
       t += fmt::format(

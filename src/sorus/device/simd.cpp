@@ -35,8 +35,8 @@ std::string gather_text(const Window& w, const std::string& name, const std::str
       "    const {0} *const image = in + p / {8} * {9};\n    int i, j;\n",
       type, to, w.out_w, w.out_h, w.stride_h, w.pad_top, w.stride_w, w.pad_left, w.out_w * w.out_h,
       w.in_h * w.in_w * w.in_c, name);
-  text += fmt::format("    for (i = 0; i < {}; i++) {{\n      const int y = top + i * {};\n", w.kernel_h,
-                      w.dilation_h);
+  text +=
+      fmt::format("    for (i = 0; i < {}; i++) {{\n      const int y = top + i * {};\n", w.kernel_h, w.dilation_h);
   if (!w.inside())
     text += fmt::format(
         "      if (y < 0 || y >= {0} || left < 0 || left + {1} >= {2}) {{\n        for (j = 0; j < {3}; j++, to += "
@@ -111,8 +111,8 @@ std::string Parts::text(const Window& w, int64_t block,
   for (const Span& y : rows) {
     text += fmt::format("    for (y = {}; y < {}; y++) {{\n", y.from, y.to);
     text += over_channels(w.out_c, block, "      ", [&](int64_t left) {
-      std::string body = fmt::format("        const int line = ((b * {} + y * {} - {}) * {} - {}) * {} + o;\n", w.in_h,
-                                     w.stride_h, w.pad_top, w.in_w, w.pad_left, w.in_c) +
+      std::string body = fmt::format("        const int line = ((b * {} + y * {} - {}) * {} - {}) * {} + o;\n",
+                                     w.in_h, w.stride_h, w.pad_top, w.in_w, w.pad_left, w.in_c) +
                          constants(y, left);
       for (const Span& x : columns)
         body += fmt::format("        for (z = {}; z < {}; z++) {{\n          const int at = line + z * {};\n", x.from,

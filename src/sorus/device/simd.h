@@ -1,17 +1,17 @@
 // Kernels for processors with vectors, written once for all of them.
 //
 // The texts of simd_floats.cpp, simd_bytes.cpp and simd_depthwise.cpp are made of words ($P_LOADF: load a vector of
-// floats) that helpers_avx2.cpp and helpers_neon.cpp define for vectors of their length, and of numbers that an
+// floats) that avx2_helpers.cpp and neon_helpers.cpp define for vectors of their length, and of numbers that an
 // instruction set has in a `Simd`:
 //
 //   s0 = $P_FMA(s0, t, w0);       // _mm256_fmadd_ps(t, w0, s0), vfmaq_f32(s0, t, w0)
 //
-// Products: some pixels times some vectors of channels stay in registers while the loop goes over the depth. Depthwise:
-// a block of channels' weights stays in registers along a row. What lies under a window is known when the text is made,
-// so there is a loop for each part of the image whose windows see the same taps, and no test inside.
+// Products: some pixels times some vectors of channels stay in registers while the loop goes over the depth.
+// Depthwise: a block of channels' weights stays in registers along a row. What lies under a window is known when the
+// text is made, so there is a loop for each part of the image whose windows see the same taps, and no test inside.
 //
-// A processor may have a better way of multiplying bytes than the least one of its kind. The kernel is then printed in
-// all ways, which share weights, and the program asks the processor which one to take: $P_level().
+// A processor may have a better way of multiplying bytes than the least one of its kind. The kernel is then printed
+// in all ways, which share weights, and the program asks the processor which one to take: $P_level().
 #pragma once
 
 #include <functional>
@@ -33,18 +33,18 @@ struct Way {
 };
 
 struct Simd {
-  std::string name;           ///< "NEON", for reports
+  std::string name;                     ///< "NEON", for reports
   std::string floats, bytes, residual;  ///< helpers
-  int64_t lanes;              ///< floats in a vector
-  int64_t accumulators;       ///< vectors of floats in registers
-  int64_t vectors;            ///< of channels, where there are many pixels: of floats...
-  int64_t byte_vectors;       ///< ... and of bytes' sums
-  int64_t group;              ///< so many weights of a channel lie together
-  int64_t step;               ///< elements of the depth in one round of the loop; a multiple of `group`
-  int64_t taps;               ///< of a depthwise convolution, that one instruction multiplies
-  bool crossed;               ///< 2 vectors hold the channels 0-3, 8-11 and 4-7, 12-15 (AVX2)
-  int64_t right;              ///< how a shift to the right by one is written: 1 or -1
-  std::vector<Way> ways;      ///< by level, the least first
+  int64_t lanes;                        ///< floats in a vector
+  int64_t accumulators;                 ///< vectors of floats in registers
+  int64_t vectors;                      ///< of channels, where there are many pixels: of floats...
+  int64_t byte_vectors;                 ///< ... and of bytes' sums
+  int64_t group;                        ///< so many weights of a channel lie together
+  int64_t step;                         ///< elements of the depth in one round of the loop; a multiple of `group`
+  int64_t taps;                         ///< of a depthwise convolution, that one instruction multiplies
+  bool crossed;                         ///< 2 vectors hold the channels 0-3, 8-11 and 4-7, 12-15 (AVX2)
+  int64_t right;                        ///< how a shift to the right by one is written: 1 or -1
+  std::vector<Way> ways;                ///< by level, the least first
 };
 
 /// A target's kernels; what has none takes the plain ones.
@@ -69,8 +69,8 @@ int64_t rows_for(int64_t pixels, int64_t all, int64_t each);
 bool pointwise(const Window& w);
 bool whole(const Window& w);
 
-/// $FN_gather(in, p, n, to): what lies under the windows of n pixels from p on, one after the other, each filled up with
-/// zeros to a multiple of `step`. `copy`: the helper that copies a run. `outside`: the value there.
+/// $FN_gather(in, p, n, to): what lies under the windows of n pixels from p on, one after the other, each filled up
+/// with zeros to a multiple of `step`. `copy`: the helper that copies a run. `outside`: the value there.
 std::string gather_text(const Window& w, const std::string& name, const std::string& type, const std::string& to,
                         const std::string& copy, const std::string& outside, int64_t step);
 
@@ -115,8 +115,8 @@ int64_t image_bytes(const Window& w);
 /// The channel at a place of a block of `vectors` vectors of sums.
 int64_t channel_at(const Simd& s, int64_t vectors, int64_t place);
 
-/// From sums to bytes: bias, multipliers and shifts as tables in the order of a block's places, padded to whole blocks;
-/// a multiplier or shift that is the same for all is a number in the text.
+/// From sums to bytes: bias, multipliers and shifts as tables in the order of a block's places, padded to whole
+/// blocks; a multiplier or shift that is the same for all is a number in the text.
 class Rounding {
  public:
   Rounding(Prepared& p, const Simd& s, const Step& step, const ConvForm& f, int64_t vectors);

@@ -1,7 +1,7 @@
 // Kernels with vectors, bytes: products. Results equal the plain kernels' to the bit.
 //
-// Weights lie in blocks of channels, `group` weights of a channel together, so that one instruction multiplies a group
-// of a pixel's elements with that of each channel of a vector. All ways of a processor read the same weights.
+// Weights lie in blocks of channels, `group` weights of a channel together, so that one instruction multiplies a
+// group of a pixel's elements with that of each channel of a vector. All ways of a processor read the same weights.
 #include <algorithm>
 #include <set>
 
@@ -47,10 +47,11 @@ Rounding::Rounding(Prepared& p, const Simd& s, const Step& step, const ConvForm&
 std::string Rounding::store(const std::vector<std::string>& sums, const std::string& table, const std::string& at,
                             int64_t left) const {
   const Rescale& r = f_.rescale;
-  // A result below its zero point that is clamped anyway needs no care; neither do shifts by nothing that are not there.
-  const char* below = r.low >= r.zero_point                                                                    ? "0"
+  // A result below its zero point that is clamped anyway needs no care; neither do shifts by nothing that are not
+  // there.
+  const char* below = r.low >= r.zero_point                                                                  ? "0"
                       : std::all_of(r.shift.begin(), r.shift.end(), [](int32_t shift) { return shift < 0; }) ? "1"
-                                                                                                               : "2";
+                                                                                                             : "2";
   auto clamp = [](int32_t low, int32_t high) {
     std::string text;
     if (low > -128) text += fmt::format("          v = $P_MAXB(v, {});\n", low);
@@ -60,20 +61,21 @@ std::string Rounding::store(const std::vector<std::string>& sums, const std::str
   std::string text = "        {\n          $P_BYTES v;\n";
   for (size_t i = 0; i < sums.size(); ++i) {
     std::string place = fmt::format("{} + {}", table, s_.lanes * static_cast<int64_t>(i));
-    text += fmt::format("          {0} = $P_rescales({0}, {1}, {2}, {3});\n", sums[i],
-                        fmt::format(fmt::runtime(multiplier_), place), fmt::format(fmt::runtime(shift_), place), below);
+    text +=
+        fmt::format("          {0} = $P_rescales({0}, {1}, {2}, {3});\n", sums[i],
+                    fmt::format(fmt::runtime(multiplier_), place), fmt::format(fmt::runtime(shift_), place), below);
   }
   text += sums.size() == 2 ? fmt::format("          v = $P_narrow2({}, {}, {});\n", sums[0], sums[1], r.zero_point)
                            : fmt::format("          v = $P_narrow1({}, {});\n", sums[0], r.zero_point);
   text += clamp(r.low, r.high);
   if (const auto& a = step_.residual)
-    text += fmt::format(
-                "          v = $P_residual(v, $P_first_bytes(in2 + {}, {}), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, "
-                "{});\n",
-                at, left, a->left_shift, a->zero_a, a->multiplier_a, -a->shift_a, a->zero_b, a->multiplier_b,
-                -a->shift_b, a->negate_b ? 1 : 0, a->rescale.multiplier[0], -a->rescale.shift[0],
-                a->rescale.zero_point) +
-            clamp(a->rescale.low, a->rescale.high);
+    text +=
+        fmt::format(
+            "          v = $P_residual(v, $P_first_bytes(in2 + {}, {}), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, "
+            "{});\n",
+            at, left, a->left_shift, a->zero_a, a->multiplier_a, -a->shift_a, a->zero_b, a->multiplier_b, -a->shift_b,
+            a->negate_b ? 1 : 0, a->rescale.multiplier[0], -a->rescale.shift[0], a->rescale.zero_point) +
+        clamp(a->rescale.low, a->rescale.high);
   return text + fmt::format("          $P_put_bytes(out + {}, v, {});\n        }}\n", at, left);
 }
 
@@ -165,8 +167,8 @@ class Products {
     return text;
   }
 
-  // The same for pairs of pixels: an accumulator holds both results of two channels, a vector of weights two groups of
-  // each, which lie in two blocks.
+  // The same for pairs of pixels: an accumulator holds both results of two channels, a vector of weights two groups
+  // of each, which lie in two blocks.
   std::string round_of_pairs(const Way& way, int64_t rows, int64_t sums) const {
     std::string text, word = "$P_" + upper(way.name);
     for (int64_t r = 0; r < rows; r += 2)
@@ -203,7 +205,10 @@ class Products {
         for (int64_t i = v; i < std::min(v + 2, used); ++i) {
           std::string total = sum(r / way.pixels, i);
           if (way.pixels * way.sums == 2)
-            total = fmt::format("{}_{}({}, {})", word, way.pixels == 1 ? "FOLD" : r % 2 ? "SECOND" : "FIRST",
+            total = fmt::format("{}_{}({}, {})", word,
+                                way.pixels == 1 ? "FOLD"
+                                : r % 2         ? "SECOND"
+                                                : "FIRST",
                                 sum(r / way.pixels, 2 * i), sum(r / way.pixels, 2 * i + 1));
           if (f_.weight_zero) total = fmt::format("$P_ADDI({}, $P_SETI(base[{}]))", total, r);
           names.push_back(fmt::format("u{}", i - v));
@@ -232,7 +237,7 @@ class Products {
     std::string type = wide ? "int16_t" : "int8_t", copy = wide ? way.wide : "bring", width = wide ? "16" : "", text;
     if (gather && gathers_.insert(copy).second)
       text += gather_text(w_, "gather" + width, "int8_t", type, copy, std::to_string(f_.input_zero), s_.step);
-    Overlap over = brought ? Overlap{sliding_gap(w_, 1, rows, true), false}
+    Overlap over = brought     ? Overlap{sliding_gap(w_, 1, rows, true), false}
                    : whole(w_) ? Overlap{}
                                : Overlap{sliding_gap(w_, 1, rows, false), false};
     overlap_ = !overlap_.gap || !over.gap ? Overlap{} : Overlap{std::max(*overlap_.gap, *over.gap), false};

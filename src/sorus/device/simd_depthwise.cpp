@@ -1,5 +1,5 @@
-// Kernels with vectors, bytes: depthwise convolution, a block of channels at a time. Elements are widened to 16 bits where
-// they are read. Results equal the plain kernels' to the bit.
+// Kernels with vectors, bytes: depthwise convolution, a block of channels at a time. Elements are widened to 16 bits
+// where they are read. Results equal the plain kernels' to the bit.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -17,8 +17,8 @@ class Depthwise {
 
   std::optional<Prepared> prepared() {
     if (w_.in_c != w_.out_c) return std::nullopt;
-    // Every row has to be in the ring before its place is written. Where the ring is large, a result a little below its
-    // input costs less.
+    // Every row has to be in the ring before its place is written. Where the ring is large, a result a little below
+    // its input costs less.
     bool ring = w_.stride_h == 1 && w_.stride_w == 1 && w_.in_h == w_.out_h && w_.in_w == w_.out_w &&
                 w_.pad_top <= (w_.kernel_h - 1) * w_.dilation_h && ring_bytes() <= image_bytes(w_) / kPartForScratch;
     Parts parts(w_);
@@ -40,7 +40,8 @@ class Depthwise {
   int64_t ring_width() const { return w_.out_w + (w_.kernel_w - 1) * w_.dilation_w; }
   int64_t ring_bytes() const { return ring_rows() * ring_width() * block_ * 2; }
 
-  // For each block and round of taps, the vectors that one instruction multiplies: as many as there are taps in a round.
+  // For each block and round of taps, the vectors that one instruction multiplies: as many as there are taps in a
+  // round.
   std::vector<int64_t> packed() const {
     std::vector<int64_t> list;
     int64_t lanes = block_ / s_.taps;
@@ -55,8 +56,8 @@ class Depthwise {
     return list;
   }
 
-  // Everything of a block that stays in registers; then its sums of products with the elements that `element` names by
-  // tap.
+  // Everything of a block that stays in registers; then its sums of products with the elements that `element` names
+  // by tap.
   std::string constants() const {
     int64_t padded = (taps_ + s_.taps - 1) / s_.taps * s_.taps;
     std::string text =
@@ -73,8 +74,9 @@ class Depthwise {
         elements += (i > k ? ", t" : "t") + std::to_string(i - k) + " = " + (i < taps_ ? element(i) : "$P_SETH(0)");
         weights += ", w" + std::to_string(i);
       }
-      text += fmt::format("          {{\n            const $P_HALVES {};\n            $P_TAPS(s0, s1, t0{}{});\n          }}\n",
-                          elements, s_.taps == 2 ? ", t1" : "", weights);
+      text += fmt::format(
+          "          {{\n            const $P_HALVES {};\n            $P_TAPS(s0, s1, t0{}{});\n          }}\n",
+          elements, s_.taps == 2 ? ", t1" : "", weights);
     }
     return text;
   }
@@ -82,8 +84,8 @@ class Depthwise {
     return rounding.store({"s0", "s1"}, "o", result_place(w_), left);
   }
 
-  // The result has the place of the input's pixels: a block of channels after the other may be written where they lay.
-  // The rows that windows still read are kept in a ring, as 16 bits and with what lies outside around them.
+  // The result has the place of the input's pixels: a block of channels after the other may be written where they
+  // lay. The rows that windows still read are kept in a ring, as 16 bits and with what lies outside around them.
   std::string in_place(const Rounding& rounding) {
     int64_t ring = ring_rows(), width = ring_width(), row = block_ * width;
     p_.scratch = ring_bytes();
@@ -96,16 +98,18 @@ class Depthwise {
         "      v = $P_WIDE($P_first_bytes(image + (y * {7} + x) * {8}, n));\n    $P_STOREH(to + {9} * z, v);\n  }}\n"
         "}}\n\n",
         w_.pad_top, ring, row, width, w_.pad_left, f_.input_zero, w_.in_h, w_.in_w, w_.in_c, block_);
-    text += fmt::format("$P_SIMD static void $FN($ARGS)\n{{\n  int b, y, z;\n  for (b = 0; b < {}; b++) {{\n", w_.batch);
+    text +=
+        fmt::format("$P_SIMD static void $FN($ARGS)\n{{\n  int b, y, z;\n  for (b = 0; b < {}; b++) {{\n", w_.batch);
     text += over_channels(w_.out_c, block_, "    ", [&](int64_t left) {
       std::string all = constants();
       all += fmt::format(
-          "        const int8_t *const image = in + b * {0} + o;\n        for (y = -{1}; y < {2}; y++) $FN_row(image, "
+          "        const int8_t *const image = in + b * {0} + o;\n        for (y = -{1}; y < {2}; y++) "
+          "$FN_row(image, "
           "y, {3}, scratch);\n        for (y = 0; y < {4}; y++) {{\n",
           w_.in_h * w_.in_w * w_.in_c, w_.pad_top, ring - 1 - w_.pad_top, left, w_.out_h);
       for (int64_t i = 0; i < w_.kernel_h; ++i)
-        all += fmt::format("        const int16_t *const r{0} = (const int16_t *)scratch + (y + {1}) % {2} * {3};\n", i,
-                           i * w_.dilation_h, ring, row);
+        all += fmt::format("        const int16_t *const r{0} = (const int16_t *)scratch + (y + {1}) % {2} * {3};\n",
+                           i, i * w_.dilation_h, ring, row);
       all += fmt::format("        $FN_row(image, y + {}, {}, scratch);\n        for (z = 0; z < {}; z++) {{\n",
                          ring - 1 - w_.pad_top, left, w_.out_w);
       all += sums([&](int64_t k) {
@@ -130,7 +134,9 @@ class Depthwise {
              store(rounding, left);
     };
     return "$P_SIMD static void $FN($ARGS)\n{\n" +
-           parts.text(w_, block_, [&](const Span&, int64_t) { return constants(); }, place) + "}\n";
+           parts.text(
+               w_, block_, [&](const Span&, int64_t) { return constants(); }, place) +
+           "}\n";
   }
 
   const Simd& s_;

@@ -20,12 +20,13 @@ std::string load_text(const Simd& s, const std::string& from, int64_t left) {
 }
 
 // What becomes of a finished vector `v` of which `left` elements count, for the places `at`.
-std::string store_text(const Simd& s, const Step& step, const ConvForm& f, const std::string& v, const std::string& at,
-                       int64_t left) {
+std::string store_text(const Simd& s, const Step& step, const ConvForm& f, const std::string& v,
+                       const std::string& at, int64_t left) {
   std::string text = "         " + clamp_text(v, f.low_f, f.high_f);
   if (const auto& r = step.residual)
-    text += fmt::format(" {0} = $P_{1}({0}, {2});", v, r->negate_b ? "SUBF" : "ADDF", load_text(s, "in2 + " + at, left)) +
-            clamp_text(v, r->low_f, r->high_f);
+    text +=
+        fmt::format(" {0} = $P_{1}({0}, {2});", v, r->negate_b ? "SUBF" : "ADDF", load_text(s, "in2 + " + at, left)) +
+        clamp_text(v, r->low_f, r->high_f);
   return text + (left >= s.lanes ? fmt::format(" $P_STOREF(out + {}, {});\n", at, v)
                                  : fmt::format(" $P_putf(out + {}, {}, {});\n", at, v, left));
 }
@@ -81,10 +82,11 @@ Prepared conv(const Simd& s, const Step& step, const ConvForm& f) {
   if (gather) p.scratch = t.rows * depth * 4;
   std::string text = gather ? gather_text(w, "gather", "float", "float", "copyf", "0", 1) : "";
   text += "$P_SIMD static void $FN($ARGS)\n{\n" + over_pixels(n, t.rows, [&](int64_t rows) {
-            std::string from = gather
-                                   ? fmt::format("    const float *const x = scratch;\n"
-                                                 "    $FN_gather(in, p, {}, scratch);\n", rows)
-                                   : fmt::format("    const float *const x = in + p * {};\n", depth);
+            std::string from = gather ? fmt::format(
+                                            "    const float *const x = scratch;\n"
+                                            "    $FN_gather(in, p, {}, scratch);\n",
+                                            rows)
+                                      : fmt::format("    const float *const x = in + p * {};\n", depth);
             std::string body = over_channels(w.out_c, block, "    ", [&](int64_t channels) {
               return block_text(s, step, f, t, rows, depth, channels);
             });
@@ -126,8 +128,8 @@ std::optional<Prepared> depthwise(const Simd& s, const Step& step, const ConvFor
     for (int64_t i = y.low; i < y.high; ++i)
       for (int64_t j = x.low; j < x.high; ++j) {
         int64_t at = (i * w.dilation_h * w.in_w + j * w.dilation_w) * w.in_c;
-        text += fmt::format("          v = $P_FMA(v, {}, w{});\n", load_text(s, fmt::format("in + at + {}", at), left),
-                            i * w.kernel_w + j);
+        text += fmt::format("          v = $P_FMA(v, {}, w{});\n",
+                            load_text(s, fmt::format("in + at + {}", at), left), i * w.kernel_w + j);
       }
     return text + store_text(s, step, f, "v", result_place(w), left);
   };
@@ -136,8 +138,7 @@ std::optional<Prepared> depthwise(const Simd& s, const Step& step, const ConvFor
   if (step.residual) p.overlaps.push_back({0, true});
   p.kernel = fmt::format("depthwise, {}, {} channels", s.name, s.lanes);
   p.instructions = static_cast<double>(f.macs()) / static_cast<double>(s.lanes) * 1.5;
-  finish(p, step, "float",
-         "$P_SIMD static void $FN($ARGS)\n{\n" + parts.text(w, s.lanes, constants, place) + "}\n");
+  finish(p, step, "float", "$P_SIMD static void $FN($ARGS)\n{\n" + parts.text(w, s.lanes, constants, place) + "}\n");
   return p;
 }
 

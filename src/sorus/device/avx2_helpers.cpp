@@ -118,12 +118,12 @@ $P_SIMD static inline __m128i $P_first_bytes(const int8_t *from, int n)
 {
   __m128i v = _mm_setzero_si128();
   if (n >= 16) return $P_LOAD16(from);
-  __builtin_memcpy(&v, from, (unsigned)n);
+  __builtin_memcpy(&v, from, (unsigned)n & 15);
   return v;
 }
 $P_SIMD static inline void $P_put_bytes(int8_t *to, __m128i v, int n)
 {
-  __builtin_memcpy(to, &v, n >= 16 ? 16 : (unsigned)n);
+  __builtin_memcpy(to, &v, n >= 16 ? 16 : (unsigned)n & 15);
 }
 /* round(round(sum * multiplier / 2^31) / 2^right) of eight sums. Halves go away from zero in the second rounding;
    `below` is 0 where results below zero do not show, 1 where all of them are shifted. */

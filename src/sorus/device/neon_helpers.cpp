@@ -60,10 +60,10 @@ typedef float32x4_t $P_F;
 $P_SIMD static inline float32x4_t $P_firstf(const float *p, int n)
 {
   float32x4_t v = vdupq_n_f32(0);
-  __builtin_memcpy(&v, p, 4 * (unsigned)n);
+  __builtin_memcpy(&v, p, 4 * ((unsigned)n & 3));
   return v;
 }
-$P_SIMD static inline void $P_putf(float *p, float32x4_t v, int n) { __builtin_memcpy(p, &v, 4 * (unsigned)n); }
+$P_SIMD static inline void $P_putf(float *p, float32x4_t v, int n) { __builtin_memcpy(p, &v, 4 * ((unsigned)n & 3)); }
 $P_SIMD static inline void $P_copyf(const float *from, float *to, int n)
 {
   int i = 0;
@@ -149,12 +149,12 @@ $P_SIMD static inline int8x8_t $P_first_bytes(const int8_t *from, int n)
 {
   int8x8_t v = vdup_n_s8(0);
   if (n >= 8) return vld1_s8(from);
-  __builtin_memcpy(&v, from, (unsigned)n);
+  __builtin_memcpy(&v, from, (unsigned)n & 7);
   return v;
 }
 $P_SIMD static inline void $P_put_bytes(int8_t *to, int8x8_t v, int n)
 {
-  __builtin_memcpy(to, &v, n >= 8 ? 8 : (unsigned)n);
+  __builtin_memcpy(to, &v, n >= 8 ? 8 : (unsigned)n & 7);
 }
 /* round(round(sum * multiplier / 2^31) * 2^shift) of four sums, shift <= 0. Halves go away from zero in the second
    rounding; `below` is 0 where results below zero do not show, 1 where all of them are shifted. */
