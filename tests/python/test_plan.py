@@ -9,6 +9,7 @@ from sorus._core import _planning
 from sorus.cli import CommandError, main
 from sorus.cli.plan import fixed, make_plan, traced_batch
 from sorus.cli.plan_export import export
+from sorus.distributed.arrangement import Arrangement
 
 import sorus
 from sorus.models import presets
@@ -71,6 +72,9 @@ def test_every_matrix_of_a_layer_is_split():
         (["gpt2", "--devices", "8", "--batch", "64", "--fix", "tp=3"], "tp = 3 does not divide the 8 devices"),
         (["gpt2", "--devices", "8", "--batch", "64", "--fix", "tp=4,pp=4"], "need 16 devices, there are 8"),
         (["gpt2", "--devices", "8", "--batch", "64", "--fix", "speed=1"], "--fix speed"),
+        (["gpt2", "--devices", "8", "--batch", "64", "--fix", "ep=2"], "ep = 2, but the model has no experts"),
+        (["moe-8x7b", "--devices", "64", "--batch", "64", "--fix", "ep=3"], "ep = 3 does not divide the 8 experts"),
+        (["moe-8x7b", "--devices", "64", "--batch", "64", "--fix", "ep=8,dp=4"], "ep = 8 does not divide the 4 data"),
         (["gpt2", "--devices", "8", "--batch", "64", "--fix", "schedule=fast"], "expected one of none, gpipe"),
         (["gtp2"], "there is no preset model 'gtp2'"),
         (["gpt2", "--cluster", "dgx-z9"], "neither a preset cluster"),
@@ -115,6 +119,33 @@ def test_exports_say_what_they_lose():
     assert "tensor_parallel_degree = 2" in export(report, "torchtitan")
     mesh = export(report, "devicemesh")
     assert "init_device_mesh" in mesh and "blocks.0.attention.qkv.weight" in mesh
+
+
+def test_experts_are_dealt_out():
+    free = make_plan("moe-8x7b", "dgx-a100", 64, 64)
+    alone = [make_plan("moe-8x7b", "dgx-a100", 64, 64, fix={"ep": ep}) for ep in (1, 2, 4, 8)]
+    assert free["step_time_s"] == pytest.approx(min(r["step_time_s"] for r in alone))
+    report = make_plan("moe-8x7b", "dgx-a100", 64, 64, fix={"ep": 8, "tp": 2, "pp": 1, "zero": 1})
+    choice, plan = report["choice"], report["plan"]
+    assert (choice["dp"], choice["ep"], choice["tp"]) == (32, 8, 2)
+    assert [(a["name"], a["kind"], a["size"]) for a in plan["mesh"]] == [
+        ("pp", "pipeline", 1), ("dp", "data", 4), ("ep", "expert", 8), ("tp", "tensor", 2),
+    ]  # fmt: skip
+    marks = {m["name"]: m["on"] for m in plan["marks"]}
+    assert all(marks[f"blocks.5.experts.{n}"]["ep"] == "S(0)" for n in ("gate", "up", "down"))
+    assert "ep" not in marks.get("blocks.5.attention.qkv.weight", {})
+    # Each device has an eighth of the experts of each half of a matrix, and half of all else.
+    whole = make_plan("moe-8x7b", "dgx-a100", 64, 64, fix={"ep": 1, "tp": 2, "pp": 1, "zero": 1}, memory_gb=1000)
+    kept = [r["plan"]["stages"][0]["memory_bytes"]["parameters"] for r in (report, whole)]
+    experts = 32 * 8 * 3 * 4096 * 14336 * 2 / 2
+    assert kept[1] - kept[0] == pytest.approx(experts * 7 / 8, rel=1e-6)
+    assert "--expert-model-parallel-size 8" in export(report, "megatron")
+    assert "ep_size=8" in export(report, "deepspeed")
+    assert "expert_parallel_degree = 8" in export(report, "torchtitan")
+    mesh = export(report, "devicemesh")
+    assert "mesh['ep', 'tp']" in mesh and "all-to-alls among 8 ranks" in mesh
+    with pytest.raises(ValueError, match=r"cannot run yet .*an axis of kind 'expert'"):
+        Arrangement.of_plan(plan, 64, "plan.json")
 
 
 def test_any_program_can_be_planned(tmp_path):

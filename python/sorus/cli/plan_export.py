@@ -29,6 +29,8 @@ def megatron(report: dict[str, Any]) -> str:
         f"--tensor-model-parallel-size {c['tp']}", f"--pipeline-model-parallel-size {c['pp']}",
         f"--micro-batch-size {c['micro_batch']}", f"--global-batch-size {report['batch']}", "--bf16",
     ]  # fmt: skip
+    if c["ep"] > 1:
+        arguments.append(f"--expert-model-parallel-size {c['ep']}")
     if c["chunks"] > 1:
         arguments.append(f"--num-virtual-stages-per-pipeline-rank {c['chunks']}")
     if c["sp"]:
@@ -70,6 +72,8 @@ def deepspeed(report: dict[str, Any]) -> str:
         lost.append(f"{c['pp']} pipeline stages: give them to PipelineModule(num_stages={c['pp']})")
         if c["schedule"] != "1f1b":
             lost.append(f"the schedule {c['schedule']}: PipelineModule runs 1F1B")
+    if c["ep"] > 1:
+        lost.append(f"experts on {c['ep']} ranks: build them with deepspeed.moe.layer.MoE(ep_size={c['ep']})")
     if c["recompute"] != "none":
         config["activation_checkpointing"] = {"partition_activations": c["tp"] > 1}
         lost.append(f"{c['recompute']} recomputation: call deepspeed.checkpointing.checkpoint in the model")
@@ -93,7 +97,7 @@ def torchtitan(report: dict[str, Any]) -> str:
         "[training]", f"global_batch_size = {report['batch']}", f"local_batch_size = {c['micro_batch'] * (c['micro_batches'] if c['pp'] > 1 else 1)}",
         "", "[parallelism]", f"data_parallel_replicate_degree = {1 if sharded else c['dp']}",
         f"data_parallel_shard_degree = {c['dp'] if sharded else 1}", f"tensor_parallel_degree = {c['tp']}",
-        f"pipeline_parallel_degree = {c['pp']}",
+        f"pipeline_parallel_degree = {c['pp']}", f"expert_parallel_degree = {c['ep']}",
     ]  # fmt: skip
     if c["pp"] > 1:
         lines += [
@@ -124,17 +128,22 @@ def devicemesh(report: dict[str, Any]) -> str:
         "from torch.distributed.tensor import Replicate, Shard, distribute_tensor",
         "",
         f'mesh = init_device_mesh("cuda", {tuple(a["size"] for a in axes)}, mesh_dim_names={names})',
-        "placements = {  # of parameters on mesh['tp']; what is not named is Replicate()",
     ]
+    split = [n for n in names if any(n in mark["on"] for mark in plan["marks"])]
+    on_mesh = f"mesh[{', '.join(map(repr, split))}]"
+    lines.append(f"placements = {{  # of parameters on {on_mesh}; what is not named is Replicate()")
     for mark in plan["marks"]:
-        on = mark["on"].get("tp", "R")
-        lines.append(f'    "{mark["name"]}": [{"Shard(" + on[2:-1] + ")" if on.startswith("S") else "Replicate()"}],')
+        on = [mark["on"].get(n, "R") for n in split]
+        where = ", ".join(f"Shard({o[2:-1]})" if o.startswith("S") else "Replicate()" for o in on)
+        lines.append(f'    "{mark["name"]}": [{where}],')
     lines += ["}", "for name, parameter in list(model.named_parameters()):",
-              "    where = placements.get(name, [Replicate()])",
-              "    parameter.data = distribute_tensor(parameter.data, mesh['tp'], where)"]  # fmt: skip
-    if "tp" not in names:
+              f"    where = placements.get(name, [Replicate()] * {len(split)})",
+              f"    parameter.data = distribute_tensor(parameter.data, {on_mesh}, where)"]  # fmt: skip
+    if not split:
         lines = lines[:4]
     c = report["choice"]
+    if c["ep"] > 1:
+        lost.append(f"the all-to-alls among {c['ep']} ranks around the experts")
     if c["pp"] > 1:
         cuts = ", ".join(s["from"] for s in plan["stages"][1:8]) + (", ..." if len(plan["stages"]) > 8 else "")
         lost.append(

@@ -1,9 +1,9 @@
 """How `sorus train gpt --devices N` comes to its arrangement: the planner's, for this machine.
 
 The planner sees the program that is trained and a cluster file measured here, in which a rank has its share of the cores.
-What the executor cannot run yet (sequence parallelism, offload, the zero-bubble schedule) is pinned away, so that the plan is
-the fastest of those that run. The time it predicts is shown beside the measured one at the end; where they are far apart,
-the machine may have been busy when its speeds were measured, so it is measured again.
+What the executor cannot run yet (expert axes, sequence parallelism, offload, the zero-bubble schedule) is pinned away, so that
+the plan is the fastest of those that run. The time it predicts is shown beside the measured one at the end; where they are far
+apart, the machine may have been busy when its speeds were measured, so it is measured again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _pins(fix: list[str], devices: int, batch: int) -> list[dict[str, int]]:
         pins["schedule"] = FIX["schedule"].index(given["schedule"])
     if "recompute" in given:
         pins["recompute"] = 2 if given["recompute"] else 0
-    pins |= {"sp": 0, "offload": 0}
+    pins |= {"sp": 0, "offload": 0, "ep": 1}
     if "micro" not in given:
         return [pins]
     widths = [given["dp"]] if "dp" in given else [n for n in range(1, devices + 1) if devices % n == 0]
@@ -92,7 +92,7 @@ def plan_here(settings: Any, vocabulary: int, devices: int, fix: list[str], arra
     if chosen:
         pins = {axis: getattr(a, axis) for axis in AXES} | {"zero": a.zero, "recompute": 2 if a.recompute else 0}
         pins |= {"schedule": FIX["schedule"].index(a.schedule if a.pp > 1 else "none"), "chunks": a.chunks}
-        pins |= {"micro_batch": settings.batch // (a.dp * a.micro), "sp": 0, "offload": 0}
+        pins |= {"micro_batch": settings.batch // (a.dp * a.micro), "sp": 0, "offload": 0, "ep": 1}
         alternatives = [pins]
     tokens = [settings.context]
     step = presets.Step(

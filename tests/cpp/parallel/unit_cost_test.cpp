@@ -51,5 +51,52 @@ TEST(UnitCost, TransformerActivationsAreThoseOfKorthikanti) {
   EXPECT_NEAR(sum(1, false, 1, &UnitCost::flops) / (72 * b * s * h * h * (1 + s / (6 * h))), 1, 0.01);
 }
 
+TEST(UnitCost, ExpertsAreDealtOutByTwoAllToAlls) {
+  models::DecoderConfig c{.layers = 2, .hidden = 256, .heads = 4, .vocab = 512, .context = 128};
+  c.experts = 8, c.top_k = 2;
+  std::shared_ptr<models::Decoder> model;
+  {
+    MetaScope meta;
+    model = std::make_shared<models::Decoder>(c);
+  }
+  const int64_t b = 4;
+  TensorType ids{DType::i64, Shape{b, c.context}, false};
+  Model m = trace_model("experts", {ids, ids}, model->named_parameters(),
+                        [&](TensorSpan in) { return model->loss(in[0], in[1]); });
+  Chain chain = fold(m);
+  Cluster cluster = preset_cluster("dgx-a100");
+  UnitCosts costs(m, chain, cluster);
+  EXPECT_EQ(costs.experts(), 8);
+  int type = -1;
+  for (size_t i = 0; i < chain.types.size(); ++i)
+    if (chain.types[i].count == 2 && costs.get({static_cast<int>(i), 1, 1, false, {1, 1}, 2}).experts > 0)
+      type = static_cast<int>(i);
+  ASSERT_GE(type, 0);
+  for (int64_t tensor : {1, 2}) {
+    UnitCost alone = costs.get({type, 1, tensor, false, {tensor, 1}});
+    UnitCost dealt = costs.get({type, 1, tensor, false, {tensor, 1}, 4});
+    double all = 8.0 * 2 * 256 * 1024 / static_cast<double>(tensor);  // elements of the two matrices of each expert
+    EXPECT_EQ(alone.experts, 0);
+    EXPECT_DOUBLE_EQ(dealt.experts, all / 4);
+    EXPECT_NEAR(alone.parameters - dealt.parameters, all * 3 / 4, 1);
+    // There and back: a place for every choice of every token; each rank works on as much as before.
+    double bytes = static_cast<double>(b * c.context * c.top_k * c.hidden) * 4;
+    double once = collective_time(cluster, Collective::all_to_all, bytes, {4, tensor});
+    double least = 2 * once / static_cast<double>(tensor) * 0.9;
+    EXPECT_GT(dealt.forward_comm - alone.forward_comm, least);
+    EXPECT_LT(dealt.forward_comm - alone.forward_comm, 2 * once * 1.001);
+    EXPECT_NEAR(dealt.backward_comm - alone.backward_comm, dealt.forward_comm - alone.forward_comm, once * 1e-6);
+    if (tensor == 1) {
+      EXPECT_NEAR(dealt.forward_comm - alone.forward_comm, 2 * once, once * 1e-6);
+    }
+    EXPECT_DOUBLE_EQ(alone.forward, dealt.forward);
+    EXPECT_DOUBLE_EQ(alone.saved, dealt.saved);
+    ASSERT_EQ(dealt.expert_parameters.size(), 2U);
+    EXPECT_EQ(dealt.expert_parameters[0].dim, 0U);
+  }
+  // More ranks than experts: the tensor axis splits something else.
+  EXPECT_NEAR(costs.get({type, 1, 8, false, {8, 1}, 8}).experts, 2.0 * 256 * 1024 / 8, 1);
+}
+
 }  // namespace
 }  // namespace sorus::parallel

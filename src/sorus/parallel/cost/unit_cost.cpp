@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <mutex>
 #include <numeric>
 #include <unordered_map>
@@ -53,6 +54,9 @@ struct UnitNode {
   std::vector<char> fused_in;  // inputs that the same kernel has just made
   bool fused_out = false;      // its result is read by the kernel that makes it, and by nobody else
   bool in_region = false;      // products of activations, and what lies between them
+  bool in_experts = false;     // products with experts' parameters, and what lies between them
+  int expert_slot = -1;        // the input that is such a parameter, and which of its dimensions counts experts
+  size_t expert_dim = 0;
 };
 
 double elements(const Shape& s) { return static_cast<double>(numel(s)); }
@@ -72,6 +76,7 @@ struct UnitCosts::State {
   std::vector<std::vector<UnitNode>> units;  // by type
   std::vector<std::vector<int>> uses;        // by position: number of uses (in the whole graph)
   std::map<UnitRequest, UnitCost> made;
+  int64_t experts = 0;  // the greatest number that divides the experts of all layers
 
   State(const Model& m, const Chain& c, const Cluster& k, CostOptions o)
       : model(m), chain(c), cluster(k), options(o) {
@@ -187,7 +192,54 @@ struct UnitCosts::State {
         made.fused_out = true;
       }
     find_region(out, at, is_matrix);
+    find_experts(out, at, is_matrix);
     return out;
+  }
+
+  // Nodes on a way from one of the nodes to one of them.
+  static std::vector<char> between(const std::vector<UnitNode>& nodes, std::unordered_map<const Node*, size_t>& at,
+                                   const std::vector<char>& ends) {
+    std::vector<char> from = ends, to = ends;
+    auto read = [&](size_t i, const auto& see) {
+      for (const Value& v : nodes[i].node->inputs)
+        if (auto it = at.find(v.node); v && it != at.end()) see(it->second);
+    };
+    for (size_t i = 0; i < nodes.size(); ++i) read(i, [&](size_t j) { from[i] |= from[j]; });
+    for (size_t i = nodes.size(); i-- > 0;)
+      if (to[i]) read(i, [&](size_t j) { to[j] |= from[j]; });
+    for (size_t i = 0; i < nodes.size(); ++i) from[i] &= to[i];
+    return from;
+  }
+
+  // Products with a parameter that has a dimension which the activations and the result keep.
+  void find_experts(std::vector<UnitNode>& out, std::unordered_map<const Node*, size_t>& at,
+                    const std::vector<char>& is_matrix) {
+    std::vector<char> ends(out.size(), 0);
+    for (size_t i = 0; i < out.size(); ++i) {
+      const Node& n = *out[i].node;
+      const ShardingRule& rule = out[i].rule;
+      if (!is_matrix[i] || rule.outputs.size() != 1) continue;
+      auto holds = [](const std::vector<int>& dims, int f) {
+        return std::find(dims.begin(), dims.end(), f) != dims.end();
+      };
+      for (size_t j = 0; j < n.inputs.size() && !ends[i]; ++j) {
+        if (!n.inputs[j] || !model.is_parameter(*n.inputs[j].node)) continue;
+        for (size_t d = 0; d < rule.inputs[j].size() && !ends[i]; ++d) {
+          int f = rule.inputs[j][d];
+          if (f < 0 || rule.factors[static_cast<size_t>(f)].kind != ShardFactor::Kind::kept ||
+              !holds(rule.outputs[0], f))
+            continue;
+          for (size_t k = 0; k < n.inputs.size(); ++k)
+            if (k != j && n.inputs[k] && !model.is_parameter(*n.inputs[k].node) && holds(rule.inputs[k], f))
+              ends[i] = 1;
+          if (!ends[i]) continue;
+          out[i].expert_slot = static_cast<int>(j), out[i].expert_dim = d;
+          experts = std::gcd(experts, rule.factors[static_cast<size_t>(f)].size);
+        }
+      }
+    }
+    std::vector<char> inside = between(out, at, ends);
+    for (size_t i = 0; i < out.size(); ++i) out[i].in_experts = inside[i];
   }
 
   // Products of activations with activations, and what lies between two of them.
@@ -264,6 +316,9 @@ struct UnitCosts::State {
   }
 
   UnitCost solve_unit(const UnitRequest& r);
+  void deal_out_experts(const UnitRequest& r, UnitCost& u, const std::vector<UnitNode>& nodes,
+                        const std::unordered_map<const Node*, size_t>& at,
+                        const std::function<const Strategy&(size_t)>& chosen);
 };
 
 namespace {
@@ -301,6 +356,10 @@ UnitCost UnitCosts::State::solve_unit(const UnitRequest& r) {
     if (!u.active) continue;
     for (Strategy& s : strategies(u.rule, r.tensor)) {
       if (s.factor >= 0 && r.tensor == 1) continue;
+      // Experts that are dealt out to other ranks already are split again only where there are enough.
+      if (u.expert_slot >= 0 && s.inputs[static_cast<size_t>(u.expert_slot)] == static_cast<Layout>(u.expert_dim) &&
+          u.rule.factors[static_cast<size_t>(s.factor)].size % (r.expert * r.tensor) != 0)
+        continue;
       if (s.factor >= 0) {
         // The batch belongs to data parallelism, tokens to sequence parallelism.
         bool batch = false, token = false;
@@ -619,6 +678,7 @@ UnitCost UnitCosts::State::solve_unit(const UnitRequest& r) {
     }
     if (!n.op->is_view()) u.workspace = std::max(u.workspace, results);
   }
+  if (r.expert > 1) deal_out_experts(r, u, nodes, at, chosen);
   for (const auto& [v, b] : kept) u.saved += b;
   for (const auto& [v, b] : kept_selective) u.saved_selective += b;
   u.saved += masks + masks_region, u.saved_selective += masks;
@@ -631,6 +691,46 @@ UnitCost UnitCosts::State::solve_unit(const UnitRequest& r) {
     if (nodes[i].active) u.strategy[static_cast<size_t>(position.at(nodes[i].node) - type.first)] = chosen(i);
   return u;
 }
+
+// What changes when experts are dealt out among groups of ranks: their parameters, and two all-to-alls.
+void UnitCosts::State::deal_out_experts(const UnitRequest& r, UnitCost& u, const std::vector<UnitNode>& nodes,
+                                        const std::unordered_map<const Node*, size_t>& at,
+                                        const std::function<const Strategy&(size_t)>& chosen) {
+  const UnitType& type = chain.types[static_cast<size_t>(r.type)];
+  std::unordered_set<Value> moved;
+  std::unordered_set<const Node*> counted;
+  auto is_expert = [&](const Node* n) {
+    auto it = at.find(n);
+    return it != at.end() && nodes[it->second].in_experts;
+  };
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (!nodes[i].active) continue;
+    const Node& n = *nodes[i].node;
+    const Strategy& s = chosen(i);
+    for (size_t j = 0; j < n.inputs.size(); ++j) {
+      const Value& v = n.inputs[j];
+      if (!v) continue;
+      if (static_cast<int>(j) == nodes[i].expert_slot) {
+        if (!counted.insert(v.node).second) continue;
+        double here = elements(v.type().shape) / static_cast<double>(s.inputs[j] >= 0 ? r.tensor : 1);
+        u.parameters -= here * (1 - 1 / static_cast<double>(r.expert));
+        u.experts += here / static_cast<double>(r.expert);
+        u.expert_parameters.push_back({position.at(&n) - type.first, j, nodes[i].expert_dim});
+        continue;
+      }
+      // Where a value goes to the experts or comes from them.
+      bool flows = !model.is_parameter(*v.node) && chain.flows[static_cast<size_t>(position.at(v.node))];
+      if (!flows || is_expert(v.node) == nodes[i].in_experts || !moved.insert(v).second) continue;
+      TensorType t = local(v, v.type(), s.inputs[j], r, false);
+      double time = collective_time(cluster, Collective::all_to_all,
+                                    elements(t.shape) * static_cast<double>(size_of(t.dtype)), {r.expert, r.tensor});
+      u.forward_comm += time;
+      if (nodes[i].needs[j]) u.backward_comm += time;
+    }
+  }
+}
+
+int64_t UnitCosts::experts() const { return std::max<int64_t>(1, state_->experts); }
 
 UnitCosts::UnitCosts(const Model& model, const Chain& chain, const Cluster& cluster, CostOptions options)
     : state_(std::make_unique<State>(model, chain, cluster, options)) {}

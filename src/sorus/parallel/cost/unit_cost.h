@@ -4,6 +4,11 @@
 // Choices are made for forward and backward at once: where a tensor is gathered in one direction, its gradient is
 // scattered in the other, so that a strategy says both. Tensors that several operators read are variables of their
 // own, and are converted once for all of them.
+//
+// Experts are found by their rule, too: a product of activations with a parameter that has a dimension which both and
+// the result keep. Along the expert axis each rank has tokens of its own. Before the first such product every rank
+// sends each other what is for its experts (all-to-all), and behind the last one gets it back; between them a rank
+// works on a share of the experts with the tokens of all, so on as much as without.
 #pragma once
 
 #include <map>
@@ -24,10 +29,17 @@ struct UnitRequest {
   int64_t tensor = 1;       ///< ranks that split its operators
   bool sequence = false;    ///< between units, tokens are split along the same ranks
   Span span;                ///< where these ranks lie
+  int64_t expert = 1;       ///< groups of these ranks among which the experts are dealt out; each has its own tokens
   auto operator<=>(const UnitRequest& o) const {
-    return std::tie(type, batch_parts, tensor, sequence, span.stride) <=>
-           std::tie(o.type, o.batch_parts, o.tensor, o.sequence, o.span.stride);
+    return std::tie(type, batch_parts, tensor, sequence, span.stride, expert) <=>
+           std::tie(o.type, o.batch_parts, o.tensor, o.sequence, o.span.stride, o.expert);
   }
+};
+
+/// A parameter of which each expert has a part: input `slot` of the unit's node `node`, along `dim`.
+struct ExpertParameter {
+  int node = 0;
+  size_t slot = 0, dim = 0;
 };
 
 /// One micro-batch on one rank: seconds and bytes.
@@ -41,9 +53,11 @@ struct UnitCost {
   double output_whole = 0;                ///< the same, not split
   double workspace = 0;                   ///< the largest results of one operator, forward
   double parameters = 0;                  ///< elements on a rank
+  double experts = 0;                     ///< of these, elements of experts that are dealt out
   double shared_gradients = 0;            ///< bytes of gradients that the axis has to add up once a step
   double flops = 0;                       ///< of the model: forward and backward on all ranks
   std::vector<Strategy> strategy;         ///< of the nodes [first, end)
+  std::vector<ExpertParameter> expert_parameters;
 };
 
 struct CostOptions {
@@ -57,7 +71,8 @@ class UnitCosts {
   UnitCosts(const Model& model, const Chain& chain, const Cluster& cluster, CostOptions options = {});
   ~UnitCosts();
   const UnitCost& get(const UnitRequest& request);
-  /// Why a request cannot be met, or "" (sequence length that the ranks do not divide).
+  /// Into how many groups the experts of all layers can be dealt out: numbers that divide this. 1: there are none.
+  int64_t experts() const;
   const Model& model() const;
   const Chain& chain() const;
   const Cluster& cluster() const;

@@ -104,7 +104,7 @@ void Plan::check() const {
 
   SORUS_CHECK(global_batch > 0 && micro_batch > 0 && micro_batches > 0, ValueError,
               "plan: batches must be positive: global {}, micro {} x {}", global_batch, micro_batch, micro_batches);
-  int64_t dp = size(AxisKind::data);
+  int64_t dp = size(AxisKind::data) * size(AxisKind::expert);
   SORUS_CHECK(global_batch % dp == 0 && global_batch / dp % micro_batch == 0 &&
                   global_batch / dp / micro_batch == micro_batches,
               ValueError,

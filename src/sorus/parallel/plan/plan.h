@@ -12,7 +12,9 @@
 //             1 optimizer state, 2 and gradients, 3 and parameters.
 //   tensor    operators are split by their sharding rules, starting from the placements in `marks`
 //   sequence  the same, but along the tokens (context parallelism)
-//   expert    the same, along the experts; tokens change places by all-to-all
+//   expert    like data, every input is split along dimension 0; parameters of experts are split as marked, and
+//   tokens
+//             change places by all-to-all in front of them and behind. The other gradients are averaged along it, too
 //   pipeline  the stages in `stages`, each a range of the forward graph's nodes; with `chunks` > 1 a device has
 //   several
 //

@@ -12,6 +12,7 @@ Json candidate_json(const Candidate& c) {
   const StepConfig& k = c.config;
   return {{"family", c.family},
           {"dp", k.data},
+          {"ep", k.expert},
           {"tp", k.tensor},
           {"pp", k.pipeline},
           {"micro_batch", k.micro_batch},

@@ -199,6 +199,10 @@ Published read(const Row& r, const std::string& cluster_text) {
   SORUS_CHECK(context_parallel == 1, NotImplementedError, "context parallelism of {} is not simulated",
               context_parallel);
   SORUS_CHECK(d.heads % c.tensor == 0, ValueError, "tp {} does not divide the {} heads", c.tensor, d.heads);
+  int64_t expert = std::max<int64_t>(1, r.integer("ep", 1));
+  SORUS_CHECK(expert == 1 || (d.experts && d.experts % expert == 0 && c.data % expert == 0), ValueError,
+              "ep {} does not divide the {} experts and the {} data-parallel ranks", expert, d.experts, c.data);
+  c.expert = expert;
   bool layer_only = out.layer_only = r.text("kind") == "layer_time";
   int64_t batch = r.integer("global_batch", 0);
   c.micro_batch = r.integer("micro_batch", 0);

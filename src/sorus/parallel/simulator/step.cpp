@@ -46,12 +46,12 @@ ParameterBytes parameter_bytes(const UnitCosts& costs, const StepConfig& c) {
 }
 
 UnitLoad unit_load(UnitCosts& costs, const StepConfig& c, int type) {
-  const UnitCost& u =
-      costs.get({type, costs.model().batch / c.micro_batch, c.tensor, c.sequence && c.tensor > 1, {c.tensor, 1}});
+  const UnitCost& u = costs.get(
+      {type, costs.model().batch / c.micro_batch, c.tensor, c.sequence && c.tensor > 1, {c.tensor, 1}, c.expert});
   UnitLoad l;
   l.forward = u.forward + u.forward_comm, l.backward = u.backward + u.backward_comm;
   l.comm = u.forward_comm + u.backward_comm;
-  l.parameters = u.parameters, l.shared = u.shared_gradients;
+  l.parameters = u.parameters, l.experts = u.experts, l.shared = u.shared_gradients;
   l.output = u.output, l.workspace = u.workspace, l.flops = u.flops;
   // What starts a stage without a stored input of its own (an embedding of ids) is not worth making again.
   bool repeats = costs.chain().types[static_cast<size_t>(type)].count > 1;
@@ -72,6 +72,26 @@ UnitLoad unit_load(UnitCosts& costs, const StepConfig& c, int type) {
   return l;
 }
 
+namespace {
+
+// Of values that there are one for each parameter: those of a device when data-parallel ranks share them. Experts
+// that are dealt out are on fewer ranks.
+double shared_out(const StepConfig& c, const UnitLoad& load, bool shared) {
+  if (!shared) return load.parameters;
+  auto n = static_cast<double>(c.data);
+  return (load.parameters - load.experts) / n + load.experts * static_cast<double>(c.expert) / n;
+}
+
+// Seconds of a collective over the ranks that have the same parameters, with so many bytes for each.
+double over_replicas(const Cluster& cluster, const StepConfig& c, const UnitLoad& load, Collective kind,
+                     double bytes) {
+  Span all{c.data, c.tensor}, same_experts{c.data / c.expert, c.tensor * c.expert};
+  return collective_time(cluster, kind, (load.parameters - load.experts) * bytes, all) +
+         collective_time(cluster, kind, load.experts * bytes, same_experts);
+}
+
+}  // namespace
+
 StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline) {
   const Chain& chain = costs.chain();
   const Cluster& cluster = costs.cluster();
@@ -82,7 +102,7 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
               "a micro-batch of {} does not divide the traced batch of {}", c.micro_batch, costs.model().batch);
   StepEstimate e;
   e.cuts = c.cuts.empty() ? equal_cuts(chain, total) : c.cuts;
-  Span data_span{c.data, c.tensor}, pipe_span{c.pipeline, c.tensor * c.data};
+  Span pipe_span{c.pipeline, c.tensor * c.data};
   auto m = static_cast<double>(c.micro_batches);
   ParameterBytes bytes = parameter_bytes(costs, c);
   std::vector<UnitLoad> loads;
@@ -103,7 +123,7 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
       const UnitLoad& l = loads[static_cast<size_t>(chain.units[static_cast<size_t>(u)].type)];
       sum.forward += l.forward, sum.backward += l.backward, sum.weights += l.weights;
       sum.recompute += l.recompute, sum.comm += l.comm;
-      sum.parameters += l.parameters, sum.shared += l.shared, sum.saved += l.saved;
+      sum.parameters += l.parameters, sum.experts += l.experts, sum.shared += l.shared, sum.saved += l.saved;
       sum.output = l.output, sum.workspace = std::max(sum.workspace, l.workspace);
       e.flops += l.flops * m * n_data;
       // A whole layer is made again at once, from its input.
@@ -118,8 +138,8 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
     if (c.zero >= 3) {
       // Parameters are gathered for the forward and again for the backward pass, layer by layer beside the
       // arithmetic.
-      double gather = collective_time(cluster, Collective::all_gather, sum.parameters * bytes.weight, data_span);
-      double scatter = collective_time(cluster, Collective::reduce_scatter, sum.parameters * bytes.weight, data_span);
+      double gather = over_replicas(cluster, c, sum, Collective::all_gather, bytes.weight);
+      double scatter = over_replicas(cluster, c, sum, Collective::reduce_scatter, bytes.weight);
       double f = std::max(st.forward, gather) + kExposed * gather;
       double b = std::max(st.backward, gather + scatter) + kExposed * (gather + scatter);
       e.data_comm += (f - st.forward + b - st.backward) * m;
@@ -146,24 +166,23 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
   double after = 0;
   size_t slowest = 0;
   for (int64_t d = 0; d < c.pipeline; ++d) {
-    double parameters = 0, shared = 0;
+    UnitLoad all;  // parameters of the device's stages
     for (int64_t k = 0; k < c.chunks; ++k) {
-      parameters += stages[static_cast<size_t>(k * c.pipeline + d)].sum.parameters;
-      shared += stages[static_cast<size_t>(k * c.pipeline + d)].sum.shared;
+      const UnitLoad& sum = stages[static_cast<size_t>(k * c.pipeline + d)].sum;
+      all.parameters += sum.parameters, all.experts += sum.experts, all.shared += sum.shared;
     }
     double reduce = 0;
     if (c.data > 1 && c.zero < 3) {
-      double weights = parameters * bytes.weight;
-      reduce = c.zero == 0 ? collective_time(cluster, Collective::all_reduce, weights, data_span)
-                           : collective_time(cluster, Collective::reduce_scatter, weights, data_span) +
-                                 collective_time(cluster, Collective::all_gather, weights, data_span);
+      auto over = [&](Collective kind) { return over_replicas(cluster, c, all, kind, bytes.weight); };
+      reduce = c.zero == 0 ? over(Collective::all_reduce)
+                           : over(Collective::reduce_scatter) + over(Collective::all_gather);
       // Beside the last backward pass of the device.
       if (c.overlap)
         reduce = std::max(reduce * kExposed,
                           reduce - stages[static_cast<size_t>(d)].backward * static_cast<double>(c.chunks));
     }
-    reduce += collective_time(cluster, Collective::all_reduce, shared, {c.tensor, 1});
-    double updated = c.zero >= 1 ? parameters / n_data : parameters;
+    reduce += collective_time(cluster, Collective::all_reduce, all.shared, {c.tensor, 1});
+    double updated = shared_out(c, all, c.zero >= 1);
     double update_bytes = updated * bytes.update();
     double update = update_bytes / (cluster.device.memory_bandwidth * cluster.efficiency.memory);
     double host = 0;
@@ -200,9 +219,9 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
     double layer = 0, workspace = 0;
     for (int64_t k = 0; k < c.chunks; ++k) {
       const Stage& st = stages[static_cast<size_t>(k * c.pipeline + d)];
-      double parameters = st.sum.parameters;
-      mem.parameters += parameters * bytes.weight, mem.gradients += parameters * bytes.gradient,
-          mem.optimizer += parameters * bytes.state;
+      mem.parameters += shared_out(c, st.sum, c.zero >= 3) * bytes.weight;
+      mem.gradients += shared_out(c, st.sum, c.zero >= 2) * bytes.gradient;
+      mem.optimizer += shared_out(c, st.sum, c.zero >= 1) * bytes.state;
       mem.activations += st.sum.saved * line.most_alive[static_cast<size_t>(k * c.pipeline + d)];
       layer = std::max(layer, st.layer), workspace = std::max(workspace, st.sum.workspace);
     }
@@ -220,9 +239,6 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
     }
     mem.activations += layer;
     mem.buffers = workspace;
-    if (c.zero >= 1) mem.optimizer /= n_data;
-    if (c.zero >= 2) mem.gradients /= n_data;
-    if (c.zero >= 3) mem.parameters /= n_data;
     if (c.offload.optimizer) {
       e.host_memory = std::max(e.host_memory, mem.optimizer);
       mem.optimizer = 0;

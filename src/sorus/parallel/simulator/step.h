@@ -16,6 +16,7 @@ namespace sorus::parallel {
 
 struct StepConfig {
   int64_t data = 1, tensor = 1, pipeline = 1, chunks = 1;
+  int64_t expert = 1;  ///< of the data-parallel ranks, so many together have each expert once
   int64_t micro_batch = 1, micro_batches = 1;
   Schedule schedule = Schedule::one_f_one_b;
   int zero = 0;
@@ -47,6 +48,7 @@ struct UnitLoad {
   double recompute = 0, comm = 0;    ///< parts of these
   double weights = 0;                ///< the part of `backward` that zero-bubble schedules put off
   double parameters = 0, shared = 0;
+  double experts = 0;  ///< of the parameters, those of experts that are dealt out
   double saved = 0;    ///< kept for the backward pass, but for the inputs of layers that are made again
   double remade = 0;   ///< what is there while a layer is made again
   bool again = false;  ///< its layer is made again from the layer's input
@@ -60,7 +62,7 @@ struct ParameterBytes {
   /// What the optimizer reads and writes: gradient, copy and moments are read, the last three and the weight written;
   /// the norm reads gradients once more.
   double update() const { return 2 * gradient + 2 * state + weight; }
-  /// On a device, for each parameter of its stages.
+  /// On a device, for each parameter of its stages that all data-parallel ranks have; experts take more.
   double resident(const StepConfig& config) const;
 };
 ParameterBytes parameter_bytes(const UnitCosts& costs, const StepConfig& config);

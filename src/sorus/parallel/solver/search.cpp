@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <set>
 
 #include "sorus/base/text.h"
@@ -132,7 +133,7 @@ class Search {
   }
 
   const Loads& loads(const StepConfig& k) {
-    auto key = std::make_tuple(k.tensor, k.sequence, k.micro_batch, k.recompute);
+    auto key = std::make_tuple(k.tensor, k.sequence, k.micro_batch, k.recompute, k.expert);
     auto it = loads_.find(key);
     if (it != loads_.end()) return it->second;
     Loads all;
@@ -180,10 +181,14 @@ class Search {
     if (k.data > 1 && k.zero < 3) {
       // Of very many bytes, so that latencies do not count.
       constexpr double kMany = 1e15;
-      Span span{k.data, k.tensor};
-      reduce = k.zero == 0 ? collective_time(cluster, Collective::all_reduce, kMany, span)
+      auto over = [&](Span span) {
+        return k.zero == 0 ? collective_time(cluster, Collective::all_reduce, kMany, span)
                            : collective_time(cluster, Collective::reduce_scatter, kMany, span) +
                                  collective_time(cluster, Collective::all_gather, kMany, span);
+      };
+      // Experts are reduced over fewer ranks; the least of both holds for any mixture.
+      reduce = over({k.data, k.tensor});
+      if (k.expert > 1) reduce = std::min(reduce, over({k.data / k.expert, k.tensor * k.expert}));
       reduce *= bytes.weight / kMany * (1 - 1e-6);
     }
     return {finish, reduce};
@@ -305,16 +310,20 @@ class Search {
         int64_t data = n / tensor / pipeline;
         if (!allowed("pp", pipeline) || !allowed("dp", data) || batch % data != 0) continue;
         if (pipeline > static_cast<int64_t>(chain_.units.size())) continue;
-        for (int64_t micro : divisors(batch / data)) {
-          if (traced % micro != 0 || !allowed("micro_batch", micro)) continue;
-          int64_t m = batch / data / micro;
-          for (Candidate& c : variants(data, tensor, pipeline, micro, m)) {
-            if (bound(c))
-              list_.push_back(std::move(c));
-            else
-              tight_.push_back(std::move(c));
+        for (int64_t expert : divisors(std::gcd(costs_.experts(), data)))
+          for (int64_t micro : divisors(batch / data)) {
+            if (!allowed("ep", expert)) continue;
+            if (traced % micro != 0 || !allowed("micro_batch", micro)) continue;
+            int64_t m = batch / data / micro;
+            for (Candidate& c : variants(data, tensor, pipeline, micro, m)) {
+              c.config.expert = expert, c.family = family(c.config);
+
+              if (bound(c))
+                list_.push_back(std::move(c));
+              else if (c.bound < kNever)
+                tight_.push_back(std::move(c));
+            }
           }
-        }
       }
     }
   }
@@ -351,7 +360,6 @@ class Search {
               c.config.zero = zero;
               c.config.sequence = sequence, c.config.recompute = r, c.config.overlap = true;
               c.config.offload.optimizer = offload;
-              c.family = family(c.config);
               out.push_back(std::move(c));
             }
           }
@@ -366,7 +374,7 @@ class Search {
     auto add = [&](const char* name, int64_t size) {
       if (size > 1) s += (s.empty() ? "" : " + ") + std::string(name);
     };
-    add("data", c.data), add("tensor", c.tensor), add("pipeline", c.pipeline);
+    add("data", c.data), add("expert", c.expert), add("tensor", c.tensor), add("pipeline", c.pipeline);
     if (s.empty()) s = "one device";
     if (c.zero > 0) s += fmt::format(", ZeRO {}", c.zero);
     if (c.offload.optimizer) s += ", offload";
@@ -458,6 +466,14 @@ class Search {
       return fmt::format("the given dimensions need {} devices, there are {}", tp * pp * std::max<int64_t>(1, dp), n);
     if (dp > 0 && fixed("tp") > 0 && fixed("pp") > 0 && dp * tp * pp != n)
       return fmt::format("dp {} x tp {} x pp {} are {} devices, not {}", dp, tp, pp, dp * tp * pp, n);
+    if (int64_t ep = fixed("ep", 1); costs_.experts() % std::max<int64_t>(1, ep) != 0 || ep < 1)
+      return costs_.experts() == 1
+                 ? fmt::format("ep = {}, but the model has no experts", ep)
+                 : fmt::format("ep = {} does not divide the {} experts; the nearest that does is {}", ep,
+                               costs_.experts(), nearest_divisor(costs_.experts(), ep));
+    if (int64_t ep = fixed("ep", 1); dp > 0 && dp % ep != 0)
+      return fmt::format("ep = {} does not divide the {} data-parallel ranks, among which experts are dealt out", ep,
+                         dp);
     if (pp > static_cast<int64_t>(chain_.units.size()))
       return fmt::format("pp = {} stages, but the model has {} layers", pp, chain_.units.size());
     if (!tight_.empty()) {
@@ -497,7 +513,7 @@ class Search {
   const SearchRequest& request_;
   double memory_;
   std::vector<Candidate> list_, tight_;
-  std::map<std::tuple<int64_t, bool, int64_t, Recompute>, Loads> loads_;
+  std::map<std::tuple<int64_t, bool, int64_t, Recompute, int64_t>, Loads> loads_;
   std::map<std::string, Candidate> families_;
   std::optional<Candidate> nearest_;
 };
@@ -511,8 +527,8 @@ SearchResult search(UnitCosts& costs, const SearchRequest& request) {
   int64_t most = costs.cluster().max_devices();
   SORUS_CHECK(most == 0 || request.devices <= most, ValueError, "the cluster '{}' has {} devices, {} are asked for",
               costs.cluster().name, most, request.devices);
-  static const std::set<std::string> names = {"dp",   "tp", "pp",        "micro_batch", "chunks",
-                                              "zero", "sp", "recompute", "schedule",    "offload"};
+  static const std::set<std::string> names = {"dp",   "ep", "tp",        "pp",       "micro_batch", "chunks",
+                                              "zero", "sp", "recompute", "schedule", "offload"};
   for (const auto& [name, value] : request.fix)
     SORUS_CHECK(names.contains(name), ValueError, "--fix {}: there are {}", name, fmt::join(names, ", "));
   return Search(costs, request).run();

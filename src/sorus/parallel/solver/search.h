@@ -1,11 +1,12 @@
 // Search: the fastest way to run a step that fits, over all dimensions together, with a proof of how good it is.
 //
-// Every combination of data, tensor, sequence and pipeline parallelism, micro-batch, schedule, ZeRO, recomputation
-// and offload gets a lower bound on its time that holds for every way to cut the pipeline; the combination of least
-// bound is looked at next. First its bound for all cuts is worked out exactly (solver/cuts.h); when that is still the
-// least, its step is played (simulator/step.h) with the cuts that bound suggests. This ends when no bound is below
-// the best time. The least bound that was met on the way is the certificate: no plan of the space is faster, whatever
-// its cuts. (Interleaved pipelines are cut into equal numbers of layers or into balanced parts.)
+// Every combination of data, expert, tensor, sequence and pipeline parallelism, micro-batch, schedule, ZeRO,
+// recomputation and offload gets a lower bound on its time that holds for every way to cut the pipeline; the
+// combination of least bound is looked at next. First its bound for all cuts is worked out exactly (solver/cuts.h);
+// when that is still the least, its step is played (simulator/step.h) with the cuts that bound suggests. This ends
+// when no bound is below the best time. The least bound that was met on the way is the certificate: no plan of the
+// space is faster, whatever its cuts. (Interleaved pipelines are cut into equal numbers of layers or into balanced
+// parts.)
 //
 //   SearchResult r = search(costs, {.devices = 1024, .batch = 1536});
 //   r.best.time, r.lower_bound           // no plan of the space is faster than the second
@@ -21,8 +22,8 @@ namespace sorus::parallel {
 
 struct SearchRequest {
   int64_t devices = 1, batch = 1;
-  /// Dimensions that are given: dp, tp, pp, micro_batch, chunks, zero, sp (0 or 1), recompute (0 none, 1 selective, 2
-  /// full), schedule (0 none .. 4 zero-bubble), offload (0 or 1).
+  /// Dimensions that are given: dp (with ep), ep, tp, pp, micro_batch, chunks, zero, sp (0 or 1), recompute (0 none,
+  /// 1 selective, 2 full), schedule (0 none .. 4 zero-bubble), offload (0 or 1).
   std::map<std::string, int64_t> fix;
   double memory_bytes = 0;                                               ///< of a device; 0: the cluster's
   double time_limit = 0;                                                 ///< seconds; 0: none

@@ -1,6 +1,6 @@
 // The plan that a combination of dimensions stands for: its mesh, stages and marks.
 
-#include <set>
+#include <map>
 
 #include "sorus/parallel/solver/search.h"
 
@@ -17,13 +17,16 @@ Plan to_plan(UnitCosts& costs, const Candidate& c, const SearchRequest& request)
     const char* algorithm = "";
     int level = widest_level(cluster, {size, stride});
     if (level >= 0) a.level = cluster.levels[static_cast<size_t>(level)].name;
-    if (kind != AxisKind::pipeline)
+    if (kind == AxisKind::expert)
+      collective_time(cluster, Collective::all_to_all, 64e6, {size, stride}, &algorithm);
+    else if (kind != AxisKind::pipeline)
       collective_time(cluster, Collective::all_reduce, 64e6, {size, stride}, &algorithm);
     a.collective = algorithm;
     p.mesh.push_back(a);
   };
   axis("pp", AxisKind::pipeline, k.pipeline, k.tensor * k.data);
-  axis("dp", AxisKind::data, k.data, k.tensor);
+  axis("dp", AxisKind::data, k.data / k.expert, k.tensor * k.expert);
+  if (k.expert > 1) axis("ep", AxisKind::expert, k.expert, k.tensor);
   axis("tp", AxisKind::tensor, k.tensor, 1);
   if (!cluster.exceptions.empty()) p.device_of_rank = cluster.usable(request.devices);
   p.global_batch = request.batch, p.micro_batch = k.micro_batch, p.micro_batches = k.micro_batches;
@@ -55,27 +58,33 @@ Plan to_plan(UnitCosts& costs, const Candidate& c, const SearchRequest& request)
     stage.forward_s = e.stages[s].forward, stage.backward_s = e.stages[s].backward;
     p.stages.push_back(std::move(stage));
   }
-  // Parameters that the tensor axis splits, by the strategies of the operators that read them.
-  if (k.tensor > 1) {
+  // Parameters that the tensor axis splits, by the strategies of the operators that read them, and experts.
+  if (k.tensor > 1 || k.expert > 1) {
     UnitRequest q;
-    q.batch_parts = costs.model().batch / k.micro_batch, q.tensor = k.tensor, q.sequence = k.sequence,
-    q.span = {k.tensor, 1};
-    std::set<std::string> marked;
+    q.batch_parts = costs.model().batch / k.micro_batch, q.tensor = k.tensor;
+    q.sequence = k.sequence && k.tensor > 1, q.span = {k.tensor, 1}, q.expert = k.expert;
+    std::map<std::string, size_t> marked;
+    auto mark = [&](const Node& n, size_t slot, const char* axis, int64_t dim) {
+      const std::string& name = n.inputs[slot].node->label;
+      auto [it, fresh] = marked.try_emplace(name, p.marks.size());
+      if (fresh) p.marks.push_back({Mark::Of::parameter, name, 0, 0, {}});
+      p.marks[it->second].on.try_emplace(axis, AxisPlacement{AxisPlacement::Kind::shard, dim});
+    };
     for (const Unit& unit : chain.units) {
       q.type = unit.type;
       const UnitCost& cost = costs.get(q);
-      for (int i = unit.first; i < unit.end; ++i) {
-        const Node& n = *costs.model().graph.nodes()[static_cast<size_t>(i)];
-        const Strategy& s = cost.strategy[static_cast<size_t>(i - unit.first)];
+      auto node = [&](int i) -> const Node& {
+        return *costs.model().graph.nodes()[static_cast<size_t>(unit.first + i)];
+      };
+      for (int i = 0; i < unit.end - unit.first; ++i) {
+        const Node& n = node(i);
+        const Strategy& s = cost.strategy[static_cast<size_t>(i)];
         for (size_t j = 0; j < n.inputs.size() && j < s.inputs.size(); ++j)
-          if (n.inputs[j] && s.inputs[j] >= 0 && costs.model().is_parameter(*n.inputs[j].node) &&
-              marked.insert(n.inputs[j].node->label).second)
-            p.marks.push_back({Mark::Of::parameter,
-                               n.inputs[j].node->label,
-                               0,
-                               0,
-                               {{"tp", {AxisPlacement::Kind::shard, s.inputs[j]}}}});
+          if (n.inputs[j] && s.inputs[j] >= 0 && k.tensor > 1 && costs.model().is_parameter(*n.inputs[j].node))
+            mark(n, j, "tp", s.inputs[j]);
       }
+      for (const ExpertParameter& e : cost.expert_parameters)
+        mark(node(e.node), e.slot, "ep", static_cast<int64_t>(e.dim));
     }
   }
   p.time.step = e.time, p.time.compute = e.compute, p.time.recompute = e.recompute;
