@@ -3,6 +3,7 @@
 
 #include "bind.h"
 #include "sorus/base/threads.h"
+#include "sorus/kernels/gemm.h"
 
 namespace sorus::python {
 namespace {
@@ -70,6 +71,9 @@ const Part basics{0, [](nb::module_& m) {
                     });
                     m.def("set_num_threads", &set_num_threads);
                     m.def("get_num_threads", &num_threads);
+                    m.def("_set_float32_precision",
+                          [](int p) { kernels::set_float32_precision(static_cast<kernels::Float32Precision>(p)); });
+                    m.def("_float32_precision", [] { return static_cast<int>(kernels::float32_precision()); });
                   }};
 
 }  // namespace

@@ -85,11 +85,25 @@ def typename(obj) -> str:
     return obj.type() if isinstance(obj, Tensor) else f"{type(obj).__module__}.{type(obj).__qualname__}"
 
 
+_PRECISIONS = ("highest", "high", "medium")
+
+
 def set_float32_matmul_precision(precision: str) -> None:
-    """ "highest": products of float32 are computed in float32, as they always are here. "high" and "medium" allow less,
-    and need not be used. ValueError for another name."""
-    if precision not in ("highest", "high", "medium"):
+    """How exactly matrix products of float32 are computed, by all threads, eager and compiled.
+
+    "highest", at first: in float32. "high": every number as the sum of two bfloat16, three products of which are added in
+    float32; the error is about 2^-16 of the largest term, and infinite numbers may become NaN. "medium": numbers rounded to
+    bfloat16 (an error of 2^-8), sums in float32. The last two hold where the processor has tiles for bfloat16 (AMX; `sorus info`);
+    elsewhere, and in convolutions and attention, products stay in float32. ValueError for another name.
+    """
+    if precision not in _PRECISIONS:
         raise ValueError(f"set_float32_matmul_precision: expected 'highest', 'high' or 'medium', not {precision!r}")
+    _core._set_float32_precision(_PRECISIONS.index(precision))
+
+
+def get_float32_matmul_precision() -> str:
+    """What `set_float32_matmul_precision` has set: "highest", "high" or "medium"."""
+    return _PRECISIONS[_core._float32_precision()]
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:

@@ -219,3 +219,19 @@ def test_special_functions():
         math.log(math.pi) / 2 + math.lgamma(3) + math.lgamma(2.5))  # fmt: skip
     with pytest.raises(RuntimeError, match="p must be positive"):
         sorus.mvlgamma(sorus.ones(2), 0)
+
+
+@pytest.mark.parametrize("precision, error", [("high", 1e-4), ("medium", 1e-2), ("highest", 1e-6)])
+def test_float32_matmul_precision(precision, error):
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal((96, 160)).astype(np.float32) for _ in range(2))
+    expected = x.astype(np.float64) @ w.T
+    sorus.set_float32_matmul_precision(precision)
+    try:
+        assert sorus.get_float32_matmul_precision() == precision
+        found = sorus.nn.functional.linear(sorus.from_numpy(x), sorus.from_numpy(w)).numpy()
+    finally:
+        sorus.set_float32_matmul_precision("highest")
+    assert np.abs(found - expected).max() < error * np.abs(expected).max()
+    with pytest.raises(ValueError, match="'highest', 'high' or 'medium', not 'low'"):
+        sorus.set_float32_matmul_precision("low")

@@ -1,5 +1,6 @@
 #include "sorus/kernels/gemm.h"
 
+#include <atomic>
 #include <string_view>
 
 #include "sorus/base/error.h"
@@ -11,6 +12,7 @@ namespace {
 enum class Path { plain, tiny, own, onednn, amx };
 constexpr const char* kNames[] = {"plain", "tiny", "own", "onednn", "amx"};
 int forced = -1;
+std::atomic<Float32Precision> precision{Float32Precision::highest};
 
 bool can_be_tiny(const GemmArgs& g) {
   if (g.b_packed || g.sink.store || (g.epilogue != Epilogue::none && g.type != DType::f32) || g.alpha != 1 ||
@@ -37,7 +39,8 @@ Path choose(const GemmArgs& g) {
   // Measured on Sapphire Rapids: sums over many rows (a weight's gradient) are 1.2-1.5x faster in the own tiles and
   // others as fast, but for short ones, where oneDNN's smaller blocks waste less.
   bool brief = g.k <= 512 && g.n <= 512 && g.m <= 1024 && g.a_col == 1;
-  if (work > 64 * 64 * 64 && gemm_amx_supports(g)) return brief && straight ? Path::onednn : Path::amx;
+  if (work > 64 * 64 * 64 && gemm_amx_supports(g))
+    return g.type == DType::bf16 && brief && straight ? Path::onednn : Path::amx;
   // Measured on Zen 4 (benchmarks/kernels): plain operands and plain stores are 5-10% faster through oneDNN from a
   // few million products on, except for bf16 with a large f32 result, such as the gradient of a tied head.
   bool large_result =
@@ -70,6 +73,9 @@ void gemm(const GemmArgs& args) {
   SORUS_ASSERT(!args.b_packed);
   gemm_plain(args);
 }
+
+void set_float32_precision(Float32Precision p) { precision = p; }
+Float32Precision float32_precision() { return precision.load(std::memory_order_relaxed); }
 
 const char* gemm_path(const GemmArgs& args) { return kNames[static_cast<int>(choose(args))]; }
 

@@ -70,6 +70,12 @@ struct GemmArgs {
   bool b_packed = false;  ///< `b` points to what `pack_b` wrote for this type, k and n; no batch on b
 };
 
+/// How exactly products of f32 are computed where tiles (AMX) can do it faster: in f32; of two parts in bf16 for each
+/// number, with an error of 2^-16; of numbers rounded to bf16. Infinite numbers may become NaN in the last two.
+enum class Float32Precision : uint8_t { highest, high, medium };
+void set_float32_precision(Float32Precision precision);
+Float32Precision float32_precision();
+
 /// Computes C. Threads: the pool of base/threads.h, none inside a parallel region or for tiny sizes.
 void gemm(const GemmArgs& args);
 

@@ -6,7 +6,10 @@
 // One side of the product, the shorter one, is packed whole and stays in the second-level cache; strips of the
 // other are packed by the thread that uses them, just before use, so that they are met in the first-level cache and
 // a weight that is used once never lies packed in memory. A strip is 32 rows of A or 32 columns of B:
-//   [steps of 32 k][two tiles][16 x 64 bytes]
+//   [steps of 32 k][parts][two tiles][16 x 64 bytes]
+// Numbers in f32, where less than their precision is asked for (`set_float32_precision`), are packed as one bf16 part
+// or two, whose sum has 16 bits: (h + l)(h' + l') is h h' + h l' + l h' but for 2^-16 of it, three products on tiles
+// that are an order of magnitude faster than one in f32.
 #include "sorus/base/threads.h"
 #include "sorus/kernels/gemm_internal.h"
 #include "sorus/kernels/gemm_isa.h"
@@ -29,16 +32,21 @@ constexpr int64_t kKeptBytes = 1024 * 1024;  // of the side that stays in the se
 
 /// A or B: number (k, x), where x is a row of A or a column of B, at k * stride + x or x * stride + k.
 struct Side {
-  const uint16_t* data;
+  const void* data;
+  DType type;  ///< bf16 or f32
   int64_t stride, count;
   bool k_major;
   bool pairs;  ///< the tile has a pair of k for each x side by side (B), not a row of k for each x (A)
 
   int64_t strips() const { return (count + kStrip - 1) / kStrip; }
+  template <class T>
+  const T* at(int64_t x, int64_t k) const {
+    return static_cast<const T*>(data) + (k_major ? k * stride + x : x * stride + k);
+  }
 };
 
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,amx-tile,amx-bf16,prefer-vector-width=512")
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16,prefer-vector-width=512")
 
 #include "sorus/kernels/transpose_avx512.h"
 
@@ -53,15 +61,28 @@ inline __attribute__((always_inline)) __m512i load_words(const uint16_t* p, int6
   return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, p));
 }
 
-/// The tile of x .. x + 16 and k .. k + 32; beyond `k_end` and the side's end it holds zeros. Rows lie far apart, so
-/// what the next call for greater k needs is fetched here.
-template <bool k_major, bool turn>
-void pack_tile(const Side& s, int64_t x, int64_t k, int64_t k_end, char* to) {
-  __m512i r[16];
-  const int64_t across = s.count - x, along = k_end - k;
+inline __attribute__((always_inline)) __m512 load_floats(const float* p, int64_t count) {
+  if (count >= 16) return _mm512_loadu_ps(p);
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>(count <= 0 ? 0 : (1u << count) - 1), p);
+}
+inline __attribute__((always_inline)) __m512 widened(__m256bh x) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)x), 16));
+}
+inline __attribute__((always_inline)) __m512i words(__m256bh low, __m256bh high) {  ///< pairs (low, high)
+  return _mm512_or_si512(_mm512_cvtepu16_epi32((__m256i)low),
+                         _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)high), 16));
+}
+inline __attribute__((always_inline)) __m512i joined(__m256bh first, __m256bh then) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512((__m256i)first), (__m256i)then, 1);
+}
+
+/// 16 registers for x .. x + 16 and k .. k + 32: pairs of k for all x if `k_major`, else all k of an x. Rows lie far
+/// apart, so what the next call for greater k needs is fetched here. `rest` is not used.
+template <bool k_major>
+inline __attribute__((always_inline)) void read_tile(const Side& s, const uint16_t* from, int64_t across,
+                                                     int64_t along, bool fetch, __m512i* r, __m512i*) {
   if constexpr (k_major) {
-    const uint16_t* from = s.data + k * s.stride + x;
-    if (along >= 2 * kStep && across > 0 && x % kStrip == 0)
+    if (along >= 2 * kStep && across > 0 && fetch)
       for (int64_t p = kStep; p < 2 * kStep; ++p) _mm_prefetch(from + p * s.stride, _MM_HINT_T0);
 #pragma GCC unroll 16
     for (int64_t p = 0; p < kTile; ++p) {
@@ -70,7 +91,6 @@ void pack_tile(const Side& s, int64_t x, int64_t k, int64_t k_end, char* to) {
       r[p] = _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
     }
   } else {
-    const uint16_t* from = s.data + x * s.stride + k;
     constexpr int64_t kAhead = 4 * kStep;
     if (along > kAhead && across >= kTile)
       for (int64_t i = 0; i < kTile; ++i) _mm_prefetch(from + i * s.stride + kAhead, _MM_HINT_T0);
@@ -82,9 +102,42 @@ void pack_tile(const Side& s, int64_t x, int64_t k, int64_t k_end, char* to) {
       for (int64_t i = 0; i < kTile; ++i) r[i] = load_row(from + i * s.stride, i < across ? along : 0);
     }
   }
-  if constexpr (turn) transpose_words(r);
+}
+
+/// The same of f32, rounded to bf16, and what rounding took away in `rest`, rounded as well.
+template <bool k_major>
+inline __attribute__((always_inline)) void read_tile(const Side& s, const float* from, int64_t across, int64_t along,
+                                                     bool, __m512i* r, __m512i* rest) {
 #pragma GCC unroll 16
-  for (int i = 0; i < kTile; ++i) _mm512_store_si512(to + i * 64, r[i]);
+  for (int64_t i = 0; i < kTile; ++i) {
+    const float* row = from + (k_major ? 2 * i : i) * s.stride;
+    __m512 x, y;
+    if constexpr (k_major) {
+      x = load_floats(row, along > 2 * i ? across : 0),
+      y = load_floats(row + s.stride, along > 2 * i + 1 ? across : 0);
+    } else {
+      x = load_floats(row, i < across ? along : 0), y = load_floats(row + 16, i < across ? along - 16 : 0);
+      if (along > 3 * kStep && i < across) _mm_prefetch(row + 3 * kStep, _MM_HINT_T0);
+    }
+    __m256bh hx = _mm512_cvtneps_pbh(x), hy = _mm512_cvtneps_pbh(y);
+    __m256bh lx = _mm512_cvtneps_pbh(_mm512_sub_ps(x, widened(hx))),
+             ly = _mm512_cvtneps_pbh(_mm512_sub_ps(y, widened(hy)));
+    r[i] = k_major ? words(hx, hy) : joined(hx, hy);
+    rest[i] = k_major ? words(lx, ly) : joined(lx, ly);
+  }
+}
+
+/// The tile of x .. x + 16 and k .. k + 32 in `parts` parts; beyond `k_end` and the side's end it holds zeros.
+template <class T, bool k_major, bool turn>
+void pack_tile(const Side& s, int64_t x, int64_t k, int64_t k_end, int64_t parts, char* to) {
+  __m512i r[2][16];
+  read_tile<k_major>(s, s.at<T>(x, k), s.count - x, k_end - k, x % kStrip == 0, r[0], r[1]);
+  for (int64_t part = 0; part < parts; ++part, to += kStepBytes) {
+    __m512i* words = r[std::is_same_v<T, float> ? part : 0];
+    if constexpr (turn) transpose_words(words);
+#pragma GCC unroll 16
+    for (int i = 0; i < kTile; ++i) _mm512_store_si512(to + i * 64, words[i]);
+  }
 }
 
 struct alignas(64) TileConfiguration {
@@ -141,6 +194,39 @@ void add_products(const Strip& a, const Strip& b, int64_t steps) {
   }
 }
 
+/// Of numbers in two parts, packed: high by high, high by low, low by high.
+template <bool tall>
+void add_split_products(const char* a, const char* b, int64_t steps) {
+  for (int64_t i = 0; i < steps; ++i, a += 2 * kStepBytes, b += 2 * kStepBytes) {
+    _tile_loadd(6, b, 64);
+    _tile_loadd(4, a, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, b + kTileBytes, 64);
+    _tile_dpbf16ps(1, 4, 7);
+    if constexpr (tall) {
+      _tile_loadd(5, a + kTileBytes, 64);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_loadd(6, b + kStepBytes, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    if constexpr (tall) _tile_dpbf16ps(2, 5, 6);
+    _tile_loadd(7, b + kStepBytes + kTileBytes, 64);
+    _tile_dpbf16ps(1, 4, 7);
+    if constexpr (tall) _tile_dpbf16ps(3, 5, 7);
+    _tile_loadd(4, a + kStepBytes, 64);
+    _tile_loadd(6, b, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, b + kTileBytes, 64);
+    _tile_dpbf16ps(1, 4, 7);
+    if constexpr (tall) {
+      _tile_loadd(5, a + kStepBytes + kTileBytes, 64);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+}
+
 template <bool tall, bool wide>
 void store_sums(float* c, int64_t c_row) {
   float* below = c + kTile * (c_row / 4);
@@ -168,8 +254,9 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 struct Product {
   const GemmArgs& g;
   const BlockResult& out;
-  Side a{static_cast<const uint16_t*>(g.a), 0, g.m, g.a_col != 1, false};
-  Side b{static_cast<const uint16_t*>(g.b), 0, g.n, g.b_row != 1, true};
+  Side a{out.a, g.type, g.a_col != 1 ? g.a_col : g.a_row, g.m, g.a_col != 1, false};
+  Side b{out.b, g.type, g.b_row != 1 ? g.b_row : g.b_col, g.n, g.b_row != 1, true};
+  int64_t parts = g.type == DType::f32 && float32_precision() == Float32Precision::high ? 2 : 1;
   bool kept_a = g.m <= g.n;  ///< A is the side that is kept packed
   const Side &kept = kept_a ? a : b, &other = kept_a ? b : a;
   int64_t steps = ceil_div(g.k, kStep), k_blocks = ceil_div(steps, kMostSteps), block = ceil_div(steps, k_blocks);
@@ -179,11 +266,16 @@ struct Product {
 
   /// Steps [from, from + count) of one strip.
   void pack_strip(const Side& s, int64_t strip, int64_t from, int64_t count, char* to) const {
-    auto* pack = s.k_major ? (s.pairs ? pack_tile<true, false> : pack_tile<true, true>)
-                           : (s.pairs ? pack_tile<false, true> : pack_tile<false, false>);
+    auto* pack = s.type == DType::f32 ? packing<float>(s) : packing<uint16_t>(s);
     for (int64_t i = 0; i < count; ++i)
       for (int64_t x = 0; x < kStrip; x += kTile)
-        pack(s, strip * kStrip + x, (from + i) * kStep, g.k, to + i * kStepBytes + x / kTile * kTileBytes);
+        pack(s, strip * kStrip + x, (from + i) * kStep, g.k, parts,
+             to + i * parts * kStepBytes + x / kTile * kTileBytes);
+  }
+  template <class T>
+  static auto packing(const Side& s) {
+    return s.k_major ? (s.pairs ? pack_tile<T, true, false> : pack_tile<T, true, true>)
+                     : (s.pairs ? pack_tile<T, false, true> : pack_tile<T, false, false>);
   }
 
   /// What a thread has in hand: the sums of the last block, which are finished while the tiles are at work on the
@@ -203,14 +295,15 @@ struct Product {
   }
 
   /// A is read as it lies where packing would take longer than the few products with each of its tiles.
-  bool direct = !a.k_major && g.n <= kFewColumns && g.k % kStep == 0 && g.a_row % kPageNumbers != 0;
+  bool direct =
+      g.type == DType::bf16 && !a.k_major && g.n <= kFewColumns && g.k % kStep == 0 && g.a_row % kPageNumbers != 0;
 
   bool is_direct(const Side& s, int64_t strip) const {
     return direct && &s == &a && g.m - strip * kStrip >= kStrip;  // the last strip is packed with its padding
   }
   Strip strip_of_a(int64_t strip, int64_t from, const char* packed) const {
     if (!is_direct(a, strip)) return {packed};
-    const uint16_t* at = a.data + strip * kStrip * a.stride + from * kStep;
+    const auto* at = a.at<uint16_t>(strip * kStrip, from * kStep);
     return {reinterpret_cast<const char*>(at), a.stride * 2, 2 * kStep, kTile * a.stride * 2};
   }
 
@@ -224,7 +317,10 @@ struct Product {
                          : hand.blocks[hand.which ^= 1];
     const int64_t to_row = straight ? g.c_row : sums ? sums_row : kStrip;
     begin_sums<tall, true>(to, to_row * 4, !first || (straight && g.beta == 1));
-    add_products<tall, true>(pa, pb, count);
+    if (parts == 2)
+      add_split_products<tall>(pa.data, pb.data, count);
+    else
+      add_products<tall, true>(pa, pb, count);
     finish_rows(hand);
     store_sums<tall, true>(to, to_row * 4);
     if (last && !straight)
@@ -232,11 +328,10 @@ struct Product {
   }
 
   void run(bool threaded) {
-    a.data = reinterpret_cast<const uint16_t*>(out.a), a.stride = a.k_major ? g.a_col : g.a_row;
-    b.data = reinterpret_cast<const uint16_t*>(out.b), b.stride = b.k_major ? g.b_row : g.b_col;
     thread_local Scratch kept_scratch, sum_scratch;
     const int threads = threaded ? num_threads() : 1;
-    const int64_t strip_bytes = block * kStepBytes, kept_strips = kept.strips(), other_strips = other.strips();
+    const int64_t strip_bytes = block * parts * kStepBytes, kept_strips = kept.strips(),
+                  other_strips = other.strips();
     char* packed = static_cast<char*>(kept_scratch.get(static_cast<size_t>(kept_strips * strip_bytes)));
     float* sums = k_blocks > 1 ? static_cast<float*>(sum_scratch.get(
                                      static_cast<size_t>(a.strips() * kStrip * sums_row) * sizeof(float)))
@@ -295,8 +390,9 @@ bool gemm_amx_available() {
 }
 
 bool gemm_amx_supports(const GemmArgs& g) {
-  return g.type == DType::bf16 && gemm_amx_available() && (g.a_row == 1 || g.a_col == 1) &&
-         (g.b_row == 1 || g.b_col == 1) && !g.b_packed && g.m > 0 && g.n > 0 && g.k > 0 && gemm_own_supports(g);
+  bool type = g.type == DType::bf16 || (g.type == DType::f32 && float32_precision() != Float32Precision::highest);
+  return type && gemm_amx_available() && (g.a_row == 1 || g.a_col == 1) && (g.b_row == 1 || g.b_col == 1) &&
+         !g.b_packed && g.m > 0 && g.n > 0 && g.k > 0 && gemm_own_supports(g);
 }
 
 TilesInUse::TilesInUse() {

@@ -56,7 +56,8 @@ void compare(GemmArgs g, Data& c, Data& aux, const char* path, double tolerance)
   }
 }
 
-void random_case(DType type, const char* path, std::initializer_list<int64_t> sizes, int64_t k = -1, int64_t n = -1) {
+void random_case(DType type, const char* path, std::initializer_list<int64_t> sizes, int64_t k = -1, int64_t n = -1,
+                 double f32_error = 2e-5) {
   GemmArgs g;
   g.type = type, g.out_type = is_half(type) && rng() % 2 ? DType::f32 : type;
   g.m = pick(sizes), g.n = n < 0 ? pick(sizes) : n, g.k = k < 0 ? pick(sizes) : k;
@@ -87,7 +88,7 @@ void random_case(DType type, const char* path, std::initializer_list<int64_t> si
   }
   double tolerance = g.out_type == DType::bf16  ? 0.02 * std::sqrt(static_cast<double>(g.k) + 4)
                      : g.out_type == DType::f16 ? 3e-3 * std::sqrt(static_cast<double>(g.k) + 4)
-                                                : 2e-5 * (1 + std::sqrt(static_cast<double>(g.k)));
+                                                : f32_error * (1 + std::sqrt(static_cast<double>(g.k)));
   compare(g, c, aux, path, tolerance);
 }
 
@@ -103,6 +104,14 @@ TEST(Gemm, TilesAgreeWithPlain) {  // where there are none, the ordinary choice 
   for (int i = 0; i < 200; ++i) random_case(DType::bf16, "amx", {1, 2, 13, 16, 17, 31, 32, 33, 48, 65, 100, 200});
   for (int i = 0; i < 20; ++i) random_case(DType::bf16, "amx", {1, 16, 40, 70, 300}, 1537 + 31 * i);
   for (int i = 0; i < 3; ++i) random_case(DType::bf16, "amx", {1200, 1500}, 530);  // more than stays in the cache
+}
+TEST(Gemm, LowerPrecisionsOfFloat32) {  // elsewhere than on tiles they are f32 too
+  for (auto [precision, error] : {std::pair{Float32Precision::high, 6e-5}, {Float32Precision::medium, 1e-2}}) {
+    set_float32_precision(precision);
+    for (int i = 0; i < 60; ++i) random_case(DType::f32, "amx", {1, 13, 16, 17, 32, 33, 48, 100, 200}, -1, -1, error);
+    for (int i = 0; i < 8; ++i) random_case(DType::f32, "amx", {40, 70, 300}, 1537 + 31 * i, -1, error);
+    set_float32_precision(Float32Precision::highest);
+  }
 }
 TEST(Gemm, TinyAgreesWithPlain) {
   for (DType t : {DType::f32, DType::f64})
