@@ -69,7 +69,7 @@ def cells(row: dict) -> list[str]:
         f"{both_times(row, 'peer_')} {row.get('peer', '')}".strip() if "peer" in row else "-",
         f"{ratio['median']:.2f}x ({ratio['low']:.2f}-{ratio['high']:.2f}){counted}" if ratio else "-",
         asked_text,
-        {True: "yes", False: "no", None: "not measured"}[row["met"]],
+        {True: "yes", False: "no", None: "not measured" if asked_text else "-"}[row["met"]],
         f"{row['times_limit']:.2f}" if "times_limit" in row else "-",
         f"{row['others']:.0%}" if row["unit"] == "s" else "-",
     ]

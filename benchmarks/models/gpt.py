@@ -82,7 +82,8 @@ class GPT(nn.Module):
 class Program:
     """The model, its optimizer and its data. step(i) trains on batch i and returns the loss as a tensor."""
 
-    def __init__(self, preset="nano", dtype="fp32", mode="eager", module="script", seed=0):
+    def __init__(self, preset="nano", dtype="fp32", mode="eager", module="script", seed=0, matmul="highest"):
+        torch.set_float32_matmul_precision(matmul)
         c = self.config = PRESETS[preset]
         self.first = 1_000_003 * int(seed)  # other seeds see other batches
         self.text = Text(c.vocabulary)

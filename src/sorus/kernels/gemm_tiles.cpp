@@ -264,6 +264,12 @@ struct Product {
                 !g.sink.store && g.out_type == DType::f32;
   int64_t sums_row = b.strips() * kStrip;
 
+  template <class T>
+  static auto packing(const Side& s) {
+    return s.k_major ? (s.pairs ? pack_tile<T, true, false> : pack_tile<T, true, true>)
+                     : (s.pairs ? pack_tile<T, false, true> : pack_tile<T, false, false>);
+  }
+
   /// Steps [from, from + count) of one strip.
   void pack_strip(const Side& s, int64_t strip, int64_t from, int64_t count, char* to) const {
     auto* pack = s.type == DType::f32 ? packing<float>(s) : packing<uint16_t>(s);
@@ -272,12 +278,6 @@ struct Product {
         pack(s, strip * kStrip + x, (from + i) * kStep, g.k, parts,
              to + i * parts * kStepBytes + x / kTile * kTileBytes);
   }
-  template <class T>
-  static auto packing(const Side& s) {
-    return s.k_major ? (s.pairs ? pack_tile<T, true, false> : pack_tile<T, true, true>)
-                     : (s.pairs ? pack_tile<T, false, true> : pack_tile<T, false, false>);
-  }
-
   /// What a thread has in hand: the sums of the last block, which are finished while the tiles are at work on the
   /// next (a vector load that waits for a tile's store would stop both).
   struct Hand {
