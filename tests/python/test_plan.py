@@ -148,6 +148,22 @@ def test_experts_are_dealt_out():
         Arrangement.of_plan(plan, 64, "plan.json")
 
 
+def test_slow_links_are_avoided_or_priced():
+    two_nodes = _planning.cluster_toml("dgx-a100").replace('name = "fabric"', 'name = "fabric"\ncount = 2')
+    slow = two_nodes + '\n[[slow]]\ndevice = 9\nlevel = "fabric"\nfactor = 0.1\n'
+    fix = {"tp": 1, "pp": 1, "zero": 0}
+    plain, late = (make_plan("gpt2", c, 16, 32, 256, fix) for c in (two_nodes, slow))
+    assert late["time"]["data communication"] > 3 * plain["time"]["data communication"]
+    assert late["plan"]["notes"] == [
+        "device 9 has 0.1 of the speed of links across the fabric; all that meet it wait for it"
+    ]
+    assert sorted(late["plan"]["device_of_rank"]) == list(range(16))
+    # The other node alone does not meet it.
+    one = make_plan("gpt2", slow, 8, 16, 256, fix)
+    assert one["step_time_s"] == make_plan("gpt2", two_nodes, 8, 16, 256, fix)["step_time_s"]
+    assert one["plan"]["notes"] == [] and max(one["plan"]["device_of_rank"]) == 7
+
+
 def test_any_program_can_be_planned(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import sorus\nfrom sorus.models.presets import Step\n"

@@ -56,6 +56,26 @@ TEST(Cluster, BrokenDevicesAreLeftOutAndSlowNodesComeLast) {
   EXPECT_EQ(std::count(d.begin(), d.end(), 3), 0);
 }
 
+TEST(Cluster, WhatMeetsASlowLinkWaitsForIt) {
+  Cluster c = preset_cluster("dgx-a100");
+  c.exceptions = {{9, "fabric", 0.25}, {10, "fabric", 0.5}, {11, "", 0.5}};
+  // Enough nodes without a flaw: nothing is slower.
+  EXPECT_DOUBLE_EQ(c.as_used(16).levels[1].bandwidth, c.levels[1].bandwidth);
+  c.levels[1].count = 2;
+  EXPECT_DOUBLE_EQ(c.as_used(8).levels[1].bandwidth, c.levels[1].bandwidth);
+  Cluster used = c.as_used(16);
+  EXPECT_DOUBLE_EQ(used.levels[1].bandwidth, c.levels[1].bandwidth / 4);
+  EXPECT_DOUBLE_EQ(used.levels[0].bandwidth, c.levels[0].bandwidth);
+  EXPECT_DOUBLE_EQ(used.device.flops["f16"], c.device.flops["f16"] / 2);
+  auto all_reduce = [](const Cluster& k, Span span) {
+    return collective_time(k, Collective::all_reduce, 1e10, span);
+  };
+  EXPECT_DOUBLE_EQ(all_reduce(used, {8, 1}), all_reduce(c, {8, 1}));
+  EXPECT_NEAR(all_reduce(used, {2, 8}) / all_reduce(c, {2, 8}), 4, 0.01);
+  c.exceptions.push_back({3, "", 0});
+  EXPECT_THROW(c.as_used(16), ValueError);
+}
+
 TEST(Collective, FollowsTheFormulas) {
   Cluster c = preset_cluster("dgx-a100");
   c.efficiency.network = 1;

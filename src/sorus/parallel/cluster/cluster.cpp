@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "sorus/base/error.h"
@@ -136,6 +137,29 @@ std::vector<int64_t> Cluster::usable(int64_t wanted) const {
   out.insert(out.end(), late.begin(), late.end());
   if (static_cast<int64_t>(out.size()) > wanted) out.resize(static_cast<size_t>(wanted));
   return out;
+}
+
+Cluster Cluster::as_used(int64_t wanted) const {
+  Cluster c = *this;
+  if (exceptions.empty()) return c;
+  std::vector<int64_t> list = usable(wanted);
+  std::set<int64_t> used(list.begin(), list.end());
+  SORUS_CHECK(static_cast<int64_t>(used.size()) == wanted, ValueError,
+              "the cluster '{}' has {} devices that are not broken, {} are asked for", name, used.size(), wanted);
+  std::map<std::string, double> slowest;
+  for (const Exception& e : exceptions)
+    if (used.contains(e.device)) {
+      double& f = slowest.try_emplace(e.level, 1).first->second;
+      f = std::min(f, e.factor);
+    }
+  for (const auto& [where, factor] : slowest) {
+    for (Level& l : c.levels)
+      if (l.name == where) l.bandwidth *= factor, l.shared_bandwidth *= factor;
+    if (!where.empty()) continue;
+    c.device.vector_flops *= factor;
+    for (auto& [type, flops] : c.device.flops) flops *= factor;
+  }
+  return c;
 }
 
 void Cluster::check() const {

@@ -73,6 +73,10 @@ struct Cluster {
   int64_t max_devices() const;  ///< 0: no limit
   /// Devices that can be used, the fastest first in whole units; those that are broken are left out.
   std::vector<int64_t> usable(int64_t wanted) const;
+  /// The cluster as so many of its devices see it. A collective waits for its slowest member and a step for the
+  /// slowest device, so the links of a level, and the arithmetic, are as slow as the slowest among `usable(wanted)`.
+  /// ValueError if fewer work.
+  Cluster as_used(int64_t wanted) const;
   void check() const;
 };
 

@@ -73,7 +73,7 @@ std::string plan_report(const Model& model, const std::string& cluster_name, con
     for (const auto& [key, value] : q["fix"].items()) request.fix[key] = value.get<int64_t>();
   request.families = q.value("families", true);
   request.progress = progress;
-  Cluster cluster = find_cluster(cluster_name);
+  Cluster cluster = find_cluster(cluster_name).as_used(request.devices);
   Chain chain = fold(model);
   UnitCosts costs(model, chain, cluster);
   SearchResult r = search(costs, request);

@@ -1,6 +1,8 @@
 // The plan that a combination of dimensions stands for: its mesh, stages and marks.
 
+#include <algorithm>
 #include <map>
+#include <set>
 
 #include "sorus/parallel/solver/search.h"
 
@@ -29,6 +31,11 @@ Plan to_plan(UnitCosts& costs, const Candidate& c, const SearchRequest& request)
   if (k.expert > 1) axis("ep", AxisKind::expert, k.expert, k.tensor);
   axis("tp", AxisKind::tensor, k.tensor, 1);
   if (!cluster.exceptions.empty()) p.device_of_rank = cluster.usable(request.devices);
+  for (const Exception& e : cluster.exceptions)
+    if (std::find(p.device_of_rank.begin(), p.device_of_rank.end(), e.device) != p.device_of_rank.end())
+      p.notes.push_back(
+          fmt::format("device {} has {} of the speed {}; all that meet it wait for it", e.device, e.factor,
+                      e.level.empty() ? "in arithmetic" : fmt::format("of links across the {}", e.level)));
   p.global_batch = request.batch, p.micro_batch = k.micro_batch, p.micro_batches = k.micro_batches;
   p.schedule = k.pipeline > 1 ? k.schedule : Schedule::none, p.chunks = k.chunks, p.zero = k.zero;
   p.sequence_parallel = k.sequence, p.overlap = k.overlap, p.offload = k.offload;
