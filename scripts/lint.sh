@@ -39,6 +39,8 @@ check() {  # check NAME COMMAND...
 [ ${#sources[@]} = 0 ] || check clang-format formatted "${sources[@]}"
 check "ruff format" $python -m ruff format --check --output-format concise .
 check ruff $python -m ruff check -q --output-format concise .
+# Types of the native module come from the built one.
+check "stubs of the native module" $python scripts/print_stubs.py
 check mypy $python -m mypy
 
 if [ -n "$all" ]; then

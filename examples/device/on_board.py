@@ -56,7 +56,9 @@ def run(image: Path, target: str) -> str:
     """What it prints."""
     found = next(t for t in codegen.targets() if t["name"] == target)
     command = (
-        [*shlex.split(QEMU), found["machine"], "-kernel"] if found["machine"] else shlex.split((found["emulators"] or [""])[0])
+        [*shlex.split(QEMU), found["machine"], "-kernel"]
+        if found["machine"]
+        else shlex.split((found["emulators"] or [""])[0])
     )
     done = subprocess.run(
         [*command, str(image)], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300

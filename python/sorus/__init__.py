@@ -6,6 +6,7 @@ by name, help(sorus.softmax) shows a signature. Subpackages (nn, optim, ...) are
 
 from __future__ import annotations
 
+import builtins as _builtins
 import importlib
 import math as _math
 
@@ -70,6 +71,7 @@ from ._arranging import *  # noqa: E402
 from ._format import set_printoptions  # noqa: E402
 from ._functions import *  # noqa: E402
 from ._matrices import *  # noqa: E402
+from ._signals import *  # noqa: E402
 
 
 class layout:
@@ -106,7 +108,7 @@ def get_float32_matmul_precision() -> str:
     return _PRECISIONS[_core._float32_precision()]
 
 
-def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+def use_deterministic_algorithms(mode: _builtins.bool, *, warn_only: _builtins.bool = False) -> None:
     """Results never depend on threads or timing, so there is nothing to switch."""
 
 

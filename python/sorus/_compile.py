@@ -40,7 +40,7 @@ class _Guards:
         self._seen.add(id(f))
         if (f.__module__ or "").split(".")[0] in _OWN:
             return
-        names = set()
+        names: set[str] = set()
         pending = [f.__code__]
         while pending:
             code = pending.pop()
@@ -104,7 +104,9 @@ class CompiledFunction(_core._Compiled):
         if mesh is None:
             super().__init__(f, _find_guards, name)
         else:
-            super().__init__(f, _find_guards, name, list(mesh.mesh_dim_names), list(mesh.shape), places, options)
+            super().__init__(
+                f, _find_guards, name, list(mesh.mesh_dim_names), list(mesh.shape), places, options or {}
+            )
         functools.update_wrapper(self, f, updated=())
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:

@@ -31,4 +31,4 @@ def _deepcopy(self: Tensor, memo: dict) -> Tensor:
     return new
 
 
-Tensor.__reduce_ex__, Tensor.__deepcopy__ = _reduce, _deepcopy
+Tensor.__reduce_ex__, Tensor.__deepcopy__ = _reduce, _deepcopy  # type: ignore[method-assign, assignment]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-EDGE, THRESHOLD, WIDTH, DIGITS, SCIENTIFIC = 3, 1000, 80, 4, None
+EDGE, WIDTH, DIGITS, SCIENTIFIC = 3, 80, 4, None
+THRESHOLD: float = 1000
 
 _PROFILES = {"default": (4, 1000, 3, 80), "short": (2, 1000, 2, 80), "full": (4, math.inf, 3, 80)}
 

@@ -540,7 +540,7 @@ def _retain_grad(self: Tensor) -> None:
         raise RuntimeError("retain_grad: the tensor does not require gradients")
     if self.is_leaf or self.__dict__.get("_retains"):
         return
-    self._retains, own = True, weakref.ref(self)
+    self.__dict__["_retains"], own = True, weakref.ref(self)
 
     def keep(grad: Tensor) -> None:
         tensor = own()
@@ -563,4 +563,4 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
 
 
 Tensor.fill_diagonal_ = fill_diagonal_
-Tensor.__lshift__, Tensor.__rshift__ = _op["bitwise_left_shift"], _op["bitwise_right_shift"]
+Tensor.__lshift__, Tensor.__rshift__ = _op["bitwise_left_shift"], _op["bitwise_right_shift"]  # type: ignore[method-assign]

@@ -62,7 +62,7 @@ def _rebuild(value: Any, tensors: Iterator[Tensor]) -> Any:
     return value
 
 
-def _map(f: Callable[[Tensor], Any], value: Any) -> Any:
+def _map(f: Callable[..., Any], value: Any) -> Any:
     return _rebuild(value, iter([f(t) for t in _leaves(value)]))
 
 

@@ -36,8 +36,8 @@ class _Packer:
             plain = all(isinstance(key, str) and not key.startswith("$") for key in value)
             if plain and list(value) == sorted(value):
                 return {key: self.pack(item, (*path, key)) for key, item in value.items()}
-            items = value.items()
-            return {_DICT: [[self.pack(k, (*path, "key")), self.pack(v, (*path, str(k)))] for k, v in items]}
+            pairs = value.items()
+            return {_DICT: [[self.pack(k, (*path, "key")), self.pack(v, (*path, str(k)))] for k, v in pairs]}
         if isinstance(value, (list, tuple)):
             items = [self.pack(item, (*path, str(i))) for i, item in enumerate(value)]
             return items if isinstance(value, list) else {_TUPLE: items}

@@ -133,7 +133,9 @@ class Extremes(sorus.nn.Module):
         self.skewed = n.numbers(-128, 128, (21, 1, 1, 7), "int8")
         self.depthwise = n.numbers(-128, 128, (21, 3, 3, 1), "int8")
 
-    def conv(self, x: sorus.Tensor, w: sorus.Tensor, shift: int, padding: int, groups: int, zero: int) -> sorus.Tensor:
+    def conv(
+        self, x: sorus.Tensor, w: sorus.Tensor, shift: int, padding: int, groups: int, zero: int
+    ) -> sorus.Tensor:
         out = int(w.shape[0])
         m, s = (sorus.tensor(np.full(out, v, "int32")) for v in (FACTOR, shift))
         return sorus.quantized_conv2d(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pathlib
 import re
@@ -54,7 +55,7 @@ def test_anomalies_within_a_kilobyte(target: str, tmp_path: pathlib.Path) -> Non
 
 def test_an_image_that_does_not_fit_is_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    import on_board
+    on_board = importlib.import_module("on_board")
 
     (tmp_path / "main.c").write_text(
         '#include "board.h"\nchar big[900];\nint main(void) { put_text(big); return 0; }\n'

@@ -133,7 +133,7 @@ def test_gradients_of_indexing() -> None:
     y = x * 1
     y[[1]] = 7.0
     (y * y).sum().backward()
-    assert x.grad.tolist() == [2, 0, 6]
+    assert x.grad.tolist() == [2, 0, 6]  # type: ignore[attr-defined]
 
 
 def test_random_numbers_repeat() -> None:

@@ -121,7 +121,8 @@ def test_attention_with_a_mask_in_half_types():
     q, k, v = (sorus.tensor(9 * draw(1, 2, 5, 8, seed=i)) for i in range(3))
     mask = sorus.ones(5, 5, dtype=sorus.bool).tril()
     half = [t.to(sorus.bfloat16) for t in (q, k, v)]
-    exact = F.scaled_dot_product_attention(*(t.to(sorus.float64) for t in half), mask)
-    y = F.scaled_dot_product_attention(*half, mask)
+    wide = [t.to(sorus.float64) for t in half]
+    exact = F.scaled_dot_product_attention(wide[0], wide[1], wide[2], mask)
+    y = F.scaled_dot_product_attention(half[0], half[1], half[2], mask)
     assert y.dtype is sorus.bfloat16
     np.testing.assert_allclose(y.to(sorus.float64).numpy(), exact.numpy(), atol=0.15)

@@ -20,6 +20,12 @@ class _Switch:
 
         return inside
 
+    def __enter__(self) -> Any:
+        raise NotImplementedError
+
+    def __exit__(self, *_: Any) -> None:
+        raise NotImplementedError
+
     def _arguments(self) -> tuple:
         return ()
 
@@ -160,6 +166,7 @@ class FunctionCtx:
     """What forward leaves for backward."""
 
     needs_input_grad: tuple[bool, ...] = ()
+    _like: Any
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         self.saved_tensors = tensors

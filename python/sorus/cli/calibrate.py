@@ -52,9 +52,7 @@ def with_constants(toml: str, x: np.ndarray) -> str:
     return toml
 
 
-def fit(
-    residuals: Callable[[np.ndarray], np.ndarray], x: np.ndarray, rounds: int, constants: list = CONSTANTS
-) -> np.ndarray:
+def fit(residuals: Callable[..., np.ndarray], x: np.ndarray, rounds: int, constants: list = CONSTANTS) -> np.ndarray:
     """Least absolute residuals within the bounds of the constants: damped Gauss-Newton with weights 1/|r|."""
     low, high = (np.array([c[i] for c in constants], float) for i in (2, 3))
     scale = high - low

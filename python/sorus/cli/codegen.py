@@ -6,6 +6,7 @@ import argparse
 import json
 import pathlib
 import time
+from typing import Any
 
 from . import CommandError
 
@@ -86,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         options.model, options.target, options.name, options.out, options.optimize, options.ram_limit,
         package=options.package, pack_weights=options.pack_weights,
     )  # fmt: skip
-    result = {"out": str(options.out), "seconds": round(time.monotonic() - began, 2)}
+    result: dict[str, Any] = {"out": str(options.out), "seconds": round(time.monotonic() - began, 2)}
     for key in (
         "arena_bytes",
         "arena_lower_bound",

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 COLUMNS = ("step", "loss", "val_loss", "lr", "tokens_per_s", "seconds")
 
@@ -78,7 +79,7 @@ class Screen:
 
         self.console = Console(highlight=False, soft_wrap=True)
         self.live = self.console.is_terminal
-        self.progress = None
+        self.progress: Any = None
         self._shown = 0.0
         self._rate = 0.0  # tokens a second, smoothed
         self._val_loss: float | None = None
@@ -261,7 +262,7 @@ def summary(training, folder: Path, checkpoints, csv: Csv, finished: bool) -> di
     from .planned import measured_again
 
     rows = csv.rows()
-    rates = sorted(row["tokens_per_s"] for row in rows)
+    rates = sorted(row["tokens_per_s"] or 0.0 for row in rows)
     rate = rates[len(rates) // 2] if rates else 0.0
     validated = [row["val_loss"] for row in rows if row["val_loss"] is not None]
     gemm = _machine.measure_gemm_gflops(getattr(sorus, training.settings.dtype))

@@ -8,6 +8,7 @@ import csv
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from . import CommandError
 
@@ -50,7 +51,7 @@ def parse_row(row: dict[str, str]) -> dict[str, object]:
     return out
 
 
-def predict(row: dict[str, str], cluster: str = "") -> dict[str, object]:
+def predict(row: dict[str, str], cluster: str = "") -> dict[str, Any]:
     """The answer for one row: iter_time_s, mem_gb, parts, defaults; or note."""
     from sorus._core import _planning
 
@@ -81,7 +82,9 @@ def error_of(row: dict[str, str], column: str, predicted: object) -> float | Non
 def run(options: argparse.Namespace) -> int:
     columns, rows = read_table(options.table)
     cluster = Path(options.cluster).read_text() if options.cluster else ""
-    time_errors, memory_errors, failed = [], [], 0
+    time_errors: list[float] = []
+    memory_errors: list[float] = []
+    failed = 0
     live = sys.stderr.isatty() and len(rows) > 200
     for i, row in enumerate(rows):
         found = predict(row, cluster)
@@ -105,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
             writer = csv.DictWriter(target or sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-    summary = {
+    summary: dict[str, Any] = {
         "rows": len(rows), "not_expressed": failed,
         "time_rows": len(time_errors), "time_mean_error": sum(time_errors) / len(time_errors) if time_errors else None,
         "memory_rows": len(memory_errors),

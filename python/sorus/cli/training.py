@@ -72,6 +72,8 @@ class Settings:
 
 
 class Training:
+    tokenizer: Any
+
     def __init__(self, settings: Settings, train_tokens, val_tokens, vocab_size: int, arrangement=None) -> None:
         s = self.settings = settings
         self.arrangement = arrangement  # on several devices, or None

@@ -153,10 +153,10 @@ def verify(
             ]
             _run([*cc, *strict, "-c", str(source), "-o", out], work)
             objects.append(out)
-        for source in ("main.c", "board.c" if bare else "linux.c"):
+        for support in ("main.c", "board.c" if bare else "linux.c"):
             # The sanitizer of the stack would see main.c paint below its own frame.
-            _run([*cc, "-std=gnu99", "-O1", "-c", str(HARNESS / source), "-o", str(work / (source + ".o"))], work)
-            objects.append(str(work / (source + ".o")))
+            _run([*cc, "-std=gnu99", "-O1", "-c", str(HARNESS / support), "-o", str(work / (support + ".o"))], work)
+            objects.append(str(work / (support + ".o")))
         link = ["-static", "-Wl,--gc-sections"]
         if bare:
             link = ["--specs=nano.specs", "-nostartfiles", "-T", str(HARNESS / "board.ld"), "-Wl,--gc-sections"]

@@ -37,7 +37,8 @@ class Places:
                     raise ValueError(f"stages: a parameter of shape {tuple(p.shape)} is in two of them")
 
     def along_data(self, shape: Any, what: str, needed: bool) -> list:
-        placements = [Replicate()] * self.mesh.ndim
+        placements: list[Any] = [Replicate()] * self.mesh.ndim
+        assert self.data is not None
         axis = self.mesh._axis(self.data)
         n = self.mesh.shape[axis]
         for dim, size in enumerate(shape):
@@ -57,11 +58,12 @@ class Places:
         """What a step keeps beside a marked parameter, its moments, lies where most such parameters of its shape do."""
         if not written or t.dim() == 0:
             return None
-        marks = [m[1] for m in self.mesh._marks.values() if tuple(m[0].shape) == tuple(t.shape)]
-        return list(max(set(marks), key=marks.count)) if marks else None
+        marks: list[Any] = [m[1] for m in self.mesh._marks.values() if tuple(m[0].shape) == tuple(t.shape)]
+        return list(max(set(marks), key=lambda m: marks.count(m))) if marks else None
 
     def __call__(self, inputs: list, captures: list, parameters: list, written: list) -> tuple[list, list, list]:
-        stored, used = [], []
+        stored: list[Any] = []
+        used: list[Any] = []
         for i, shape in enumerate(inputs):
             what = f"argument {i}"
             if self.inputs is not None:
@@ -76,6 +78,7 @@ class Places:
             reads = None
             state = written[i] and not parameters[i] and t.is_floating_point() and t.dim() > 0
             if (self.zero >= 1 and state) or (self.zero >= 3 and parameters[i]):
+                assert self.data is not None
                 axis = self.mesh._axis(self.data)
                 cut = self.along_data(t.shape, f"captured tensor {i}", False)[axis]
                 if places is None:

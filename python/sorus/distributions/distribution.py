@@ -42,6 +42,10 @@ class Distribution:
         return self._event_shape
 
     @property
+    def variance(self) -> Tensor:
+        raise NotImplementedError
+
+    @property
     def stddev(self) -> Tensor:
         return self.variance.sqrt()
 

@@ -8,6 +8,8 @@ with safe_open("model.safetensors") as f:
 
 from __future__ import annotations
 
+from typing import Any
+
 from .._core._io import SafetensorsFile, load_file, save_file
 
 __all__ = ["load_file", "safe_open", "save_file"]
@@ -17,7 +19,7 @@ class safe_open:
     """The header of a file; tensors are mapped one by one."""
 
     def __init__(self, filename, framework: str = "pt", device: str = "cpu") -> None:
-        self._file = SafetensorsFile(filename)
+        self._file: Any = SafetensorsFile(filename)
 
     def __enter__(self) -> SafetensorsFile:
         return self._file

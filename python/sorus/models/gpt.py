@@ -70,7 +70,7 @@ class GPT(_GPT):
                 if cache is not None and len(ids) <= self.config["block_size"]:
                     logits = self.forward(_core.tensor([ids[len(cache) :]]), cache)
                 else:
-                    logits = self(_core.tensor([ids[-self.config["block_size"] :]]))
+                    logits = self(_core.tensor([ids[-int(self.config["block_size"]) :]]))
                 token = sample(logits[0, -1], temperature, top_k, generator)
             ids.append(token)
             yield token

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .._core import Tensor
@@ -26,7 +27,7 @@ class _Activation(Module):
         return text
 
 
-def _define(name: str, function: Any, inplace: bool = False, _doc: str = "", **defaults: Any) -> type:
+def _define(name: str, function: Any, inplace: bool = False, _doc: str = "", **defaults: Any) -> Any:
     """A class whose constructor takes the attributes in order (those without a default are None here and required)."""
     parameters = ", ".join(f"{k}={v!r}" if v is not None else k for k, v in defaults.items())
     if inplace:
@@ -103,15 +104,15 @@ class _OverDimension(Module):
 
 
 class Softmax(_OverDimension):
-    function = staticmethod(F.softmax)
+    function: Callable[..., Any] = staticmethod(F.softmax)
 
 
 class Softmin(_OverDimension):
-    function = staticmethod(F.softmin)
+    function: Callable[..., Any] = staticmethod(F.softmin)
 
 
 class LogSoftmax(_OverDimension):
-    function = staticmethod(F.log_softmax)
+    function: Callable[..., Any] = staticmethod(F.log_softmax)
 
 
 class Softmax2d(Module):
@@ -128,7 +129,7 @@ class PReLU(Module):
         super().__init__()
         from .. import full
 
-        self.num_parameters = num_parameters
+        self.num_parameters = num_parameters  # type: ignore[method-assign, assignment]
         self.weight = Parameter(full([num_parameters], init, dtype=dtype))
 
     def forward(self, input: Tensor) -> Tensor:

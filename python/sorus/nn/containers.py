@@ -41,7 +41,7 @@ def _iter(self: Module) -> Iterator[Module]:
     return iter([module for _, module in Module._children(self)])
 
 
-def _list_get(self: Module, index: Any) -> Module:
+def _list_get(self: Any, index: Any) -> Module:
     if isinstance(index, slice):
         modules = list(self)[index]
         return type(self)(*modules) if isinstance(self, Sequential) else type(self)(modules)
@@ -77,13 +77,13 @@ def insert(self: Module, index: int, module: Module) -> Module:
     return self
 
 
-def pop(self: Module, index: int = -1) -> Module:
+def pop(self: Any, index: int = -1) -> Module:
     module = self[index]
     del self[index]
     return module
 
 
-def _list_add(self: Module, other: Iterable[Module]) -> Module:
+def _list_add(self: Any, other: Iterable[Module]) -> Module:
     both = [*self, *other]
     return type(self)(*both) if isinstance(self, Sequential) else type(self)(both)
 
@@ -145,7 +145,7 @@ def _list_repr(self: Module) -> str:
     return self._get_name() + "(" + ("\n" + "\n".join(lines) + "\n" if lines else "") + ")"
 
 
-ModuleList.__repr__ = _list_repr
+ModuleList.__repr__ = _list_repr  # type: ignore[method-assign, assignment]
 
 
 class _Dict:
@@ -160,22 +160,22 @@ class _Dict:
             raise KeyError(key)
         return getattr(self, key)
 
-    def __setitem__(self, key: str, module: Module) -> None:
+    def __setitem__(self: Any, key: str, module: Module) -> None:
         self.register_module(key, module)
 
     def __delitem__(self, key: str) -> None:
         delattr(self, key)
 
-    def __len__(self) -> int:
+    def __len__(self: Any) -> int:
         return len(Module._children(self))
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self: Any) -> Iterator[str]:
         return iter(_child_names(self))
 
-    def __contains__(self, key: object) -> bool:
+    def __contains__(self: Any, key: object) -> bool:
         return key in _child_names(self)
 
-    def clear(self) -> None:
+    def clear(self: Any) -> None:
         for name in _child_names(self):
             delattr(self, name)
 
@@ -184,13 +184,13 @@ class _Dict:
         del self[key]
         return module
 
-    def keys(self) -> list[str]:
+    def keys(self: Any) -> list[str]:
         return _child_names(self)
 
-    def values(self) -> list[Module]:
+    def values(self: Any) -> list[Module]:
         return [module for _, module in Module._children(self)]
 
-    def items(self) -> list[tuple[str, Module]]:
+    def items(self: Any) -> list[tuple[str, Module]]:
         return list(Module._children(self))
 
     def get(self, key: str, default: Any = None) -> Any:

@@ -9,6 +9,7 @@ from .._core import Tensor, _functional, operators
 from ._losses import ctc_loss as ctc_loss
 from ._losses import multilabel_margin_loss as multilabel_margin_loss
 from ._losses import pdist as pdist
+from ._sampling import grid_sample as grid_sample
 from ._volumes import adaptive_avg_pool3d as adaptive_avg_pool3d
 from ._volumes import avg_pool3d as avg_pool3d
 from ._volumes import conv3d as conv3d
@@ -211,6 +212,7 @@ def instance_norm(
     if running_mean is not None:
         dims = list(range(2, input.dim()))
         var, mean = operators["var_mean"](input.detach(), dims)
+        assert running_var is not None
         running_mean.lerp_(mean.mean(0), momentum)
         running_var.lerp_(var.mean(0), momentum)
     y = operators["group_norm"](input, c, None, None, eps)
@@ -420,7 +422,10 @@ def multi_head_attention_forward(
         raise ValueError(f"multi_head_attention_forward: expected a width of {embed_dim_to_check}, a multiple of "
                          f"{num_heads} heads, found {e}")  # fmt: skip
     linear, cat = operators["linear"], operators["cat"]
-    weights = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else in_proj_weight.chunk(3)
+    weights: Any = (q_proj_weight, k_proj_weight, v_proj_weight)
+    if not use_separate_proj_weight:
+        assert in_proj_weight is not None
+        weights = in_proj_weight.chunk(3)
     biases = (None,) * 3 if in_proj_bias is None else in_proj_bias.chunk(3)
     q, k, v = (linear(x, w, c) for x, w, c in zip((query, key, value), weights, biases, strict=True))
     added = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 from .._core import Tensor, _nn
@@ -27,7 +28,7 @@ def _from_pretrained(
     return layer
 
 
-_nn.Embedding.from_pretrained = classmethod(_from_pretrained)
+_nn.Embedding.from_pretrained = classmethod(_from_pretrained)  # type: ignore[assignment]
 
 
 class RNNCell(_nn.RecurrentCell):
@@ -173,7 +174,7 @@ class _Function(Module):
 class PixelShuffle(_Function):
     """[.., c r^2, h, w] to [.., c, h r, w r] (Shi et al. 2016)."""
 
-    function = staticmethod(F.pixel_shuffle)
+    function: Callable[..., Any] = staticmethod(F.pixel_shuffle)
 
     def __init__(self, upscale_factor: int) -> None:
         self._keep(upscale_factor=upscale_factor)
@@ -182,7 +183,7 @@ class PixelShuffle(_Function):
 class PixelUnshuffle(_Function):
     """[.., c, h r, w r] to [.., c r^2, h, w]."""
 
-    function = staticmethod(F.pixel_unshuffle)
+    function: Callable[..., Any] = staticmethod(F.pixel_unshuffle)
 
     def __init__(self, downscale_factor: int) -> None:
         self._keep(downscale_factor=downscale_factor)
@@ -191,7 +192,7 @@ class PixelUnshuffle(_Function):
 class ChannelShuffle(_Function):
     """Channels of several groups taken in turns."""
 
-    function = staticmethod(F.channel_shuffle)
+    function: Callable[..., Any] = staticmethod(F.channel_shuffle)
 
     def __init__(self, groups: int) -> None:
         self._keep(groups=groups)
@@ -200,7 +201,7 @@ class ChannelShuffle(_Function):
 class AdaptiveMaxPool1d(_Function):
     """Maxima of as many windows as asked for."""
 
-    function = staticmethod(F.adaptive_max_pool1d)
+    function: Callable[..., Any] = staticmethod(F.adaptive_max_pool1d)
     shown = ("output_size",)
 
     def __init__(self, output_size: Any, return_indices: bool = False) -> None:
@@ -210,13 +211,13 @@ class AdaptiveMaxPool1d(_Function):
 class AdaptiveMaxPool2d(AdaptiveMaxPool1d):
     """Maxima of as many windows as asked for; None keeps a size."""
 
-    function = staticmethod(F.adaptive_max_pool2d)
+    function: Callable[..., Any] = staticmethod(F.adaptive_max_pool2d)
 
 
 class LPPool1d(_Function):
     """The norm of each window."""
 
-    function = staticmethod(F.lp_pool1d)
+    function: Callable[..., Any] = staticmethod(F.lp_pool1d)
 
     def __init__(self, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> None:
         self._keep(norm_type=norm_type, kernel_size=kernel_size, stride=stride, ceil_mode=ceil_mode)
@@ -225,13 +226,13 @@ class LPPool1d(_Function):
 class LPPool2d(LPPool1d):
     """The norm of each window."""
 
-    function = staticmethod(F.lp_pool2d)
+    function: Callable[..., Any] = staticmethod(F.lp_pool2d)
 
 
 class LocalResponseNorm(_Function):
     """Each element divided by a power of the mean square of its neighbours in `size` channels."""
 
-    function = staticmethod(F.local_response_norm)
+    function: Callable[..., Any] = staticmethod(F.local_response_norm)
 
     def __init__(self, size: int, alpha: float = 0.0001, beta: float = 0.75, k: float = 1.0) -> None:
         self._keep(size=size, alpha=alpha, beta=beta, k=k)
@@ -243,7 +244,7 @@ class LocalResponseNorm(_Function):
 class Unfold(_Function):
     """The windows of images as columns; see nn.functional.unfold."""
 
-    function = staticmethod(F.unfold)
+    function: Callable[..., Any] = staticmethod(F.unfold)
 
     def __init__(self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
         self._keep(kernel_size=kernel_size, dilation=dilation, padding=padding, stride=stride)
@@ -252,7 +253,7 @@ class Unfold(_Function):
 class Fold(_Function):
     """Adds up columns of windows; see nn.functional.fold."""
 
-    function = staticmethod(F.fold)
+    function: Callable[..., Any] = staticmethod(F.fold)
 
     def __init__(
         self, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
@@ -309,7 +310,7 @@ class UpsamplingBilinear2d(Upsample):
 class RReLU(_Function):
     """Leaky ReLU whose slope is drawn while training."""
 
-    function = staticmethod(F.rrelu)
+    function: Callable[..., Any] = staticmethod(F.rrelu)
 
     def __init__(self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False) -> None:
         self._keep(lower=lower, upper=upper)

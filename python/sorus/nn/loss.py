@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .._core import Tensor
@@ -39,7 +40,7 @@ def _legacy(reduction: str, size_average: bool | None, reduce: bool | None) -> s
 class MSELoss(_Loss):
     """(input - target)^2."""
 
-    function = staticmethod(F.mse_loss)
+    function: Callable[..., Any] = staticmethod(F.mse_loss)
 
     def __init__(self, size_average=None, reduce=None, reduction: str = "mean") -> None:
         self._keep(reduction=_legacy(reduction, size_average, reduce))
@@ -48,7 +49,7 @@ class MSELoss(_Loss):
 class L1Loss(_Loss):
     """|input - target|."""
 
-    function = staticmethod(F.l1_loss)
+    function: Callable[..., Any] = staticmethod(F.l1_loss)
 
     def __init__(self, size_average=None, reduce=None, reduction: str = "mean") -> None:
         self._keep(reduction=_legacy(reduction, size_average, reduce))
@@ -57,7 +58,7 @@ class L1Loss(_Loss):
 class SmoothL1Loss(_Loss):
     """Quadratic below `beta`, linear above."""
 
-    function = staticmethod(F.smooth_l1_loss)
+    function: Callable[..., Any] = staticmethod(F.smooth_l1_loss)
 
     def __init__(self, size_average=None, reduce=None, reduction: str = "mean", beta: float = 1.0) -> None:
         self._keep(reduction=_legacy(reduction, size_average, reduce), beta=beta)
@@ -66,7 +67,7 @@ class SmoothL1Loss(_Loss):
 class HuberLoss(_Loss):
     """Quadratic below `delta`, linear above (Huber 1964)."""
 
-    function = staticmethod(F.huber_loss)
+    function: Callable[..., Any] = staticmethod(F.huber_loss)
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         self._keep(reduction=reduction, delta=delta)
@@ -75,7 +76,7 @@ class HuberLoss(_Loss):
 class CrossEntropyLoss(_Loss):
     """Of logits [batch, classes, ...] and classes [batch, ...] or probabilities of the logits' shape."""
 
-    function = staticmethod(F.cross_entropy)
+    function: Callable[..., Any] = staticmethod(F.cross_entropy)
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class CrossEntropyLoss(_Loss):
 class NLLLoss(_Loss):
     """Of logarithms of probabilities."""
 
-    function = staticmethod(F.nll_loss)
+    function: Callable[..., Any] = staticmethod(F.nll_loss)
 
     def __init__(
         self,
@@ -113,7 +114,7 @@ class NLLLoss(_Loss):
 class BCELoss(_Loss):
     """Binary cross entropy of probabilities."""
 
-    function = staticmethod(F.binary_cross_entropy)
+    function: Callable[..., Any] = staticmethod(F.binary_cross_entropy)
 
     def __init__(self, weight: Tensor | None = None, size_average=None, reduce=None, reduction: str = "mean") -> None:
         self._keep(weight=weight, reduction=_legacy(reduction, size_average, reduce))
@@ -122,7 +123,7 @@ class BCELoss(_Loss):
 class BCEWithLogitsLoss(_Loss):
     """Binary cross entropy of logits."""
 
-    function = staticmethod(F.binary_cross_entropy_with_logits)
+    function: Callable[..., Any] = staticmethod(F.binary_cross_entropy_with_logits)
 
     def __init__(
         self,
@@ -138,14 +139,14 @@ class BCEWithLogitsLoss(_Loss):
 class KLDivLoss(_Loss):
     """Kullback-Leibler divergence; the input holds logarithms."""
 
-    function = staticmethod(F.kl_div)
+    function: Callable[..., Any] = staticmethod(F.kl_div)
 
     def __init__(self, size_average=None, reduce=None, reduction: str = "mean", log_target: bool = False) -> None:
         self._keep(reduction=_legacy(reduction, size_average, reduce), log_target=log_target)
 
 
 class PoissonNLLLoss(_Loss):
-    function = staticmethod(F.poisson_nll_loss)
+    function: Callable[..., Any] = staticmethod(F.poisson_nll_loss)
 
     def __init__(
         self,
@@ -162,42 +163,42 @@ class PoissonNLLLoss(_Loss):
 class GaussianNLLLoss(_Loss):
     """Of means, targets and variances."""
 
-    function = staticmethod(F.gaussian_nll_loss)
+    function: Callable[..., Any] = staticmethod(F.gaussian_nll_loss)
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
         self._keep(full=full, eps=eps, reduction=reduction)
 
 
 class SoftMarginLoss(_Loss):
-    function = staticmethod(F.soft_margin_loss)
+    function: Callable[..., Any] = staticmethod(F.soft_margin_loss)
 
     def __init__(self, size_average=None, reduce=None, reduction: str = "mean") -> None:
         self._keep(reduction=_legacy(reduction, size_average, reduce))
 
 
 class HingeEmbeddingLoss(_Loss):
-    function = staticmethod(F.hinge_embedding_loss)
+    function: Callable[..., Any] = staticmethod(F.hinge_embedding_loss)
 
     def __init__(self, margin: float = 1.0, size_average=None, reduce=None, reduction: str = "mean") -> None:
         self._keep(margin=margin, reduction=_legacy(reduction, size_average, reduce))
 
 
 class MarginRankingLoss(_Loss):
-    function = staticmethod(F.margin_ranking_loss)
+    function: Callable[..., Any] = staticmethod(F.margin_ranking_loss)
 
     def __init__(self, margin: float = 0.0, size_average=None, reduce=None, reduction: str = "mean") -> None:
         self._keep(margin=margin, reduction=_legacy(reduction, size_average, reduce))
 
 
 class CosineEmbeddingLoss(_Loss):
-    function = staticmethod(F.cosine_embedding_loss)
+    function: Callable[..., Any] = staticmethod(F.cosine_embedding_loss)
 
     def __init__(self, margin: float = 0.0, size_average=None, reduce=None, reduction: str = "mean") -> None:
         self._keep(margin=margin, reduction=_legacy(reduction, size_average, reduce))
 
 
 class TripletMarginLoss(_Loss):
-    function = staticmethod(F.triplet_margin_loss)
+    function: Callable[..., Any] = staticmethod(F.triplet_margin_loss)
 
     def __init__(
         self,
@@ -233,7 +234,7 @@ class PairwiseDistance(Module):
 class MultiMarginLoss(_Loss):
     """Mean over classes of max(0, margin - x[target] + x[i])^p."""
 
-    function = staticmethod(F.multi_margin_loss)
+    function: Callable[..., Any] = staticmethod(F.multi_margin_loss)
 
     def __init__(
         self,
@@ -250,7 +251,7 @@ class MultiMarginLoss(_Loss):
 class MultiLabelSoftMarginLoss(_Loss):
     """Mean over classes of the binary cross entropy of sigmoid(input)."""
 
-    function = staticmethod(F.multilabel_soft_margin_loss)
+    function: Callable[..., Any] = staticmethod(F.multilabel_soft_margin_loss)
 
     def __init__(self, weight: Tensor | None = None, size_average=None, reduce=None, reduction: str = "mean") -> None:
         self._keep(weight=weight, reduction=_legacy(reduction, size_average, reduce))
@@ -259,7 +260,7 @@ class MultiLabelSoftMarginLoss(_Loss):
 class TripletMarginWithDistanceLoss(_Loss):
     """max(0, d(anchor, positive) - d(anchor, negative) + margin) for any distance d."""
 
-    function = staticmethod(F.triplet_margin_with_distance_loss)
+    function: Callable[..., Any] = staticmethod(F.triplet_margin_with_distance_loss)
 
     def __init__(
         self, *, distance_function: Any = None, margin: float = 1.0, swap: bool = False, reduction: str = "mean"

@@ -230,7 +230,7 @@ def modules(self: Module) -> Iterator[Module]:
 
 def _named_tensors(
     self: Module, parameters: bool, prefix: str, recurse: bool, remove_duplicate: bool
-) -> Iterator[tuple[str, Tensor]]:
+) -> Iterator[tuple[str, Any]]:
     seen = set()
     for module_name, module in (
         self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
@@ -426,12 +426,12 @@ def _repr(self: Module) -> str:
     return text + ")"
 
 
-def _core_class(cls: type) -> type:
+def _core_class(cls: type) -> Any:
     """The C++ class below a Python one."""
     return next(c for c in cls.__mro__ if c.__module__ == Module.__module__)
 
 
-def _empty_like(cls: type, arguments: tuple) -> Module:
+def _empty_like(cls: type[Module], arguments: tuple) -> Module:
     new = cls.__new__(cls)
     _core_class(cls).__init__(new, *arguments)
     return new
@@ -516,10 +516,12 @@ def _extend() -> None:
         setattr(Module, name, _converter(name, dtype))
     Module.type = lambda self, dtype: self.to(dtype)
     Module.add_module = register_module
-    Module.__setattr__, Module.__getattr__, Module.__delattr__ = _setattr, _getattr, _delattr
-    Module.__call__, Module.__repr__ = _call, _repr
-    Module.__getstate__, Module.__setstate__ = _getstate, _setstate
-    Module.__reduce_ex__, Module.__deepcopy__ = _reduce, _deepcopy
+    special: dict[str, Any] = {
+        "__setattr__": _setattr, "__getattr__": _getattr, "__delattr__": _delattr, "__call__": _call, "__repr__": _repr,
+        "__getstate__": _getstate, "__setstate__": _setstate, "__reduce_ex__": _reduce, "__deepcopy__": _deepcopy,
+    }  # fmt: skip
+    for name, method in special.items():
+        setattr(Module, name, method)
     Module._parameters = property(lambda self: {n: getattr(self, n) for n, p, _ in Module._tensors(self) if p})
     Module._buffers = property(lambda self: {n: getattr(self, n) for n, p, _ in Module._tensors(self) if not p})
     Module._modules = property(lambda self: OrderedDict(Module._children(self)))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import SupportsIndex
 
 from .. import _core
 from .._core import Tensor
@@ -20,7 +21,7 @@ class Parameter(Tensor):
         memo[id(self)] = new
         return new
 
-    def __reduce_ex__(self, protocol: int) -> tuple:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple:
         return Parameter, (Tensor(self.detach()), self.requires_grad)
 
     def __repr__(self) -> str:

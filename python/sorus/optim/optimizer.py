@@ -163,7 +163,7 @@ class Optimizer:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "step" in cls.__dict__:
-            cls.step = _hooked(cls.__dict__["step"])
+            cls.step = _hooked(cls.__dict__["step"])  # type: ignore[method-assign]
 
     def _numbered(self) -> list[tuple[int, Tensor]]:
         return list(enumerate(p for g in self.param_groups for p in g["params"]))

@@ -47,7 +47,7 @@ def get_worker_info() -> None:
 
 def _finish_datasets(cls: type, **options) -> None:
     """Subclasses often do not call Dataset's constructor: it is called after their own, if that did not."""
-    super(Dataset, cls).__init_subclass__(**options)
+    super(Dataset, cls).__init_subclass__(**options)  # type: ignore[misc]
     own = cls.__dict__.get("__init__")
     if own is None:
         return
@@ -60,10 +60,10 @@ def _finish_datasets(cls: type, **options) -> None:
         except TypeError:  # it is not constructed
             Dataset.__init__(self)
 
-    cls.__init__ = init
+    cls.__init__ = init  # type: ignore[misc]
 
 
-Dataset.__init_subclass__ = classmethod(_finish_datasets)
+Dataset.__init_subclass__ = classmethod(_finish_datasets)  # type: ignore[method-assign, assignment]
 
 
 class IterableDataset(Dataset):
@@ -388,6 +388,7 @@ class DataLoader:
                 if len(batch) == self.batch_size or not self.drop_last:
                     yield self.collate_fn(batch)
             return
+        assert self._plain is not None
         for indices in self._plain:
             one = self.batch_sampler is None
             yield self.collate_fn(self.dataset[indices] if one else [self.dataset[i] for i in indices])

@@ -26,6 +26,9 @@ class Placement:
     def is_replicate(self) -> bool:
         return isinstance(self, Replicate)
 
+    def _text(self, rank: int) -> str:
+        raise NotImplementedError
+
     def is_partial(self) -> bool:
         return isinstance(self, Partial)
 
