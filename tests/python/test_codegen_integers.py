@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,24 @@ def test_equal_to_the_bit(name: str, target: str, tmp_path: pathlib.Path) -> Non
     assert (f"void {name}_reset(void *arena);" in header) == (kept > 0)
     # Verifying leaves the module's own state as it was.
     assert device.verify(model, tmp_path, target, name, runs=2, example=example)["equal"] == 2
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_every_way_of_x86(level: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor takes the best of its ways; here it is made to take each that it has."""
+    wanted = [{"avx2"}, {"avx_vnni"}, {"avx512_vnni", "avx512vl"}][level]
+    flags = next((s for s in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if s.startswith("flags")), "")
+    if not wanted <= set(flags.split()):
+        pytest.skip(f"this processor lacks {' or '.join(sorted(wanted))}")
+    model, example = Extremes(), sorus.zeros(1, 5, 5, 3, dtype=sorus.int8)
+    device.generate(model, usable("x86"), "net", tmp_path, example=example)
+    source = tmp_path / "src" / "net.c"
+    text = source.read_text()
+    assert text.count("const int level = net_level();") == 1
+    source.write_text(text.replace("const int level = net_level();", f"const int level = {level};"))
+    monkeypatch.setattr(shutil, "which", lambda name, which=shutil.which: None if "qemu" in name else which(name))
+    facts = device.verify(model, tmp_path, "x86", "net", runs=4, example=example)
+    assert facts["accepted"] and facts["equal"] == 4 and "also_under" not in facts
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -66,7 +66,7 @@ def list_targets(as_json: bool) -> int:
         runs = (
             f"no: {', '.join(t['missing'])} not installed"
             if t["missing"]
-            else t["machine"] or (t["emulators"][0] if t["emulators"] else "natively")
+            else t["machine"] or (t["emulators"] or [""])[0] or "natively"
         )
         table.add_row(t["name"], t["description"], f"{t['compiler']} {t['flags']}".strip(), runs)
     Console().print(table)

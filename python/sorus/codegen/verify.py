@@ -29,7 +29,7 @@ def tools_missing(target: dict) -> list[str]:
     wanted = [target["compiler"]]
     if target["machine"]:
         wanted.append("qemu-system-arm")
-    elif target["emulators"]:
+    elif target["emulators"] and target["emulators"][0]:
         wanted.append(shlex.split(target["emulators"][0])[0])
     return [w for w in wanted if shutil.which(w) is None]
 

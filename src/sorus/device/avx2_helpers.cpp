@@ -10,8 +10,16 @@ const Helper kHelpers[] = {
 #define $P_SIMD __attribute__((target("avx2,fma"), unused))
 )"},
     {"avx2_level", {}, R"(
-/* Which instructions the processor has: below 0, not those that are needed. */
-static int $P_level(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? 0 : -1; }
+/* Which instructions the processor has: below 0, not those that are needed; 0 AVX2; 1 AVX-VNNI, 2 AVX512-VNNI as well. */
+static int $P_level(void)
+{
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return -1;
+  if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl")) return 2;
+#if !defined(__clang__) || __clang_major__ >= 17 /* earlier ones cannot ask */
+  if (__builtin_cpu_supports("avxvnni")) return 1;
+#endif
+  return 0;
+}
 )"},
     {"avx2_floats", {"avx2"}, R"(
 typedef __m256 $P_F;
@@ -39,7 +47,7 @@ $P_SIMD static inline void $P_copyf(const float *from, float *to, int n)
 }
 )"},
     {"avx2_bytes", {"avx2"}, R"(
-typedef __m256i $P_I, $P_V, $P_HALVES, $P_AVX2_T;
+typedef __m256i $P_I, $P_V, $P_HALVES, $P_AVX2_T, $P_VNNI_T, $P_VNNI512_T;
 typedef __m128i $P_BYTES;
 #define $P_ZERO _mm256_setzero_si256()
 #define $P_LOADI(p) _mm256_loadu_si256((const __m256i *)(const void *)(p))
@@ -52,10 +60,26 @@ typedef __m128i $P_BYTES;
 #define $P_LOAD16(p) _mm_loadu_si128((const __m128i *)(const void *)(p))
 #define $P_MAXB(v, x) _mm_max_epi8(v, _mm_set1_epi8(x))
 #define $P_MINB(v, x) _mm_min_epi8(v, _mm_set1_epi8(x))
+/* Elements are multiplied as unsigned bytes: 128 more than they are. Four of them, as they lie (X), brought to the scratch
+   (X8), brought and widened (X16); four weights of each of four channels. */
+#define $P_FLIP _mm256_set1_epi8(-128)
 #define $P_AVX2_SIMD $P_SIMD
 #define $P_AVX2_W(p) _mm256_cvtepi8_epi16($P_LOAD16(p))
-#define $P_AVX2_X(p) $P_pair(p)
-#define $P_AVX2_X16(p) _mm256_set1_epi32(*(const $P_two *)(const void *)(p))
+#define $P_AVX2_X(p) _mm256_cvtepu8_epi16(_mm_xor_si128(_mm_set1_epi32($P_four(p)), _mm_set1_epi8(-128)))
+#define $P_AVX2_X8(p) _mm256_cvtepu8_epi16(_mm_set1_epi32($P_four(p)))
+#define $P_AVX2_X16(p) _mm256_set1_epi64x(*(const $P_eight *)(const void *)(p))
+#define $P_AVX2_FOLD(a, b) _mm256_permute4x64_epi64(_mm256_hadd_epi32(a, b), 0xd8)
+/* The same for eight channels at once. */
+#define $P_VNNI_SIMD __attribute__((target("avx2,fma,avxvnni"), unused))
+#define $P_VNNI_W(p) $P_LOADI(p)
+#define $P_VNNI_X(p) _mm256_xor_si256(_mm256_set1_epi32($P_four(p)), $P_FLIP)
+#define $P_VNNI_X8(p) _mm256_set1_epi32($P_four(p))
+#define $P_VNNI_ADD(s, t, w) __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(s) : "x"(t), "x"(w))
+#define $P_VNNI512_SIMD __attribute__((target("avx2,fma,avx512f,avx512vl,avx512vnni"), unused))
+#define $P_VNNI512_W(p) $P_LOADI(p)
+#define $P_VNNI512_X(p) $P_VNNI_X(p)
+#define $P_VNNI512_X8(p) $P_VNNI_X8(p)
+#define $P_VNNI512_ADD(s, t, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(s) : "v"(t), "v"(w))
 /* Keeps the compiler from reading all elements first, for which there are not enough registers. */
 #define $P_NOW __asm__ volatile("" ::: "memory")
 /* s += products of pairs, in place: compilers give every sum of intrinsics a register of its own and run out of them. */
@@ -70,48 +94,53 @@ typedef __m128i $P_BYTES;
     s0 = _mm256_add_epi32(s0, _mm256_madd_epi16(_mm256_unpacklo_epi16(t, u), w0)); \
     s1 = _mm256_add_epi32(s1, _mm256_madd_epi16(_mm256_unpackhi_epi16(t, u), w1)); \
   } while (0)
-typedef int32_t __attribute__((may_alias)) $P_two;
-/* Two bytes, as 16 bits each, eight times. */
-$P_SIMD static inline __m256i $P_pair(const int8_t *p)
+typedef int64_t __attribute__((may_alias, aligned(2))) $P_eight;
+$P_SIMD static inline int32_t $P_four(const int8_t *p)
 {
-  int16_t two;
-  __builtin_memcpy(&two, p, 2);
-  return _mm256_cvtepi8_epi16(_mm_set1_epi16(two));
+  int32_t v;
+  __builtin_memcpy(&v, p, 4);
+  return v;
 }
-/* n bytes as 16 bits each. */
+/* n bytes as unsigned ones, and as those of 16 bits each. */
+$P_SIMD static inline void $P_bring(const int8_t *from, int8_t *to, int n)
+{
+  int i = 0;
+  for (; i + 16 <= n; i += 16)
+    _mm_storeu_si128((__m128i *)(void *)(to + i), _mm_xor_si128($P_LOAD16(from + i), _mm_set1_epi8(-128)));
+  for (; i < n; i++) to[i] = (int8_t)(from[i] ^ -128);
+}
 $P_SIMD static inline void $P_widen(const int8_t *from, int16_t *to, int n)
 {
   int i = 0;
-  for (; i + 16 <= n; i += 16) $P_STOREH(to + i, $P_WIDE($P_LOAD16(from + i)));
-  for (; i < n; i++) to[i] = from[i];
+  for (; i + 16 <= n; i += 16)
+    $P_STOREH(to + i, _mm256_add_epi16($P_WIDE($P_LOAD16(from + i)), _mm256_set1_epi16(128)));
+  for (; i < n; i++) to[i] = (int16_t)(from[i] + 128);
 }
-/* The sum of n elements that have 16 bits. */
+/* The sum of n elements, each 128 more: as they lie, brought, brought and widened. */
+$P_SIMD static inline int32_t $P_sum8(const int8_t *x, int n)
+{
+  __m256i sums = _mm256_setzero_si256();
+  __m128i s;
+  int32_t rest = 0;
+  int i = 0;
+  for (; i + 32 <= n; i += 32) sums = _mm256_add_epi64(sums, _mm256_sad_epu8($P_LOADI(x + i), _mm256_setzero_si256()));
+  for (; i < n; i++) rest += (uint8_t)x[i];
+  s = _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+  return rest + _mm_cvtsi128_si32(s) + _mm_extract_epi32(s, 2);
+}
+$P_SIMD static inline int32_t $P_sum(const int8_t *x, int n)
+{
+  int32_t sum = 128 * n;
+  int i;
+  for (i = 0; i < n; i++) sum += x[i];
+  return sum;
+}
 $P_SIMD static inline int32_t $P_sum16(const int16_t *x, int n)
 {
   int32_t sum = 0;
   int i;
   for (i = 0; i < n; i++) sum += x[i];
   return sum;
-}
-$P_SIMD static inline void $P_bring(const int8_t *from, int8_t *to, int n)
-{
-  int i = 0;
-  for (; i + 16 <= n; i += 16) _mm_storeu_si128((__m128i *)(void *)(to + i), $P_LOAD16(from + i));
-  for (; i < n; i++) to[i] = from[i];
-}
-/* The sum of n bytes. */
-$P_SIMD static inline int32_t $P_sum(const int8_t *x, int n)
-{
-  __m256i sums = _mm256_setzero_si256();
-  __m128i s;
-  int32_t rest = 0;
-  int i = 0;
-  for (; i + 16 <= n; i += 16)
-    sums = _mm256_add_epi32(sums, _mm256_madd_epi16($P_WIDE($P_LOAD16(x + i)), _mm256_set1_epi16(1)));
-  for (; i < n; i++) rest += x[i];
-  s = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
-  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-  return rest + _mm_cvtsi128_si32(s) + _mm_extract_epi32(s, 1);
 }
 /* The first n of sixteen bytes are read or written. */
 $P_SIMD static inline __m128i $P_first_bytes(const int8_t *from, int n)

@@ -53,7 +53,7 @@ void set_rescale(Values& values, Prepared& p, const Rescale& r, int64_t channels
   }
 }
 
-std::vector<int64_t> folded_bias(const ConvForm& f) {
+std::vector<int64_t> folded_bias(const ConvForm& f, int64_t more) {
   const Window& w = f.window;
   std::vector<int64_t> bias(f.bias.begin(), f.bias.end());
   int64_t taps = w.kernel_h * w.kernel_w, row = taps * w.in_c;
@@ -63,7 +63,7 @@ std::vector<int64_t> folded_bias(const ConvForm& f) {
       for (int64_t k = 0; k < taps; ++k) sum += f.weight[static_cast<size_t>(k * w.out_c + o)] - f.weight_zero;
     else
       for (int64_t k = 0; k < row; ++k) sum += f.weight[static_cast<size_t>(o * row + k)] - f.weight_zero;
-    bias[static_cast<size_t>(o)] -= f.input_zero * sum;
+    bias[static_cast<size_t>(o)] -= (f.input_zero + more) * sum;
   }
   return bias;
 }

@@ -25,8 +25,9 @@ std::optional<Prepared> prepare_integers(const Model& model, const Step& step);
 /// of `pad`.
 void set_rescale(Values& values, Prepared& p, const Rescale& r, int64_t channels, int64_t pad = 1);
 
-/// A table of int32 biases into which the input's zero point is folded: bias - zero * sum(weights).
-std::vector<int64_t> folded_bias(const ConvForm& f);
+/// A table of int32 biases into which the input's zero point is folded: bias - zero * sum(weights). `more`: what the
+/// kernel adds to each element.
+std::vector<int64_t> folded_bias(const ConvForm& f, int64_t more = 0);
 void add_table(Prepared& p, std::string type, std::string argument, std::vector<int64_t> values, int64_t pad = 1);
 
 /// RES and the constants of $FN_add, the text of which goes before a kernel with a residual input.

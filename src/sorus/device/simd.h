@@ -42,9 +42,10 @@ struct Simd {
   int64_t group;                        ///< so many weights of a channel lie together
   int64_t step;                         ///< elements of the depth in one round of the loop; a multiple of `group`
   int64_t taps;                         ///< of a depthwise convolution, that one instruction multiplies
-  bool crossed;                         ///< 2 vectors hold the channels 0-3, 8-11 and 4-7, 12-15 (AVX2)
-  int64_t right;                        ///< how a shift to the right by one is written: 1 or -1
-  std::vector<Way> ways;                ///< by level, the least first
+  bool flips = false;     ///< bytes are multiplied as unsigned ones; words of those in the scratch end in 8
+  bool crossed;           ///< 2 vectors hold the channels 0-3, 8-11 and 4-7, 12-15 (AVX2)
+  int64_t right;          ///< how a shift to the right by one is written: 1 or -1
+  std::vector<Way> ways;  ///< by level, the least first
 };
 
 /// A target's kernels; what has none takes the plain ones.
@@ -112,14 +113,15 @@ void finish(Prepared& p, const Step& step, const std::string& type, const std::s
 constexpr int64_t kPartForScratch = 20;  // one of so many bytes of a layer's images
 int64_t image_bytes(const Window& w);
 
-/// The channel at a place of a block of `vectors` vectors of sums.
+/// The channel at a place of a block of `vectors` vectors of sums, when they are finished.
 int64_t channel_at(const Simd& s, int64_t vectors, int64_t place);
 
 /// From sums to bytes: bias, multipliers and shifts as tables in the order of a block's places, padded to whole
 /// blocks; a multiplier or shift that is the same for all is a number in the text.
 class Rounding {
  public:
-  Rounding(Prepared& p, const Simd& s, const Step& step, const ConvForm& f, int64_t vectors);
+  /// `more`: what the kernel adds to each element.
+  Rounding(Prepared& p, const Simd& s, const Step& step, const ConvForm& f, int64_t vectors, int64_t more = 0);
   /// One or two vectors of sums, whose tables begin at `table`, become `left` bytes at `at`.
   std::string store(const std::vector<std::string>& sums, const std::string& table, const std::string& at,
                     int64_t left) const;

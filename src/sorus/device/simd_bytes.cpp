@@ -19,10 +19,10 @@ int64_t channel_at(const Simd& s, int64_t vectors, int64_t place) {
   return v / 2 * 16 + (v % 2) * 4 + lane % 4 + lane / 4 * 8;
 }
 
-Rounding::Rounding(Prepared& p, const Simd& s, const Step& step, const ConvForm& f, int64_t vectors)
+Rounding::Rounding(Prepared& p, const Simd& s, const Step& step, const ConvForm& f, int64_t vectors, int64_t more)
     : s_(s), step_(step), f_(f) {
   const Rescale& r = f.rescale;
-  std::vector<int64_t> bias = folded_bias(f);
+  std::vector<int64_t> bias = folded_bias(f, more);
   auto arranged = [&](const std::function<int64_t(int64_t)>& value) {
     std::vector<int64_t> list;
     for (int64_t o = 0; o < f.window.out_c; o += s.lanes * vectors)
@@ -93,13 +93,14 @@ class Products {
       : s_(s), step_(step), f_(f), w_(f.window), options_(options), n_(w_.pixels()) {
     depth_ = w_.kernel_h * w_.kernel_w * w_.in_c, stride_ = (depth_ + s.step - 1) / s.step * s.step;
     vectors_ = vectors_for(n_, w_.out_c, s.lanes, s.byte_vectors);
+    for (const Way& way : s.ways) vectors_ = std::min(vectors_, way.accumulators * way.channels / s.lanes);
     if (vectors_ > 1) vectors_ += vectors_ % 2;
     block_ = s.lanes * vectors_;
   }
 
   Prepared prepared() {
     add_table(p_, "int8_t", "w", packed());
-    Rounding rounding(p_, s_, step_, f_, vectors_);
+    Rounding rounding(p_, s_, step_, f_, vectors_, s_.flips ? 128 : 0);
     p_.helpers.insert(p_.helpers.begin(), s_.bytes);
     std::string text, choice;
     const Way* best = nullptr;
@@ -191,7 +192,8 @@ class Products {
   // One block of channels of `rows` pixels; `channels` of them are there.
   std::string block_text(const Rounding& rounding, const Way& way, int64_t rows, int64_t channels,
                          const std::string& width) const {
-    int64_t used = s_.crossed ? vectors_ : std::min(vectors_, (channels + s_.lanes - 1) / s_.lanes);
+    int64_t used = std::min(vectors_, (channels + s_.lanes - 1) / s_.lanes);
+    if (s_.crossed && vectors_ > 1) used += used % 2;
     int64_t sums = used * s_.lanes / way.channels;
     std::string text, word = "$P_" + upper(way.name);
     for (int64_t r = 0; r < rows / way.pixels; ++r)
@@ -234,9 +236,15 @@ class Products {
     bool gather = !(pointwise(w_) || whole(w_)) || depth_ != stride_, brought = gather || (way.brings && !whole(w_));
     bool wide = brought && !way.wide.empty() && rows * stride_ * 2 <= image_bytes(w_) / kPartForScratch;
     if (brought) p_.scratch = std::max(p_.scratch, (rows * stride_ * (wide ? 2 : 1) + 3) / 4 * 4);
-    std::string type = wide ? "int16_t" : "int8_t", copy = wide ? way.wide : "bring", width = wide ? "16" : "", text;
+    std::string type = wide ? "int16_t" : "int8_t", copy = wide ? way.wide : "bring",
+                width = wide                  ? "16"
+                        : brought && s_.flips ? "8"
+                                              : "",
+                text;
+    int64_t outside = f_.input_zero + (s_.flips ? 128 : 0);
+    if (!wide && outside > 127) outside -= 256;
     if (gather && gathers_.insert(copy).second)
-      text += gather_text(w_, "gather" + width, "int8_t", type, copy, std::to_string(f_.input_zero), s_.step);
+      text += gather_text(w_, "gather" + width, "int8_t", type, copy, std::to_string(outside), s_.step);
     Overlap over = brought     ? Overlap{sliding_gap(w_, 1, rows, true), false}
                    : whole(w_) ? Overlap{}
                                : Overlap{sliding_gap(w_, 1, rows, false), false};

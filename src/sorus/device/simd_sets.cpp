@@ -12,12 +12,15 @@ const KernelSet& avx2_kernels() {
                                 .accumulators = 12,
                                 .vectors = 2,
                                 .byte_vectors = 2,
-                                .group = 2,
-                                .step = 2,
+                                .group = 4,
+                                .step = 8,
                                 .taps = 2,
+                                .flips = true,
                                 .crossed = true,
                                 .right = 1,
-                                .ways = {{"avx2", 8, 1, 1, 12, false, true, "widen"}}});
+                                .ways = {{"avx2", 4, 2, 1, 12, false, true, "widen"},
+                                         {"vnni", 8, 1, 1, 12, false, true},
+                                         {"vnni512", 8, 1, 1, 12, false, true}}});
   return set;
 }
 

@@ -12,7 +12,16 @@ constexpr const char* kAn547 = "vector_base=0x10000000,code_base=0x11000000,ram_
 const std::vector<Target>& targets() {
   static const std::vector<Target> list{
       {"c", "plain C99, any processor", "cc", "", "", {}, 0, ""},
-      {"x86", "x86-64 with AVX2 and FMA under Linux", "gcc", "", "", {}, 0, "", avx2_kernels, "avx2_level"},
+      {"x86",
+       "x86-64 with AVX2 and FMA under Linux",
+       "gcc",
+       "",
+       "",
+       {"", "qemu-x86_64 -cpu max"},
+       0,
+       "",
+       avx2_kernels,
+       "avx2_level"},
       {"arm64",
        "64-bit Arm under Linux",
        "aarch64-linux-gnu-gcc",

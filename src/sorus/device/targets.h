@@ -14,8 +14,8 @@ struct Target {
   std::string compiler;  ///< "arm-none-eabi-gcc"
   std::string flags;     ///< of the processor
   std::string machine;   ///< of qemu-system-arm, for bare metal
-  std::vector<std::string>
-      emulators;                   ///< of programs for Linux, the most able processor first; neither: this machine
+  /// Of programs for Linux, the most able processor first; an empty one, or neither: this machine.
+  std::vector<std::string> emulators;
   double instructions_a_tick = 0;  ///< of SysTick, under -icount shift=0
   std::string memory;              ///< symbols of the linker script: "vector_base=0,code_base=0x400,.."
   const KernelSet& (*kernels)() = plain_kernels;
