@@ -366,6 +366,13 @@ const Part part{
                [](const Recording& r, int rank) { return parallel_step(r).rank_graph(rank).to_string(true); })
           .def("rank_program",
                [](const Recording& r, int rank) { return parallel_step(r).rank_program(rank).to_string(); })
+          .def("rank_memory",
+               [](const Recording& r, int rank) {
+                 parallel::RankMemory m = parallel_step(r).rank_memory(rank);
+                 nb::dict d;
+                 d["captured"] = m.captured, d["arena"] = m.arena, d["values"] = m.values, d["total"] = m.total();
+                 return d;
+               })
           .def("gather", [](const Recording& r) { parallel_step(r).gather(); })
           .def("layouts",
                [](const Recording& r) {

@@ -138,6 +138,15 @@ class CompiledFunction(_core._Compiled):
         """What one rank does in a step, one line each: segments of its graph, sums over micro-batches, messages."""
         return self._newest().rank_program(rank)
 
+    def rank_memory(self, rank: int = 0) -> dict[str, int]:
+        """Bytes of one rank when it is fullest, known before it runs: `captured` (its blocks of parameters and of the
+        optimizer's state), `arena` (temporaries), `values` (arguments, activations, sums of gradients), `total`.
+
+        Raises:
+            ValueError: the rank runs in another process.
+        """
+        return self._newest().rank_memory(rank)
+
     def gather(self) -> None:
         """Where ranks are processes: brings the whole of every captured tensor up to date here. All ranks call it."""
         for recording in self.recordings():

@@ -284,6 +284,7 @@ def summary(training, folder: Path, checkpoints, csv: Csv, finished: bool) -> di
         "step_s": step_s,
         "predicted_step_s": predicted,
         "predicted_again_s": again and again["step_time_s"],
+        "rank_memory": training.rank_memory(),
         "machine_measured": how((again or training.plan)["machine"]) if training.plan else None,
         "offload": offload,
         "arrangement": str(training.arrangement) if training.arrangement else None,

@@ -208,6 +208,10 @@ class Training:
         losses = [self._evaluate(x, y).item() for x, y in self.val_loader]
         return sum(losses) / len(losses)
 
+    def rank_memory(self) -> dict[str, int] | None:
+        """On several devices: bytes of rank 0 when it is fullest, by kind, as its program has them planned."""
+        return self._whole.rank_memory() if self.arrangement and self.step else None
+
     def _gather(self) -> None:
         if self.arrangement:
             self._whole.gather()

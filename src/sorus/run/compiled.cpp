@@ -79,6 +79,7 @@ CompiledGraph::CompiledGraph(CompiledGraph&&) noexcept = default;
 TensorList CompiledGraph::run(TensorSpan inputs) { return impl_->run(inputs); }
 const Graph& CompiledGraph::graph() const { return impl_->graph; }
 const CompileReport& CompiledGraph::report() const { return impl_->report; }
+void CompiledGraph::share_arena(const Tensor& memory) { impl_->share_arena(memory); }
 const std::vector<PeakValue>& CompiledGraph::peak() const { return impl_->peak; }
 const std::string& CompiledGraph::source() const { return impl_->source; }
 

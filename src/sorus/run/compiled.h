@@ -43,6 +43,9 @@ class CompiledGraph {
   TensorList run(TensorSpan inputs);
   const Graph& graph() const;  ///< after all passes
   const CompileReport& report() const;
+  /// Puts the temporaries into `memory`, of at least `arena_bytes`, instead of an arena of this graph alone: graphs
+  /// that never run at the same time may share one. Before the first run; ValueError if it is too small.
+  void share_arena(const Tensor& memory);
   /// What holds the arena's peak, largest first.
   const std::vector<PeakValue>& peak() const;
   /// The C text of the loops.

@@ -94,6 +94,7 @@ struct CompiledGraph::Impl {
                  const std::unordered_map<Value, int>& made_by);
   // Running (compiled_run.cpp).
   void make_steps();
+  void share_arena(const Tensor& memory);
   void set_addresses(const TensorList& inputs, const TensorList& outputs);
   Tensor tensor(int index, const Geometry& view, const TensorList& inputs, const TensorList& outputs) const;
   void keep_within_limit(const TensorList& inputs);

@@ -64,6 +64,19 @@ void CompiledGraph::Impl::make_steps() {
   }
 }
 
+void CompiledGraph::Impl::share_arena(const Tensor& memory) {
+  SORUS_CHECK(static_cast<int64_t>(memory.nbytes()) >= report.arena_bytes, ValueError,
+              "compiled {}: an arena of {} bytes was given, {} are needed", graph.name(), memory.nbytes(),
+              report.arena_bytes);
+  if (!arena.defined()) return;  // runs by kernels
+  SORUS_CHECK(std::all_of(known.begin(), known.end(), [](const char* p) { return !p; }), Error,
+              "compiled {}: it has run already, its arena cannot be changed", graph.name());
+  const auto* from = static_cast<const char*>(arena.data());
+  for (char*& b : buffers)  // those of inputs and outputs are not known yet
+    if (b) b = static_cast<char*>(memory.data()) + (b - from);
+  arena = memory;
+}
+
 void CompiledGraph::Impl::set_addresses(const TensorList& inputs, const TensorList& outputs) {
   size_t at = 0;
   for (const TensorList* list : {&inputs, &outputs})

@@ -374,6 +374,73 @@ TEST(ParallelTraining, StagesBeginWhereTheirParametersSay) {
   EXPECT_THROW(train(gpt(), wrong, 1), ValueError);
 }
 
+// Sizes are powers of two, which the allocator does not round.
+Model perceptron() {
+  Model m;
+  TensorList w;
+  for (int i = 0; i < 4; ++i) w.push_back(m.parameter({256, 256}, 0.1));
+  m.loss = [=](TensorSpan in) {
+    Tensor x = in[0];
+    for (const Tensor& each : w) x = tanh(linear(x, each));
+    return mse_loss(x, in[1]);
+  };
+  m.batch = [](int s) -> TensorList { return {waves({512, 256}, s), waves({512, 256}, s + 1)}; };
+  return m;
+}
+
+TEST(ParallelTraining, MemoryIsAsPlanned) {
+  for (int ranks : {1, 2}) {
+    ExecutionOptions options = pipeline(ranks, 4);
+    options.compiled = true;
+    std::shared_ptr<ParallelStep> step;
+    Model m = perceptron();
+    optim::AdamW optimizer({{m.parameters}}, {.lr = 0.01});
+    TensorFunction body = [&](TensorSpan in) -> TensorList {
+      Tensor loss = m.loss(in);
+      backward(loss);
+      optimizer.step();
+      optimizer.zero_grad();
+      return {loss.detach()};
+    };
+    class Shared final : public Executor {
+     public:
+      explicit Shared(std::shared_ptr<ParallelStep> s) : step_(std::move(s)) {}
+      TensorList run(TensorSpan in) override { return step_->run(in); }
+
+     private:
+      std::shared_ptr<ParallelStep> step_;
+    };
+    MakeExecutor make = [&](TracedGraph t, TensorSpan parameters) -> std::shared_ptr<Executor> {
+      auto [request, chosen] = data_parallel(1, 0, options)(t, parameters);
+      step = std::make_shared<ParallelStep>(std::move(t), request, chosen);
+      return std::make_shared<Shared>(step);
+    };
+    Recording recording(body, m.batch(0), "step", make);
+    TensorList batch = m.batch(0);
+    recording.run(batch);
+    recording.run(batch);
+    size_t before = memory_stats().in_use;
+    reset_peak_memory();
+    recording.run(batch);
+    auto measured = static_cast<double>(memory_stats().peak_in_use - before);
+    double captured = 0, values = 0, total = 0, most = 0;
+    for (int r = 0; r < ranks; ++r) {
+      RankMemory memory = step->rank_memory(r);
+      EXPECT_GT(memory.arena, 0);
+      captured += static_cast<double>(memory.captured);
+      values += static_cast<double>(memory.values), total += static_cast<double>(memory.total());
+      most = std::max(most, static_cast<double>(memory.values));
+    }
+    EXPECT_GE(captured, 4 * 256 * 256 * 3 * 4);  // weights and their two moments
+    if (ranks == 1)
+      EXPECT_NEAR(measured, values, 0.02 * total);
+    else  // threads of one process are not fullest at the same time
+      EXPECT_TRUE(measured <= values + 0.02 * total && measured >= most - 0.02 * total)
+          << measured << " of " << values << ", " << most;
+    EXPECT_THROW(step->rank_memory(ranks), ValueError);
+  }
+}
+
 TEST(ParallelTraining, AllAtOnce) {
   Outcome one = train(gpt(), {});
   for (int zero : {0, 1, 3})

@@ -28,6 +28,7 @@ class Builder {
     for (int i = 0; i < n_; ++i) index_[g_.nodes()[static_cast<size_t>(i)].get()] = i;
     for (const LocalGraph& l : graphs) SORUS_ASSERT(static_cast<int>(l.graph.size()) == n_);
     program_.micro_batches = static_cast<int>(graphs.size());
+    program_.arguments = inputs_;
     for (int i = 0; i < inputs_; ++i) {
       Value v{g_.inputs()[static_cast<size_t>(i)], 0};
       program_.slots.push_back({v.type(), value_varies(v), 4 * index(v)});

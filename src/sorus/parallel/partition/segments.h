@@ -77,6 +77,7 @@ struct Program {
   std::vector<int> written_by;   ///< for each capture: rank that has the new value, -1: all, -2: not written
   std::vector<char> used;        ///< for each capture: whether this rank reads or writes it
   int micro_batches = 1;
+  int arguments = 0;              ///< slots below are arguments of the step
   std::string to_string() const;  ///< one line an action
 };
 

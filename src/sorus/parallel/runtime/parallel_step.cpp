@@ -301,5 +301,10 @@ Graph ParallelStep::rank_graph(int rank) const {
   return partition(impl_->whole.graph, impl_->layouts, impl_->virtual_rank(rank, 0));
 }
 Program ParallelStep::rank_program(int rank) const { return impl_->program_of(rank); }
+RankMemory ParallelStep::rank_memory(int rank) const {
+  for (const Impl::Rank& r : impl_->ranks)
+    if (r.number == rank) return r.runner->memory();
+  fail<ValueError>("rank {} is not a rank of this process, which has {}", rank, fmt::join(impl_->pool.local(), ", "));
+}
 
 }  // namespace sorus::parallel

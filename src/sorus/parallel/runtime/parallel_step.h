@@ -14,6 +14,7 @@
 #include <memory>
 
 #include "sorus/parallel/partition/segments.h"
+#include "sorus/parallel/runtime/program_runner.h"
 
 namespace sorus::parallel {
 
@@ -43,6 +44,8 @@ class ParallelStep {
   /// Of the first micro-batch.
   Graph rank_graph(int rank) const;
   Program rank_program(int rank) const;
+  /// What a rank of this process holds when it is fullest. ValueError for a rank of another process.
+  RankMemory rank_memory(int rank) const;
 
  private:
   struct Impl;

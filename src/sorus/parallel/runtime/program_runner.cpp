@@ -1,6 +1,7 @@
 #include "sorus/parallel/runtime/program_runner.h"
 
 #include <array>
+#include <set>
 
 #include "sorus/base/error.h"
 #include "sorus/graph/call.h"
@@ -36,6 +37,7 @@ struct ProgramRunner::Impl {
   std::vector<std::vector<std::unique_ptr<CompiledGraph>>> ready;  // by segment and graph
   std::vector<std::vector<TracedGraph>> traced;
   std::vector<TensorList> values;  // by slot and micro-batch; the first where it does not vary
+  Tensor arena;                    // of all segments
 
   struct Leaving {
     std::shared_ptr<comm::Work> work;
@@ -61,8 +63,49 @@ struct ProgramRunner::Impl {
           ready.back().push_back(std::make_unique<CompiledGraph>(std::move(t)));
         else
           traced.back().push_back(std::move(t));
+        if (compiled) share_arena(*ready.back().back());
       }
     }
+    for (auto& graphs : ready)
+      for (auto& g : graphs) g->share_arena(arena);
+  }
+
+  // The largest so far at once, so that they do not all lie beside each other first.
+  void share_arena(CompiledGraph& g) {
+    int64_t bytes = g.report().arena_bytes;
+    if (!arena.defined() || bytes > static_cast<int64_t>(arena.nbytes()))
+      arena = Tensor::empty({std::max<int64_t>(bytes, 4096)}, DType::u8);  // small storages are less aligned
+    g.share_arena(arena);
+  }
+
+  // Values by the actions that make them and drop them.
+  RankMemory memory() const {
+    RankMemory m;
+    for (const Tensor& t : captures)
+      if (t.defined()) m.captured += static_cast<int64_t>(t.nbytes());
+    if (arena.defined()) m.arena = static_cast<int64_t>(arena.nbytes());
+    int64_t now = 0;
+    std::set<std::pair<int, int>> alive;
+    auto make = [&](int slot, int micro) {
+      const SlotInfo& s = program.slots[static_cast<size_t>(slot)];
+      if (alive.insert({slot, s.varies ? micro : -1}).second) now += s.type.nbytes();
+    };
+    for (size_t s = 0; s < static_cast<size_t>(program.arguments); ++s)
+      for (int micro = 0; micro < (program.slots[s].varies ? program.micro_batches : 1); ++micro)
+        make(static_cast<int>(s), micro);
+    m.values = now;
+    for (const Action& a : program.actions) {
+      if (a.kind == Action::Kind::run)
+        for (int s : program.segments[static_cast<size_t>(a.what)].makes) make(s, a.micro_batch);
+      if (a.kind == Action::Kind::receive) make(a.what, a.micro_batch);
+      if (a.kind == Action::Kind::add || a.kind == Action::Kind::join) make(a.to, -1);
+      m.values = std::max(m.values, now);
+      for (auto [slot, micro] : a.last) {
+        const SlotInfo& s = program.slots[static_cast<size_t>(slot)];
+        if (alive.erase({slot, s.varies ? micro : -1})) now -= s.type.nbytes();
+      }
+    }
+    return m;
   }
 
   Tensor& value(int slot, int micro) {
@@ -182,5 +225,6 @@ ProgramRunner::ProgramRunner(Program program, TensorList captures, std::string g
 ProgramRunner::~ProgramRunner() = default;
 TensorList ProgramRunner::run(const std::vector<TensorList>& inputs) { return impl_->run(inputs); }
 const Program& ProgramRunner::program() const { return impl_->program; }
+RankMemory ProgramRunner::memory() const { return impl_->memory(); }
 
 }  // namespace sorus::parallel
