@@ -445,7 +445,7 @@ const std::vector<Lines>& table() {
 
       // among ranks; here there is one
       {"all_reduce", {"f[a,b]", "f[] op=\"sum\""}},
-      {"all_gather", {"f[a,b] dim=1 parts=1"}},
+      {"all_gather", {"f[a,b] none dim=1 parts=1"}},
       {"reduce_scatter", {"f[a,b] dim=0 parts=1"}},
       {"all_to_all", {"f[a,b] split_dim=0 concat_dim=1 parts=1"}},
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <random>
 
 #include "sorus/autodiff/tape.h"
@@ -439,6 +440,27 @@ TEST(ParallelTraining, MemoryIsAsPlanned) {
           << measured << " of " << values << ", " << most;
     EXPECT_THROW(step->rank_memory(ranks), ValueError);
   }
+}
+
+TEST(ParallelTraining, ParametersOfZero3AreWholeOnlyWhileTheyAreUsed) {
+  ExecutionOptions compiled;
+  int64_t arena[2] = {0, 0};
+  int gathers = 0;
+  for (int zero : {0, 3}) {
+    Ranks::seen = [&](const ParallelStep& step) {
+      arena[zero ? 1 : 0] = step.rank_memory(0).arena;
+      Graph graph = step.rank_graph(0);
+      std::map<const Node*, int> of;
+      for (const auto& n : graph.nodes())
+        if (zero && n->op && n->op->name() == "all_gather" && n->inputs[0].node->is_input()) ++of[n->inputs[0].node];
+      for (const auto& [input, count] : of) gathers = std::max(gathers, count);
+    };
+    train(perceptron(), data_parallel(4, zero, compiled), 2);
+    Ranks::seen = {};
+  }
+  EXPECT_EQ(gathers, 2) << "once for the forward and once for the backward pass";
+  // Of four matrices at most one and a half are whole at a time, beside what the step needs anyhow.
+  EXPECT_LE(arena[1], arena[0] + 3 * 256 * 256 * 4 / 2);
 }
 
 TEST(ParallelTraining, AllAtOnce) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <unordered_set>
 
 #include "sorus/run/passes.h"
 
@@ -14,6 +15,7 @@ class Partition {
       : from_(graph), p_(p), mesh_(p.mesh), rank_(rank), versions_(p.mesh, p.communication), to_(graph.name()) {}
 
   LocalGraph run() {
+    find_gathered();
     for (size_t i = 0; i < from_.inputs().size(); ++i) {
       Node* in = from_.inputs()[i];
       TensorType t = in->outputs[0];
@@ -45,11 +47,55 @@ class Partition {
     local_.layouts.try_emplace(local, layout);
   }
 
+  // Inputs that are whole when used only, and what the first result depends on, the forward pass. Micro-batches share
+  // what was gathered.
+  void find_gathered() {
+    if (p_.micro_axis >= 0) return;
+    for (size_t i = 0; i < from_.inputs().size(); ++i)
+      if (p_.inputs[i] != p_.used_as[i]) gathered_.emplace(Value{from_.inputs()[i], 0}, p_.inputs[i]);
+    if (gathered_.empty() || from_.outputs().empty()) return;
+    forward_.insert(from_.outputs()[0].node);
+    for (size_t i = from_.size(); i-- > 0;)
+      if (const Node& node = *from_.nodes()[i]; forward_.contains(&node))
+        for (const Value& v : node.inputs)
+          if (v) forward_.insert(v.node);
+  }
+
+  // For the backward pass, once `after` is there.
+  Value get_again(const Value& v, const Layout& wanted, const Value& after) {
+    const Layout& stored = gathered_.at(v);
+    auto& made = again_[v];
+    for (const auto& [layout, local] : made)
+      if (layout == wanted) return local;
+    Value local = locals_.at(v)[0];
+    Layout now = stored;
+    for (const Move& m : redistribution(mesh_, stored, wanted)) {
+      local = move(local, m, v.node->source, after);
+      apply_move(m, now);
+      local_.layouts.try_emplace(local, now);
+    }
+    made.emplace_back(wanted, local);
+    return local;
+  }
+
   void split(const Node& node) {
     const NodeChoice& c = p_.choices.at(&node);
-    std::vector<Value> inputs;
-    for (size_t i = 0; i < node.inputs.size(); ++i)
-      inputs.push_back(node.inputs[i] ? get(node.inputs[i], c.inputs[i]) : Value{});
+    std::vector<Value> inputs(node.inputs.size());
+    Value after;  // what else the operator waits for
+    std::vector<size_t> later;
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const Value& v = node.inputs[i];
+      if (!v) continue;
+      if (auto it = gathered_.find(v);
+          it != gathered_.end() && !forward_.contains(&node) && c.inputs[i] != it->second) {
+        later.push_back(i);
+        continue;
+      }
+      inputs[i] = get(v, c.inputs[i]);
+      if (v.node->op && !forward_.contains(v.node)) after = inputs[i];
+    }
+    for (size_t i : later)
+      inputs[i] = after ? get_again(node.inputs[i], c.inputs[i], after) : get(node.inputs[i], c.inputs[i]);
     auto types = node.input_types();
     Block b = block_of(mesh_, c.outputs[0], node.outputs[0].shape, rank_);
     Attrs attrs = shard_attrs(TypeCall{*node.op, types, node.attrs}, b.sizes, b.start);
@@ -107,12 +153,15 @@ class Partition {
     return made;
   }
 
-  Value move(const Value& v, const Move& m, const SourceLocation& source) {
+  Value move(const Value& v, const Move& m, const SourceLocation& source, const Value& after = {}) {
     int64_t n = mesh_.size(m.axis), at = mesh_.coordinate(rank_, m.axis);
     const std::string& group = p_.groups[static_cast<size_t>(m.axis)];
     Attr op(std::string(reduction_name(m.op)));
     auto call = [&](const char* name, Attrs attrs) {
-      Value made{to_.add(find_op(name), {v}, std::move(attrs), source), 0};
+      const OpDef& collective = find_op(name);
+      std::vector<Value> inputs{v};
+      if (collective.signature.tensors > 1) inputs.push_back(after);
+      Value made{to_.add(collective, std::move(inputs), std::move(attrs), source), 0};
       if (m.axis == p_.micro_axis && m.kind != Move::Kind::slice) local_.over_micro_batches.emplace(made.node, m);
       return made;
     };
@@ -194,6 +243,9 @@ class Partition {
   int64_t rank_;
   Versions versions_;
   std::unordered_map<Value, std::vector<Value>> locals_;
+  std::unordered_map<Value, Layout> gathered_;  // and how they are stored
+  std::unordered_set<const Node*> forward_;
+  std::unordered_map<Value, std::vector<std::pair<Layout, Value>>> again_;
   Graph to_;
   LocalGraph local_;
 };

@@ -5,8 +5,9 @@
 //
 // All ranks do the same in the same order, with collectives along the axes of the mesh where a value is needed in
 // another layout than it was made in; only places (where a slice starts, which block of a draw) differ. Every
-// operator is split by its rule; none is named here. The collectives are operators like others
-// (parallel/sharding/operators.cpp), in the group `mesh.group(axis)`.
+// operator is split by its rule; none is named here. A parameter that is cut to save memory (ZeRO 3) is gathered for
+// the forward pass and again for the backward pass, so that it is whole only while it is used. The collectives are
+// operators like others (parallel/sharding/operators.cpp), in the group `mesh.group(axis)`.
 //
 // Micro-batches are an axis of time: the graph of a rank is then that of one of them, values that are cut or partial
 // along it vary from one to the next, and its collectives are what happens over all of them: all_reduce adds up,

@@ -256,7 +256,7 @@ struct ParallelStep::Impl {
   Tensor gathered(Tensor t, const Layout& layout) const {
     static const OpDef& op = find_op("all_gather");
     for (const Move& m : redistribution(request.mesh, layout, replicated(request.mesh)))
-      t = call_one(op, {t},
+      t = call_one(op, {t, Tensor()},
                    {Attr(m.dim), Attr(request.mesh.size(m.axis)), Attr(layouts.groups[static_cast<size_t>(m.axis)])});
     return t;
   }

@@ -72,7 +72,7 @@ const bool collectives = [] {
         return {call_one(c.op, {c.grad()}, c.attrs)};
       })
       .doc("Elements of all ranks of the group taken together; every rank has the result.");
-  op("all_gather(input, dim: int, parts: int, group: str = 'world')")
+  op("all_gather(input, dim: int, parts: int, group: str = 'world', after: Tensor? = none)")
       .types(resized(0, -1, 1))
       .kernel([](const Call& c, std::span<Tensor> out) {
         int64_t parts = c.attr(1).to_int(), dim = dim_of(c, 0);
@@ -86,9 +86,12 @@ const bool collectives = [] {
       })
       .gradient([](const GradCall& c) -> TensorList {
         static const OpDef& scatter = find_op("reduce_scatter");
-        return {call_one(scatter, {c.grad()}, {c.attrs[0], c.attrs[1], Attr("sum"), c.attrs[2]})};
+        return {call_one(scatter, {c.grad()}, {c.attrs[0], c.attrs[1], Attr("sum"), c.attrs[2]}), Tensor()};
       })
-      .doc("The blocks of all `parts` ranks side by side along `dim`.");
+      .doc(
+          "The blocks of all `parts` ranks side by side along `dim`. Not before `after` is there: what was gathered "
+          "is not "
+          "kept for long, but gathered again where it is needed again.");
   op("reduce_scatter(input, dim: int, parts: int, op: str = 'sum', group: str = 'world')")
       .types(resized(-1, 0, 1))
       .kernel([](const Call& c, std::span<Tensor> out) {
@@ -105,7 +108,7 @@ const bool collectives = [] {
       .gradient([](const GradCall& c) -> TensorList {
         static const OpDef& gather = find_op("all_gather");
         SORUS_CHECK(c.attrs[2].string() == "sum", NotImplementedError, "reduce_scatter: only sums have a gradient");
-        return {call_one(gather, {c.grad()}, {c.attrs[0], c.attrs[1], c.attrs[3]})};
+        return {call_one(gather, {c.grad(), Tensor()}, {c.attrs[0], c.attrs[1], c.attrs[3]})};
       })
       .doc("Rank r of `parts` has the r-th block along `dim` of what all_reduce gives.");
   op("all_to_all(input, split_dim: int, concat_dim: int, parts: int, group: str = 'world')")
