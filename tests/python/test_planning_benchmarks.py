@@ -66,52 +66,43 @@ def random_problem(random):
     return {"name": "random-Z", "nodes": nodes, "edges": edges, "usage_limit": int(least * 1.2) + 1}
 
 
-def solved_by_milp(optimize, problem):
+def solved_by_milp(highspy, problem):
     """The least cost by an independent solver: a variable for each strategy and for each pair of an edge."""
-    np = pytest.importorskip("numpy")
+    solver = highspy.Highs()
+    solver.silent()
     nodes, edges = problem["nodes"], problem["edges"]
-    starts = np.cumsum([0] + [len(c) for c in nodes["costs"]])
-    cost = [c for costs in nodes["costs"] for c in costs] + [c for costs in edges["costs"] for c in costs]
-    rows, low, high = [], [], []
-
-    def add(entries, least, most):
-        row = np.zeros(len(cost))
-        for at, value in entries:
-            row[at] += value
-        rows.append(row)
-        low.append(least)
-        high.append(most)
-
-    for v, costs in enumerate(nodes["costs"]):
-        add([(starts[v] + k, 1) for k in range(len(costs))], 1, 1)
-    pair = int(starts[-1])
-    for a, b in edges["nodes"]:
-        rows_a, columns = len(nodes["costs"][a]), len(nodes["costs"][b])
-        for i in range(rows_a):
-            add([(starts[a] + i, -1)] + [(pair + i * columns + j, 1) for j in range(columns)], 0, 0)
-        for j in range(columns):
-            add([(starts[b] + j, -1)] + [(pair + i * columns + j, 1) for i in range(rows_a)], 0, 0)
-        pair += rows_a * columns
+    pick = [[solver.addBinary() for _ in costs] for costs in nodes["costs"]]
+    total = sum(
+        c * x for costs, row in zip(nodes["costs"], pick, strict=True) for c, x in zip(costs, row, strict=True)
+    )
+    for row in pick:
+        solver.addConstr(sum(row) == 1)
+    for (a, b), costs in zip(edges["nodes"], edges["costs"], strict=True):
+        pair = [[solver.addBinary() for _ in pick[b]] for _ in pick[a]]
+        total += sum(c * x for c, x in zip(costs, (x for row in pair for x in row), strict=True))
+        for x, row in zip(pick[a], pair, strict=True):
+            solver.addConstr(sum(row) == x)
+        for x, column in zip(pick[b], zip(*pair, strict=True), strict=True):
+            solver.addConstr(sum(column) == x)
     for t in range(16):
         alive = [v for v, (begin, end) in enumerate(nodes["intervals"]) if begin <= t < end]
-        add([(starts[v] + k, u) for v in alive for k, u in enumerate(nodes["usages"][v])], 0, problem["usage_limit"])
-    done = optimize.milp(
-        cost, constraints=optimize.LinearConstraint(np.array(rows), low, high), integrality=np.ones(len(cost)),
-        bounds=optimize.Bounds(0, 1),
-    )  # fmt: skip
-    assert done.success, done.message
-    return round(done.fun)
+        if alive:
+            usages = [u * x for v in alive for u, x in zip(nodes["usages"][v], pick[v], strict=True)]
+            solver.addConstr(sum(usages) <= problem["usage_limit"])
+    solver.minimize(total)
+    assert solver.getModelStatus() == highspy.HighsModelStatus.kOptimal
+    return round(solver.getObjectiveValue())
 
 
 def test_strategies_against_an_integer_program(tmp_path):
-    optimize = pytest.importorskip("scipy.optimize", reason="the oracle, HiGHS, comes with scipy")
+    highspy = pytest.importorskip("highspy", reason="the oracle, HiGHS, comes with scripts/setup.sh")
     random = Random(7)
     files, best = [], []
     for i in range(12):
         problem = random_problem(random)
         files.append(tmp_path / f"{i}.json")
         files[-1].write_text(json.dumps({"problem": problem}))
-        best.append(solved_by_milp(optimize, problem))
+        best.append(solved_by_milp(highspy, problem))
     done = run("strategies.py", *files, "--seconds", "0.05")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
