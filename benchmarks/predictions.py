@@ -121,7 +121,7 @@ def plan_of(step: Step, batch: int, pins: str, toml: str) -> tuple[Arrangement, 
     given = {name: int(value) for name, value in (pin.split("=") for pin in pins.split(","))}
     ranks = given.get("dp", 1) * given.get("tp", 1) * given.get("pp", 1)
     micro = given.pop("micro", 1)
-    fix = {"dp": 1, "tp": 1, "pp": 1, "sp": 0, "offload": 0, "recompute": 0, "zero": 0} | given
+    fix = {"dp": 1, "ep": 1, "tp": 1, "pp": 1, "sp": 0, "offload": 0, "recompute": 0, "zero": 0} | given
     fix["micro_batch"] = batch // fix["dp"] // micro
     fix["schedule"] = 2 if fix["pp"] > 1 else 0
     request = {"devices": ranks, "batch": batch, "fix": fix, "families": False}
