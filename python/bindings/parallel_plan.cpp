@@ -10,8 +10,8 @@
 #include "sorus/parallel/cluster/cluster.h"
 #include "sorus/parallel/comm/measure.h"
 #include "sorus/parallel/plan/plan.h"
+#include "sorus/parallel/report/published.h"
 #include "sorus/parallel/report/report.h"
-#include "sorus/parallel/simulator/published.h"
 #include "sorus/parallel/solver/budget.h"
 #include "sorus/run/interval_packing.h"
 

@@ -1,4 +1,4 @@
-#include "sorus/parallel/simulator/published.h"
+#include "sorus/parallel/report/published.h"
 
 #include <algorithm>
 #include <cmath>
