@@ -1,5 +1,7 @@
 // Contractions as matrix products. Every axis of a sum of products of two inputs is one of four kinds: in both inputs
 // and the result (batch), in the first and the result (m), in the second and the result (n), in both inputs (k).
+// Where k is several axes that do not lie behind each other (the gradient of an operand that was broadcast over a
+// batch), the inner one is a product's and the others add products up.
 #include <algorithm>
 
 #include "sorus/derive/index_loops.h"
@@ -89,7 +91,7 @@ std::optional<ContractionPlan> plan_contraction(const LoopNest& nest, TensorSpan
     if (kind >= 0) kinds[kind].push_back({n->axes[a].extent, sa[a], sb[a], sc[a]});
   }
   for (auto& k : kinds) k = merge(std::move(k));
-  if (kinds[3].size() > 1) return {};
+  if (kinds[3].size() > 1 && is_half(out_type)) return {};  // products added one after another would be rounded each
   // The innermost axis of the result has to be n: the product is transposed if it is m.
   bool swap = !kinds[1].empty() && kinds[1].back().c == 1 && (kinds[2].empty() || kinds[2].back().c != 1);
   if (swap) std::swap(kinds[1], kinds[2]);
@@ -111,6 +113,7 @@ std::optional<ContractionPlan> plan_contraction(const LoopNest& nest, TensorSpan
   ContractionPlan plan;
   plan.a = swap ? ob.slot : oa.slot;
   plan.b = swap ? oa.slot : ob.slot;
+  for (const Axis& x : kinds[3]) plan.outer.push_back({x.extent, swap ? x.b : x.a, swap ? x.a : x.b});
   kernels::GemmArgs& g = plan.gemm;
   g.type = g.out_type = out_type;
   g.m = am.extent, g.n = an.extent, g.k = ak.extent;

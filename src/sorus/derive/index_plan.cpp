@@ -152,6 +152,25 @@ const IndexPlan& plan_index(const Call& call) {
   return slot->plan;
 }
 
+namespace {
+/// The first product as `g` says, the others added to it.
+void add_products(kernels::GemmArgs& g, std::span<const ContractionPlan::Outer> loops) {
+  if (loops.empty()) {
+    kernels::gemm(g);
+    g.beta = 1, g.bias = nullptr;
+    return;
+  }
+  const ContractionPlan::Outer& loop = loops.front();
+  const void *a = g.a, *b = g.b;
+  const int64_t size = static_cast<int64_t>(size_of(g.type));
+  for (int64_t i = 0; i < loop.extent; ++i) {
+    g.a = static_cast<const char*>(a) + i * loop.a * size;
+    g.b = static_cast<const char*>(b) + i * loop.b * size;
+    add_products(g, loops.subspan(1));
+  }
+}
+}  // namespace
+
 void run_plan(const IndexPlan& plan, TensorSpan inputs, Tensor& out, std::string_view who) {
   if (plan.contraction && out.dtype() == plan.result.dtype) {
     if (out.numel() == 0) return;
@@ -162,7 +181,7 @@ void run_plan(const IndexPlan& plan, TensorSpan inputs, Tensor& out, std::string
     g.c = out.data();
     if (c.bias >= 0) g.bias = inputs[static_cast<size_t>(c.bias)].data();
     if (c.initial) run_initial(plan.nest, inputs, out);
-    return kernels::gemm(g);
+    return add_products(g, c.outer);
   }
   if (plan.reduction && out.dtype() == plan.result.dtype) {
     kernels::ReduceArgs r = plan.reduction->args;

@@ -21,6 +21,10 @@ struct ContractionPlan {
   int a = 0, b = 0;      ///< slots
   int bias = -1;         ///< slot of a row that the kernel adds itself
   bool initial = false;  ///< the result starts from what stands before the reduction
+  struct Outer {
+    int64_t extent, a, b;
+  };
+  std::vector<Outer> outer;  ///< loops over products that are added up, with the steps of A and B in elements
 };
 /// `inputs`: types and strides are read, elements are not. Nothing if the loops are no product.
 std::optional<ContractionPlan> plan_contraction(const LoopNest& nest, TensorSpan inputs, DType out_type);
