@@ -210,3 +210,28 @@ def test_a_processor_without_the_instructions_gets_an_error_code(tmp_path: pathl
     subprocess.run(["make", "-s", "example"], cwd=tmp_path, check=True)
     for processor, code in (("Nehalem", 4), ("max", 0)):
         assert subprocess.run([emulator, "-cpu", processor, tmp_path / "build" / "example"]).returncode == code
+
+
+@pytest.mark.parametrize("level", [0, 2])
+def test_every_way_of_floats_on_x86(level: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors of 8 and of 16, made to be taken; channels that fill no vector, one pixel and many."""
+    flags = next((s for s in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if s.startswith("flags")), "")
+    if not (wanted := {0: {"avx2"}, 2: {"avx512f"}}[level]) <= set(flags.split()):
+        pytest.skip(f"this processor lacks {' or '.join(sorted(wanted))}")
+
+    def conv(inputs: int, outputs: int, kernel: int, groups: int = 1) -> nn.Conv2d:
+        return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups)
+
+    model = nn.Sequential(
+        conv(3, 27, 3), nn.ReLU(), conv(27, 27, 3, groups=27), conv(27, 40, 1), nn.ReLU6(), conv(40, 40, 3, groups=40),
+        nn.Flatten(), nn.Linear(40 * 25, 30),
+    ).eval()  # fmt: skip
+    example = sorus.randn(1, 3, 5, 5)
+    device.generate(model, usable("x86"), "net", tmp_path, example=example)
+    source = tmp_path / "src" / "net.c"
+    text = source.read_text()
+    assert text.count("const int level = net_level();") == 1 and "net_FMA16(" in text
+    source.write_text(text.replace("const int level = net_level();", f"const int level = {level};"))
+    monkeypatch.setattr(shutil, "which", lambda name, which=shutil.which: None if "qemu" in name else which(name))
+    facts = device.verify(model, tmp_path, "x86", "net", runs=3, example=example)
+    assert facts["accepted"] and facts["largest_difference"] <= 1e-5 and "also_under" not in facts

@@ -1,4 +1,4 @@
-// The words of kernels with vectors (simd.h) for AVX2 and FMA.
+// The words of kernels with vectors (simd.h) for AVX2 and FMA, and for AVX-512.
 #include "sorus/device/helper.h"
 
 namespace sorus::device {
@@ -10,7 +10,8 @@ const Helper kHelpers[] = {
 #define $P_SIMD __attribute__((target("avx2,fma"), unused))
 )"},
     {"avx2_level", {}, R"(
-/* Which instructions the processor has: below 0, not those that are needed; 0 AVX2; 1 AVX-VNNI, 2 AVX512-VNNI as well. */
+/* Which instructions the processor has: below 0, not those that are needed; 0 AVX2; 1 AVX-VNNI as well,
+   2 AVX512-VNNI, with which there are vectors of 16 floats. */
 static int $P_level(void)
 {
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return -1;
@@ -45,6 +46,24 @@ $P_SIMD static inline void $P_copyf(const float *from, float *to, int n)
   for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, _mm256_loadu_ps(from + i));
   for (; i < n; i++) to[i] = from[i];
 }
+)"},
+    {"avx512_floats", {"avx2_floats"}, R"(
+/* The same for sixteen floats. */
+#define $P_SIMD16 __attribute__((target("avx2,fma,avx512f"), unused))
+typedef __m512 $P_F16;
+#define $P_LOADF16(p) _mm512_loadu_ps(p)
+#define $P_STOREF16(p, v) _mm512_storeu_ps(p, v)
+#define $P_SPLATF16(p) _mm512_set1_ps(*(p))
+#define $P_SETF16(x) _mm512_set1_ps(x)
+#define $P_FMA16(s, t, w) _mm512_fmadd_ps(t, w, s)
+#define $P_ADDF16(a, b) _mm512_add_ps(a, b)
+#define $P_SUBF16(a, b) _mm512_sub_ps(a, b)
+#define $P_MAXF16(a, b) _mm512_max_ps(a, b)
+#define $P_MINF16(a, b) _mm512_min_ps(a, b)
+/* The first n of sixteen elements, 1 to 15, are read or written. */
+#define $P_FIRST16(n) ((__mmask16)((1u << (n)) - 1))
+#define $P_firstf16(p, n) _mm512_maskz_loadu_ps($P_FIRST16(n), p)
+#define $P_putf16(p, v, n) _mm512_mask_storeu_ps(p, $P_FIRST16(n), v)
 )"},
     {"avx2_bytes", {"avx2"}, R"(
 typedef __m256i $P_I, $P_V, $P_HALVES, $P_AVX2_T, $P_VNNI_T, $P_VNNI512_T;

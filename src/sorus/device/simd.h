@@ -10,8 +10,8 @@
 // Depthwise: a block of channels' weights stays in registers along a row. What lies under a window is known when the
 // text is made, so there is a loop for each part of the image whose windows see the same taps, and no test inside.
 //
-// A processor may have a better way of multiplying bytes than the least one of its kind. The kernel is then printed
-// in all ways, which share weights, and the program asks the processor which one to take: $P_level().
+// A processor may have a better way of multiplying than the least one of its kind. The kernel is then printed in all
+// ways, which share weights, and the program asks the processor which one to take: $P_level().
 #pragma once
 
 #include <functional>
@@ -32,20 +32,29 @@ struct Way {
   std::string wide = {};  ///< a helper that makes 16 bits of a byte there; the words of such elements end in 16
 };
 
+/// A way of multiplying floats; its words end in its name.
+struct FloatWay {
+  std::string name;      ///< "16"; none for the least way
+  int64_t level;         ///< of $P_level(), at least
+  int64_t lanes;         ///< floats in a vector; a multiple of those of the least way
+  int64_t accumulators;  ///< vectors in registers
+};
+
 struct Simd {
   std::string name;                     ///< "NEON", for reports
   std::string floats, bytes, residual;  ///< helpers
-  int64_t lanes;                        ///< floats in a vector
-  int64_t accumulators;                 ///< vectors of floats in registers
+  std::string wide_floats = {};         ///< helper with the words of all ways of floats, where there are more
+  int64_t lanes;                        ///< sums in a vector: floats of the least way, or 32-bit integers
   int64_t vectors;                      ///< of channels, where there are many pixels: of floats...
   int64_t byte_vectors;                 ///< ... and of bytes' sums
   int64_t group;                        ///< so many weights of a channel lie together
   int64_t step;                         ///< elements of the depth in one round of the loop; a multiple of `group`
   int64_t taps;                         ///< of a depthwise convolution, that one instruction multiplies
-  bool flips = false;     ///< bytes are multiplied as unsigned ones; words of those in the scratch end in 8
-  bool crossed;           ///< 2 vectors hold the channels 0-3, 8-11 and 4-7, 12-15 (AVX2)
-  int64_t right;          ///< how a shift to the right by one is written: 1 or -1
-  std::vector<Way> ways;  ///< by level, the least first
+  bool flips = false;  ///< bytes are multiplied as unsigned ones; words of those in the scratch end in 8
+  bool crossed;        ///< 2 vectors hold the channels 0-3, 8-11 and 4-7, 12-15 (AVX2)
+  int64_t right;       ///< how a shift to the right by one is written: 1 or -1
+  std::vector<FloatWay> float_ways;  ///< the least first
+  std::vector<Way> ways;             ///< by level, the least first
 };
 
 /// A target's kernels; what has none takes the plain ones.

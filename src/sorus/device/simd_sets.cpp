@@ -8,8 +8,8 @@ const KernelSet& avx2_kernels() {
                                 .floats = "avx2_floats",
                                 .bytes = "avx2_bytes",
                                 .residual = "avx2_residual",
+                                .wide_floats = "avx512_floats",
                                 .lanes = 8,
-                                .accumulators = 12,
                                 .vectors = 2,
                                 .byte_vectors = 2,
                                 .group = 4,
@@ -18,6 +18,7 @@ const KernelSet& avx2_kernels() {
                                 .flips = true,
                                 .crossed = true,
                                 .right = 1,
+                                .float_ways = {{"", 0, 8, 12}, {"16", 2, 16, 24}},
                                 .ways = {{"avx2", 4, 2, 1, 12, false, true, "widen"},
                                          {"vnni", 8, 1, 1, 12, false, true},
                                          {"vnni512", 8, 1, 1, 12, false, true}}});
@@ -30,7 +31,6 @@ const KernelSet& neon64_kernels() {
                                 .bytes = "neon64_bytes",
                                 .residual = "neon_residual",
                                 .lanes = 4,
-                                .accumulators = 24,
                                 .vectors = 4,
                                 .byte_vectors = 4,
                                 .group = 4,
@@ -38,6 +38,7 @@ const KernelSet& neon64_kernels() {
                                 .taps = 1,
                                 .crossed = false,
                                 .right = -1,
+                                .float_ways = {{"", 0, 4, 24}},
                                 .ways = {{"neon", 4, 1, 1, 24, true}, {"dot", 4, 1, 1, 24}, {"mm", 2, 1, 2, 24}}});
   return set;
 }
@@ -48,7 +49,6 @@ const KernelSet& neon32_kernels() {
                                 .bytes = "neon_bytes",
                                 .residual = "neon_residual",
                                 .lanes = 4,
-                                .accumulators = 12,
                                 .vectors = 2,
                                 .byte_vectors = 2,
                                 .group = 4,
@@ -56,6 +56,7 @@ const KernelSet& neon32_kernels() {
                                 .taps = 1,
                                 .crossed = false,
                                 .right = -1,
+                                .float_ways = {{"", 0, 4, 12}},
                                 .ways = {{"neon", 4, 1, 1, 8, true}}});
   return set;
 }
