@@ -24,8 +24,9 @@ Scalar neutral(const std::string& reduce, DType t) {
   bool most = reduce == "amin";
   if (is_floating(t)) return Scalar(most ? INFINITY : -INFINITY);
   if (t == DType::boolean) return Scalar(most);
-  int bits = static_cast<int>(8 * size_of(t));
+  SORUS_CHECK(!is_complex(t), TypeError, "scatter_reduce: '{}' has no meaning for complex numbers", reduce);
   if (t == DType::u8) return Scalar(int64_t{most ? 255 : 0});
+  int bits = static_cast<int>(8 * size_of(t));
   int64_t top = bits == 64 ? std::numeric_limits<int64_t>::max() : (int64_t{1} << (bits - 1)) - 1;
   return Scalar(most ? top : -top - 1);
 }

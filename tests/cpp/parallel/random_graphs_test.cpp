@@ -107,7 +107,7 @@ Program random_program(std::mt19937& r, const std::vector<const OpDef*>& ops) {
 TEST(RandomGraphs, AreOnRanksWhatTheyAreOnOneDevice) {
   std::vector<const OpDef*> ops;
   for (const OpDef* op : all_ops())
-    if (is_smooth(*op)) ops.push_back(op);
+    if (is_smooth(*op) && !op->name().starts_with("test_")) ops.push_back(op);  // other tests' are wrong on purpose
   std::vector<DeviceMesh> meshes{DeviceMesh({"a"}, {2}), DeviceMesh({"a", "b"}, {2, 2}),
                                  DeviceMesh({"a", "b"}, {3, 2})};
   int compared = 0;
