@@ -207,7 +207,7 @@ def test_a_rank_that_hangs_ends_all(script):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_or_killed_launcher_leaves_nothing(script, number):
-    path = script("print('ready', flush=True)\nimport subprocess\ntime.sleep(60)\n")
+    path = script("import os, subprocess\nos.write(1, b'ready\\n')\ntime.sleep(60)\n")
     job = subprocess.Popen(
         [sys.executable, "-m", "sorus.cli", "run", "-n", "2", path], stdout=subprocess.PIPE, text=True
     )
