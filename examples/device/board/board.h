@@ -2,7 +2,7 @@
 #ifndef BOARD_H
 #define BOARD_H
 
-void put_text(const char *text);
+void put_text(const char* text);
 void put_number(long v);
 
 /* Bytes of RAM that were in use at most until now: data, and the deepest stack. 0 where nobody knows (host.c). */

@@ -2,8 +2,8 @@
 //
 // Any order that respects reads is right; this one keeps little memory alive. Units run in the order of the program,
 // except that one which frees at least as much as it needs runs as soon as it can, or two that do so together: an
-// optimizer's update follows the product that makes its gradient, and both follow the gradient of the layer's result, so
-// that gradients of different layers share one piece of memory and activations go when backward has passed them.
+// optimizer's update follows the product that makes its gradient, and both follow the gradient of the layer's result,
+// so that gradients of different layers share one piece of memory and activations go when backward has passed them.
 #pragma once
 
 #include <cstdint>

@@ -14,7 +14,8 @@ TEST(Schedule, UpdatesFollowTheirGradients) {
                                   {{1, 3}, {5}, {3}},   // update of 3
                                   {{2, 4}, {6}, {4}}};  // update of 4
   EXPECT_EQ(schedule(units, bytes), (std::vector<int>{0, 1, 3, 2, 4}));
-  units[2].reads.push_back(3);  // now the gradient of 4 needs the old weight 3: its update waits, the other goes first
+  units[2].reads.push_back(
+      3);  // now the gradient of 4 needs the old weight 3: its update waits, the other goes first
   EXPECT_EQ(schedule(units, bytes), (std::vector<int>{0, 2, 4, 1, 3}));
 }
 
