@@ -6,11 +6,12 @@ cd "$(dirname "$0")/.."
 filter=${1:-*}
 parts=$(nproc)
 
-cmake -S . -B build-sanitize -G Ninja -DCMAKE_BUILD_TYPE=Release -DSORUS_SANITIZE=ON -DSORUS_PYTHON=OFF >build-sanitize.log 2>&1 || {
-  cat build-sanitize.log
+mkdir -p build-sanitize
+log=build-sanitize/configure.log
+cmake -S . -B build-sanitize -G Ninja -DCMAKE_BUILD_TYPE=Release -DSORUS_SANITIZE=ON -DSORUS_PYTHON=OFF >$log 2>&1 || {
+  cat $log
   exit 1
 }
-mv build-sanitize.log build-sanitize/configure.log
 cmake --build build-sanitize --target sorus_tests
 
 # Leaks are not looked for: what lives as long as the process (registries, pools of threads) would be listed.

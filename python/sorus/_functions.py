@@ -93,14 +93,20 @@ def unique_consecutive(
     return _parts("unique_consecutive_parts", input, dim, return_inverse, return_counts)
 
 
+def _shares(q: Any, input: Tensor, name: str) -> Tensor:
+    """`q` of a quantile as a tensor of the input's type; RuntimeError for a tensor of another one."""
+    if not isinstance(q, Tensor):
+        q = _core.tensor(q, dtype=input.dtype)
+    if q.dtype is not input.dtype:
+        raise RuntimeError(f"{name}: q must have the type of the input, {input.dtype}, not {q.dtype}")
+    return q
+
+
 def quantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
     """The values below which the shares `q` (in [0, 1]) of the elements lie. NaN if a NaN is among them."""
-    if not isinstance(q, Tensor):
-        q = _core.tensor(q, dtype=input.dtype)
-    if q.dtype is not input.dtype:
-        raise RuntimeError(f"quantile: q must have the type of the input, {input.dtype}, not {q.dtype}")
+    q = _shares(q, input, "quantile")
     x, d = (input.reshape(-1), 0) if dim is None else (input, dim % max(input.dim(), 1))
     n = x.shape[d] if x.dim() else 1
     x = x.reshape(1) if x.dim() == 0 else x

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from . import _core
 from ._core import Tensor
 from ._core import operators as _op
+from ._functions import _shares
 
 __all__ = ["gradient", "istft", "mode", "nanquantile", "stft"]
 
@@ -180,10 +181,7 @@ def nanquantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
     """`quantile` of the elements that are no NaN; NaN where there are none."""
-    if not isinstance(q, Tensor):
-        q = _core.tensor(q, dtype=input.dtype)
-    if q.dtype is not input.dtype:
-        raise RuntimeError(f"nanquantile: q must have the type of the input, {input.dtype}, not {q.dtype}")
+    q = _shares(q, input, "nanquantile")
     x = input.reshape(-1) if dim is None or input.dim() == 0 else input.movedim(dim, -1)
     ordered = x.sort(-1).values  # NaN last
     count = (~ordered.isnan()).sum(-1, True)

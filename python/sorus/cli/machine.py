@@ -20,6 +20,7 @@ from typing import Any
 QUIET = 0.1  # share of the cores that others may take
 AGREE = 0.05  # two quiet measurements this near to each other are enough
 ROUNDS, PAUSE = 6, 0.2  # at most so many, seconds between them
+SPEEDS = ("gemm_float32_gflops", "gemm_bfloat16_gflops", "memory_gb_per_s")
 
 # Shares of the measured speeds (`vector`: of products in float32, what other kernels reach), and the time of a kernel.
 TYPICAL = {"matrix": 0.6, "matrix_size": 0.3, "memory": 1.0, "launch_us": 2.0, "vector": 0.16}
@@ -58,11 +59,12 @@ def measure() -> dict[str, Any]:
     import sorus
     from sorus._core import _machine
 
-    what = {
-        "gemm_float32_gflops": lambda: _machine.measure_gemm_gflops(sorus.float32),
-        "gemm_bfloat16_gflops": lambda: _machine.measure_gemm_gflops(sorus.bfloat16),
-        "memory_gb_per_s": _machine.measure_memory_gbs,
-    }
+    one_of = (
+        lambda: _machine.measure_gemm_gflops(sorus.float32),
+        lambda: _machine.measure_gemm_gflops(sorus.bfloat16),
+        _machine.measure_memory_gbs,
+    )
+    what = dict(zip(SPEEDS, one_of, strict=True))
     best: dict[str, float] = {}
     quietest, rounds = 1.0, 0
     while rounds < ROUNDS:
@@ -126,7 +128,7 @@ def speeds(again: bool = False) -> dict[str, Any]:
         return kept
     found = measure()
     if kept and found["others"] >= QUIET:
-        for name in ("gemm_float32_gflops", "gemm_bfloat16_gflops", "memory_gb_per_s"):
+        for name in SPEEDS:
             found[name] = max(found[name], kept[name])
     found |= {"key": _key(), "processor": _machine.cpu_name(), "threads": sorus.get_num_threads(),
               "constants": kept.get("constants", TYPICAL)}  # fmt: skip

@@ -25,39 +25,34 @@ const KernelSet& avx2_kernels() {
   return set;
 }
 
+namespace {
+/// What both have in common; arm64 has twice as many registers.
+Simd neon(std::string bytes, int64_t vectors, int64_t accumulators, std::vector<Way> ways) {
+  return {.name = "NEON",
+          .floats = "neon_floats",
+          .bytes = std::move(bytes),
+          .residual = "neon_residual",
+          .lanes = 4,
+          .vectors = vectors,
+          .byte_vectors = vectors,
+          .group = 4,
+          .step = 8,
+          .taps = 1,
+          .crossed = false,
+          .right = -1,
+          .float_ways = {{"", 0, 4, accumulators}},
+          .ways = std::move(ways)};
+}
+}  // namespace
+
 const KernelSet& neon64_kernels() {
-  static const SimdKernels set({.name = "NEON",
-                                .floats = "neon_floats",
-                                .bytes = "neon64_bytes",
-                                .residual = "neon_residual",
-                                .lanes = 4,
-                                .vectors = 4,
-                                .byte_vectors = 4,
-                                .group = 4,
-                                .step = 8,
-                                .taps = 1,
-                                .crossed = false,
-                                .right = -1,
-                                .float_ways = {{"", 0, 4, 24}},
-                                .ways = {{"neon", 4, 1, 1, 24, true}, {"dot", 4, 1, 1, 24}, {"mm", 2, 1, 2, 24}}});
+  static const SimdKernels set(
+      neon("neon64_bytes", 4, 24, {{"neon", 4, 1, 1, 24, true}, {"dot", 4, 1, 1, 24}, {"mm", 2, 1, 2, 24}}));
   return set;
 }
 
 const KernelSet& neon32_kernels() {
-  static const SimdKernels set({.name = "NEON",
-                                .floats = "neon_floats",
-                                .bytes = "neon_bytes",
-                                .residual = "neon_residual",
-                                .lanes = 4,
-                                .vectors = 2,
-                                .byte_vectors = 2,
-                                .group = 4,
-                                .step = 8,
-                                .taps = 1,
-                                .crossed = false,
-                                .right = -1,
-                                .float_ways = {{"", 0, 4, 12}},
-                                .ways = {{"neon", 4, 1, 1, 8, true}}});
+  static const SimdKernels set(neon("neon_bytes", 2, 12, {{"neon", 4, 1, 1, 8, true}}));
   return set;
 }
 

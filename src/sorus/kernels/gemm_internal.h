@@ -13,7 +13,6 @@ void gemm_plain(const GemmArgs& g);
 bool gemm_own_supports(const GemmArgs& g);
 void gemm_own(const GemmArgs& g);
 bool gemm_onednn_supports(const GemmArgs& g);
-bool gemm_amx_available();  ///< the processor has tiles for bf16, and the kernel lets us use them
 bool gemm_amx_supports(const GemmArgs& g);
 void gemm_amx(const GemmArgs& g);
 bool gemm_onednn_direct(const GemmArgs& g);  ///< without a second pass over the result

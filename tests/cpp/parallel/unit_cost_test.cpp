@@ -8,21 +8,25 @@
 namespace sorus::parallel {
 namespace {
 
+Model trace_decoder(const models::DecoderConfig& c, int64_t batch) {
+  std::shared_ptr<models::Decoder> model;
+  {
+    MetaScope meta;
+    model = std::make_shared<models::Decoder>(c);
+  }
+  TensorType ids{DType::i64, Shape{batch, c.context}, false};
+  return trace_model("decoder", {ids, ids}, model->named_parameters(),
+                     [model](TensorSpan in) { return model->loss(in[0], in[1]); });
+}
+
 TEST(UnitCost, TransformerActivationsAreThoseOfKorthikanti) {
   // Korthikanti et al. 2022, table 2, for a layer of 16-bit numbers.
   models::DecoderConfig c{.layers = 2, .hidden = 1024, .heads = 16, .vocab = 1024, .context = 512};
   c.fused_attention = false, c.dropout = 0.1;
   DType before = default_dtype();
   set_default_dtype(DType::f16);
-  std::shared_ptr<models::Decoder> model;
-  {
-    MetaScope meta;
-    model = std::make_shared<models::Decoder>(c);
-  }
   const int64_t b = 4;
-  TensorType ids{DType::i64, Shape{b, c.context}, false};
-  Model m = trace_model("decoder", {ids, ids}, model->named_parameters(),
-                        [&](TensorSpan in) { return model->loss(in[0], in[1]); });
+  Model m = trace_decoder(c, b);
   set_default_dtype(before);
   Chain chain = fold(m);
   Cluster cluster = preset_cluster("dgx-a100");
@@ -54,15 +58,8 @@ TEST(UnitCost, TransformerActivationsAreThoseOfKorthikanti) {
 TEST(UnitCost, ExpertsAreDealtOutByTwoAllToAlls) {
   models::DecoderConfig c{.layers = 2, .hidden = 256, .heads = 4, .vocab = 512, .context = 128};
   c.experts = 8, c.top_k = 2;
-  std::shared_ptr<models::Decoder> model;
-  {
-    MetaScope meta;
-    model = std::make_shared<models::Decoder>(c);
-  }
   const int64_t b = 4;
-  TensorType ids{DType::i64, Shape{b, c.context}, false};
-  Model m = trace_model("experts", {ids, ids}, model->named_parameters(),
-                        [&](TensorSpan in) { return model->loss(in[0], in[1]); });
+  Model m = trace_decoder(c, b);
   Chain chain = fold(m);
   Cluster cluster = preset_cluster("dgx-a100");
   UnitCosts costs(m, chain, cluster);
