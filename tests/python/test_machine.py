@@ -59,6 +59,7 @@ def test_a_step_far_from_its_prediction_has_the_machine_measured_again(measured:
 
 
 def test_the_load_of_others_is_noticed() -> None:
+    time.sleep(0.5)  # threads of libraries that an earlier test used spin for a moment
     with machine.Load() as idle:
         time.sleep(0.1)
     with machine.Load() as busy:
