@@ -25,6 +25,7 @@ class ImportedModel(Module):
         self.inputs, self.outputs = imported.inputs, imported.outputs
         self._weights: list[str] = []
         names: dict[str, str] = {}
+        states = set(imported.states)
         for given, tensor in imported.weights:
             name = base = given.replace(".", "_") or "weight"  # a dot stands between modules
             number = 1
@@ -33,7 +34,7 @@ class ImportedModel(Module):
                 name = f"{base}_{number}"
             self._weights.append(name)
             names[given] = name
-            if tensor.is_floating_point():
+            if tensor.is_floating_point() and given not in states:
                 self.register_parameter(name, Parameter(tensor))
             else:
                 self.register_buffer(name, tensor)

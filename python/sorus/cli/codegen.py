@@ -100,8 +100,9 @@ def run(options: argparse.Namespace) -> int:
     if options.verify:
         inputs = options.inputs.read_bytes() if options.inputs else None
         result["verify"] = device.verify(
-            options.model, options.out, options.target, options.name, inputs=inputs, runs=options.runs
+            options.model, options.out, options.target, options.name, inputs=inputs, runs=options.runs, layers=True
         )
+        device.record(options.out, result["verify"])
     if options.json:
         print(json.dumps(result))
     else:

@@ -23,10 +23,10 @@ from .package import PACKAGES
 from .package import package as packaged
 from .report import html
 from .source import Example, Model, source_of
-from .verify import VerifyError, verify
+from .verify import VerifyError, record, verify
 from .verify import tools_missing as verify_tools
 
-__all__ = ["PACKAGES", "VerifyError", "generate", "targets", "verify", "verify_tools"]
+__all__ = ["PACKAGES", "VerifyError", "generate", "record", "targets", "verify", "verify_tools"]
 
 
 def targets() -> list[dict]:

@@ -41,14 +41,27 @@ def arena_drawing(report: dict) -> str:
     return "".join(parts) + f"<p>{legend}: boxes that overlap share bytes while one is made from the other.</p>"
 
 
+def sentence(measured: dict) -> str:
+    """What was measured where the folder was run."""
+    if not measured:
+        return ""
+    text = f" Run {measured['inferences']} times, {measured['equal']} as Sorus:"
+    if "instructions" in measured:
+        text += f" <b>{measured['instructions']:,}</b> instructions an inference,"
+    return f"{text} {measured['flash_bytes']:,} bytes of flash, {measured['stack_bytes']:,} bytes of stack."
+
+
 def html(report: dict) -> str:
     """The report as a page."""
+    measured, by_layer = report.get("measured", {}), "measured_instructions" in (report["layers"] or [{}])[0]
     proof = "proved to be the least" if report["arena_proved_optimal"] else "the best found"
     rows = "".join(
         f"<tr><td class=text>{escape(layer['name'])}</td><td class=text>{escape(layer['kernel'])}</td>"
         f"<td>{escape(' x '.join(map(str, layer['output'])))}</td><td>{layer['arena_bytes']:,}</td>"
         f"<td>{layer['scratch_bytes']:,}</td><td>{layer['constant_bytes']:,}</td><td>{layer['macs']:,}</td>"
-        f"<td>{layer['estimated_instructions']:,}</td><td class=text>{escape('; '.join(layer['notes']))}</td></tr>"
+        f"<td>{layer['estimated_instructions']:,}</td>"
+        + (f"<td>{layer['measured_instructions']:,}</td>" if by_layer else "")
+        + f"<td class=text>{escape('; '.join(layer['notes']))}</td></tr>"
         for layer in report["layers"]
     )
     notes = "".join(f"<li>{escape(n)}</li>" for n in report["notes"]) or "<li>nothing to remove</li>"
@@ -59,11 +72,11 @@ def html(report: dict) -> str:
 <p>Arena <b>{report["arena_bytes"]:,}</b> bytes ({proof} with these kernels; no plan needs less than
 {report["arena_lower_bound"]:,}; inputs and results of the largest layer side by side: {report["layer_wise_bytes"]:,}).
 Constants <b>{report["constant_bytes"]:,}</b> bytes. {report["macs"]:,} multiply-accumulates, about
-{report["estimated_instructions"]:,} instructions.</p>
+{report["estimated_instructions"]:,} instructions.{sentence(measured)}</p>
 <h2>The arena over time</h2>{arena_drawing(report)}
 <h2>Layers</h2>
 <table><tr><th>layer</th><th>kernel</th><th>result</th><th>arena</th><th>scratch</th><th>constants</th><th>MACs</th>
-<th>instructions, estimated</th><th>notes</th></tr>{rows}</table>
+<th>instructions, estimated</th>{"<th>measured</th>" if by_layer else ""}<th>notes</th></tr>{rows}</table>
 <h2>Done before printing</h2><ul>{notes}</ul>
 </html>
 """

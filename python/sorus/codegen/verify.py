@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import re
@@ -13,6 +14,7 @@ import tempfile
 from typing import Any
 
 from .._core import _device
+from .report import html
 from .source import Example, Model, source_of
 
 TOLERANCE = 1e-5  # of floats: relative to the largest expected output, absolute if that is below 1
@@ -77,12 +79,13 @@ def verify(
     seed: int = 0,
     example: Example = None,
     outputs: str | os.PathLike | None = None,
+    layers: bool = False,
 ) -> dict:
     """Facts of a generated folder on its target: whether all outputs equal Sorus's, bytes, instructions, stack.
 
     `inputs`: raw bytes of whole inferences, all inputs of one after the other; by default `runs` random ones. Float
     outputs may differ by 1e-5 of the largest (absolute if that is below 1); `largest_difference` says by how much they
-    do. Where a target has several emulators the program runs under all of them, which all have to agree. A module as `model` needs its `example`, as in `generate`. `outputs`: a file that gets the raw outputs. Raises VerifyError where it cannot be built or run.
+    do. Where a target has several emulators the program runs under all of them, which all have to agree. A module as `model` needs its `example`, as in `generate`. `outputs`: a file that gets the raw outputs. `layers`: on boards the program is built and run once more, with a mark before each layer, for the instructions of each (`layer_instructions`, in the order of the report). Raises VerifyError where it cannot be built or run.
     """
     found = next((t for t in _device.targets() if t["name"] == target), None)
     if found is None:
@@ -175,6 +178,7 @@ def verify(
             elsewhere.append((work / "out.bin").read_bytes())
         if outputs is not None:
             pathlib.Path(outputs).write_bytes(found_outputs)
+        by_layer = _layers(cc, strict, objects, link, found, folder, name, runs, work) if layers and bare else []
         ticks, stack, errors, differing, outside = struct.unpack("<5Q", measured)
         size_tool = re.sub(r"gcc$", "size", found["compiler"]) if found["compiler"] != "cc" else "size"
         sized = _run([size_tool, *objects[: len(objects) - 2]], work).splitlines()[1:]
@@ -197,4 +201,44 @@ def verify(
         result["also_under"] = lesser
     if found["instructions_a_tick"]:
         result["instructions"] = round(ticks * found["instructions_a_tick"] / runs)
+    if by_layer:
+        result["layer_instructions"] = [round(t * found["instructions_a_tick"]) for t in by_layer]
     return result
+
+
+def _layers(
+    cc: list[str], strict: list[str], objects: list[str], link: list[str], target: dict, folder: pathlib.Path, name: str,
+    runs: int, work: pathlib.Path,
+) -> list[float]:  # fmt: skip
+    """Ticks of each layer of one inference: the same program with a mark before each, less what marks take themselves."""
+    source = (folder / "src" / f"{name}.c").read_text()
+    head, body = source.split(f"\nint {name}_run(", 1)
+    body, rest = body.split("\n}\n", 1)
+    pieces = body.split("\n  /* ")  # the name of a layer stands before its call
+    marked = pieces[0] + "".join(f"\n  sorus_mark({i});\n  /* {piece}" for i, piece in enumerate(pieces[1:]))
+    count = len(pieces) - 1
+    text = f"{head}\nvoid sorus_mark(int layer);\nint {name}_run({marked}\n}}\n{rest}"
+    (work / "marked.c").write_text(text)
+    define = f"-DLAYERS={count}"
+    _run([*cc, *strict, "-I", str(folder / "src"), "-c", "marked.c", "-o", "marked.o"], work)
+    _run([*cc, "-std=gnu99", "-O1", define, "-c", str(HARNESS / "main.c"), "-o", "marked_main.o"], work)
+    kept = [o for o in objects if pathlib.Path(o).name not in (f"{name}.model.o", "main.c.o")]
+    _run([*cc, "marked.o", "marked_main.o", *kept, *link, "-lm", "-o", "marked.elf"], work)
+    _run([*SYSTEM.split(), target["machine"], "-kernel", str(work / "marked.elf")], work)
+    ticks = struct.unpack(f"<{count + 1}Q", (work / "marks.bin").read_bytes())
+    nothing = ticks[-1] / 256
+    return [max(t / (2 * runs) - nothing, 0) for t in ticks[:-1]]
+
+
+def record(folder: str | os.PathLike, facts: dict) -> None:
+    """Writes what `verify` has measured into the folder's report.json and report.html."""
+    path = pathlib.Path(folder) / "report.json"
+    if not path.exists():  # packages have it among what is not built
+        path = path.parent / "extras" / path.name
+    report = json.loads(path.read_text())
+    kept = ("inferences", "equal", "flash_bytes", "stack_bytes", "instructions", "largest_difference")
+    report["measured"] = {key: facts[key] for key in kept if key in facts}
+    for layer, instructions in zip(report["layers"], facts.get("layer_instructions", []), strict=False):
+        layer["measured_instructions"] = instructions
+    path.write_text(json.dumps(report, indent=2) + "\n")
+    path.with_suffix(".html").write_text(html(report))

@@ -16,5 +16,7 @@ struct Helper {
 /// Of vectors: AVX2, NEON (simd.h says which words there are).
 std::span<const Helper> avx2_helpers();
 std::span<const Helper> neon_helpers();
+/// Of recurrent layers and attention.
+std::span<const Helper> layer_helpers();
 
 }  // namespace sorus::device

@@ -12,8 +12,10 @@ namespace sorus::device {
 namespace {
 
 bool element(DType t) {
-  return t == DType::i8 || t == DType::u8 || t == DType::i16 || t == DType::i32 || t == DType::i64 || t == DType::f32;
+  return t == DType::i8 || t == DType::u8 || t == DType::i16 || t == DType::i32 || t == DType::i64 || t == DType::f32 ||
+         t == DType::boolean;
 }
+bool whole(DType t) { return is_integral(t) || t == DType::boolean; }  // truth values are bytes of 0 and 1
 int32_t offset_of(DType t) { return t == DType::u8 ? 128 : 0; }
 
 // The only computed input where all others are single numbers; -1 otherwise.
@@ -65,11 +67,11 @@ Shape each_order(const DeviceCall& c, const Shape& now) { return only_input(c) >
 
 std::optional<DeviceForm> integer_each(const DeviceCall& c) {
   if (!c.op.each || c.outputs.size() != 1 || !element(c.outputs[0].dtype)) return std::nullopt;
-  bool integers = is_integral(c.outputs[0].dtype);
+  bool integers = whole(c.outputs[0].dtype);
   for (size_t i = 0; i < c.inputs.size(); ++i) {
     if (!c.inputs[i]) return std::nullopt;
     if (!c.constants[i].defined() && !element(c.inputs[i]->dtype)) return std::nullopt;
-    integers = integers || (!c.constants[i].defined() && is_integral(c.inputs[i]->dtype));
+    integers = integers || (!c.constants[i].defined() && whole(c.inputs[i]->dtype));
   }
   if (!integers) return std::nullopt;
   int only = only_input(c);
@@ -88,7 +90,8 @@ std::optional<DeviceForm> integer_each(const DeviceCall& c) {
   IntegerEachForm f;
   f.compute = body_type({c.op, c.inputs, c.attrs}, *c.op.each, c.outputs[0].dtype);
   f.offset = offset_of(c.outputs[0].dtype);
-  if (unary) f.unary = unary_of(c, only);
+  bool truth = c.outputs[0].dtype == DType::boolean || (unary && c.input(only).dtype == DType::boolean);
+  if (unary && !truth) f.unary = unary_of(c, only);
   Shape order = unary ? c.order : natural(result.size());
   f.sizes = reordered(result, order);
   // Numbers go into the body, other inputs are operands.
@@ -108,7 +111,7 @@ std::optional<DeviceForm> integer_each(const DeviceCall& c) {
     }
     IntegerEachForm::Operand operand;
     if (known.defined()) {
-      if (!is_integral(known.dtype())) return std::nullopt;
+      if (!whole(known.dtype())) return std::nullopt;
       operand.values = integers_of(contiguous(known));
     } else {
       operand.offset = offset_of(c.inputs[i]->dtype);

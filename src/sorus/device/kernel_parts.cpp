@@ -18,6 +18,34 @@ void set_arguments(Values& values, const Prepared& p, const std::string& in_type
   values["ARGS"] = text;
 }
 
+namespace {
+
+// 64-bit numbers lie in the arena at multiples of 4.
+std::string pointed(Element e, Prepared& p) {
+  if (e != Element::i64) return c_name(e);
+  p.helpers.emplace_back("i64");
+  return "$P_i64";
+}
+
+}  // namespace
+
+void finish_typed(const Model& model, const Step& step, Prepared& p, Values& values, const std::string& text) {
+  auto changed = [&](int t) { return std::find(step.changes.begin(), step.changes.end(), t) != step.changes.end(); };
+  std::string args;
+  for (size_t i = 0; i < step.inputs.size(); ++i)
+    args += fmt::format("{}{} *{}, ", changed(step.inputs[i]) ? "" : "const ",
+                        pointed(element(model, step.inputs[i]), p), input_name(i));
+  args += fmt::format("{} *out", pointed(element(model, step.output), p));
+  if (p.scratch) args += ", void *scratch";
+  for (const Table& t : p.tables) args += fmt::format(", const {} *{}", t.type, t.argument);
+  values["ARGS"] = args;
+  p.text = fill("static void $FN($ARGS)\n{\n" + text + "}\n", values);
+}
+
+void set_numbers(Values& values, std::initializer_list<std::pair<const char*, int64_t>> list) {
+  for (const auto& [name, value] : list) values[name] = std::to_string(value);
+}
+
 void add_table(Prepared& p, std::string type, std::string argument, std::vector<int64_t> values, int64_t pad) {
   while (static_cast<int64_t>(values.size()) % pad) values.push_back(0);
   p.tables.push_back({std::move(type), std::move(values), {}, std::move(argument)});

@@ -9,6 +9,11 @@ namespace sorus::device {
 void set_arguments(Values& values, const Prepared& p, const std::string& in_type, size_t inputs,
                    const std::string& out_type);
 
+/// Makes a kernel of a text, for tensors that may have different types: each parameter has its own.
+void finish_typed(const Model& model, const Step& step, Prepared& p, Values& values, const std::string& text);
+void set_numbers(Values& values, std::initializer_list<std::pair<const char*, int64_t>> list);
+inline Element element(const Model& m, int tensor) { return m.tensors[static_cast<size_t>(tensor)].type; }
+
 /// The name of an input among those parameters: in, in2, in3, ...
 std::string input_name(size_t input);
 const char* c_name(Element e);
@@ -19,6 +24,8 @@ std::string float_literal(float v);
 std::optional<Prepared> prepare_moves(const Model& model, const Step& step);
 /// The forms of graph/integer_forms.h.
 std::optional<Prepared> prepare_integers(const Model& model, const Step& step);
+/// The forms of graph/layer_forms.h.
+std::optional<Prepared> prepare_layers(const Model& model, const Step& step);
 
 /// MULT, SHIFT (to the right), ZP, LOW, HIGH, CLAMP, UNIFORM, LEFT (some shift goes left), and as expressions of `o`
 /// the multiplier and shift: MUL, RIGHT. Adds tables where they differ from channel to channel, padded to a multiple

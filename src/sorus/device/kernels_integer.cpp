@@ -9,40 +9,10 @@
 namespace sorus::device {
 namespace {
 
-Element element(const Model& m, int tensor) { return m.tensors[static_cast<size_t>(tensor)].type; }
-
-// 64-bit numbers lie in the arena at multiples of 4.
-std::string pointed(Element e, Prepared& p) {
-  if (e != Element::i64) return c_name(e);
-  p.helpers.push_back("i64");
-  return "$P_i64";
-}
-
-// The parameters of a step whose tensors may have different types.
-std::string arguments(const Model& m, const Step& step, Prepared& p) {
-  auto changed = [&](int t) { return std::find(step.changes.begin(), step.changes.end(), t) != step.changes.end(); };
-  std::string text;
-  for (size_t i = 0; i < step.inputs.size(); ++i)
-    text += fmt::format("{}{} *{}, ", changed(step.inputs[i]) ? "" : "const ", pointed(element(m, step.inputs[i]), p),
-                        input_name(i));
-  text += fmt::format("{} *out", pointed(element(m, step.output), p));
-  for (const Table& t : p.tables) text += fmt::format(", const {} *{}", t.type, t.argument);
-  return text;
-}
-
-void finish(const Model& m, const Step& step, Prepared& p, Values& v, const std::string& text) {
-  v["ARGS"] = arguments(m, step, p);
-  p.text = fill("static void $FN($ARGS)\n{\n" + text + "}\n", v);
-}
-
 // The smallest type that holds all values.
 std::string type_for(const std::vector<int64_t>& values) {
   auto [low, high] = std::minmax_element(values.begin(), values.end());
   return *low >= -128 && *high <= 127 ? "int8_t" : *low >= -32768 && *high <= 32767 ? "int16_t" : "int32_t";
-}
-
-void set_numbers(Values& v, std::initializer_list<std::pair<const char*, int64_t>> list) {
-  for (const auto& [name, value] : list) v[name] = std::to_string(value);
 }
 
 Prepared one(const Model& m, const Step& step, const IntegerEachForm& f) {
@@ -75,12 +45,15 @@ Prepared one(const Model& m, const Step& step, const IntegerEachForm& f) {
   std::vector<std::string> lines = device_functions(body.lines, p);
   std::string result = body.results[0];
   Element to = element(m, step.output);
-  if (to != Element::f32 && f.compute == DType::f32) result = fmt::format("(int32_t){}", result);
+  if (f.body->results[0]->is_boolean)
+    result = fmt::format("({} ? 1 : 0)", result);
+  else if (to != Element::f32 && f.compute == DType::f32)
+    result = fmt::format("(int32_t){}", result);
   if (f.offset) result = fmt::format("({} - {})", result, f.offset);
   lines.push_back(fmt::format("out[{}] = ({}){};", nest.at(0), c_name(to), result));
   p.kernel = "scalar body, integers";
   p.instructions = static_cast<double>(numel(f.sizes)) * (8 + 4 * static_cast<double>(body.lines.size()));
-  finish(m, step, p, v, nest.around(lines));
+  finish_typed(m, step, p, v, nest.around(lines));
   return p;
 }
 
@@ -125,16 +98,18 @@ Prepared one(const Model& m, const Step& step, const ReduceForm& f) {
   bool largest = f.kind == Kind::maximum || f.kind == Kind::place_of_maximum;
   loops(0);
   size_t inner = indent.size();
-  if (sum)
-    text += fmt::format("{}int32_t v = {};\n", indent, -terms * f.input_zero);
-  else
-    text += fmt::format("{}int32_t v = {};\n", indent, largest ? -129 : 128);
+  if (f.is_float) {
+    p.helpers.emplace_back("math");  // INFINITY
+    text += fmt::format("{}float v = {}INFINITY;\n", indent, largest ? "-" : "");
+  } else {
+    text += fmt::format("{}int32_t v = {};\n", indent, sum ? -terms * f.input_zero : largest ? -129 : 128);
+  }
   if (place) text += fmt::format("{}int32_t where = 0, k = 0;\n", indent);
   loops(1);
   if (sum) {
     text += fmt::format("{}v += in[{}];\n", indent, index);
   } else {
-    text += fmt::format("{}const int32_t x = in[{}];\n", indent, index);
+    text += fmt::format("{}const {} x = in[{}];\n", indent, f.is_float ? "float" : "int32_t", index);
     std::string better = largest ? "x > v" : "x < v";
     text += place ? fmt::format("{0}if ({1}) v = x, where = k;\n{0}k++;\n", indent, better)
                   : fmt::format("{}if ({}) v = x;\n", indent, better);
@@ -149,7 +124,7 @@ Prepared one(const Model& m, const Step& step, const ReduceForm& f) {
     text += fmt::format("{}out[n++] = ({}){};\n", indent, c_name(element(m, step.output)), place ? "where" : "v");
   }
   close(2);
-  finish(m, step, p, v, text);
+  finish_typed(m, step, p, v, text);
   return p;
 }
 
@@ -159,21 +134,28 @@ const char* const kTransposed = R"(
     for (y = 0; y < $OH; y++)
       for (x = 0; x < $OW; x++)
         for (o = 0; o < $OC; o++, out++) {
-          int32_t sum = bias[o];
+          $A sum = bias[o];
           for (i = 0; i < $KH; i++) {
-            const int u = y + $PT - i;
+            const int u = y + $PT - i * $DH;
             if (u < 0 || u % $SH || u / $SH >= $IH) continue;
             for (j = 0; j < $KW; j++) {
-              const int v = x + $PL - j;
-              const int8_t *const from = in + ((b * $IH + u / $SH) * $IW + v / $SW) * $IC;
-              const int8_t *const row = w + ((o * $KH + i) * $KW + j) * $IC;
+              const int v = x + $PL - j * $DW;
+              const $T *const from = in + ((b * $IH + u / $SH) * $IW + v / $SW) * $IC;
+              const $T *const row = w + ((o * $KH + i) * $KW + j) * $IC;
               if (v < 0 || v % $SW || v / $SW >= $IW) continue;
-              for (c = 0; c < $IC; c++) sum += (from[c] - ($IZ)) * (row[c] - ($WZ));
+?FLOAT              for (c = 0; c < $IC; c++) sum += from[c] * row[c];
+!FLOAT              for (c = 0; c < $IC; c++) sum += (from[c] - ($IZ)) * (row[c] - ($WZ));
             }
           }
-          *out = (int8_t)$P_clamp($RESCALE(sum, $MUL, $RIGHT) + ($ZP), $LOW, $HIGH);
+?FLOAT          *out = sum;
+!FLOAT          *out = (int8_t)$P_clamp($RESCALE(sum, $MUL, $RIGHT) + ($ZP), $LOW, $HIGH);
         }
 )";
+
+// Sums of floats or of integers: FLOAT, T (elements) and A (sums).
+void set_kind(Values& v, bool is_float) {
+  v["FLOAT"] = is_float ? "1" : "0", v["T"] = is_float ? "float" : "int8_t", v["A"] = is_float ? "float" : "int32_t";
+}
 
 Prepared one(const Model& m, const Step& step, const TransposedForm& f) {
   Prepared p;
@@ -181,14 +163,21 @@ Prepared one(const Model& m, const Step& step, const TransposedForm& f) {
   set_numbers(v, {{"B", f.batch}, {"IH", f.in_h}, {"IW", f.in_w}, {"IC", f.in_c}, {"OH", f.out_h}, {"OW", f.out_w}});
   set_numbers(v, {{"OC", f.out_c}, {"KH", f.kernel_h}, {"KW", f.kernel_w}, {"SH", f.stride_h}, {"SW", f.stride_w}});
   set_numbers(v, {{"PT", f.pad_top}, {"PL", f.pad_left}, {"IZ", f.input_zero}, {"WZ", f.weight_zero}});
-  add_table(p, "int8_t", "w", {f.weight.begin(), f.weight.end()});
-  add_table(p, "int32_t", "bias", {f.bias.begin(), f.bias.end()});
-  set_rescale(v, p, f.rescale, f.out_c);
-  p.helpers.push_back("clamp");
+  set_numbers(v, {{"DH", f.dilation_h}, {"DW", f.dilation_w}});
+  set_kind(v, f.is_float);
   p.overlaps = {{}};
   p.kernel = "transposed convolution, plain";
   p.instructions = static_cast<double>(f.macs()) * 6;
-  finish(m, step, p, v, kTransposed + 1);
+  if (f.is_float) {
+    p.tables = {{"float", {}, f.weight_f, "w"}, {"float", {}, f.bias_f, "bias"}};
+    for (const char* name : {"RESCALE", "MUL", "RIGHT", "ZP", "LOW", "HIGH"}) v[name] = "";
+  } else {
+    add_table(p, "int8_t", "w", {f.weight.begin(), f.weight.end()});
+    add_table(p, "int32_t", "bias", {f.bias.begin(), f.bias.end()});
+    set_rescale(v, p, f.rescale, f.out_c);
+    p.helpers.push_back("clamp");
+  }
+  finish_typed(m, step, p, v, kTransposed + 1);
   return p;
 }
 
@@ -225,7 +214,7 @@ Prepared one(const Model& m, const Step& step, const BlendForm& f) {
   p.overlaps = {{}};
   p.kernel = "resize, between neighbours";
   p.instructions = static_cast<double>(f.batch * rows * columns * f.channels) * 24;
-  finish(m, step, p, v, kBlend + 1);
+  finish_typed(m, step, p, v, kBlend + 1);
   return p;
 }
 
@@ -233,9 +222,11 @@ const char* const kMatmul = R"(
       int r, o, k;
       for (r = 0; r < $R; r++)
         for (o = 0; o < $N; o++) {
-          int32_t sum = 0;
-          for (k = 0; k < $K; k++) sum += (a[r * $K + k] - ($ZA)) * (b[k * $N + o] - ($ZB));
-          *out++ = (int8_t)$P_clamp($RESCALE(sum, $MUL, $RIGHT) + ($ZP), $LOW, $HIGH);
+          $A sum = 0;
+?FLOAT          for (k = 0; k < $K; k++) sum += a[r * $K + k] * b[k * $N + o];
+?FLOAT          *out++ = sum;
+!FLOAT          for (k = 0; k < $K; k++) sum += (a[r * $K + k] - ($ZA)) * (b[k * $N + o] - ($ZB));
+!FLOAT          *out++ = (int8_t)$P_clamp($RESCALE(sum, $MUL, $RIGHT) + ($ZP), $LOW, $HIGH);
         }
 )";
 
@@ -243,16 +234,30 @@ Prepared one(const Model& m, const Step& step, const MatmulForm& f) {
   Prepared p;
   Values v;
   set_numbers(v, {{"R", f.rows}, {"K", f.depth}, {"N", f.columns}, {"ZA", f.zero_a}, {"ZB", f.zero_b}});
-  set_rescale(v, p, f.rescale, 1);
-  p.helpers.push_back("clamp");
+  set_kind(v, f.is_float);
+  if (f.is_float) {
+    for (const char* name : {"RESCALE", "MUL", "RIGHT", "ZP", "LOW", "HIGH"}) v[name] = "";
+  } else {
+    set_rescale(v, p, f.rescale, 1);
+    p.helpers.push_back("clamp");
+  }
   Nest nest(f.batch, {{f.batch, f.a_steps, 0}, {f.batch, f.b_steps, 0}});
-  p.overlaps = {{}, {}};
-  p.kernel = "product of two matrices, plain";
+  p.overlaps.assign(step.inputs.size(), Overlap{});
+  p.kernel = f.is_float ? "product of two matrices, float" : "product of two matrices, plain";
   p.instructions = static_cast<double>(f.macs()) * 7;
-  std::string second = step.inputs.size() > 1 ? input_name(1) : input_name(0);
-  finish(m, step, p, v,
-         nest.around({fmt::format("const int8_t *const a = {} + {};", input_name(0), nest.at(0)),
-                      fmt::format("const int8_t *const b = {} + {};", second, nest.at(1)), "{", kMatmul + 1, "}"}));
+  size_t input = 0;
+  auto operand = [&](const char* name, const std::vector<float>& values) {
+    if (values.empty()) return input_name(input++);
+    p.tables.push_back({"float", {}, values, name});
+    return std::string(name);
+  };
+  std::string first = operand("left", f.a_values);
+  if (f.b_values.empty()) input = std::min(input, step.inputs.size() - 1);  // the same tensor twice
+  std::string second = operand("right", f.b_values);
+  finish_typed(m, step, p, v,
+               nest.around({fmt::format("const {} *const a = {} + {};", v["T"], first, nest.at(0)),
+                            fmt::format("const {} *const b = {} + {};", v["T"], second, nest.at(1)), "{", kMatmul + 1,
+                            "}"}));
   return p;
 }
 
@@ -274,7 +279,7 @@ Prepared one(const Model& m, const Step& step, const TakeForm& f) {
   p.overlaps = {{}};
   p.kernel = "elements at given places";
   p.instructions = static_cast<double>(f.outer * n * f.inner) * 6;
-  finish(m, step, p, v, kTake + 1);
+  finish_typed(m, step, p, v, kTake + 1);
   return p;
 }
 
@@ -313,7 +318,7 @@ Prepared one(const Model& m, const Step& step, const SvdfForm& f) {
   p.overlaps = {{}, {}};
   p.kernel = "filters over time";
   p.instructions = static_cast<double>(f.macs()) * 6;
-  finish(m, step, p, v, kSvdf + 1);
+  finish_typed(m, step, p, v, kSvdf + 1);
   return p;
 }
 

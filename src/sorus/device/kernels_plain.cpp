@@ -252,6 +252,7 @@ class Plain : public KernelSet {
     (void)options;
     if (std::optional<Prepared> moves = prepare_moves(model, step)) return *moves;
     if (std::optional<Prepared> integers = prepare_integers(model, step)) return *integers;
+    if (std::optional<Prepared> layers = prepare_layers(model, step)) return *layers;
     return std::visit([&](const auto& form) { return one(step, form); }, step.form);
   }
 

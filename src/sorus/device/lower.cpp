@@ -21,6 +21,7 @@ namespace {
 Element element_of(DType t, const std::string& what) {
   switch (t) {
     case DType::i8:
+    case DType::boolean:
       return Element::i8;
     case DType::u8:
       return Element::u8;
@@ -166,9 +167,9 @@ class Lowering {
     model_.steps.push_back(std::move(step));
   }
 
-  // Result 1 is input 1, a state, changed in place.
-  void change_in_place(const Node& node, Step& step) {
-    int state = step.inputs[1];
+  // Result 1 is an input, a state, changed in place.
+  void change_in_place(const Node& node, Step& step, int input) {
+    int state = step.inputs[static_cast<size_t>(input)];
     Value next{const_cast<Node*>(&node), 1};
     SORUS_CHECK(model_.is_state(state), NotImplementedError, "codegen: {} (node {}) with a state that is not kept",
                 node.op->name(), node.id);
@@ -224,6 +225,7 @@ class Lowering {
     std::string name = fmt::format("{} {}", model_.steps.size(), node.op->name());
     if (rule) {
       DeviceCall c{*node.op, node.attrs, types, constants, node.outputs};
+      c.used = used_results(node);
       c.order = order_of(from.geometry);
       c.order = device_order(*node.op)(c, c.order);
       if (std::optional<DeviceForm> form = (*rule)(c)) return by_rule(node, c, std::move(*form), name);
@@ -273,10 +275,45 @@ class Lowering {
       ++views_;
       return;
     }
-    if (std::holds_alternative<SvdfForm>(form)) change_in_place(node, step);
+    auto has_all = [](const auto& f) { return requires { f.all_results; }; };
+    auto changed = [](const auto& f) {
+      if constexpr (requires { f.changed_input; })
+        return f.changed_input;
+      else
+        return -1;
+    };
+    const auto& variant = static_cast<const DeviceForm::variant&>(form);
+    if (int input = std::visit(changed, variant); input >= 0) change_in_place(node, step, input);
+    bool all = std::visit(has_all, variant) && c.uses(1);
     step.form = std::move(form);
-    step.output = tensor(result, name, order);
+    step.output = all ? side_by_side(node, name) : tensor(result, name, order);
     model_.steps.push_back(std::move(step));
+  }
+
+  // One tensor for all results of a node, which have one type, one behind the other.
+  int side_by_side(const Node& node, const std::string& name) {
+    int64_t elements = 0;
+    int t = add(name, {}, element_of(node.outputs[0].dtype, name));
+    for (size_t i = 0; i < node.outputs.size(); ++i) {
+      const Shape& shape = node.outputs[i].shape;
+      stored_[Value{const_cast<Node*>(&node), static_cast<int>(i)}] = {
+          t, {shape, contiguous_strides(shape), elements}};
+      elements += numel(shape);
+    }
+    model_.tensors[static_cast<size_t>(t)].dims = {elements};
+    return t;
+  }
+
+  std::vector<char> used_results(const Node& node) const {
+    std::vector<char> used(node.outputs.size(), node.outputs.size() == 1);
+    if (used.size() == 1) return used;
+    auto see = [&](const Value& v) {
+      if (v.node == &node) used[static_cast<size_t>(v.index)] = 1;
+    };
+    for (const auto& reader : graph_.nodes())
+      for (const Value& v : reader->inputs) see(v);
+    for (const Value& v : graph_.outputs()) see(v);
+    return used;
   }
 
   // A scalar body on floats.

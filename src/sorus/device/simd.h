@@ -30,6 +30,7 @@ struct Way {
   bool halves = false;    ///< two products are added in 16 bits; for weights of -128 side by side ADD is ADD128
   bool brings = false;    ///< pixels are copied to the scratch before they are read
   std::string wide = {};  ///< a helper that makes 16 bits of a byte there; the words of such elements end in 16
+  std::string shown = {};  ///< its instructions, for reports
 };
 
 /// A way of multiplying floats; its words end in its name.
@@ -38,6 +39,7 @@ struct FloatWay {
   int64_t level;         ///< of $P_level(), at least
   int64_t lanes;         ///< floats in a vector; a multiple of those of the least way
   int64_t accumulators;  ///< vectors in registers
+  std::string shown;     ///< its instructions, for reports
 };
 
 struct Simd {

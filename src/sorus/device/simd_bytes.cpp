@@ -102,11 +102,12 @@ class Products {
     add_table(p_, "int8_t", "w", packed());
     Rounding rounding(p_, s_, step_, f_, vectors_, s_.flips ? 128 : 0);
     p_.helpers.insert(p_.helpers.begin(), s_.bytes);
-    std::string text, choice;
+    std::string text, choice, shown;
     const Way* best = nullptr;
     for (size_t level = 0; level < s_.ways.size(); ++level) {
       if (s_.ways[level].pixels > n_) continue;  // nothing but the lesser way
       best = &s_.ways[level];
+      shown += (level ? " or " : "") + best->shown;
       text += kernel(rounding, *best, level ? s_.ways[level - 1] : *best);
       choice = level ? fmt::format("if (level >= {}) $FN_{}($NAMES);\n  else {}", level, best->name, choice)
                      : fmt::format("$FN_{}($NAMES);\n", best->name);
@@ -115,7 +116,7 @@ class Products {
     if (step_.residual) p_.overlaps.push_back({0, true});
     p_.level = s_.ways.size() > 1;
     if (p_.level) text += "$P_SIMD static void $FN($ARGS, int level)\n{\n  " + choice + "}\n";
-    p_.kernel = fmt::format("convolution, {}, {} pixels by {} channels", s_.name, most_, block_);
+    p_.kernel = fmt::format("convolution, {}, {} pixels by {} channels", shown, most_, block_);
     p_.instructions =
         static_cast<double>(f_.macs()) / static_cast<double>(best->channels * best->pixels * s_.group) * 1.5 +
         static_cast<double>(n_ * w_.out_c) * 2;

@@ -38,7 +38,8 @@ std::string store_text(const FloatWay& way, const Step& step, const ConvForm& f,
                                    : fmt::format(" {}(out + {}, {}, {});\n", word(way, "putf"), at, v, left));
 }
 
-// The function in those of the ways whose vectors divide `block` channels; `body` prints what is between its braces.
+// The function in those of the ways whose vectors divide `block` channels; `body` prints what is between its braces. The
+// kernel's name is that of the ways.
 std::string in_ways(Prepared& p, const Simd& s, int64_t block,
                     const std::function<std::string(const FloatWay&)>& body) {
   std::vector<const FloatWay*> ways;
@@ -50,6 +51,7 @@ std::string in_ways(Prepared& p, const Simd& s, int64_t block,
   for (const FloatWay* way : ways) {
     std::string name = p.level ? fmt::format("$FN_{}", way->lanes) : "$FN";
     text += fmt::format("{} static void {}($ARGS)\n{{\n{}}}\n", word(*way, "SIMD"), name, body(*way));
+    p.kernel += (p.kernel.empty() ? "" : " or ") + way->shown;
     choice = way == ways.front() ? name + "($NAMES);\n"
                                  : fmt::format("if (level >= {}) {}($NAMES);\n  else {}", way->level, name, choice);
   }
@@ -124,7 +126,7 @@ Prepared conv(const Simd& s, const Step& step, const ConvForm& f) {
   // Every block of channels reads the pixels again.
   p.overlaps.push_back(whole(w) ? Overlap{} : Overlap{sliding_gap(w, 4, most, gather), false});
   if (step.residual) p.overlaps.push_back({0, true});
-  p.kernel = fmt::format("convolution, {}, {} pixels by {} channels", s.name, most, block);
+  p.kernel = fmt::format("convolution, {}, {} pixels by {} channels", p.kernel, most, block);
   p.instructions = static_cast<double>(f.macs()) / static_cast<double>(s.lanes) * 2;
   finish(p, step, "float", text);
   return p;
@@ -174,7 +176,7 @@ std::optional<Prepared> depthwise(const Simd& s, const Step& step, const ConvFor
   // A row's channels are made a vector at a time: the input of a row is read until its last ones are there.
   p.overlaps.push_back({sliding_gap(w, 4, w.out_w, false), false});
   if (step.residual) p.overlaps.push_back({0, true});
-  p.kernel = fmt::format("depthwise, {}, {} channels", s.name, block);
+  p.kernel = fmt::format("depthwise, {}, {} channels", p.kernel, block);
   p.instructions = static_cast<double>(f.macs()) / static_cast<double>(s.lanes) * 1.5;
   finish(p, step, "float", text);
   return p;

@@ -18,10 +18,10 @@ const KernelSet& avx2_kernels() {
                                 .flips = true,
                                 .crossed = true,
                                 .right = 1,
-                                .float_ways = {{"", 0, 8, 12}, {"16", 2, 16, 24}},
-                                .ways = {{"avx2", 4, 2, 1, 12, false, true, "widen"},
-                                         {"vnni", 8, 1, 1, 12, false, true},
-                                         {"vnni512", 8, 1, 1, 12, false, true}}});
+                                .float_ways = {{"", 0, 8, 12, "AVX2"}, {"16", 2, 16, 24, "AVX-512"}},
+                                .ways = {{"avx2", 4, 2, 1, 12, false, true, "widen", "AVX2"},
+                                         {"vnni", 8, 1, 1, 12, false, true, {}, "AVX-VNNI"},
+                                         {"vnni512", 8, 1, 1, 12, false, true, {}, "AVX512-VNNI"}}});
   return set;
 }
 
@@ -40,19 +40,22 @@ Simd neon(std::string bytes, int64_t vectors, int64_t accumulators, std::vector<
           .taps = 1,
           .crossed = false,
           .right = -1,
-          .float_ways = {{"", 0, 4, accumulators}},
+          .float_ways = {{"", 0, 4, accumulators, "NEON"}},
           .ways = std::move(ways)};
 }
 }  // namespace
 
 const KernelSet& neon64_kernels() {
   static const SimdKernels set(
-      neon("neon64_bytes", 4, 24, {{"neon", 4, 1, 1, 24, true}, {"dot", 4, 1, 1, 24}, {"mm", 2, 1, 2, 24}}));
+      neon("neon64_bytes", 4, 24,
+           {{"neon", 4, 1, 1, 24, true, false, {}, "NEON"},
+            {"dot", 4, 1, 1, 24, false, false, {}, "SDOT"},
+            {"mm", 2, 1, 2, 24, false, false, {}, "SMMLA"}}));
   return set;
 }
 
 const KernelSet& neon32_kernels() {
-  static const SimdKernels set(neon("neon_bytes", 2, 12, {{"neon", 4, 1, 1, 8, true}}));
+  static const SimdKernels set(neon("neon_bytes", 2, 12, {{"neon", 4, 1, 1, 8, true, false, {}, "NEON"}}));
   return set;
 }
 

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "sorus/graph/integer_forms.h"
+#include "sorus/graph/layer_forms.h"
 #include "sorus/graph/op.h"
 
 namespace sorus {
@@ -155,7 +156,8 @@ struct RenameForm {
 
 struct DeviceForm : std::variant<ConvForm, PoolForm, AddForm, TableForm, SoftmaxForm, PadForm, RenameForm, LineForm,
                                  EachForm, MoveForm, JoinForm, ConstantForm, IntegerEachForm, ReduceForm,
-                                 TransposedForm, BlendForm, MatmulForm, TakeForm, SvdfForm> {
+                                 TransposedForm, BlendForm, MatmulForm, TakeForm, SvdfForm, RecurrentForm, LstmForm,
+                                 AttentionForm, LookupForm> {
   using variant::variant;
 };
 
@@ -174,6 +176,9 @@ struct DeviceCall {
   /// Where a dimension (negative: from the end) lies in memory, and a shape with its dimensions in that order.
   int64_t place(int64_t dim) const;
   Shape in_memory(const Shape& shape) const;
+  /// Which results something reads.
+  std::vector<char> used = {};
+  bool uses(size_t result) const { return result < used.size() && used[result] != 0; }
   const TensorType& input(int slot) const { return *inputs[static_cast<size_t>(slot)]; }
   bool has(int slot) const { return static_cast<size_t>(slot) < inputs.size() && inputs[slot] != nullptr; }
   /// The value of a constant input; ValueError if it is computed.

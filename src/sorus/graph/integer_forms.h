@@ -41,23 +41,27 @@ struct IntegerEachForm {
   std::function<Tensor(const Tensor&)> unary;
 };
 
-/// Over some dimensions: a sum that is rescaled, an extremum, or the place of the first one.
+/// Over some dimensions: a sum that is rescaled, an extremum (of floats too), or the place of the first one.
 struct ReduceForm {
   enum class Kind : uint8_t { sum, maximum, minimum, place_of_maximum, place_of_minimum } kind = Kind::sum;
   Shape sizes;                ///< of the input
   std::vector<char> reduced;  ///< one a dimension
   int32_t input_zero = 0;     ///< sums: of the input
   Rescale rescale;
+  bool is_float = false;      ///< extrema and their places
 };
 
 /// Every element of an image times weights [out_c, kernel_h, kernel_w, in_c], added up where they fall.
 struct TransposedForm {
   int64_t batch = 1, in_h = 1, in_w = 1, in_c = 1, out_h = 1, out_w = 1, out_c = 1;
   int64_t kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, pad_top = 0, pad_left = 0;
+  int64_t dilation_h = 1, dilation_w = 1;
   std::vector<int8_t> weight;
   std::vector<int32_t> bias;
   int32_t input_zero = 0, weight_zero = 0;
   Rescale rescale;
+  bool is_float = false;
+  std::vector<float> weight_f, bias_f;
   int64_t macs() const { return batch * in_h * in_w * in_c * kernel_h * kernel_w * out_c; }
 };
 
@@ -71,13 +75,16 @@ struct BlendForm {
   int32_t rounding_zero = 0;  ///< halves are rounded away from this value
 };
 
-/// Products of two computed matrices: [rows, depth] times [depth, columns], for each index of a batch.
+/// Products of two matrices, of which one may be a constant: [rows, depth] times [depth, columns], for each index of a
+/// batch.
 struct MatmulForm {
   int64_t rows = 1, depth = 1, columns = 1;
   Shape batch;             ///< sizes
   Shape a_steps, b_steps;  ///< by dimension of the batch: elements from one matrix to the next, 0 where broadcast
   int32_t zero_a = 0, zero_b = 0;
   Rescale rescale;
+  bool is_float = false;
+  std::vector<float> a_values, b_values;  ///< of a constant of floats; empty: the next input
   int64_t macs() const { return numel(batch) * rows * depth * columns; }
 };
 
@@ -90,6 +97,7 @@ struct TakeForm {
 /// One step of a layer of filters (ops/quantized_image.cpp, SVDF): inputs are the features and the state, int16
 /// [rows, filters, memory], which is changed in place.
 struct SvdfForm {
+  static constexpr int changed_input = 1;  ///< and result 1 is its new value
   int64_t rows = 1, features = 1, filters = 1, memory = 1, rank = 1;
   std::vector<int8_t> feature;  ///< [filters, features]
   std::vector<int16_t> time;    ///< [filters, memory]

@@ -79,7 +79,9 @@ ImportedModule::ImportedModule(importer::ImportedModel model) : model_(std::move
     std::ranges::replace(name, '.', '_');  // a dot stands between modules
     if (name.empty()) name = "weight";
     for (std::string base = name; find_tensor(name);) name = fmt::format("{}_{}", base, ++repeats);
-    if (is_differentiable(t.dtype()))
+    // A state is no weight: nobody trains it.
+    bool state = std::ranges::count(model_.traced.write_targets, static_cast<int>(model_.inputs.size() + i)) > 0;
+    if (is_differentiable(t.dtype()) && !state)
       register_parameter(name, t);
     else
       register_buffer(name, t);

@@ -172,59 +172,57 @@ TensorList soft(const Node& n, bool logarithm) {
   return {reshape(f(flatten(x, axis), axis), x.sizes())};
 }
 
-// One direction of a recurrent layer, step by step. W [gates h, i], R [gates h, h], B [2 gates h].
-struct Recurrent {
-  Tensor w, r, wb, rb;
-  int64_t hidden;
-};
-Recurrent direction(const Node& n, int64_t d, int64_t gates) {
-  auto part = [&](size_t i) { return select(n.at(i), 0, d); };
-  Recurrent c{part(1), part(2), {}, {}, n.at(2).size(2)};
-  if (n.has(3)) {
-    Tensor b = part(3);
-    c.wb = narrow(b, 0, 0, gates * c.hidden);
-    c.rb = narrow(b, 0, gates * c.hidden, gates * c.hidden);
-  }
-  return c;
+// Blocks of rows in another order, as those who have written them and those who read them number gates.
+Tensor reordered_gates(const Tensor& t, const std::vector<int64_t>& order, int64_t units) {
+  auto turn = [&] {
+    TensorList parts;
+    for (int64_t g : order) parts.push_back(narrow(t, 0, g * units, units));
+    return cat(parts, 0);
+  };
+  return is_constant(t) ? computed(turn) : turn();
 }
 
+// W [directions, gates h, i], R [directions, gates h, h], B [directions, 2 gates h]; gates i o f c or z r h.
 TensorList recurrent(const Node& n, bool lstm) {
   const Tensor& x = n.at(0);
   SORUS_CHECK(x.dim() == 3 && n.at(1).dim() == 3 && n.at(2).dim() == 3, ValueError, "sizes that do not fit");
-  SORUS_CHECK(!n.has_attribute("activations") && !n.has_attribute("clip") && !n.has(4) && !n.has(7) &&
+  SORUS_CHECK(!n.has_attribute("activations") && !n.has_attribute("clip") && !n.has(7) &&
                   n.integer("input_forget", 0) == 0 && n.integer("layout", 0) == 0,
-              NotImplementedError, "with activations, clip, lengths of sequences, peepholes or another layout");
+              NotImplementedError, "with activations, clip, peepholes or another layout");
   std::string way = n.text("direction", "forward");
-  int64_t steps = x.size(0), batch = x.size(1), directions = n.at(1).size(0), gates = lstm ? 4 : 3;
+  int64_t steps = x.size(0), batch = x.size(1), directions = n.at(1).size(0), units = n.at(2).size(2);
+  if (n.has(4))
+    for (int64_t length : n.constant_integers(4))
+      SORUS_CHECK(length == steps, NotImplementedError, "with sequences of several lengths");
   SORUS_CHECK(steps <= 4096, NotImplementedError, "over {} steps", steps);
+  const std::vector<int64_t> order = lstm ? std::vector<int64_t>{0, 2, 3, 1} : std::vector<int64_t>{1, 0, 2};
+  int64_t rows = static_cast<int64_t>(order.size()) * units;
   TensorList sides, last_h, last_c;
   for (int64_t d = 0; d < directions; ++d) {
-    Recurrent k = direction(n, d, gates);
     bool back = way == "reverse" || d == 1;
-    auto initial = [&](size_t i) {
-      return n.has(i) ? select(n.in[i], 0, d) : computed([&] { return zeros(Shape{batch, k.hidden}, x.dtype()); });
+    auto part = [&](size_t i) {
+      auto of_direction = [&] { return select(n.at(i), 0, d); };
+      return is_constant(n.at(i)) ? computed(of_direction) : of_direction();
     };
-    Tensor h = initial(5), c = lstm ? initial(6) : Tensor();
-    TensorList out(static_cast<size_t>(steps));
-    auto gate = [&](const Tensor& t, int64_t i) { return narrow(t, 1, i * k.hidden, k.hidden); };
-    for (int64_t s = 0; s < steps; ++s) {
-      int64_t at = back ? steps - 1 - s : s;
-      Tensor a = linear(select(x, 0, at), k.w, k.wb), b = linear(h, k.r, k.rb);
-      if (lstm) {  // gates i o f c
-        Tensor sum = a + b, o = sigmoid(gate(sum, 1));
-        c = sigmoid(gate(sum, 2)) * c + sigmoid(gate(sum, 0)) * tanh(gate(sum, 3));
-        h = o * tanh(c);
-      } else {  // gates z r h
-        SORUS_CHECK(n.integer("linear_before_reset", 0) == 1, NotImplementedError, "with linear_before_reset = 0");
-        Tensor z = sigmoid(gate(a, 0) + gate(b, 0)), r = sigmoid(gate(a, 1) + gate(b, 1));
-        Tensor fresh = tanh(gate(a, 2) + r * gate(b, 2));
-        h = (1.0 - z) * fresh + z * h;
-      }
-      out[static_cast<size_t>(at)] = h;
+    auto bias = [&](int64_t from) {
+      if (!n.has(3)) return Tensor();
+      Tensor b = part(3);
+      auto half = [&] { return narrow(b, 0, from, rows); };
+      return reordered_gates(is_constant(b) ? computed(half) : half(), order, units);
+    };
+    auto initial = [&](size_t i) {
+      return n.has(i) ? part(i) : computed([&] { return zeros(Shape{batch, units}, x.dtype()); });
+    };
+    Tensor w = reordered_gates(part(1), order, units), r = reordered_gates(part(2), order, units), out;
+    if (lstm) {
+      auto both = lstm_layer(x, initial(5), initial(6), w, r, bias(0), bias(rows), back);
+      out = both[0];
+      last_c.push_back(both[1]);
+    } else {
+      out = gru_layer(x, initial(5), w, r, bias(0), bias(rows), back, n.integer("linear_before_reset", 0) != 0);
     }
-    sides.push_back(stack(out, 0));
-    last_h.push_back(h);
-    if (lstm) last_c.push_back(c);
+    sides.push_back(out);
+    last_h.push_back(select(out, 0, back ? 0 : steps - 1));
   }
   TensorList results{stack(sides, 1), stack(last_h, 0)};
   if (lstm) results.push_back(stack(last_c, 0));

@@ -77,7 +77,8 @@ Quantization quantization_of(const FlatTable& t, const FileTensor& tensor, const
 Importer::Importer(std::string_view bytes, const std::string& path)
     : bytes_(bytes), path_(path), builder_("TensorFlow Lite", path) {}
 
-void Importer::read_tensors(const FlatTable& subgraph, const std::vector<FlatTable>& buffers) {
+void Importer::read_tensors(const FlatTable& subgraph) {
+  tensors_.clear(), held_.clear(), handles_.clear();
   for (const FlatTable& t : subgraph.tables(0)) {
     FileTensor f;
     f.name = sanitize_utf8(t.text(3));
@@ -97,11 +98,11 @@ void Importer::read_tensors(const FlatTable& subgraph, const std::vector<FlatTab
       f.type.shape.back() = n == -1 ? 1 : n;
     }
     auto buffer = t.number<uint32_t>(2);
-    SORUS_CHECK(buffer == 0 || buffer < buffers.size(), FileError, "{}: tensor '{}' names buffer {} of {}", path_,
-                f.name, buffer, buffers.size());
-    if (buffer < buffers.size()) {
-      f.data = buffers[buffer].bytes(0);
-      auto offset = buffers[buffer].number<uint64_t>(1), size = buffers[buffer].number<uint64_t>(2);
+    SORUS_CHECK(buffer == 0 || buffer < buffers_.size(), FileError, "{}: tensor '{}' names buffer {} of {}", path_,
+                f.name, buffer, buffers_.size());
+    if (buffer < buffers_.size()) {
+      f.data = buffers_[buffer].bytes(0);
+      auto offset = buffers_[buffer].number<uint64_t>(1), size = buffers_[buffer].number<uint64_t>(2);
       if (f.data.empty() && offset > 1 && size > 0) {  // large files keep buffers behind the tables
         SORUS_CHECK(offset <= bytes_.size() && size <= bytes_.size() - offset, FileError,
                     "{}: buffer {} ends outside of the file", path_, buffer);
@@ -123,26 +124,25 @@ ImportedModel Importer::run() {
   FlatTable model = FlatTable::root(bytes_, "TFL3", path_);
   auto version = model.number<uint32_t>(0);
   SORUS_CHECK(version == 3, FileError, "{}: version {} of the format; version 3 can be read", path_, version);
-  std::vector<FlatTable> subgraphs = model.tables(2);
-  SORUS_CHECK(!subgraphs.empty(), FileError, "{}: there is no graph in the file", path_);
-  std::vector<int> codes;
-  std::vector<std::string> names;
+  graphs_ = model.tables(2), buffers_ = model.tables(4);
+  SORUS_CHECK(!graphs_.empty(), FileError, "{}: there is no graph in the file", path_);
   for (const FlatTable& c : model.tables(1)) {
     // Numbers up to 126 were kept in one byte; newer ones have a field of their own.
     int code = std::max<int>(c.number<int8_t>(0), c.number<int32_t>(3));
     const char* known = op_name(code);
     std::string custom = sanitize_utf8(c.text(1));
-    codes.push_back(code);
-    names.push_back(known ? custom.empty() ? known : fmt::format("{} '{}'", known, custom)
+    op_codes_.push_back(code);
+    op_names_.push_back(known ? custom.empty() ? known : fmt::format("{} '{}'", known, custom)
                           : fmt::format("number {}", code));
   }
-  read_tensors(subgraphs[0], model.tables(4));
+  const FlatTable graph = graphs_[0];
+  read_tensors(graph);
   auto checked = [&](int32_t t) {
     SORUS_CHECK(t >= 0 && static_cast<size_t>(t) < tensors_.size(), FileError, "{}: the graph names tensor {} of {}",
                 path_, t, tensors_.size());
     return t;
   };
-  for (int32_t t : subgraphs[0].numbers<int32_t>(1)) {
+  for (int32_t t : graph.numbers<int32_t>(1)) {
     const FileTensor& f = info(checked(t));
     SORUS_CHECK(f.known_type, FileError, "{}: input '{}' has a type that is not known", path_, f.name);
     SORUS_CHECK(!held_[static_cast<size_t>(t)].plain.defined(), FileError, "{}: input '{}' is there twice", path_,
@@ -150,21 +150,21 @@ ImportedModel Importer::run() {
     held_[static_cast<size_t>(t)].plain = builder_.input(f.name, f.type, f.quantization);
   }
   int number = 0;
-  for (const FlatTable& op : subgraphs[0].tables(3)) convert(op, ++number, names, codes);
-  for (int32_t t : subgraphs[0].numbers<int32_t>(2)) {
+  for (const FlatTable& op : graph.tables(3)) convert(op, ++number);
+  for (int32_t t : graph.numbers<int32_t>(2)) {
     const FileTensor& f = info(checked(t));
     builder_.guarded([&] { builder_.output(f.name, get(t), f.quantization); });
   }
   return builder_.finish();
 }
 
-void Importer::convert(const FlatTable& table, int number, const std::vector<std::string>& names,
-                       const std::vector<int>& codes) {
+void Importer::convert(const FlatTable& table, int number) {
   FileOp op;
   op.number = number;
   auto code = table.number<uint32_t>(0);
-  SORUS_CHECK(code < codes.size(), FileError, "{}: operator {} has kind {} of {}", path_, number, code, codes.size());
-  op.name = names[code];
+  SORUS_CHECK(code < op_codes_.size(), FileError, "{}: operator {} has kind {} of {}", path_, number, code,
+              op_codes_.size());
+  op.name = op_names_[code];
   op.options = table.table(4);
   op.custom_options = table.bytes(5);
   auto tensors = [&](int field) {
@@ -180,7 +180,7 @@ void Importer::convert(const FlatTable& table, int number, const std::vector<std
   op.out = tensors(2);
   op.intermediates = tensors(8);
   auto find = [&](std::span<const OpKind> kinds) -> const OpKind* {
-    auto found = std::ranges::find(kinds, codes[code], &OpKind::code);
+    auto found = std::ranges::find(kinds, op_codes_[code], &OpKind::code);
     return found == kinds.end() ? nullptr : &*found;
   };
   bool done = builder_.convert(number, op.name, [&] {
@@ -292,7 +292,8 @@ Tensor Importer::state(int tensor) {
   const FileTensor& f = info(tensor);
   if (!h.plain.defined()) {
     SORUS_CHECK(f.known_type && numel(f.type.shape) < kMaxElements / 8, ValueError, "'{}' cannot be a state", f.name);
-    h.plain = Tensor::zeros(f.type.shape, f.type.dtype);
+    int64_t first = f.type.dtype == DType::i8 && f.quantization.zero_point.size() == 1 ? zero_point(tensor) : 0;
+    h.plain = computed([&] { return full(f.type.shape, Scalar(first), f.type.dtype); });
     builder_.name_weight(h.plain, f.name, f.quantization);
   }
   return h.plain;
@@ -301,6 +302,47 @@ Tensor Importer::state(int tensor) {
 void Importer::update(const Tensor& state, const Tensor& value) {
   static const OpDef& copy = find_op("copy");
   call_into(copy, std::array{state, value}, {}, std::array{state});
+}
+
+void Importer::name_variable(int handle, const std::string& name) { handles_[handle] = name; }
+
+Tensor Importer::variable(int handle, const FileTensor& like) {
+  auto name = handles_.find(handle);
+  SORUS_CHECK(name != handles_.end(), ValueError, "'{}' stands for no variable", info(handle).name);
+  Tensor& v = variables_[name->second];
+  if (!v.defined()) {
+    const TensorType& t = like.type;
+    SORUS_CHECK(like.known_type && numel(t.shape) < kMaxElements / 8, ValueError, "'{}' cannot be a variable", like.name);
+    auto first = first_values_.find(name->second);
+    v = computed([&] { return first == first_values_.end() ? zeros(t.shape, t.dtype) : clone(first->second); });
+    builder_.name_weight(v, name->second, like.quantization);
+  }
+  SORUS_CHECK(v.type().shape == like.type.shape && v.dtype() == like.type.dtype, ValueError,
+              "the variable '{}' is {}, but '{}' is {}", name->second, v.type().to_string(), like.name,
+              like.type.to_string());
+  return v;
+}
+
+void Importer::assign(int handle, int value) {
+  Tensor t = get(value);
+  if (!once_) return update(variable(handle, info(value)), t);
+  SORUS_CHECK(is_constant(t) && handles_.contains(handle), ValueError, "'{}' is no first value of a variable",
+              info(value).name);
+  first_values_[handles_[handle]] = t;
+}
+
+void Importer::run_once(int graph) {
+  SORUS_CHECK(graph > 0 && static_cast<size_t>(graph) < graphs_.size() && !once_, ValueError,
+              "it calls graph {} of {}", graph, graphs_.size());
+  auto tensors = std::move(tensors_);
+  auto held = std::move(held_);
+  auto handles = std::move(handles_);
+  once_ = true;
+  read_tensors(graphs_[static_cast<size_t>(graph)]);
+  int number = 0;
+  for (const FlatTable& op : graphs_[static_cast<size_t>(graph)].tables(3)) convert(op, ++number);
+  once_ = false;
+  tensors_ = std::move(tensors), held_ = std::move(held), handles_ = std::move(handles);
 }
 
 bool Importer::is_quantized(int tensor) const {

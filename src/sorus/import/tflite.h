@@ -1,6 +1,7 @@
 // The reader of .tflite files, as its converters of operators see it (tflite_*.cpp).
 #pragma once
 
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -61,6 +62,12 @@ class Importer {
   /// A tensor that lasts from one run to the next, at first `zero_point`; and its value after this run.
   Tensor state(int tensor);
   void update(const Tensor& state, const Tensor& value);
+  /// Variables, which last too: a tensor that stands for one; the one behind it, which `like` tells the type of; its new
+  /// value. `run_once` runs a graph that gives them their first values.
+  void name_variable(int handle, const std::string& name);
+  Tensor variable(int handle, const FileTensor& like);
+  void assign(int handle, int value);
+  void run_once(int graph);
 
   /// Whether the result is integers with a scale.
   bool is_quantized(int tensor) const;
@@ -76,15 +83,22 @@ class Importer {
   struct Held {
     Tensor plain, image;
   };
-  void read_tensors(const FlatTable& subgraph, const std::vector<FlatTable>& buffers);
-  void convert(const FlatTable& op, int number, const std::vector<std::string>& names, const std::vector<int>& codes);
+  void read_tensors(const FlatTable& subgraph);
+  void convert(const FlatTable& op, int number);
   void check(int tensor, const TensorType& found);
 
   std::string_view bytes_;
   std::string path_;
   GraphBuilder builder_;
+  std::vector<FlatTable> graphs_, buffers_;
+  std::vector<std::string> op_names_;
+  std::vector<int> op_codes_;
+  // Of the graph that is read.
   std::vector<FileTensor> tensors_;
   std::vector<Held> held_;
+  std::map<int, std::string> handles_;
+  std::map<std::string, Tensor> variables_, first_values_;
+  bool once_ = false;  ///< in a graph that gives variables their first values
 };
 
 using Converter = void (*)(Importer&, const FileOp&);
@@ -96,6 +110,12 @@ struct OpKind {
 std::span<const OpKind> quantized_kinds();  ///< results are integers with a scale
 std::span<const OpKind> plain_kinds();      ///< floats, integers without a scale, truth values
 std::span<const OpKind> moving_kinds();     ///< any: elements are moved, not computed with
+void quantized_lstm_layer(Importer& f, const FileOp& op);
+void lstm_layer_of_floats(Importer& f, const FileOp& op);
+void variable_handle(Importer& f, const FileOp& op);
+void variable_read(Importer& f, const FileOp& op);
+void variable_assigned(Importer& f, const FileOp& op);
+void called_once(Importer& f, const FileOp& op);
 const char* op_name(int code);              ///< null if the number is not known
 
 /// Activations of the format.

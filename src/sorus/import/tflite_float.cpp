@@ -298,6 +298,7 @@ const OpKind kinds[] = {
     REDUCED(40, mean),
     PAIRS(41, true, a - b),
     PAIRS(42, true, is_floating(a.dtype()) ? a / b : floor_divide(a, b)),
+    {44, lstm_layer_of_floats},
     EACH(47, exp(x)),
     EACH(50, log_softmax(x, -1)),
     {53, converted},

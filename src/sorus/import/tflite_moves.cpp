@@ -328,7 +328,11 @@ const OpKind kinds[] = {
     {100, mirrored},
     {102, split_by_sizes},
     {105, turned},
+    {129, called_once},
     {130, expanded},
+    {142, variable_handle},
+    {143, variable_read},
+    {144, variable_assigned},
 };
 
 }  // namespace

@@ -336,6 +336,7 @@ const OpKind kinds[] = {
     {28, [](Importer& f, const FileOp& op) { smooth(f, op, true); }},
     {40, [](Importer& f, const FileOp& op) { sum_over(f, op, true); }},
     {41, [](Importer& f, const FileOp& op) { sum(f, op, true); }},
+    {44, quantized_lstm_layer},
     {54, parametric},
     {67, transposed_convolution},
     {74, [](Importer& f, const FileOp& op) { sum_over(f, op, false); }},

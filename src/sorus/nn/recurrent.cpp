@@ -68,7 +68,20 @@ void Recurrent::reset_parameters() {
   for (const Tensor& t : parameters()) uniform_(t, -bound, bound);
 }
 
+// One layer and direction; the state is that after the last step. A plain network is made of its steps, the others are
+// operators over the whole sequence.
 Tensor Recurrent::sweep(const Weights& w, const Tensor& x, TensorList& state, bool backwards) const {
+  int64_t last = backwards ? 0 : x.size(0) - 1;
+  if (cell_ == Cell::lstm) {
+    auto out = lstm_layer(x, state[0], state[1], w.ih, w.hh, w.bias_ih, w.bias_hh, backwards);
+    state = {select(out[0], 0, last), out[1]};
+    return out[0];
+  }
+  if (cell_ == Cell::gru) {
+    Tensor out = gru_layer(x, state[0], w.ih, w.hh, w.bias_ih, w.bias_hh, backwards);
+    state[0] = select(out, 0, last);
+    return out;
+  }
   TensorList rows = unbind(input_part(cell_, x, w.ih, w.bias_ih, w.bias_hh), 0);
   TensorList out(rows.size());
   for (size_t i = 0; i < rows.size(); ++i) {

@@ -4,7 +4,7 @@
 #include <functional>
 
 #include "sorus/base/error.h"
-#include "sorus/graph/device_form.h"
+#include "sorus/ops/device_rules.h"
 
 namespace sorus {
 namespace {
@@ -90,10 +90,42 @@ std::optional<DeviceForm> linear(const DeviceCall& c) {
   return dense(c, c.input(1).shape[0], true, 2);
 }
 std::optional<DeviceForm> product(const DeviceCall& c) {
-  if (!real(c.input(0)) || !real(c.input(1)) || !c.is_constant(1) || c.input(0).shape.size() < 2) return std::nullopt;
-  const Shape& b = c.input(1).shape;
-  if (numel(b) != b[b.size() - 2] * b.back() || b.size() > c.input(0).shape.size()) return std::nullopt;
-  return dense(c, b.back(), false, 2);
+  const Shape &a = c.input(0).shape, &b = c.input(1).shape;
+  if (!real(c.input(0)) || !real(c.input(1)) || a.size() < 2) return std::nullopt;
+  bool rows = c.is_constant(1) && numel(b) == b[b.size() - 2] * b.back() && b.size() <= a.size();
+  if (rows) return dense(c, b.back(), false, 2);
+  MatmulForm f = device_rules::matrices(a, b, c.outputs[0].shape);
+  f.is_float = true;
+  if (c.is_constant(0)) f.a_values = reals_of(c.constant(0));
+  if (c.is_constant(1)) f.b_values = reals_of(c.constant(1));
+  return f;
+}
+
+// [c, o / groups, kh, kw]: between groups there are zeros.
+template <int spatial>
+std::optional<DeviceForm> transposed(const DeviceCall& c) {
+  if (!real(c.input(0)) || !real(c.outputs[0]) || !c.is_constant(1)) return std::nullopt;
+  const Shape& k = c.input(1).shape;
+  Sides in = sides(c, c.input(0).shape, spatial), out = sides(c, c.outputs[0].shape, spatial);
+  Window w = window_of(in, out);
+  set_steps(c, w, spatial, {k.end() - spatial, k.end()});
+  const Shape& dilation = c.integers("dilation");
+  TransposedForm f;
+  f.is_float = true;
+  f.batch = in.batch, f.in_h = in.h, f.in_w = in.w, f.in_c = in.c, f.out_h = out.h, f.out_w = out.w, f.out_c = out.c;
+  f.kernel_h = w.kernel_h, f.kernel_w = w.kernel_w, f.stride_h = w.stride_h, f.stride_w = w.stride_w;
+  f.pad_top = w.pad_top, f.pad_left = w.pad_left;
+  f.dilation_h = spatial == 2 ? at(dilation, 0) : 1, f.dilation_w = at(dilation, spatial == 2 ? 1 : 0);
+  int64_t groups = c.integer("groups"), taps = w.kernel_h * w.kernel_w, per_in = in.c / groups, per_out = k[1];
+  std::vector<float> given = reals_of(c.constant(1));
+  f.weight_f.assign(static_cast<size_t>(out.c * taps * in.c), 0);
+  f.bias_f.assign(static_cast<size_t>(out.c), 0);
+  for (int64_t i = 0; i < in.c; ++i)
+    for (int64_t o = 0; o < per_out; ++o)
+      for (int64_t t = 0; t < taps; ++t)
+        f.weight_f[static_cast<size_t>(((i / per_in * per_out + o) * taps + t) * in.c + i)] =
+            given[static_cast<size_t>((i * per_out + o) * taps + t)];
+  return f;
 }
 
 // ---- Lines: what an operator does to x is scale * x + shift, clamped
@@ -225,18 +257,7 @@ std::optional<DeviceForm> total(const DeviceCall& c) {
     }
   }
   w.kernel_h = w.in_h, w.out_c = w.in_c;
-  // The dimensions that are left keep their order.
-  bool keep = c.outputs[0].shape.size() == c.input(0).shape.size();
-  Shape order;
-  for (int64_t p = 0; p < rank; ++p) {
-    int64_t d = c.order[static_cast<size_t>(p)], before = 0;
-    if (keep) order.push_back(d);
-    if (keep || reduced[static_cast<size_t>(p)]) continue;
-    for (int64_t q = 0; q < rank; ++q)
-      before += reduced[static_cast<size_t>(q)] && c.order[static_cast<size_t>(q)] < d;
-    order.push_back(d - before);
-  }
-  c.result_order = order;
+  c.result_order = device_rules::kept_order(c, reduced);
   return f;
 }
 
@@ -262,8 +283,10 @@ Shape summed_last(const DeviceCall& c, const Shape& now) {
 
 [[maybe_unused]] const bool forms =
     device_form("conv2d", convolution<2>, channels_last(2)) &&
-    device_form("conv1d", convolution<1>, channels_last(1)) && device_form("linear", linear) &&
-    device_form("matmul_batched", product) && device_form("mm", product) && device_form("add", sum(1), as_it_is) &&
+    device_form("conv1d", convolution<1>, channels_last(1)) &&
+    device_form("conv_transpose2d_product", transposed<2>, channels_last(2)) &&
+    device_form("conv_transpose1d_product", transposed<1>, channels_last(1)) && device_form("linear", linear) &&
+    device_form("matmul_batched", product) && device_form("mm", product) && device_form("bmm", product) && device_form("add", sum(1), as_it_is) &&
     device_form("sub", sum(-1), as_it_is) && device_form("mul", multiple, as_it_is) &&
     device_form("div", quotient, as_it_is) && device_form("relu", clamp(number(0), number(kNoBound)), as_it_is) &&
     device_form("relu6", clamp(number(0), number(6)), as_it_is) &&

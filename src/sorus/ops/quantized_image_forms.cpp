@@ -76,29 +76,22 @@ std::optional<DeviceForm> summed(const DeviceCall& c) {
 DeviceRule extremum(ReduceForm::Kind kind) {
   return [kind](const DeviceCall& c) -> std::optional<DeviceForm> {
     const TensorType& x = c.input(0);
-    if (!bytes(x)) return std::nullopt;
+    if (!bytes(x) && x.dtype != DType::f32) return std::nullopt;
     ReduceForm f;
-    f.kind = kind, f.sizes = x.shape;
+    f.kind = kind, f.sizes = c.in_memory(x.shape), f.is_float = !bytes(x);
     bool place = kind == ReduceForm::Kind::place_of_maximum || kind == ReduceForm::Kind::place_of_minimum;
     Shape dims;
-    if (!c.is_none("dim")) dims = place ? Shape{c.integer("dim")} : c.integers("dim");
-    f.reduced = reduced_dims(x.shape, dims);
+    if (!c.is_none("dim"))
+      for (int64_t d : place ? Shape{c.integer("dim")} : c.integers("dim")) dims.push_back(c.place(d));
+    f.reduced = reduced_dims(f.sizes, dims);
+    c.result_order = device_rules::kept_order(c, f.reduced);
     return f;
   };
 }
 
 std::optional<DeviceForm> multiplied(const DeviceCall& c) {
   if (!bytes(c.input(0)) || !bytes(c.input(1)) || c.is_constant(0) || c.is_constant(1)) return std::nullopt;
-  const Shape &a = c.input(0).shape, &b = c.input(1).shape, &y = c.outputs[0].shape;
-  MatmulForm f;
-  f.rows = y[y.size() - 2], f.columns = y.back(), f.depth = a.back();
-  f.batch.assign(y.begin(), y.end() - 2);
-  auto steps = [&](const Shape& s) {
-    Shape batch(s.begin(), s.end() - 2), strides = contiguous_strides(s);
-    strides.resize(batch.size());
-    return broadcast_strides(batch, strides, f.batch);
-  };
-  f.a_steps = steps(a), f.b_steps = steps(b);
+  MatmulForm f = device_rules::matrices(c.input(0).shape, c.input(1).shape, c.outputs[0].shape);
   f.zero_a = static_cast<int32_t>(c.integer("input_zero_point")) - offset_of(c.input(0));
   f.zero_b = static_cast<int32_t>(c.integer("other_zero_point")) - offset_of(c.input(1));
   std::optional<Rescale> r = rescale_of(c, f.depth * 255 * 255);
@@ -157,8 +150,8 @@ std::optional<DeviceForm> filtered(const DeviceCall& c) {
 [[maybe_unused]] const bool forms =
     device_form("quantized_conv_transpose2d", transposed) && device_form("quantized_resize_bilinear", blended) &&
     device_form("quantized_sum", summed) && device_form("quantized_matmul", multiplied) &&
-    device_form("amax", extremum(ReduceForm::Kind::maximum)) &&
-    device_form("amin", extremum(ReduceForm::Kind::minimum)) &&
+    device_form("amax", extremum(ReduceForm::Kind::maximum), as_it_is) &&
+    device_form("amin", extremum(ReduceForm::Kind::minimum), as_it_is) &&
     device_form("argmax", extremum(ReduceForm::Kind::place_of_maximum)) &&
     device_form("argmin", extremum(ReduceForm::Kind::place_of_minimum)) && device_form("index", taken) &&
     device_form("quantized_svdf", filtered);

@@ -4,7 +4,7 @@
 
 #include <cstdlib>
 
-#include "sorus/graph/device_form.h"
+#include "sorus/ops/device_rules.h"
 
 namespace sorus::quantized_rules {
 

@@ -1,6 +1,8 @@
 /* Runs a generated model on the inputs in in.bin, RUNS inferences, each twice: with inputs and outputs in memory of their
  * own, and with those that have an offset inside the arena. Writes out.bin (the outputs) and facts.bin: ticks, stack,
- * errors, differences between both ways, writes outside of the arena. model.h, written by verify.py, names the model. */
+ * errors, differences between both ways, writes outside of the arena. model.h, written by verify.py, names the model.
+ * Where it says how many LAYERS there are, the model calls sorus_mark(i) before layer i, and marks.bin has the ticks of
+ * each over all runs, two an inference, and behind them those of 256 layers without anything in them. */
 #include "model.h"
 #include "services.h"
 
@@ -11,6 +13,18 @@ static unsigned char all_in[RUNS * INPUT_BYTES], all_out[RUNS * OUTPUT_BYTES];
 static unsigned long long facts[5];
 #if STATE
 static unsigned char before_run[STATE], after_run[STATE]; /* the state around the first of both ways */
+#endif
+
+#ifdef LAYERS
+static unsigned long long marks[LAYERS + 1], since;
+static int layer = LAYERS;
+void sorus_mark(int next)
+{
+    const unsigned long long now = ticks();
+    marks[layer] += now - since;
+    layer = next;
+    since = ticks();
+}
 #endif
 
 static __attribute__((noinline)) int run(const void *const in[], void *const out[])
@@ -24,6 +38,9 @@ static __attribute__((noinline)) int run(const void *const in[], void *const out
     from = ticks();
     error = MODEL_RUN(memory + GUARD, in, out);
     facts[0] += ticks() - from;
+#ifdef LAYERS
+    sorus_mark(LAYERS);
+#endif
     while (used > 256 && low[-used + 1] == 0x5a) used--;
     if ((unsigned long long)used > facts[1]) facts[1] = (unsigned long long)used;
     return error;
@@ -71,6 +88,11 @@ int main(void)
             for (long j = 0; j < out_bytes[i]; j++) facts[3] += memory[GUARD + out_at[i] + j] != all_out[r * OUTPUT_BYTES + at + j];
     }
     for (long i = 0; i < GUARD; i++) facts[4] += (memory[i] != 0xa7) + (memory[GUARD + ARENA + i] != 0xa7);
+#ifdef LAYERS
+    marks[LAYERS] = 0, since = ticks();
+    for (int i = 0; i < 256; i++) sorus_mark(LAYERS);
+    write_file("marks.bin", marks, sizeof marks);
+#endif
     write_file("out.bin", all_out, sizeof all_out);
     write_file("facts.bin", facts, sizeof facts);
     return 0;
