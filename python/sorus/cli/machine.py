@@ -23,7 +23,8 @@ ROUNDS, PAUSE = 6, 0.2  # at most so many, seconds between them
 SPEEDS = ("gemm_float32_gflops", "gemm_bfloat16_gflops", "memory_gb_per_s")
 
 # Shares of the measured speeds (`vector`: of products in float32, what other kernels reach), and the time of a kernel.
-TYPICAL = {"matrix": 0.6, "matrix_size": 0.3, "memory": 1.0, "launch_us": 2.0, "vector": 0.16}
+TYPICAL = {"matrix": 0.7, "matrix_size": 0.5, "composite": 0.3, "window_size": 4.0, "memory": 1.0, "launch_us": 2.0,
+           "vector": 0.16}  # fmt: skip
 
 
 def cores() -> set[int]:
@@ -166,6 +167,9 @@ vector_tflops = {found["gemm_float32_gflops"] * c["vector"] / 1e3 * share:.4g}
 [efficiency]  # the speeds above are measured, not printed; {how(found)}
 matrix = {c["matrix"]:.4g}
 matrix_size = {c["matrix_size"]:.4g}
+composite = {c["composite"]:.4g}
+window_size = {c["window_size"]:.4g}
+accumulate = 1
 memory = 1
 network = 1
 launch_us = {c["launch_us"]:.4g}

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 # name, start, least, most
-KERNELS = [("matrix", 0.6, 0.05, 1.0), ("matrix_size", 0.3, 0.0, 16.0), ("memory", 1.0, 0.3, 3.0),
+KERNELS = [("matrix", 0.7, 0.05, 1.0), ("matrix_size", 0.5, 0.0, 16.0), ("composite", 0.3, 0.02, 1.0),
+           ("window_size", 4.0, 0.0, 64.0), ("memory", 1.0, 0.3, 3.0),
            ("launch_us", 2.0, 0.0, 50.0), ("vector", 0.16, 0.02, 1.0)]  # fmt: skip
 SMALL, LARGE = 1024, 8 << 20  # bytes of the two all-reduces
 
@@ -48,7 +49,8 @@ def steps() -> list[tuple[Any, int]]:
         return Step(f"convolutions {width} x {size} x {batch}", build, square, inputs, sorus.float32), batch
 
     return [encoder(64, 4, 32, 4), encoder(128, 4, 64, 16), encoder(256, 8, 128, 4), encoder(384, 6, 64, 16),
-            perceptron(64, 16), perceptron(512, 128), perceptron(1024, 32), convolutions(32, 16, 16), convolutions(64, 32, 4)]  # fmt: skip
+            encoder(64, 4, 256, 4), perceptron(64, 16), perceptron(512, 128), perceptron(1024, 32), convolutions(32, 16, 16), convolutions(64, 32, 4),
+            convolutions(256, 4, 8)]  # fmt: skip
 
 
 def make_step(step: Any, batch: int, arrangement: Any = None) -> tuple[Callable[[], Any], Any]:

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import csv
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,15 +39,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_row(row: dict[str, str]) -> dict[str, object]:
-    """Columns as numbers where they are numbers; empty ones are left out."""
+    """Columns as numbers where they are finite ones; empty ones are left out."""
     out: dict[str, object] = {}
     for key, text in row.items():
         if key is None or text is None or not text.strip():
             continue
         try:
             value = float(text)
-            out[key] = int(value) if value.is_integer() and abs(value) < 2**53 else value
         except ValueError:
+            value = math.nan
+        if math.isfinite(value):
+            out[key] = int(value) if value.is_integer() and abs(value) < 2**53 else value
+        else:
             out[key] = text.strip()
     return out
 

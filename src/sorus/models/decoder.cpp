@@ -218,7 +218,13 @@ Tensor Decoder::forward(const Tensor& ids) {
   return config_.tied ? linear(x, tokens_->weight) : (*head_)(x);
 }
 
-Tensor Decoder::loss(const Tensor& ids, const Tensor& targets) { return token_loss(forward(ids), targets); }
+Tensor Decoder::loss(const Tensor& ids, const Tensor& targets) {
+  Tensor logits = forward(ids);
+  if (!config_.fused_loss) return token_loss(logits, targets);
+  static const OpDef& whole = find_op("cross_entropy_classes");
+  return call_one(whole, {reshape(logits, Shape{-1, logits.size(-1)}), reshape(targets, Shape{-1})},
+                  {Attr(int64_t{-100}), Attr(std::string("mean"))});
+}
 
 Tensor token_loss(const Tensor& logits, const Tensor& targets) {
   SORUS_CHECK(logits.dim() == targets.dim() + 1, ValueError, "token_loss: logits {} and targets {} do not fit",

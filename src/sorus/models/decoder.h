@@ -22,6 +22,7 @@ struct DecoderConfig {
   bool tied = true;     ///< the head is the token embedding
   bool bias = true;
   bool fused_attention = true;  ///< one operator that keeps nothing of size context x context
+  bool fused_loss = false;      ///< one operator that keeps no probabilities; the vocabulary cannot be split then
   double dropout = 0;
   int64_t experts = 0;  ///< > 0: each block's inner part is a mixture
   int64_t top_k = 2;    ///< experts a token meets on average

@@ -226,6 +226,8 @@ Cluster parse_cluster(std::string_view text, const std::string& file) {
   if (const toml::table* inside = t.table("efficiency")) {
     Table e(*inside, file, "efficiency");
     e.get("matrix", c.efficiency.matrix, 1, 1e-3, 1), e.get("matrix_size", c.efficiency.matrix_size, 1);
+    e.get("composite", c.efficiency.composite, 1, 1e-3, 1), e.get("window_size", c.efficiency.window_size, 1);
+    e.get("accumulate", c.efficiency.accumulate, 1);
     e.get("memory", c.efficiency.memory, 1, 1e-3, 1), e.get("network", c.efficiency.network, 1, 1e-3, 1);
     e.get("launch_us", c.efficiency.launch_s, 1e-6), e.get("spread", c.efficiency.spread, 1, 0, 1);
     e.finish();
@@ -274,9 +276,12 @@ std::string to_toml(const Cluster& c) {
                    c.host.flops / 1e12);
   const Efficiency& e = c.efficiency;
   s += fmt::format(
-      "\n[efficiency]\nmatrix = {:.4g}\nmatrix_size = {:.4g}\nmemory = {:.4g}\nnetwork = {:.4g}\nlaunch_us = "
+      "\n[efficiency]\nmatrix = {:.4g}\nmatrix_size = {:.4g}\ncomposite = {:.4g}\nwindow_size = {:.4g}\naccumulate = "
+      "{:.4g}\nmemory = "
+      "{:.4g}\nnetwork = {:.4g}\nlaunch_us = "
       "{:.4g}\nspread = {:.4g}\n",
-      e.matrix, e.matrix_size, e.memory, e.network, e.launch_s * 1e6, e.spread);
+      e.matrix, e.matrix_size, e.composite, e.window_size, e.accumulate, e.memory, e.network, e.launch_s * 1e6,
+      e.spread);
   for (const Level& l : c.levels) {
     s += fmt::format("\n[[level]]\nname = \"{}\"\n", l.name);
     if (l.count) s += fmt::format("count = {}\n", l.count);

@@ -22,8 +22,16 @@ namespace sorus::parallel {
 struct Efficiency {
   double matrix = 0.75;    ///< of the peak of matrix units, for large products
   double matrix_size = 0;  ///< bytes of memory traffic at full rate, which a product costs beside its arithmetic
-  double memory = 0.8;     ///< of the memory bandwidth
-  double network = 0.8;    ///< of the bandwidth of links
+  /// Of the speed of products, what those reach between which the same kernel does other things (attention).
+  double composite = 1;
+  /// Like matrix_size, beside it: of products under a window, whose kernels bring their operands into an order of
+  /// their own first (convolutions).
+  double window_size = 0;
+  double memory = 0.8;   ///< of the memory bandwidth
+  double network = 0.8;  ///< of the bandwidth of links
+  /// Passes in which gradients of micro-batches are added up (each reads both and writes one); 0: products add to
+  /// what is there.
+  double accumulate = 0;
   double launch_s = 4e-6;  ///< of each kernel
   double spread = 0;       ///< of the time that equal replicas take, relative; a step waits for the slowest
 };

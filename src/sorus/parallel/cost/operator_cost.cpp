@@ -5,6 +5,7 @@
 
 #include "sorus/autodiff/tape.h"
 #include "sorus/derive/cost.h"
+#include "sorus/derive/sharding.h"
 #include "sorus/graph/trace.h"
 
 namespace sorus::parallel {
@@ -16,33 +17,36 @@ double bytes(const TensorType& t) { return elements(t) * static_cast<double>(siz
 // Arithmetic that grows faster than the tensors it reads and writes runs on matrix units.
 bool is_matrix(const OpDef& op, double flops, double largest) { return !op.each && flops > 32 * largest; }
 
-KernelWork work(const Node& node) {
-  std::vector<const TensorType*> in = node.input_types();
-  Cost c = cost_of(TypeCall{*node.op, in, node.attrs});
+bool under_window(const TypeCall& call) {
+  std::vector<ShardFactor> factors = sharding_rule(call).factors;
+  return std::any_of(factors.begin(), factors.end(),
+                     [](const ShardFactor& f) { return f.kind == ShardFactor::Kind::halo; });
+}
+
+KernelWork work(const TypeCall& call, const std::vector<TensorType>& results) {
+  Cost c = cost_of(call);
   double largest = 1;
-  for (const TensorType* t : in)
+  for (const TensorType* t : call.inputs)
     if (t) largest = std::max(largest, elements(*t));
-  for (const TensorType& t : node.outputs) largest = std::max(largest, elements(t));
-  return {c.flops, c.bytes, is_matrix(*node.op, c.flops, largest)};
+  for (const TensorType& t : results) largest = std::max(largest, elements(t));
+  KernelWork k{c.flops, c.bytes, is_matrix(call.op, c.flops, largest)};
+  if (k.matrix) k.composite = call.op.body != nullptr, k.window = under_window(call);
+  return k;
 }
 
 }  // namespace
 
 OperatorCost operator_cost(const OpDef& op, const std::vector<const TensorType*>& types, const Attrs& attrs,
-                           const std::vector<char>& needs) {
+                           const std::vector<char>& needs, const std::vector<char>& read) {
   OperatorCost out;
   out.saves_input.assign(types.size(), 0);
   TypeCall typed{op, types, attrs};
   std::vector<TensorType> results = infer_types(typed);
   out.saves_output.assign(results.size(), 0);
   if (op.is_view()) return out;
-  Cost c = cost_of(typed);
-  double largest = 1, grad_bytes = 0;
-  for (const TensorType* t : types)
-    if (t) largest = std::max(largest, elements(*t));
-  for (const TensorType& t : results) largest = std::max(largest, elements(t));
-  out.matrix = is_matrix(op, c.flops, largest);
-  out.forward.push_back({c.flops, c.bytes, out.matrix});
+  double grad_bytes = 0;
+  out.forward.push_back(work(typed, results));
+  out.matrix = out.forward.back().matrix;
   bool any = std::find(needs.begin(), needs.end(), 1) != needs.end();
   if (!any || !op.differentiable) return out;
 
@@ -55,8 +59,10 @@ OperatorCost operator_cost(const OpDef& op, const std::vector<const TensorType*>
       wanted.push_back(in.back());
     }
   }
-  for (const TensorType& t : results)
-    given.push_back(is_floating(t.dtype) ? tracer.input({t.dtype, t.shape, false}) : Tensor());
+  for (size_t i = 0; i < results.size(); ++i) {
+    const TensorType& t = results[i];
+    given.push_back(read[i] && is_floating(t.dtype) ? tracer.input({t.dtype, t.shape, false}) : Tensor());
+  }
   std::vector<Value> input_values, output_values, grad_values;
   int last_forward = -1;
   {
@@ -100,7 +106,8 @@ OperatorCost operator_cost(const OpDef& op, const std::vector<const TensorType*>
     for (const Value& v : n->inputs)
       if (v) reads(v);
     if (!n->op || n->op->is_view()) continue;
-    KernelWork k = work(*n);
+    std::vector<const TensorType*> in = n->input_types();
+    KernelWork k = work(TypeCall{*n->op, in, n->attrs}, n->outputs);
     if (k.matrix)
       products.push_back(k);
     else
@@ -120,13 +127,15 @@ OperatorCost operator_cost(const OpDef& op, const std::vector<const TensorType*>
   return out;
 }
 
-double kernel_time(const Cluster& c, const KernelWork& k, std::string_view dtype) {
+double kernel_time(const Cluster& c, const KernelWork& k, std::string_view dtype, std::string_view products) {
   const Efficiency& e = c.efficiency;
   double memory = k.bytes / (c.device.memory_bandwidth * e.memory);
   if (!k.matrix)
     return e.launch_s + (c.device.vector_flops > 0 ? std::max(memory, k.flops / c.device.vector_flops) : memory);
-  double arithmetic = k.flops / (c.device.peak(dtype) * e.matrix);
-  return e.launch_s + std::max(arithmetic + e.matrix_size * memory, memory);
+  double arithmetic =
+      k.flops / (k.composite ? c.device.peak(dtype) * e.matrix * e.composite : c.device.peak(products) * e.matrix);
+  double beside = e.matrix_size + (k.window ? e.window_size : 0);
+  return e.launch_s + std::max(arithmetic + beside * memory, memory);
 }
 
 }  // namespace sorus::parallel

@@ -11,6 +11,8 @@ namespace sorus::parallel {
 struct KernelWork {
   double flops = 0, bytes = 0;
   bool matrix = false;
+  bool composite = false;  ///< products with other arithmetic between them in one kernel, by the operator's body
+  bool window = false;     ///< products under a window, by a halo in the sharding rule
 };
 
 struct OperatorCost {
@@ -19,10 +21,12 @@ struct OperatorCost {
   bool matrix = false;                          ///< its work is arithmetic: products, convolutions, attention
 };
 
-/// `needs`: which inputs want a gradient.
+/// `needs`: which inputs want a gradient; `read`: which results are read, so that a gradient comes back for them
+/// (what attention keeps for its own backward pass has none).
 OperatorCost operator_cost(const OpDef& op, const std::vector<const TensorType*>& inputs, const Attrs& attrs,
-                           const std::vector<char>& needs);
-/// Seconds of a kernel on a device.
-double kernel_time(const Cluster& cluster, const KernelWork& kernel, std::string_view dtype);
+                           const std::vector<char>& needs, const std::vector<char>& read);
+/// Seconds of a kernel on a device. `products`: the type that products are done in, but for those of composites.
+double kernel_time(const Cluster& cluster, const KernelWork& kernel, std::string_view dtype,
+                   std::string_view products);
 
 }  // namespace sorus::parallel

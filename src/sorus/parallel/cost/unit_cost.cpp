@@ -187,7 +187,7 @@ struct UnitCosts::State {
 };
 
 UnitCost UnitCosts::State::solve_unit(const UnitRequest& r) {
-  UnitSplit s(nodes, cluster, dtype, options.memory_price, r);
+  UnitSplit s(nodes, cluster, dtype, options, r);
   UnitCost u;
   add_times(s, u);
   add_kept(s, nodes, options.keeps_dropout_masks, u);

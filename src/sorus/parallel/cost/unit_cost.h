@@ -63,6 +63,7 @@ struct UnitCost {
 struct CostOptions {
   double memory_price = 1e-11;       ///< seconds that a byte of parameters on a rank is worth
   bool keeps_dropout_masks = false;  ///< a byte for each element that dropout looks at
+  std::string products = "";  ///< the type that products with parameters are done in: "f8"; "": the parameters'
 };
 
 /// Works out costs and keeps them. The model and the cluster must outlive it.

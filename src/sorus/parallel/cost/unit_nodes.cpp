@@ -38,6 +38,8 @@ int UnitNodes::DimClasses::find(int a) {
 UnitNodes::UnitNodes(const Model& model, const Chain& chain) : model_(model), chain_(chain) {
   const auto& nodes = model.graph.nodes();
   for (size_t i = 0; i < nodes.size(); ++i) position_[nodes[i].get()] = static_cast<int>(i);
+  for (const auto& n : nodes) read_.insert(n->inputs.begin(), n->inputs.end());
+  read_.insert(model.graph.outputs().begin(), model.graph.outputs().end());
   for (size_t u = 0; u < chain.units.size(); ++u)
     for (int i = chain.units[u].first; i < chain.units[u].end; ++i)
       unit_of_[nodes[static_cast<size_t>(i)].get()] = static_cast<int>(u);
@@ -85,6 +87,8 @@ std::vector<UnitNode> UnitNodes::describe(const UnitType& t) {
     u.rule = planning_rule(call);
     u.needs.assign(n->inputs.size(), 0);
     u.fused_in.assign(n->inputs.size(), 0);
+    for (size_t o = 0; o < n->outputs.size(); ++o)
+      u.read.push_back(read_.contains({const_cast<Node*>(n), static_cast<int>(o)}));
     bool differentiable = false;
     for (size_t j = 0; j < n->inputs.size(); ++j) {
       const Value& v = n->inputs[j];
@@ -205,6 +209,7 @@ OperatorCost UnitNodes::cost(const UnitNode& u, const std::vector<TensorType>& t
     key += n.inputs[i] ? types[i].to_string() : "-";
     key += u.needs[i] ? "'" : "";
   }
+  for (char r : u.read) key += r ? "." : "!";
   for (const Attr& a : n.attrs) key += "," + a.to_string();
   static std::mutex mutex;
   static std::unordered_map<std::string, OperatorCost> known;  // what a call costs does not depend on the model
@@ -213,9 +218,9 @@ OperatorCost UnitNodes::cost(const UnitNode& u, const std::vector<TensorType>& t
   if (it != known.end()) return it->second;
   OperatorCost c;
   try {
-    c = operator_cost(*n.op, pointers, n.attrs, u.needs);
+    c = operator_cost(*n.op, pointers, n.attrs, u.needs, u.read);
   } catch (const Error&) {  // an attribute that states a size
-    c = operator_cost(*n.op, n.input_types(), n.attrs, u.needs);
+    c = operator_cost(*n.op, n.input_types(), n.attrs, u.needs, u.read);
     for (auto* list : {&c.forward, &c.backward})
       for (KernelWork& k : *list) k.flops /= scale, k.bytes /= scale;
   }

@@ -4,6 +4,7 @@
 
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "sorus/parallel/cost/operator_cost.h"
@@ -18,6 +19,7 @@ struct UnitNode {
   ShardingRule rule;
   bool active = false;         ///< depends on a parameter or on what comes in
   std::vector<char> needs;     ///< inputs that want a gradient
+  std::vector<char> read;      ///< results that somebody reads
   std::vector<char> fused_in;  ///< inputs that the same kernel has just made
   bool fused_out = false;      ///< its result is read by the kernel that makes it, and by nobody else
   bool in_region = false;      ///< products of activations, and what lies between them
@@ -85,6 +87,7 @@ class UnitNodes {
   const Model& model_;
   const Chain& chain_;
   std::unordered_map<const Node*, int> position_, unit_of_;
+  std::unordered_set<Value> read_;
   DimClasses classes_;
   std::vector<int> batch_classes_, token_classes_;
   std::vector<std::vector<UnitNode>> units_;  // by type

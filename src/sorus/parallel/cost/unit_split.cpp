@@ -4,7 +4,7 @@
 
 namespace sorus::parallel {
 
-UnitSplit::UnitSplit(UnitNodes& all, const Cluster& given, const std::string& dtype, double memory_price,
+UnitSplit::UnitSplit(UnitNodes& all, const Cluster& given, const std::string& dtype, const CostOptions& options,
                      const UnitRequest& r)
     : request(r),
       unit_type(all.chain().types[static_cast<size_t>(r.type)]),
@@ -13,8 +13,8 @@ UnitSplit::UnitSplit(UnitNodes& all, const Cluster& given, const std::string& dt
       choices(nodes.size()),
       all_(all) {
   for (size_t i = 0; i < nodes.size(); ++i) at[nodes[i].node] = i;
-  add_operators(dtype);
-  add_values(memory_price);
+  add_operators(dtype, options.products.empty() ? dtype : options.products);
+  add_values(options.memory_price);
   connect_readers();
   connect_outside();
   solution = solve(problem_, 1 << 16);
@@ -43,7 +43,7 @@ double UnitSplit::convert(Layout from, Layout to, double bytes) const {
   return collective_time(cluster, Collective::all_to_all, bytes / static_cast<double>(span.size), span);
 }
 
-void UnitSplit::add_operators(const std::string& dtype) {
+void UnitSplit::add_operators(const std::string& dtype, const std::string& products) {
   for (size_t i = 0; i < nodes.size(); ++i) {
     const UnitNode& u = nodes[i];
     const Node& n = *u.node;
@@ -89,7 +89,7 @@ void UnitSplit::add_operators(const std::string& dtype) {
         double sum = 0;
         for (KernelWork k : kernels) {
           if (!k.matrix) k.bytes = std::max(0.0, k.bytes - saved_bytes - out_bytes);
-          double t = kernel_time(cluster, k, dtype);
+          double t = kernel_time(cluster, k, dtype, products);
           sum += u.fused_out && !k.matrix ? t - cluster.efficiency.launch_s : t;
         }
         return sum;

@@ -34,8 +34,8 @@ struct UnitSplit {
     double bytes = 0;
   };
 
-  /// `memory_price`: see CostOptions.
-  UnitSplit(UnitNodes& all, const Cluster& cluster, const std::string& dtype, double memory_price,
+  /// `dtype`: of the parameters.
+  UnitSplit(UnitNodes& all, const Cluster& cluster, const std::string& dtype, const CostOptions& options,
             const UnitRequest& request);
 
   // What was chosen.
@@ -72,7 +72,7 @@ struct UnitSplit {
   Solution solution;
 
  private:
-  void add_operators(const std::string& dtype);
+  void add_operators(const std::string& dtype, const std::string& products);
   void add_values(double memory_price);
   void connect_readers();
   void connect_outside();

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "sorus/graph/meta.h"
 #include "sorus/io/json.h"
@@ -17,21 +18,33 @@ namespace {
 
 using io::Json;
 
+// What is larger is a slip of the pen, and would take long to work out.
+constexpr int64_t kMost = int64_t{1} << 24, kMostLayers = 4096;
+
 class Row {
  public:
   explicit Row(const Json& j) : j_(j) {}
+  bool has(const char* key) const { return j_.find(key) != j_.end(); }
+  /// `otherwise` where the column is empty.
   double number(const char* key, double otherwise) const {
     auto it = j_.find(key);
-    return it != j_.end() && it->is_number() && std::isfinite(it->get<double>()) ? it->get<double>() : otherwise;
+    if (it == j_.end()) return otherwise;
+    SORUS_CHECK(it->is_number(), ValueError, "{} is {}, expected a number", key, it->dump());
+    double v = it->get<double>();
+    SORUS_CHECK(v >= 0 && v <= 1e15, ValueError, "{} is {}, expected a number from 0 to 1e15", key, v);
+    return v;
   }
-  bool has(const char* key) const {
-    auto it = j_.find(key);
-    return it != j_.end() && it->is_number();
-  }
-  int64_t integer(const char* key, int64_t otherwise) const {
+  int64_t integer(const char* key, int64_t otherwise, int64_t most = kMost) const {
     double v = number(key, static_cast<double>(otherwise));
-    SORUS_CHECK(v >= 0 && v < 1e12 && v == std::floor(v), ValueError, "{} is {}, expected a whole number", key, v);
+    SORUS_CHECK(v <= static_cast<double>(most) && v == std::floor(v), ValueError,
+                "{} is {}, expected a whole number of at most {}", key, v, most);
     return static_cast<int64_t>(v);
+  }
+  /// A speed or a size: 0 says no more than an empty column.
+  std::optional<double> physical(const char* key) const {
+    double v = number(key, 0);
+    SORUS_CHECK(v == 0 || v > 1e-6, ValueError, "{} is {}, which is too small to be one", key, v);
+    return v > 0 ? std::optional(v) : std::nullopt;
   }
   std::string text(const char* key) const {
     auto it = j_.find(key);
@@ -100,9 +113,9 @@ std::shared_ptr<const Traced> trace(const models::DecoderConfig& c, int64_t batc
   static std::mutex mutex;  // the default type belongs to the process
   static std::map<std::string, std::shared_ptr<const Traced>> kept;
   std::lock_guard lock(mutex);
-  std::string key = fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", c.layers, c.hidden, c.heads,
+  std::string key = fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", c.layers, c.hidden, c.heads,
                                 c.kv(), c.inner(), c.vocab, c.context, c.gated, c.rms, c.rotary, c.tied, c.bias,
-                                c.fused_attention, c.dropout, c.experts, c.top_k, batch) +
+                                c.fused_attention, c.fused_loss, c.dropout, c.experts, c.top_k, batch) +
                     std::string(name(dtype));
   if (auto it = kept.find(key); it != kept.end()) return it->second;
   auto t = std::make_shared<Traced>();
@@ -134,6 +147,7 @@ struct Published {
   Cluster cluster;
   StepConfig config;
   bool layer_only = false;
+  std::string products;  ///< see CostOptions
   Json defaults = Json::array();
 };
 
@@ -145,7 +159,7 @@ Published read(const Row& r, const std::string& cluster_text) {
   auto assume = [&](const std::string& what) { defaults.push_back(what); };
   for (const char* key : {"layers", "hidden", "heads"})
     SORUS_CHECK(r.has(key) && r.number(key, 0) > 0, ValueError, "'{}' is empty, and nothing says what it is", key);
-  d.layers = r.integer("layers", 0), d.hidden = r.integer("hidden", 0), d.heads = r.integer("heads", 0);
+  d.layers = r.integer("layers", 0, kMostLayers), d.hidden = r.integer("hidden", 0), d.heads = r.integer("heads", 0);
   d.ffn = r.integer("ffn", 0), d.context = r.integer("seq_len", 0), d.vocab = r.integer("vocab", 0);
   if (!d.context) d.context = 2048, assume("seq_len 2048");
   if (!d.vocab) d.vocab = 51200, assume("vocab 51200");
@@ -160,16 +174,21 @@ Published read(const Row& r, const std::string& cluster_text) {
   Cluster& cluster = out.cluster;
   cluster = preset_cluster(preset.empty() ? "dgx-a100" : preset);
   if (!cluster_text.empty()) cluster.efficiency = parse_cluster(cluster_text, "cluster").efficiency;
-  if (r.has("peak_tflops"))
+  std::optional<double> peak = r.physical("peak_tflops");
+  if (peak) {
+    double printed = *peak * 1e12;
+    // With 8 bits the printed peak may be that of 8 bits or of 16.
+    bool eight = r.text("precision").find('8') != std::string::npos && printed > 1.4 * cluster.device.peak("bf16");
     for (auto& [type, flops] : cluster.device.flops)
-      if (type != "f32") flops = r.number("peak_tflops", 0) * 1e12;
+      if (type != "f32") flops = type == "f8" ? (eight ? 1 : 2) * printed : printed / (eight ? 2 : 1);
+  }
   if (preset.empty()) {
-    SORUS_CHECK(r.has("peak_tflops"), ValueError, "the device '{}' is not known and peak_tflops is empty", device);
+    SORUS_CHECK(peak, ValueError, "the device '{}' is not known and peak_tflops is empty", device);
     assume("the memory of an A100 for the unknown device");
   }
-  if (r.has("dev_mem_gb")) cluster.device.memory_bytes = r.number("dev_mem_gb", 0) * 1e9;
-  if (r.has("intra_bw_GBps")) cluster.levels[0].bandwidth = r.number("intra_bw_GBps", 0) * 1e9;
-  if (r.has("inter_bw_GBps_per_gpu")) cluster.levels.back().bandwidth = r.number("inter_bw_GBps_per_gpu", 0) * 1e9;
+  if (auto memory = r.physical("dev_mem_gb")) cluster.device.memory_bytes = *memory * 1e9;
+  if (auto rate = r.physical("intra_bw_GBps")) cluster.levels[0].bandwidth = *rate * 1e9;
+  if (auto rate = r.physical("inter_bw_GBps_per_gpu")) cluster.levels.back().bandwidth = *rate * 1e9;
   cluster.check();
 
   // Attention that keeps its scores: what frameworks did before Dao et al. 2022, and what "selective" means.
@@ -181,6 +200,8 @@ Published read(const Row& r, const std::string& cluster_text) {
   d.fused_attention = flash;
   d.dropout = flash ? 0 : 0.1;
   assume(flash ? "attention in one kernel, no dropout" : "attention with stored scores, dropout 0.1");
+  // Frameworks that have the one kernel have the other; it needs the whole vocabulary.
+  d.fused_loss = flash && r.number("tp", 1) <= 1;
 
   c.tensor = std::max<int64_t>(1, r.integer("tp", 1)), c.pipeline = std::max<int64_t>(1, r.integer("pp", 1));
   int64_t context_parallel = std::max<int64_t>(1, r.integer("cp", 1));
@@ -219,6 +240,8 @@ Published read(const Row& r, const std::string& cluster_text) {
   SORUS_CHECK(batch % (c.data * c.micro_batch) == 0, ValueError,
               "a batch of {} is not a multiple of dp {} x micro_batch {}", batch, c.data, c.micro_batch);
   c.micro_batches = batch / c.data / c.micro_batch;
+  SORUS_CHECK(c.micro_batches * c.pipeline <= kMost, ValueError,
+              "{} micro-batches in {} stages are too many to be played", c.micro_batches, c.pipeline);
   c.zero = static_cast<int>(std::min<int64_t>(3, r.integer("zero_stage", 0)));
   c.sequence = r.number("seq_parallel", 0) > 0;
   if (recompute.empty()) assume("no recomputation");
@@ -238,16 +261,17 @@ Published read(const Row& r, const std::string& cluster_text) {
   c.overlap = c.zero > 0 || newer;
 
   std::string precision = r.text("precision");
-  out.dtype = precision.find("32") != precision.npos     ? DType::f32
-              : precision.find("bf16") != precision.npos ? DType::bf16
-                                                         : DType::f16;
+  if (precision.find('8') != precision.npos) out.products = "f8";
+  out.dtype = precision.find("32") != precision.npos                              ? DType::f32
+              : precision.find("bf16") != precision.npos || !out.products.empty() ? DType::bf16
+                                                                                  : DType::f16;
   SORUS_CHECK(static_cast<double>(d.layers) >= static_cast<double>(c.pipeline * c.chunks) || layer_only, ValueError,
               "{} layers are fewer than pp {} x {} chunks", d.layers, c.pipeline, c.chunks);
   return out;
 }
 
 constexpr double kGiB = 1073741824.0;
-constexpr CostOptions kOptions = {.keeps_dropout_masks = true};
+CostOptions options_of(const Published& p) { return {.keeps_dropout_masks = true, .products = p.products}; }
 
 Json parts_of(const StepEstimate& e) {
   return {{"compute", e.compute},         {"recompute", e.recompute},
@@ -261,7 +285,7 @@ Json simulate(const Published& p) {
   models::DecoderConfig model = p.model;
   if (p.layer_only) model.layers = 2;  // what repeats is a layer
   std::shared_ptr<const Traced> traced = trace(model, c.micro_batch, p.dtype);
-  UnitCosts costs(traced->model, traced->chain, p.cluster, kOptions);
+  UnitCosts costs(traced->model, traced->chain, p.cluster, options_of(p));
   Json out;
   out["defaults"] = p.defaults;
   if (p.layer_only) {
@@ -285,7 +309,7 @@ Json compare(const Published& p, double time_limit) {
   int64_t batch = p.config.batch(), traced_batch = p.config.micro_batch;
   while (traced_batch * 2 <= 16 && batch % (traced_batch * 2) == 0) traced_batch *= 2;
   std::shared_ptr<const Traced> traced = trace(p.model, traced_batch, p.dtype);
-  UnitCosts costs(traced->model, traced->chain, p.cluster, kOptions);
+  UnitCosts costs(traced->model, traced->chain, p.cluster, options_of(p));
   StepEstimate printed = estimate(costs, p.config);
   SearchRequest request;
   request.devices = p.config.devices(), request.batch = batch;
@@ -314,7 +338,7 @@ std::string answer(const std::string& row, const F& of) {
   try {
     SORUS_CHECK(j.is_object(), ValueError, "expected an object");
     out = of(Row(j));
-  } catch (const Error& e) {
+  } catch (const std::exception& e) {  // a row never ends the table
     out = {{"note", std::string(e.what())}};
   }
   return out.dump();

@@ -45,6 +45,26 @@ ParameterBytes parameter_bytes(const UnitCosts& costs, const StepConfig& c) {
   return {half ? 2.0 : 4.0, half && !c.gradients_32 ? 2.0 : 4.0, half ? 12.0 : 8.0};
 }
 
+namespace {
+
+// Of values that there are one for each parameter: those of a device when data-parallel ranks share them. Experts
+// that are dealt out are on fewer ranks.
+double shared_out(const StepConfig& c, const UnitLoad& load, bool shared) {
+  if (!shared) return load.parameters;
+  auto n = static_cast<double>(c.data);
+  return (load.parameters - load.experts) / n + load.experts * static_cast<double>(c.expert) / n;
+}
+
+// Seconds of a collective over the ranks that have the same parameters, with so many bytes for each.
+double over_replicas(const Cluster& cluster, const StepConfig& c, const UnitLoad& load, Collective kind,
+                     double bytes) {
+  Span all{c.data, c.tensor}, same_experts{c.data / c.expert, c.tensor * c.expert};
+  return collective_time(cluster, kind, (load.parameters - load.experts) * bytes, all) +
+         collective_time(cluster, kind, load.experts * bytes, same_experts);
+}
+
+}  // namespace
+
 UnitLoad unit_load(UnitCosts& costs, const StepConfig& c, int type) {
   const UnitCost& u = costs.get(
       {type, costs.model().batch / c.micro_batch, c.tensor, c.sequence && c.tensor > 1, {c.tensor, 1}, c.expert});
@@ -68,29 +88,14 @@ UnitLoad unit_load(UnitCosts& costs, const StepConfig& c, int type) {
     l.recompute = u.recompute_selective, l.backward += u.recompute_selective;
     l.saved = u.saved_selective, l.remade = u.saved - u.saved_selective;
   }
+  if (c.micro_batches > 1) {
+    const Cluster& cluster = costs.cluster();
+    l.backward += cluster.efficiency.accumulate * shared_out(c, l, c.zero >= 2) * parameter_bytes(costs, c).add() /
+                  (cluster.device.memory_bandwidth * cluster.efficiency.memory);
+  }
   l.weights = (l.backward - l.recompute) / 2;
   return l;
 }
-
-namespace {
-
-// Of values that there are one for each parameter: those of a device when data-parallel ranks share them. Experts
-// that are dealt out are on fewer ranks.
-double shared_out(const StepConfig& c, const UnitLoad& load, bool shared) {
-  if (!shared) return load.parameters;
-  auto n = static_cast<double>(c.data);
-  return (load.parameters - load.experts) / n + load.experts * static_cast<double>(c.expert) / n;
-}
-
-// Seconds of a collective over the ranks that have the same parameters, with so many bytes for each.
-double over_replicas(const Cluster& cluster, const StepConfig& c, const UnitLoad& load, Collective kind,
-                     double bytes) {
-  Span all{c.data, c.tensor}, same_experts{c.data / c.expert, c.tensor * c.expert};
-  return collective_time(cluster, kind, (load.parameters - load.experts) * bytes, all) +
-         collective_time(cluster, kind, load.experts * bytes, same_experts);
-}
-
-}  // namespace
 
 StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline) {
   const Chain& chain = costs.chain();
@@ -112,6 +117,7 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
   struct Stage {
     UnitLoad sum;
     double layer = 0, forward = 0, backward = 0;
+    double gather = 0, scatter = 0;  // ZeRO 3
   };
   std::vector<Stage> stages(static_cast<size_t>(total));
   for (int64_t s = 0; s < total; ++s) {
@@ -124,6 +130,10 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
       sum.forward += l.forward, sum.backward += l.backward, sum.weights += l.weights;
       sum.recompute += l.recompute, sum.comm += l.comm;
       sum.parameters += l.parameters, sum.experts += l.experts, sum.shared += l.shared, sum.saved += l.saved;
+      if (c.zero >= 3) {  // layer by layer
+        st.gather += over_replicas(cluster, c, l, Collective::all_gather, bytes.weight);
+        st.scatter += over_replicas(cluster, c, l, Collective::reduce_scatter, bytes.weight);
+      }
       sum.output = l.output, sum.workspace = std::max(sum.workspace, l.workspace);
       e.flops += l.flops * m * n_data;
       // A whole layer is made again at once, from its input.
@@ -138,10 +148,8 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
     if (c.zero >= 3) {
       // Parameters are gathered for the forward and again for the backward pass, layer by layer beside the
       // arithmetic.
-      double gather = over_replicas(cluster, c, sum, Collective::all_gather, bytes.weight);
-      double scatter = over_replicas(cluster, c, sum, Collective::reduce_scatter, bytes.weight);
-      double f = std::max(st.forward, gather) + kExposed * gather;
-      double b = std::max(st.backward, gather + scatter) + kExposed * (gather + scatter);
+      double f = std::max(st.forward, st.gather) + kExposed * st.gather;
+      double back = st.gather + st.scatter, b = std::max(st.backward, back) + kExposed * back;
       e.data_comm += (f - st.forward + b - st.backward) * m;
       st.forward = f, st.backward = b;
     }

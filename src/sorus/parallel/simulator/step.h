@@ -62,6 +62,8 @@ struct ParameterBytes {
   /// What the optimizer reads and writes: gradient, copy and moments are read, the last three and the weight written;
   /// the norm reads gradients once more.
   double update() const { return 2 * gradient + 2 * state + weight; }
+  /// What adding the gradient of a micro-batch to those of the others reads and writes.
+  double add() const { return weight + 2 * gradient; }
   /// On a device, for each parameter of its stages that all data-parallel ranks have; experts take more.
   double resident(const StepConfig& config) const;
 };

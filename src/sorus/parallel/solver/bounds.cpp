@@ -29,7 +29,9 @@ double ramp(double m, int64_t p, double before, double waits) {
 }  // namespace
 
 const Bounds::Loads& Bounds::loads(const StepConfig& k) {
-  auto key = std::make_tuple(k.tensor, k.sequence, k.micro_batch, k.recompute, k.expert);
+  // Of how many gradients of parameters a rank adds those of its micro-batches up.
+  double added = k.micro_batches == 1 ? 0 : k.zero >= 2 ? 1 / static_cast<double>(k.data) : 1;
+  auto key = std::make_tuple(k.tensor, k.sequence, k.micro_batch, k.recompute, k.expert, added);
   auto it = loads_.find(key);
   if (it != loads_.end()) return it->second;
   Loads all;
