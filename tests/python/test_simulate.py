@@ -44,6 +44,42 @@ def test_rows_that_cannot_be_expressed_say_why(tmp_path):
         assert row["predicted_iter_time_s"] == "" and reason in row["note"], row["note"]
 
 
+@pytest.mark.parametrize(
+    ("column", "text", "reason"),
+    [
+        ("global_batch", "nan", 'global_batch is "nan", expected a number'),
+        ("layers", "inf", 'layers is "inf", expected a number'),
+        ("hidden", "6,144", 'hidden is "6,144", expected a number'),
+        ("tp", "-8", "tp is -8"),
+        ("gpus", "2.5", "gpus is 2.5, expected a whole number"),
+        ("layers", "1e9", "at most 4096"),
+        ("seq_len", "1e300", "seq_len is 1e+300"),
+        ("peak_tflops", "1e-300", "too small"),
+        ("intra_bw_GBps", "fast", "expected a number"),
+    ],
+)
+def test_odd_values_are_named_and_end_nothing(tmp_path, column, text, reason):
+    odd, good = simulate(tmp_path, GPT | {column: text}, GPT)
+    assert odd["predicted_iter_time_s"] == odd["predicted_mem_gb_per_gpu"] == "" and reason in odd["note"], odd[
+        "note"
+    ]
+    assert float(good["predicted_iter_time_s"]) > 0
+
+
+def test_zeros_and_spaces_are_empty_columns(tmp_path):
+    rows = simulate(tmp_path, GPT, GPT | {"peak_tflops": "0", "cp": " ", "ffn": "0", "inter_bw_GBps_per_gpu": "0"})
+    assert rows[0]["predicted_iter_time_s"] == rows[1]["predicted_iter_time_s"]
+
+
+def test_eight_bits_are_faster_whichever_peak_is_printed(tmp_path):
+    h100 = GPT | {"device": "H100-SXM-80GB", "precision": "bf16", "peak_tflops": "989", "notes": "flash attention"}
+    sixteen, eight, other = simulate(
+        tmp_path, h100, h100 | {"precision": "fp8", "peak_tflops": "1979"}, h100 | {"precision": "fp8"}
+    )
+    assert float(eight["predicted_iter_time_s"]) < 0.85 * float(sixteen["predicted_iter_time_s"])
+    assert float(other["predicted_iter_time_s"]) == pytest.approx(float(eight["predicted_iter_time_s"]), rel=0.01)
+
+
 def test_more_work_takes_longer_and_recomputation_saves_memory(tmp_path):
     base, longer, kept = simulate(tmp_path, GPT, GPT | {"layers": "80"}, GPT | {"recompute": "none"})
     assert float(longer["predicted_iter_time_s"]) > 1.8 * float(base["predicted_iter_time_s"])
@@ -68,3 +104,11 @@ def test_published_steps(tmp_path, capsys):
     capsys.readouterr()
     assert main(["simulate", "--table", str(table), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["not_expressed"] == 0
+
+
+def test_steps_that_nothing_was_fitted_to(capsys):
+    table = Path(__file__).parents[2] / "benchmarks" / "published_steps.csv"
+    assert main(["simulate", "--table", str(table), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["not_expressed"] == 2, "context parallelism"
+    assert summary["time_rows"] == 226 and summary["time_mean_error"] < 0.1

@@ -40,8 +40,7 @@ def core_seconds() -> float:
 
 
 class Load:
-    """What others take of the machine while the block runs: `others`, a share of all cores; `ours`, processor time of this
-    process for each second of the clock."""
+    """What others take of the machine while the block runs: `others`, a share of all cores."""
 
     def __enter__(self) -> Load:
         self._began = time.perf_counter(), time.process_time(), core_seconds()
@@ -50,7 +49,6 @@ class Load:
     def __exit__(self, *_: Any) -> None:
         wall, cpu, busy = (now - then for now, then in zip(
             (time.perf_counter(), time.process_time(), core_seconds()), self._began, strict=True))  # fmt: skip
-        self.ours = cpu / wall
         self.others = max(0.0, busy - cpu) / (wall * (os.cpu_count() or 1))
 
 

@@ -1,9 +1,10 @@
 """Short training steps that tell what share of a machine's speeds kernels reach: `sorus calibrate` without a table.
 
 Steps of a few networks and sizes are compiled for one thread and timed in processor time, which other programs disturb
-least. Five constants of the planner's model of a kernel (docs/parallel.md) are fitted to them: the shares of the measured
-speed of products and of the measured bandwidth of memory, how much of a product's traffic is not hidden behind its arithmetic,
-the speed of what is not a product, and the time of a kernel that does next to nothing. A level of the network has two more, from all-reduces of two sizes.
+least. Seven constants of the planner's model of a kernel (docs/parallel.md) are fitted to them: the shares of the
+measured speed of products and of the measured bandwidth of memory, how much of a product's traffic is not hidden behind its
+arithmetic and how much more of a convolution's, what share of products' speed attention reaches, the speed of what is not a
+product, and the time of a kernel that does next to nothing. A level of the network has two more, from all-reduces of two sizes.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
 
 #include "sorus/graph/meta.h"
 #include "sorus/models/decoder.h"
+#include "sorus/parallel/cost/operator_cost.h"
 
 namespace sorus::parallel {
 namespace {
@@ -53,6 +54,49 @@ TEST(UnitCost, TransformerActivationsAreThoseOfKorthikanti) {
   // 6 operations a parameter and token, and the products of attention: 72 B s h^2 (1 + s/6h) forward and backward.
   double h = static_cast<double>(c.hidden), s = static_cast<double>(c.context);
   EXPECT_NEAR(sum(1, false, 1, &UnitCost::flops) / (72 * b * s * h * h * (1 + s / (6 * h))), 1, 0.01);
+}
+
+OperatorCost cost_of_call(const char* name, const std::vector<TensorType>& types, const Attrs& attrs,
+                          const std::vector<char>& read) {
+  std::vector<const TensorType*> inputs;
+  for (const TensorType& t : types) inputs.push_back(t.shape.empty() ? nullptr : &t);
+  return operator_cost(find_op(name), inputs, attrs, std::vector<char>(types.size(), 1), read);
+}
+
+TEST(OperatorCost, WhatAttentionKeepsForItselfHasNoGradient) {
+  TensorType x{DType::f32, Shape{2, 4, 256, 64}, false};
+  OperatorCost c = cost_of_call("flash_attention", {x, x, x}, {Attr(true), Attr(0.125)}, {1, 0});
+  // Two products forward; five backward, since the scores are made again.
+  ASSERT_EQ(c.backward.size(), 1u);
+  EXPECT_DOUBLE_EQ(c.backward[0].flops, 2.5 * c.forward[0].flops);
+  EXPECT_TRUE(c.forward[0].composite && c.backward[0].composite);
+  OperatorCost both = cost_of_call("flash_attention", {x, x, x}, {Attr(true), Attr(0.125)}, {1, 1});
+  EXPECT_GT(both.backward.size(), 1u) << "whoever reads the logarithms of the sums wants their gradient";
+}
+
+TEST(OperatorCost, ConvolutionsAreProductsUnderAWindow) {
+  TensorType x{DType::f32, Shape{8, 64, 14, 14}, false}, w{DType::f32, Shape{128, 64, 1, 1}, false};
+  Attr two_ones(Shape{1, 1}), two_zeros(Shape{0, 0});
+  OperatorCost c =
+      cost_of_call("conv2d", {x, w, TensorType{}}, {two_ones, two_zeros, two_ones, Attr(int64_t{1})}, {1});
+  ASSERT_EQ(c.backward.size(), 2u);
+  EXPECT_TRUE(c.forward[0].window && c.backward[0].window && c.backward[1].window);
+  TensorType a{DType::f32, Shape{64, 32}, false}, b{DType::f32, Shape{32, 16}, false};
+  OperatorCost product = cost_of_call("mm", {a, b}, {}, {1});
+  EXPECT_TRUE(product.forward[0].matrix);
+  EXPECT_FALSE(product.forward[0].window || product.forward[0].composite);
+  Cluster cluster = preset_cluster("dgx-a100");
+  double before = kernel_time(cluster, c.forward[0], "f32", "f32");
+  cluster.efficiency.window_size = 8;
+  EXPECT_GT(kernel_time(cluster, c.forward[0], "f32", "f32"), before);
+}
+
+TEST(OperatorCost, ProductsOfEightBitsLeaveAttentionInSixteen) {
+  Cluster cluster = preset_cluster("dgx-h100");
+  KernelWork large{.flops = 1e12, .bytes = 1e6, .matrix = true};
+  EXPECT_LT(kernel_time(cluster, large, "bf16", "f8"), 0.6 * kernel_time(cluster, large, "bf16", "bf16"));
+  large.composite = true;
+  EXPECT_DOUBLE_EQ(kernel_time(cluster, large, "bf16", "f8"), kernel_time(cluster, large, "bf16", "bf16"));
 }
 
 TEST(UnitCost, ExpertsAreDealtOutByTwoAllToAlls) {

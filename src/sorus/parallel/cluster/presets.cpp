@@ -17,7 +17,7 @@ struct Preset {
   double sustained = 1;
   // Attention, of the speed of products. Dao 2023 measures forward and backward passes of its first version at 25 to
   // 35% of an A100's peak and of its second at 50 to 70%, on an H100 at 34%; published steps are of both.
-  double composite = 0.36;
+  double composite = 0.4;
 };
 
 constexpr const char* kEfficiency = R"(

@@ -5,7 +5,7 @@
 
 #include "sorus/autodiff/tape.h"
 #include "sorus/derive/cost.h"
-#include "sorus/derive/sharding.h"
+#include "sorus/graph/index.h"
 #include "sorus/graph/trace.h"
 
 namespace sorus::parallel {
@@ -14,13 +14,20 @@ namespace {
 double elements(const TensorType& t) { return static_cast<double>(numel(t.shape)); }
 double bytes(const TensorType& t) { return elements(t) * static_cast<double>(size_of(t.dtype)); }
 
-// Arithmetic that grows faster than the tensors it reads and writes runs on matrix units.
-bool is_matrix(const OpDef& op, double flops, double largest) { return !op.each && flops > 32 * largest; }
+// Arithmetic that grows faster than the tensors it reads and writes runs on matrix units. (A sum takes one operation
+// for each element, a product with few rows two for each row.)
+bool is_matrix(const OpDef& op, double flops, double largest) { return !op.each && flops > 4 * largest; }
 
-bool under_window(const TypeCall& call) {
-  std::vector<ShardFactor> factors = sharding_rule(call).factors;
-  return std::any_of(factors.begin(), factors.end(),
-                     [](const ShardFactor& f) { return f.kind == ShardFactor::Kind::halo; });
+// In the operator's notation some index is a sum of axes. (A window of one pixel counts: it has the same kernel.)
+bool under_window(const OpDef& op) {
+  if (!op.index) return false;
+  const IndexRule& rule = op.index->base ? *op.index->base : *op.index;
+  auto slides = [](const IndexAccess& a) {
+    return std::any_of(a.dims.begin(), a.dims.end(), [](const IndexDim& d) {
+      return std::count_if(d.terms.begin(), d.terms.end(), [](const IndexTerm& t) { return t.axis >= 0; }) > 1;
+    });
+  };
+  return slides(rule.result) || std::any_of(rule.accesses.begin(), rule.accesses.end(), slides);
 }
 
 KernelWork work(const TypeCall& call, const std::vector<TensorType>& results) {
@@ -30,7 +37,7 @@ KernelWork work(const TypeCall& call, const std::vector<TensorType>& results) {
     if (t) largest = std::max(largest, elements(*t));
   for (const TensorType& t : results) largest = std::max(largest, elements(t));
   KernelWork k{c.flops, c.bytes, is_matrix(call.op, c.flops, largest)};
-  if (k.matrix) k.composite = call.op.body != nullptr, k.window = under_window(call);
+  if (k.matrix) k.composite = call.op.index == nullptr, k.window = under_window(call.op);
   return k;
 }
 

@@ -11,8 +11,8 @@ namespace sorus::parallel {
 struct KernelWork {
   double flops = 0, bytes = 0;
   bool matrix = false;
-  bool composite = false;  ///< products with other arithmetic between them in one kernel, by the operator's body
-  bool window = false;     ///< products under a window, by a halo in the sharding rule
+  bool composite = false;  ///< products with other arithmetic between them: no index notation says it all
+  bool window = false;     ///< products under a window: an index is a sum of axes
 };
 
 struct OperatorCost {
