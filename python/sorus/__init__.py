@@ -71,6 +71,7 @@ from ._arranging import *  # noqa: E402
 from ._format import set_printoptions  # noqa: E402
 from ._functions import *  # noqa: E402
 from ._matrices import *  # noqa: E402
+from ._placing import *  # noqa: E402
 from ._signals import *  # noqa: E402
 
 

@@ -147,31 +147,38 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     return _op["flip"](input, [a]).transpose(a, b) if turns == 3 else input.clone()
 
 
-def _trapezoids(y: Tensor, x: Tensor | None, dx: Any, dim: int) -> Tensor:
-    def pairs(t: Tensor) -> tuple[Tensor, Tensor]:
-        """What stands before and after each interval."""
-        intervals = max(t.shape[dim] - 1, 0)
-        return t.narrow(dim, 0, intervals), t.narrow(dim, t.shape[dim] - intervals, intervals)
+def _pairs(t: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """What stands before and after each interval."""
+    intervals = max(t.shape[dim] - 1, 0)
+    return t.narrow(dim, 0, intervals), t.narrow(dim, t.shape[dim] - intervals, intervals)
 
-    before, after = pairs(y)
-    mean = (before + after) / 2
+
+def _twice_trapezoids(y: Tensor, x: Tensor | None, dx: Any, dim: int) -> Tensor:
+    """Twice the area above each interval; integers wrap around before they are halved."""
+    before, after = _pairs(y, dim)
     if x is None:
-        return mean * dx
+        return (before + after) * dx
     if x.dim() == 1:
         width = (x[1:] - x[:-1]).reshape([-1 if d == dim % y.dim() else 1 for d in range(y.dim())])
-        return mean * width
-    before, after = pairs(x)
-    return mean * (after - before)
+    else:
+        left, right = _pairs(x, dim)
+        width = right - left
+    return (before + after) * width
 
 
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = 1, dim: int = -1) -> Tensor:
     """The integral along `dim` by the trapezoidal rule, at the places x or at equal distances dx."""
-    return _trapezoids(y, x, dx, dim).sum(dim)
+    if x is None and y.shape[dim] > 0 and not y.is_floating_point() and not y.is_complex():
+        ends = y.select(dim, 0) + y.select(dim, y.shape[dim] - 1)
+        return (y.sum(dim) - ends * 0.5) * dx
+    return _twice_trapezoids(y, x, dx, dim).sum(dim) / 2
 
 
 def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = 1, dim: int = -1) -> Tensor:
     """The integrals from the beginning to every place but the first, along `dim`."""
-    return _trapezoids(y, x, dx, dim).cumsum(dim)
+    if x is None:
+        return _twice_trapezoids(y, None, dx / 2, dim).cumsum(dim)
+    return _twice_trapezoids(y, x, dx, dim).cumsum(dim) / 2
 
 
 trapz = trapezoid

@@ -134,7 +134,7 @@ def quantile(
 
 
 def _summed(x: Tensor, dims: list[int]) -> Tensor:
-    return x.sum(dims, True) if dims else x
+    return x.sum(dims, True, dtype=x.dtype) if dims else x
 
 
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:

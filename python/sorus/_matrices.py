@@ -10,18 +10,19 @@ from ._core import Tensor
 from ._core import operators as _op
 
 __all__ = [
-    "chain_matmul", "cholesky", "cholesky_inverse", "cholesky_solve", "det", "inverse", "logdet", "lu_solve", "lu_unpack",
-    "matrix_exp", "matrix_power", "pinverse", "qr", "slogdet", "svd", "triangular_solve",
+    "chain_matmul", "cholesky", "cholesky_inverse", "cholesky_solve", "det", "geqrf", "inverse", "logdet", "lu", "lu_solve",
+    "lu_unpack", "matrix_exp", "matrix_power", "orgqr", "ormqr", "pinverse", "qr", "slogdet", "svd", "triangular_solve",
 ]  # fmt: skip
 
 _results = _linalg._results
 _QR = _results("qr", "Q", "R")
 _SVD = _results("svd", "U", "S", "V")
 _Triangular = _results("triangular_solve", "solution", "cloned_coefficient")
+_Reflections = _results("geqrf", "a", "tau")
 _Unpacked = _results("lu_unpack", "P", "L", "U")
 
 matrix_exp, matrix_power, slogdet = _linalg.matrix_exp, _linalg.matrix_power, _linalg.slogdet
-det, inverse = _linalg.det, _linalg.inv
+det, inverse, orgqr = _linalg.det, _linalg.inv, _linalg.householder_product
 
 
 def cholesky(input: Tensor, upper: bool = False) -> Tensor:
@@ -50,6 +51,47 @@ def logdet(A: Tensor) -> Tensor:
 def qr(input: Tensor, some: bool = True) -> Any:
     """linalg.qr, complete if not `some`."""
     return _QR(*_linalg.qr(input, "reduced" if some else "complete"))
+
+
+def geqrf(input: Tensor) -> Any:
+    """The QR decomposition as LAPACK has it: R on and above the diagonal of one matrix, below it the reflections whose
+    product is Q (`ormqr`, `linalg.householder_product`), and their factors tau."""
+    a, taus = input.detach(), []
+    m, n = a.shape[-2:]
+    row = _op["arange"](m)
+    for k in range(min(m, n)):
+        x = a[..., :, k]
+        below = x * (row > k)
+        rest, alpha = below.abs().square().sum(-1), x[..., k]
+        real = _linalg._real(alpha)
+        size = (alpha.abs().square() + rest).sqrt()
+        beta = _op["where"](real < 0, size, -size).to(a.dtype)
+        # A column that is 0 below a real number on the diagonal is left alone.
+        done = (rest == 0) & (alpha == real)
+        tau = _op["where"](done, 0.0, (beta - alpha) / _op["where"](done, 1.0, beta))
+        v = below / _op["where"](done, 1.0, alpha - beta).unsqueeze(-1) + (row == k)
+        later = a - _op["conj"](tau).unsqueeze(-1).unsqueeze(-1) * (
+            v.unsqueeze(-1) @ (_op["conj"](v).unsqueeze(-2) @ a)
+        )
+        column = _op["arange"](n)
+        kept = v * (row > k) + _op["where"](done, alpha, beta).unsqueeze(-1) * (row == k) + x * (row < k)
+        a = _op["where"](column > k, later, _op["where"](column == k, kept.unsqueeze(-1), a))
+        taus.append(tau)
+    return _Reflections(a, _op["stack"](taus, -1) if taus else _op["empty"]([*a.shape[:-2], 0], dtype=a.dtype))
+
+
+def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False) -> Tensor:
+    """Q other (other Q if not `left`) for the product Q of the reflections of `geqrf`, or (`transpose`) its adjoint."""
+    if left:
+        return _linalg._reflected(input, tau, other, transpose)
+    adjoint = _op["adjoint"]
+    return adjoint(_linalg._reflected(input, tau, adjoint(other), not transpose))
+
+
+def lu(A: Tensor, pivot: bool = True, get_infos: bool = False) -> Any:
+    """linalg.lu_factor, with its info if asked for."""
+    factors, pivots, info = _linalg.lu_factor_ex(A, pivot=pivot)
+    return (factors, pivots, info) if get_infos else (factors, pivots)
 
 
 def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:

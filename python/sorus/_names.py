@@ -9,7 +9,7 @@ SECOND_NAMES = {
     "atan": ["arctan"], "atan2": ["arctan2"], "atanh": ["arctanh"], "cat": ["concat", "concatenate"],
     "clamp": ["clip"], "conj": ["conj_physical"], "div": ["divide", "true_divide"],
     "ge": ["greater_equal"], "gt": ["greater"], "le": ["less_equal"], "lt": ["less"], "movedim": ["moveaxis"],
-    "mul": ["multiply"], "ne": ["not_equal"], "neg": ["negative"], "sub": ["subtract"], "trunc": ["fix"],
+    "mul": ["multiply"], "ne": ["not_equal"], "outer": ["ger"], "neg": ["negative"], "sub": ["subtract"], "trunc": ["fix"],
     "vstack": ["row_stack"],
 }  # fmt: skip
 

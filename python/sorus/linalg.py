@@ -430,6 +430,11 @@ def matrix_exp(A: Tensor) -> Tensor:
     return y
 
 
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """The product of matrices, batches of them, or vectors."""
+    return _op["matmul"](input, other)
+
+
 def multi_dot(tensors: Any) -> Tensor:
     """The product of several matrices (the first and the last may be vectors) in the cheapest order."""
     parts = list(tensors)
@@ -488,16 +493,20 @@ def vander(x: Tensor, *, N: int | None = None) -> Tensor:
     return _op["cat"]([one, _op["cumprod"](x.unsqueeze(-1).expand(*x.shape, n - 1), -1)], -1)
 
 
+def _reflected(A: Tensor, tau: Tensor, C: Tensor, adjoint: bool = False) -> Tensor:
+    """Q C or Q^H C for the product Q of the reflections that A and tau describe."""
+    m, count = A.shape[-2], tau.shape[-1]
+    for k in range(count) if adjoint else range(count - 1, -1, -1):
+        below, one = ((test(_op["arange"](m), k)).to(A.dtype) for test in (_op["gt"], _op["eq"]))
+        v = (A[..., :, k] * below + one).unsqueeze(-1)
+        t = tau[..., k : k + 1].unsqueeze(-1)
+        C = C - (_op["conj"](t) if adjoint else t) * (v @ (_mh(v) @ C))
+    return C
+
+
 def householder_product(A: Tensor, tau: Tensor) -> Tensor:
     """The first columns of the product of the reflections 1 - tau v v^H, v below the diagonal of a column of A."""
-    m, n = A.shape[-2:]
-    one = _op["eye"](m, n, dtype=A.dtype)
-    q = one + A[..., :0].sum(-1, True)
-    for k in range(tau.shape[-1] - 1, -1, -1):
-        below = (_op["arange"](m) > k).to(A.dtype)
-        v = (A[..., :, k] * below + one[:, k]).unsqueeze(-1)
-        q = q - tau[..., k : k + 1].unsqueeze(-1) * (v @ (_mh(v) @ q))
-    return q
+    return _reflected(A, tau, _op["eye"](*A.shape[-2:], dtype=A.dtype) + A[..., :0].sum(-1, True))
 
 
 def tensorinv(A: Tensor, ind: int = 2) -> Tensor:

@@ -9,12 +9,15 @@ from . import _core
 from ._core import Tensor
 from ._core import operators as _op
 
+_PREFIX = "special."
 _OPERATORS = {
     name: name
-    for name in ("digamma", "erf", "erfc", "erfinv", "exp2", "expm1", "log1p", "log_softmax", "logit", "logsumexp", "round",
-                 "sinc", "softmax", "xlogy")
-} | {"expit": "sigmoid", "gammaln": "lgamma", "psi": "digamma"}  # fmt: skip
-globals().update({name: _op[operator] for name, operator in _OPERATORS.items() if operator in _op})
+    for name in ("digamma", "erf", "erfc", "erfinv", "exp2", "expm1", "i0", "log1p", "log_softmax", "logit", "logsumexp",
+                 "polygamma", "round", "sinc", "softmax", "xlogy")
+} | {"expit": "sigmoid", "gammainc": "igamma", "gammaincc": "igammac", "gammaln": "lgamma", "modified_bessel_i0": "i0",
+     "modified_bessel_i1": "special.i1", "psi": "digamma"}  # fmt: skip
+globals().update({name.removeprefix(_PREFIX): f for name, f in _op.items() if name.startswith(_PREFIX)})
+globals().update({name: _op[operator] for name, operator in _OPERATORS.items()})
 
 
 def _floating(x: Any) -> Any:
@@ -38,31 +41,6 @@ def xlog1py(input: Any, other: Any) -> Tensor:
         x = _core.tensor(float(x), dtype=y.dtype)
     plain = (x != 0) | y.isnan()
     return _op["where"](plain, x * _op["where"](plain, y, 0.0).log1p(), 0.0)
-
-
-def ndtr(input: Tensor) -> Tensor:
-    """The share of the normal distribution below x."""
-    return _op["erfc"](_floating(input) * -math.sqrt(0.5)) * 0.5
-
-
-def ndtri(input: Tensor) -> Tensor:
-    """The x below which a share of the normal distribution lies."""
-    p = _floating(input)
-    return (_op["erfinv"](p.to(_core.float64) * 2 - 1) * math.sqrt(2)).to(p.dtype)
-
-
-def log_ndtr(input: Tensor) -> Tensor:
-    """The logarithm of `ndtr`, also where that is too small for a number."""
-    given = _floating(input)
-    x = given.to(_core.float64)
-    far = x < -30
-    near = (_op["erfc"](_op["where"](far, 0.0, x) * -math.sqrt(0.5)) * 0.5).log()
-    t = _op["where"](far, x, -30.0)
-    q = 1 / (t * t)
-    tail = (
-        t * t * -0.5 - (-t).log() - 0.5 * math.log(2 * math.pi) + (q * (-1 + q * (3 + q * (-15 + q * 105)))).log1p()
-    )
-    return _op["where"](far, tail, near).to(given.dtype)
 
 
 def multigammaln(input: Tensor, p: int) -> Tensor:

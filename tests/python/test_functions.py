@@ -8,14 +8,14 @@ import pytest
 
 import sorus
 
-CASES_FILE = peers.ROOT / "tests" / "python" / "peer_cases" / "functions.py"
-CASES = peers.load_cases(CASES_FILE)
+FILES = [peers.ROOT / "tests" / "python" / "peer_cases" / f"{name}.py" for name in ("functions", "special")]
+CASES = {(file, name): f for file in FILES for name, f in peers.load_cases(file).items()}
 
 
 @pytest.mark.skipif(peers.peer_python() is None, reason="needs PyTorch (make bench installs it)")
-@pytest.mark.parametrize("name", CASES)
-def test_against_pytorch(name):
-    ours, theirs = peers.flatten(CASES[name](sorus)), peers.peer_results(CASES_FILE)[name]
+@pytest.mark.parametrize("file, name", CASES, ids=[name for _, name in CASES])
+def test_against_pytorch(file, name):
+    ours, theirs = peers.flatten(CASES[file, name](sorus)), peers.peer_results(file)[name]
     assert ours.keys() == theirs.keys()
     problems = []
     for key, expected in theirs.items():
@@ -219,6 +219,42 @@ def test_special_functions():
         math.log(math.pi) / 2 + math.lgamma(3) + math.lgamma(2.5))  # fmt: skip
     with pytest.raises(RuntimeError, match="p must be positive"):
         sorus.mvlgamma(sorus.ones(2), 0)
+
+
+def test_special_functions_say_what_they_cannot():
+    a, x = sorus.tensor([2.0], requires_grad=True), sorus.tensor([0.7], requires_grad=True)
+    for f in (sorus.igamma, sorus.special.zeta):
+        with pytest.raises(NotImplementedError, match="there is no gradient by 'input'"):
+            f(a, x).sum().backward()
+    # What PyTorch lacks: gradients of Bessel functions and polynomials, of any order.
+    d = sorus.float64
+    p = sorus.tensor([0.4, 1.7, 3.1], dtype=d, requires_grad=True)
+    s = sorus.special
+    for f in (s.bessel_j0, s.bessel_j1, s.bessel_y1, s.modified_bessel_k1, s.scaled_modified_bessel_k0, s.airy_ai,
+              lambda t: s.legendre_polynomial_p(t, sorus.tensor([2, 3, 4]))):  # fmt: skip
+        assert sorus.autograd.gradcheck(f, (p,)) and sorus.autograd.gradgradcheck(f, (p,))
+
+
+def test_places_and_bags_refuse_what_does_not_fit():
+    with pytest.raises(RuntimeError, match="put: 2 indices for 3 elements"):
+        sorus.put(sorus.zeros(4), sorus.tensor([0, 1]), sorus.zeros(3))
+    with pytest.raises(IndexError, match="outside of the 4 elements"):
+        sorus.put(sorus.zeros(4), sorus.tensor([4]), sorus.zeros(1))
+    with pytest.raises(ValueError, match="outside of the 6 elements"):
+        sorus.unravel_index(sorus.tensor([6]), (2, 3))
+    with pytest.raises(RuntimeError, match="at least one bin"):
+        sorus.histogram(sorus.zeros(3), 0)
+    with pytest.raises(RuntimeError, match="requires gradients"):
+        sorus.zeros(3, requires_grad=True).resize_(2)
+    weight, bag = sorus.zeros(5, 2), sorus.nn.functional.embedding_bag
+    with pytest.raises(ValueError, match="flat input needs"):
+        bag(sorus.tensor([1, 2]), weight)
+    with pytest.raises(ValueError, match="begin with 0 and end within the 2 indices"):
+        bag(sorus.tensor([1, 2]), weight, sorus.tensor([1]))
+    with pytest.raises(NotImplementedError, match="for mode 'sum'"):
+        bag(sorus.tensor([[1, 2]]), weight, per_sample_weights=sorus.ones(1, 2))
+    with pytest.raises(RuntimeError, match="expected two tensors of float32 or of float64"):
+        sorus.complex(sorus.zeros(2), sorus.zeros(2, dtype=sorus.float64))
 
 
 @pytest.mark.parametrize("precision, error", [("high", 1e-4), ("medium", 1e-2), ("highest", 1e-6)])

@@ -1,4 +1,5 @@
-"""Losses and distances that are several operators: connectionist temporal classification, margins of many labels."""
+"""Losses and distances that are several operators: connectionist temporal classification, margins of many labels, scores
+of a linear layer."""
 
 from __future__ import annotations
 
@@ -99,3 +100,29 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean
     if reduction == "none":
         return loss.squeeze(0) if input.dim() < 2 else loss
     return loss.mean() if reduction == "mean" else loss.sum()
+
+
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options: Any = None,
+) -> Tensor:
+    """`cross_entropy` of `linear(input, linear_weight, linear_bias)`: input [N, in] or [in], linear_weight [C, in] or
+    [C, d1, .., in], whose scores are then [N, C, d1, ..]. NotImplementedError for `options` (losses in chunks)."""
+    if options is not None:
+        raise NotImplementedError("linear_cross_entropy: options are not there, all scores are computed at once")
+    places = linear_weight.shape[:-1]
+    bias = None if linear_bias is None else linear_bias.reshape(-1)
+    scores = operators["linear"](input, linear_weight.reshape(-1, linear_weight.shape[-1]), bias)
+    scores = scores.reshape([*input.shape[:-1], *places])
+    ignored = -100 if ignore_index is None else ignore_index
+    return operators["cross_entropy"](
+        scores, target, weight, ignore_index=ignored, reduction=reduction, label_smoothing=label_smoothing
+    )

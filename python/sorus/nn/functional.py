@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _core
 from .._core import Tensor, _functional, operators
+from ._embedding import embedding as embedding
+from ._embedding import embedding_bag as embedding_bag
 from ._losses import ctc_loss as ctc_loss
+from ._losses import linear_cross_entropy as linear_cross_entropy
 from ._losses import multilabel_margin_loss as multilabel_margin_loss
 from ._losses import pdist as pdist
 from ._sampling import grid_sample as grid_sample
@@ -120,6 +123,11 @@ def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = 
     return _adaptive_max(input, output_size, 2, return_indices)
 
 
+def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """Maxima of as many windows of volumes as asked for; None keeps a size."""
+    return _adaptive_max(input, output_size, 3, return_indices)
+
+
 def _max_pool(name: str, where: str) -> Any:
     """The function of that name, beside which there is an operator that gives the places as well."""
 
@@ -159,38 +167,6 @@ def lp_pool1d(
     """The norm of order `norm_type` of each window."""
     y = operators["avg_pool1d"](input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
     return (operators["sign"](y) * operators["relu"](y.abs())).mul(kernel_size).pow(1.0 / norm_type)
-
-
-def embedding(
-    input: Tensor,
-    weight: Tensor,
-    padding_idx: int | None = None,
-    max_norm: float | None = None,
-    norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
-) -> Tensor:
-    """The rows of `weight` [n, d] that `input` [..] names: [.., d]. With `max_norm`, rows that are looked up and longer
-    than that are shortened in place first. With `scale_grad_by_freq` the gradient of a row is divided by the times it is
-    looked up. IndexError for an index outside of [0, n)."""
-    if padding_idx is not None and padding_idx < 0:
-        padding_idx += weight.shape[0]
-    if max_norm is not None:
-        before = _core._set_grad_enabled(False)
-        try:
-            used = input.reshape(-1)
-            rows = weight[used]
-            length = operators["norm"](rows, norm_type, [1], True)
-            weight[used] = operators["where"](length > max_norm, rows * (max_norm / (length + 1e-7)), rows)
-        finally:
-            _core._set_grad_enabled(before)
-    rows = operators["embedding"](input, weight, padding_idx)
-    if not scale_grad_by_freq:
-        return rows
-    times = operators["bincount"](input.reshape(-1), minlength=weight.shape[0])
-    share = (1.0 / times[input].to(weight.dtype)).unsqueeze(-1)
-    kept = rows.detach()
-    return kept + (rows - kept) * share  # the value of `rows`, and a share of its gradient
 
 
 def instance_norm(
@@ -361,17 +337,30 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
     return one - soft.detach() + soft
 
 
-def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
-    """Dropout that keeps mean and variance of what SELU makes (Klambauer et al. 2017)."""
+def _alpha_dropout(input: Tensor, p: float, training: bool, inplace: bool, features: int | None) -> Tensor:
+    """Draws for each element, or for all that share their first `features` indices."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"alpha_dropout: expected a probability, found {p}")
     if not training or p == 0:
         return input
     if p == 1:  # nothing is kept, and there is no variance to restore
         return input.mul_(0) if inplace else input * 0
     low = -1.7580993408473766
     a = (1 / ((1 - p) * (1 + p * low**2))) ** 0.5
-    keep = (_core.rand(*input.shape, dtype=input.dtype) >= p).to(input.dtype)
+    shape = input.shape if features is None else [*input.shape[:features], *[1] * (input.dim() - features)]
+    keep = (_core.rand(*shape, dtype=input.dtype) >= p).to(input.dtype)
     y = (input * keep + low * (1 - keep)) * a - a * low * p
     return input.copy_(y) if inplace else y
+
+
+def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """Dropout that keeps mean and variance of what SELU makes (Klambauer et al. 2017)."""
+    return _alpha_dropout(input, p, training, inplace, None)
+
+
+def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """`alpha_dropout` of whole channels: input [N, C, ..]."""
+    return _alpha_dropout(input, p, training, inplace, 2)
 
 
 def upsample(
@@ -445,11 +434,14 @@ def multi_head_attention_forward(
         k, v = cat([k, zero], 2), cat([v, zero], 2)
         added += 1
     source = k.shape[2]
+    # Scores of half types are float32: rounded beside a mask, a large one would decide by its last digit.
+    half = q.dtype in (_core.float16, _core.bfloat16)
+    wide = _core.float32 if half else q.dtype
 
     def as_bias(mask: Tensor) -> Tensor:
         if mask.dtype is not _core.bool:
-            return mask.to(q.dtype)
-        return operators["where"](mask, float("-inf"), operators["zeros_like"](mask, dtype=q.dtype))
+            return mask.to(wide)
+        return operators["where"](mask, float("-inf"), operators["zeros_like"](mask, dtype=wide))
 
     bias = None
     if attn_mask is not None:
@@ -461,8 +453,8 @@ def multi_head_attention_forward(
         own = as_bias(key_padding_mask)
         own = (operators["pad"](own, [0, added]) if added else own).reshape(b, 1, 1, source)
         bias = own if bias is None else bias + own
-    scores = (q * width**-0.5) @ k.transpose(-2, -1)
-    share = operators["softmax"](scores if bias is None else scores + bias, -1)
+    scores = (q.to(wide) * width**-0.5) @ k.to(wide).transpose(-2, -1)
+    share = operators["softmax"](scores if bias is None else scores + bias, -1).to(v.dtype)
     if training and dropout_p > 0:
         share = dropout(share, dropout_p)
     out = (share @ v).permute(2, 0, 1, 3).reshape(t, b, e)

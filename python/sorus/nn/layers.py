@@ -214,6 +214,12 @@ class AdaptiveMaxPool2d(AdaptiveMaxPool1d):
     function: Callable[..., Any] = staticmethod(F.adaptive_max_pool2d)
 
 
+class AdaptiveMaxPool3d(AdaptiveMaxPool1d):
+    """Maxima of as many windows of volumes as asked for; None keeps a size."""
+
+    function = staticmethod(F.adaptive_max_pool3d)
+
+
 class LPPool1d(_Function):
     """The norm of each window."""
 
@@ -426,40 +432,11 @@ class EmbeddingBag(Module):
     def forward(
         self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None
     ) -> Tensor:
-        from .. import cat, where, zeros
-
-        if input.dim() == 2:
-            if offsets is not None:
-                raise ValueError("EmbeddingBag: offsets are for flat input, not for one of 2 dimensions")
-            bags, n = input.shape
-            starts = list(range(0, bags * n, n)) if n else [0] * bags
-            input = input.reshape(-1)
-            per_sample_weights = None if per_sample_weights is None else per_sample_weights.reshape(-1)
-        else:
-            if offsets is None:
-                raise ValueError("EmbeddingBag: flat input needs offsets")
-            starts = offsets.tolist()
-            if self.include_last_offset:
-                starts = starts[:-1]
-        rows = F.embedding(
-            input, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq
-        )
-        if per_sample_weights is not None:
-            rows = rows * per_sample_weights.unsqueeze(1)
-        counted = None if self.padding_idx is None else input != self.padding_idx
-        out = []
-        for start, end in zip(starts, [*starts[1:], input.numel()], strict=True):
-            part = rows[start:end]
-            kept = None if counted is None else counted[start:end].unsqueeze(1)
-            count = end - start if kept is None else int(kept.sum().item())
-            if count == 0:
-                out.append(zeros(self.embedding_dim, dtype=rows.dtype))
-            elif self.mode == "max":
-                out.append((part if kept is None else where(kept, part, float("-inf"))).amax(0))
-            else:
-                total = (part if kept is None else where(kept, part, 0.0)).sum(0)
-                out.append(total / count if self.mode == "mean" else total)
-        return cat([o.unsqueeze(0) for o in out])
+        return F.embedding_bag(
+            input, self.weight, offsets, self.max_norm, self.norm_type, self.scale_grad_by_freq, self.mode,
+            per_sample_weights=per_sample_weights, include_last_offset=self.include_last_offset,
+            padding_idx=self.padding_idx,
+        )  # fmt: skip
 
     def extra_repr(self) -> str:
         return f"{self.num_embeddings}, {self.embedding_dim}, mode={self.mode!r}"

@@ -16,6 +16,7 @@ namespace {
 std::unique_ptr<OpDef> derive_each(const OpDef& base, std::string_view suffix) {
   if (!base.each || !suffix.starts_with("grad") || base.each->results.size() != 1) return nullptr;
   int wanted = std::stoi(std::string(suffix.substr(4)));
+  if (!has_derivative(*base.each, wanted)) return nullptr;
   ScalarFunction g = gradient(*base.each, wanted);
   auto def = std::make_unique<OpDef>();
   Signature& s = def->signature;
@@ -63,7 +64,9 @@ const OpDef& gradient_operator(const OpDef& op, size_t input) {
   thread_local std::unordered_map<const OpDef*, std::vector<const OpDef*>> found;
   std::vector<const OpDef*>& known = found[&op];
   if (known.size() <= input) known.resize(input + 1, nullptr);
-  if (!known[input]) known[input] = &find_op(fmt::format("{}:grad{}", op.name(), input));
+  if (!known[input]) known[input] = find_op_or_null(fmt::format("{}:grad{}", op.name(), input));
+  SORUS_CHECK(known[input], NotImplementedError, "{}: there is no gradient by '{}'", op.name(),
+              op.signature.tensor_param(static_cast<int>(input)).name);
   return *known[input];
 }
 
@@ -148,7 +151,10 @@ uint64_t gradient_reads(const OpDef& op, uint64_t needs) {
       if (op.gradient) {
         mask = mask_of(op, op.gradient_saves);
       } else if (op.each) {
-        for (int k : find_op(fmt::format("{}:grad{}", op.name(), i)).base_inputs) mask |= uint64_t{1} << k;
+        const OpDef* g =
+            find_op_or_null(fmt::format("{}:grad{}", op.name(), i));  // none: an error when it is asked for
+        if (!g) continue;
+        for (int k : g->base_inputs) mask |= uint64_t{1} << k;
       } else if (op.index) {
         mask = mask_of(op, index_gradient_saves(op));
       }

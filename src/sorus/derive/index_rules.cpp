@@ -143,8 +143,8 @@ std::vector<TensorType> index_types(const TypeCall& call) {
   const std::string& r = op.result_text;
   if (r == "float") {
     if (!is_differentiable(t)) t = default_dtype();
-  } else if (r == "bool") {
-    t = DType::boolean;
+  } else if (r == "truth") {  // PyTorch keeps truth values of bytes as bytes
+    t = t == DType::u8 ? DType::u8 : DType::boolean;
   } else if (r == "real") {
     t = real_of(t);
   } else if (r == "sum") {

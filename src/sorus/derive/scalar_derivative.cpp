@@ -101,6 +101,15 @@ class Backward {
 
 }  // namespace
 
+bool has_derivative(const ScalarFunction& f, int argument) {
+  for (const ScalarNode* n : topological_order(f.results)) {
+    if (n->kind != Kind::call || n->op->fixed == 0) continue;
+    for (size_t i = 0; i < n->inputs.size(); ++i)
+      if ((n->op->fixed >> i & 1) && depends_on_argument(n->inputs[i], argument)) return false;
+  }
+  return true;
+}
+
 Expr derivative(const Expr& e, int argument) {
   Expr one = constant(1);
   return simplify(Backward(argument)({&e, 1}, {&one, 1}));

@@ -12,6 +12,9 @@
 
 namespace sorus {
 
+/// Whether the table has all derivatives that this takes (`ScalarOp::fixed`); the others are NaN.
+bool has_derivative(const ScalarFunction& f, int argument);
+
 /// de/dx for argument x; for complex numbers its conjugate.
 Expr derivative(const Expr& e, int argument);
 

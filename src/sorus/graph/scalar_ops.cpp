@@ -1,30 +1,13 @@
 #include "sorus/graph/scalar_ops.h"
 
-#include <cmath>
-#include <limits>
 #include <unordered_map>
 
-#include "sorus/graph/scalar_reference.h"
+#include "sorus/graph/scalar_entry.h"
 
 namespace sorus {
 namespace {
 using namespace scalar_reference;
 using Complex = std::complex<double>;
-
-// The three inputs as a, b and c; unary plus turns the lambda into a plain function pointer.
-#define SORUS_BODY(type, ...)                                 \
-  +[](const type* v) -> type {                                \
-    [[maybe_unused]] const type a = v[0], b = v[1], c = v[2]; \
-    return static_cast<type>(__VA_ARGS__);                    \
-  }
-#define REAL(...) .real = SORUS_BODY(double, __VA_ARGS__)
-#define INTEGER(...) .integer = SORUS_BODY(int64_t, __VA_ARGS__)
-#define COMPLEX(...) .complex = SORUS_BODY(Complex, __VA_ARGS__)
-// The same text in all types.
-#define NUMBER(...) REAL(__VA_ARGS__), INTEGER(__VA_ARGS__), COMPLEX(__VA_ARGS__)
-#define FIELD(...) REAL(__VA_ARGS__), COMPLEX(__VA_ARGS__)
-// Wraps around instead of overflowing, as PyTorch's integers do.
-#define WRAP(sign) INTEGER(static_cast<uint64_t>(a) sign static_cast<uint64_t>(b))
 
 std::vector<ScalarOp> make_table() {
   return {
@@ -264,6 +247,9 @@ std::vector<ScalarOp> make_table() {
       {.name = "shl", .arity = 2, .sign = "<<", .precedence = 8, INTEGER(shift_left(a, b))},
       {.name = "shr", .arity = 2, .sign = ">>", .precedence = 8, INTEGER(shift_right(a, b))},
 
+      {.name = "gcd", .arity = 2, INTEGER(greatest_common_divisor(a, b)), .commutative = true, .flops = 50},
+      {.name = "lcm", .arity = 2, INTEGER(least_common_multiple(a, b)), .commutative = true, .flops = 50},
+
       // ---- rounding and sign ----
       {.name = "floor", REAL(std::floor(a)), INTEGER(a)},
       {.name = "ceil", REAL(std::ceil(a)), INTEGER(a)},
@@ -327,18 +313,6 @@ std::vector<ScalarOp> make_table() {
       {.name = "atanh", .gradient = {"g / conj(1 - a * a)"}, FIELD(std::atanh(a)), .flops = 25},
       {.name = "hypot", .arity = 2, .gradient = {"g * (a / y)", "g * (b / y)"}, REAL(std::hypot(a, b)), .flops = 8},
 
-      // ---- special functions ----
-      {.name = "erf", .gradient = {"1.1283791670955126 * exp(-(a * a))"}, REAL(std::erf(a)), .flops = 24},
-      {.name = "erfc", .gradient = {"-1.1283791670955126 * exp(-(a * a))"}, REAL(std::erfc(a)), .flops = 30},
-      {.name = "erfinv", .gradient = {"0.8862269254527580 * exp(y * y)"}, REAL(inverse_erf(a)), .flops = 40},
-      {.name = "lgamma", .gradient = {"digamma(a)"}, REAL(std::lgamma(a)), .flops = 50},
-      {.name = "digamma", .gradient = {"polygamma(1, a)"}, REAL(digamma(a)), .flops = 50},
-      {.name = "polygamma",
-       .arity = 2,
-       .gradient = {"0", "polygamma(a + 1, b)"},
-       REAL(polygamma(a, b)),
-       .flops = 100},
-
       // ---- complex numbers ----
       {.name = "conj",
        .gradient = {"conj(g)"},
@@ -399,7 +373,11 @@ bool ScalarOp::exists_in(DType compute) const {
 }
 
 std::span<const ScalarOp> scalar_ops() {
-  static const std::vector<ScalarOp> table = make_table();
+  static const std::vector<ScalarOp> table = [] {
+    std::vector<ScalarOp> all = make_table(), special = special_scalar_ops();
+    all.insert(all.end(), special.begin(), special.end());
+    return all;
+  }();
   return table;
 }
 

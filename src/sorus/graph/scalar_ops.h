@@ -1,5 +1,6 @@
-// One operation of the scalar language. All of them are entries of one table in scalar_ops.cpp; adding an entry there
-// is all it takes to add an operation, provided that emit/preamble.c has the C functions its spelling names.
+// One operation of the scalar language. All of them are entries of one table (scalar_ops.cpp,
+// scalar_ops_special.cpp); adding an entry there is all it takes to add an operation. It is printed as C if
+// emit/preamble.cpp has the C functions its spelling names, and evaluated by its values here if not.
 #pragma once
 
 #include <array>
@@ -39,6 +40,8 @@ struct ScalarOp {
   bool real_valued = false;
   /// Conditions: bit i says that input i is read as a truth value.
   unsigned conditions = 0;
+  /// Bit i says that the derivative by input i, an order or a parameter, is not known: its text is "nan * a".
+  unsigned fixed = 0;
   /// a*b == b*a, bit for bit.
   bool commutative = false;
   /// Inputs are keys and counters: they are passed as 64-bit integers whatever the compute type is, and have to be

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace sorus::scalar_reference {
 namespace {
@@ -67,62 +68,15 @@ int64_t shift_left(int64_t a, int64_t b) {
   return b < 0 || b > 63 ? 0 : static_cast<int64_t>(static_cast<uint64_t>(a) << b);
 }
 int64_t shift_right(int64_t a, int64_t b) { return a >> (b < 0 || b > 63 ? 63 : b); }
-
-double inverse_erf(double x) {
-  if (!(std::fabs(x) < 1)) return std::fabs(x) == 1 ? std::copysign(kInfinity, x) : kNaN;
-  // Giles' approximation in single precision, then three steps of Halley's method on the smaller tail.
-  double w = -std::log((1 - x) * (1 + x)), p;
-  if (w < 5) {
-    w -= 2.5;
-    p = 1.50140941 + w * (0.246640727 + w * (-0.00417768164 + w * (-0.00125372503)));
-  } else {
-    w = std::sqrt(w) - 3;
-    p = 2.83297682 + w * (1.00167406 + w * (0.00943887047 + w * (-0.0076224613)));
-  }
-  double y = p * x;
-  for (int i = 0; i < 3; ++i) {
-    double tail = 1 - std::fabs(x) - std::erfc(std::fabs(y));
-    double error = std::fabs(x) < 0.5 ? std::erf(y) - x : x < 0 ? -tail : tail;
-    double u = error / (2 / std::sqrt(kPi) * std::exp(-y * y));
-    y -= u / (1 + y * u);
-  }
-  return y;
+int64_t greatest_common_divisor(int64_t a, int64_t b) {
+  for (; b != 0; std::swap(a, b)) a = truncated_remainder(a, b);
+  return a < 0 ? static_cast<int64_t>(-static_cast<uint64_t>(a)) : a;
 }
-
-double digamma(double x) {
-  if (x == 0) return std::copysign(kInfinity, -x);
-  if (x < 0) {
-    if (x == std::floor(x)) return kNaN;
-    double fraction = x - std::floor(x);
-    return digamma(1 - x) - kPi / std::tan(kPi * fraction);
-  }
-  double result = 0;
-  for (; x < 10; ++x) result -= 1 / x;
-  double r = 1 / (x * x);
-  double tail =
-      r * (1.0 / 12 - r * (1.0 / 120 - r * (1.0 / 252 - r * (1.0 / 240 - r * (1.0 / 132 - r * 691.0 / 32760)))));
-  return result + std::log(x) - 0.5 / x - tail;
-}
-
-// (-1)^(n+1) n! zeta(n + 1, x), the Hurwitz zeta function by Euler-Maclaurin summation.
-double polygamma(double n, double x) {
-  if (n == 0) return digamma(x);
-  if (x <= 0 && x == std::floor(x)) return kInfinity;
-  double s = n + 1, sum = 0;
-  while (x < 12) {
-    sum += std::pow(x, -s);
-    x += 1;
-  }
-  sum += std::pow(x, 1 - s) / (s - 1) + 0.5 * std::pow(x, -s);
-  static constexpr double kBernoulli[] = {1.0 / 6, -1.0 / 30, 1.0 / 42, -1.0 / 30, 5.0 / 66, -691.0 / 2730, 7.0 / 6};
-  double term = s * std::pow(x, -s - 1), factorial = 2;
-  for (int k = 0; k < 7; ++k) {
-    sum += kBernoulli[k] * term / factorial;
-    term *= (s + 2 * k + 1) * (s + 2 * k + 2) / (x * x);
-    factorial *= (2 * k + 3) * (2 * k + 4);
-  }
-  double sign = std::fmod(n, 2) == 0 ? -1 : 1;
-  return sign * std::tgamma(n + 1) * sum;
+int64_t least_common_multiple(int64_t a, int64_t b) {
+  int64_t divisor = greatest_common_divisor(a, b);
+  if (divisor == 0) return 0;
+  auto product = static_cast<int64_t>(static_cast<uint64_t>(truncated_divide(a, divisor)) * static_cast<uint64_t>(b));
+  return product < 0 ? static_cast<int64_t>(-static_cast<uint64_t>(product)) : product;
 }
 
 void philox(int64_t key0, int64_t key1, int64_t position, uint32_t words[4]) {

@@ -1,5 +1,5 @@
-// Reference values of the operations that the C++ library lacks. They are checked against by everything faster, so
-// they are written to be right, not quick.
+// Reference values of the operations that the C++ library lacks (special_functions.h has those of analysis). They are
+// checked against by everything faster, so they are written to be right, not quick.
 #pragma once
 
 #include <complex>
@@ -25,10 +25,8 @@ int64_t truncated_divide(int64_t a, int64_t b);
 int64_t truncated_remainder(int64_t a, int64_t b);
 int64_t shift_left(int64_t a, int64_t b);
 int64_t shift_right(int64_t a, int64_t b);
-
-double inverse_erf(double x);
-double digamma(double x);
-double polygamma(double n, double x);
+int64_t greatest_common_divisor(int64_t a, int64_t b);  ///< Of 0 and 0 it is 0.
+int64_t least_common_multiple(int64_t a, int64_t b);
 
 /// Four random words: Philox 4x32 with 10 rounds. The key is the low halves of key0 and key1.
 void philox(int64_t key0, int64_t key1, int64_t position, uint32_t words[4]);

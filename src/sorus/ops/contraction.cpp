@@ -87,7 +87,8 @@ const OpDef& addr = op("addr(input, vec1, vec2, *, beta: scalar = 1, alpha: scal
 });
 const OpDef& addbmm =
     op("addbmm(input, batch1, batch2, *, beta: scalar = 1, alpha: scalar = 1)").expand([](const Call& c) {
-      Tensor product = apply("sum", {call_one(bmm, {c.input(1), c.input(2)})}, {Attr(Shape{0})});
+      Tensor products = call_one(bmm, {c.input(1), c.input(2)});
+      Tensor product = apply("sum", {products}, {Attr(Shape{0}), Attr(false), Attr(products.dtype())});
       return TensorList{add_scaled(c.input(0), product, c.attr(0), c.attr(1))};
     });
 const OpDef& vdot = op("vdot(input, other)").expand([](const Call& c) {

@@ -33,6 +33,24 @@ const bool arithmetic = [] {
   op("real_part(input)").each("real(input)", "real");
   op("imag_part(input)").each("imag(input)", "real");
   op("conj(input)").each("conj(input)");
+  op("complex_parts(input, other)")
+      .each("complex(input, other)")
+      .doc("The real parts of two complex numbers as one.");
+  op("complex(real, imag)")
+      .expand([](const Call& c) -> TensorList {
+        const Tensor &re = c.input(0), &im = c.input(1);
+        SORUS_CHECK(is_floating(re.dtype()) && !is_half(re.dtype()) && re.dtype() == im.dtype(), Error,
+                    "complex: expected two tensors of float32 or of float64, got {} and {}", name(re.dtype()),
+                    name(im.dtype()));
+        DType t = complex_of(re.dtype());
+        return {complex_parts(to(re, t), to(im, t))};
+      })
+      .doc("Complex numbers of their parts.");
+  op("polar(abs, angle)")
+      .expand([](const Call& c) -> TensorList {
+        return {complex(c.input(0) * cos(c.input(1)), c.input(0) * sin(c.input(1)))};
+      })
+      .doc("Complex numbers of their sizes and angles.");
   op("angle(input)").each("arg(input)", "real float");
   op("hypot(input, other)").each("hypot(input, other)");
   op("copysign(input, other)").each("copysign(input, other)", "float");
@@ -147,6 +165,8 @@ const bool comparison = [] {
   op("bitwise_not(input)").expand([](const Call& c) -> TensorList {
     return {c.input(0).dtype() == DType::boolean ? logical_not(c.input(0)) : invert_bits(c.input(0))};
   });
+  op("gcd(input, other)").each("gcd(input, other)").not_differentiable().doc("The greatest common divisor.");
+  op("lcm(input, other)").each("lcm(input, other)").not_differentiable().doc("The least common multiple.");
   op("signbit(input)").each("signbit(input)").not_differentiable();
   op("isposinf(input)").each("isinf(input) && input > 0").not_differentiable();
   op("isneginf(input)").each("isinf(input) && input < 0").not_differentiable();

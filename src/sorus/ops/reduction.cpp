@@ -146,13 +146,13 @@ const OpDef& amin =
         .index("y[..] = min(dim) input[.., dim]")
         .doc("Smallest element over some dimensions; the gradient is shared by all that are equal to it.");
 const OpDef& any = op("any(input, dim: int[]? = none, keepdim: bool = false)")
-                       .index("y[..] = any(dim) input[.., dim]", "bool")
+                       .index("y[..] = any(dim) input[.., dim]", "truth")
                        .not_differentiable()
-                       .doc("Whether some element is not zero.");
+                       .doc("Whether some element is not zero; of uint8 as uint8, else as bool.");
 const OpDef& all = op("all(input, dim: int[]? = none, keepdim: bool = false)")
-                       .index("y[..] = all(dim) input[.., dim]", "bool")
+                       .index("y[..] = all(dim) input[.., dim]", "truth")
                        .not_differentiable()
-                       .doc("Whether no element is zero.");
+                       .doc("Whether no element is zero; of uint8 as uint8, else as bool.");
 
 // Position of the first extremum along a dimension (of the flat tensor if there is none); a NaN is the extremum.
 void arg_extremum(const Call& c, std::span<Tensor> out, bool maximum) {

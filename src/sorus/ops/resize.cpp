@@ -112,8 +112,13 @@ TensorList interpolated(const Call& c) {
     return list[list.size() == 1 ? 0 : static_cast<size_t>(i)];
   };
   DType type = x.dtype();
-  if (is_half(type)) x = to(x, DType::f32);
-  for (int64_t i = 0; i < spatial; ++i) {
+  // Images of bytes are bytes again after each dimension, the last one first, as PyTorch has them.
+  bool bytes = type == DType::u8 && !near;
+  SORUS_CHECK(near || bytes || is_differentiable(type), TypeError, "interpolate: mode '{}' is not for {}", mode,
+              name(type));
+  if (is_half(type) || bytes) x = to(x, DType::f32);
+  for (int64_t step = 0; step < spatial; ++step) {
+    int64_t i = bytes ? spatial - 1 - step : step;
     Axis a{x.size(i + 2), 0, 0};
     double scale = factor.is_none() ? 0 : pick(factor.reals(), i);
     a.out =
@@ -130,6 +135,7 @@ TensorList interpolated(const Call& c) {
       x = averaged(x, i + 2, a);
     else
       x = resampled(x, i + 2, cubic ? cubic_taps(a, align) : linear_taps(a, align));
+    if (bytes) x = clamp(floor(x + 0.5), Scalar(int64_t{0}), Scalar(int64_t{255}));
   }
   return {to(x, type)};
 }

@@ -105,12 +105,15 @@ Tensor tensor_of(const std::string& word, const Sizes& sizes, std::mt19937& rand
     copy_elements(t, wide);
     return t;
   }
-  SORUS_CHECK((kind[0] == 'i' && kind.size() > 1) || kind == "k", ValueError, "sample: there is no kind '{}'", kind);
+  SORUS_CHECK(((kind[0] == 'i' || kind[0] == 'w') && kind.size() > 1) || kind == "k", ValueError,
+              "sample: there is no kind '{}'", kind);
   int64_t below = 1000;
   if (kind != "k") below = is_letter(kind[1]) ? size_of_letter(kind[1], sizes) : std::stoll(kind.substr(1));
   Tensor t = Tensor::empty(shape, DType::i64);
   for (int64_t i = 0; i < t.numel(); ++i)
     t.data<int64_t>()[i] = below > 0 ? static_cast<int64_t>(random() % static_cast<uint64_t>(below)) : 0;
+  if (kind[0] == 'w')
+    for (int64_t i = 0; i < t.numel(); ++i) t.data<int64_t>()[i] = std::max<int64_t>(2, t.data<int64_t>()[i]);
   return t;
 }
 

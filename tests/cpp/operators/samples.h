@@ -7,7 +7,7 @@
 //
 //   f  between -2 and 2        p  between 0.3 and 2      u  between -0.9 and 0.9     q  between 1.1 and 3
 //   o  between 0.1 and 0.9
-//   b  truth values            i6 integers below 6, as int64; also in: below the size n
+//   b  truth values            i6 integers below 6, as int64; also in: below the size n; w6: from 2 on
 //   s8, u8, s16  any number of these types; s32: between -2^19 and 2^19
 //   k  a key for random numbers, int64[2]                none  an optional tensor that is not given
 //

@@ -95,11 +95,12 @@ TEST(Scalar, DerivativeOfEveryOperationIsItsSlope) {
     f.results = {call(op, inputs)};
     int compared = 0;
     for (int i = 0; i < op.arity; ++i) {
-      if ((op.conditions >> i & 1) || (op.name == "polygamma" && i == 0)) continue;
+      if ((op.conditions | op.fixed) >> i & 1) continue;
       ScalarFunction slope = gradient(f, i);
       for (double a : {-1.7, -0.45, 0.35, 0.8, 2.3}) {
         for (double b : {-1.3, 0.6, 1.9}) {
-          std::vector<double> at = {op.name == "polygamma" ? 1.0 : a, b, 0.7};
+          // Orders and the like are whole numbers in the domain of all.
+          std::vector<double> at = {op.fixed & 1 ? 2 : a, op.fixed & 2 ? 3 : b, op.fixed & 4 ? 1 : 0.7};
           at.resize(static_cast<size_t>(op.arity));
           auto shifted = [&](double h) {
             std::vector<double> moved = at;
@@ -179,7 +180,7 @@ void check_kernels(DType compute, double tolerance) {
     }
   }
   for (const ScalarOp& op : scalar_ops()) {
-    if (!op.real || op.integer_inputs || op.name == "polygamma") continue;
+    if (!op.real || op.integer_inputs) continue;
     ScalarFunction f;
     std::vector<Expr> inputs;
     for (int i = 0; i < op.arity; ++i) {
