@@ -9,6 +9,11 @@ from .._core import _optim
 from .optimizer import CoreOptimizer
 
 
+def _settings(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What a constructor was given beside the parameters, by name."""
+    return {name: value for name, value in arguments.items() if name not in ("self", "params", "__class__")}
+
+
 class SGD(CoreOptimizer):
     """Stochastic gradient descent, with momentum (Sutskever et al. 2013) if asked for.
 
@@ -30,21 +35,7 @@ class SGD(CoreOptimizer):
         differentiable: bool = False,
         fused: Any = None,
     ) -> None:
-        super().__init__(
-            _optim.SGD,
-            params,
-            {
-                "lr": lr,
-                "momentum": momentum,
-                "dampening": dampening,
-                "weight_decay": weight_decay,
-                "nesterov": nesterov,
-                "maximize": maximize,
-                "foreach": foreach,
-                "differentiable": differentiable,
-                "fused": fused,
-            },
-        )
+        super().__init__(_optim.SGD, params, _settings(locals()))
 
 
 class Adam(CoreOptimizer):
@@ -69,22 +60,7 @@ class Adam(CoreOptimizer):
         differentiable: bool = False,
         fused: Any = None,
     ) -> None:
-        super().__init__(
-            _optim.Adam,
-            params,
-            {
-                "lr": lr,
-                "betas": betas,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "amsgrad": amsgrad,
-                "maximize": maximize,
-                "foreach": foreach,
-                "capturable": capturable,
-                "differentiable": differentiable,
-                "fused": fused,
-            },
-        )
+        super().__init__(_optim.Adam, params, _settings(locals()))
 
 
 class AdamW(CoreOptimizer):
@@ -105,22 +81,7 @@ class AdamW(CoreOptimizer):
         differentiable: bool = False,
         fused: Any = None,
     ) -> None:
-        super().__init__(
-            _optim.AdamW,
-            params,
-            {
-                "lr": lr,
-                "betas": betas,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "amsgrad": amsgrad,
-                "maximize": maximize,
-                "foreach": foreach,
-                "capturable": capturable,
-                "differentiable": differentiable,
-                "fused": fused,
-            },
-        )
+        super().__init__(_optim.AdamW, params, _settings(locals()))
 
 
 class RMSprop(CoreOptimizer):
@@ -143,22 +104,7 @@ class RMSprop(CoreOptimizer):
         maximize: bool = False,
         differentiable: bool = False,
     ) -> None:
-        super().__init__(
-            _optim.RMSprop,
-            params,
-            {
-                "lr": lr,
-                "momentum": momentum,
-                "alpha": alpha,
-                "eps": eps,
-                "centered": centered,
-                "weight_decay": weight_decay,
-                "capturable": capturable,
-                "foreach": foreach,
-                "maximize": maximize,
-                "differentiable": differentiable,
-            },
-        )
+        super().__init__(_optim.RMSprop, params, _settings(locals()))
 
 
 class Adagrad(CoreOptimizer):
@@ -178,21 +124,7 @@ class Adagrad(CoreOptimizer):
         differentiable: bool = False,
         fused: Any = None,
     ) -> None:
-        super().__init__(
-            _optim.Adagrad,
-            params,
-            {
-                "lr": lr,
-                "lr_decay": lr_decay,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "initial_accumulator_value": initial_accumulator_value,
-                "foreach": foreach,
-                "maximize": maximize,
-                "differentiable": differentiable,
-                "fused": fused,
-            },
-        )
+        super().__init__(_optim.Adagrad, params, _settings(locals()))
 
 
 class Adadelta(CoreOptimizer):
@@ -211,20 +143,7 @@ class Adadelta(CoreOptimizer):
         maximize: bool = False,
         differentiable: bool = False,
     ) -> None:
-        super().__init__(
-            _optim.Adadelta,
-            params,
-            {
-                "lr": lr,
-                "rho": rho,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "maximize": maximize,
-                "capturable": capturable,
-                "foreach": foreach,
-                "differentiable": differentiable,
-            },
-        )
+        super().__init__(_optim.Adadelta, params, _settings(locals()))
 
 
 class Adamax(CoreOptimizer):
@@ -243,17 +162,4 @@ class Adamax(CoreOptimizer):
         differentiable: bool = False,
         capturable: bool = False,
     ) -> None:
-        super().__init__(
-            _optim.Adamax,
-            params,
-            {
-                "lr": lr,
-                "betas": betas,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "foreach": foreach,
-                "maximize": maximize,
-                "differentiable": differentiable,
-                "capturable": capturable,
-            },
-        )
+        super().__init__(_optim.Adamax, params, _settings(locals()))
