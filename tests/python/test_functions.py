@@ -235,6 +235,17 @@ def test_special_functions_say_what_they_cannot():
         assert sorus.autograd.gradcheck(f, (p,)) and sorus.autograd.gradgradcheck(f, (p,))
 
 
+@pytest.mark.parametrize("dtype, error", [(sorus.bfloat16, 0.06), (sorus.float16, 0.008)])
+def test_scores_beside_a_mask_are_not_rounded(dtype, error):
+    sorus.manual_seed(0)
+    q, k, v, mask = (
+        (sorus.randn(*shape) * 6).to(dtype) for shape in ((2, 3, 4, 8), (2, 3, 6, 8), (2, 3, 6, 8), (4, 6))
+    )
+    attention = sorus.nn.functional.scaled_dot_product_attention
+    exact = attention(*(t.double() for t in (q, k, v)), mask.double())
+    assert (attention(q, k, v, mask).double() - exact).abs().max().item() < error
+
+
 def test_places_and_bags_refuse_what_does_not_fit():
     with pytest.raises(RuntimeError, match="put: 2 indices for 3 elements"):
         sorus.put(sorus.zeros(4), sorus.tensor([0, 1]), sorus.zeros(3))

@@ -98,13 +98,17 @@ Tensor attention(const Tensor& q, const Tensor& key, const Tensor& value, const 
     SORUS_CHECK(groups * key.size(-3) == q.size(-3), ValueError,
                 "attention: {} query heads are not a multiple of {} key heads", q.size(-3), key.size(-3));
   }
-  bool whole = !mask.defined() && options.dropout == 0;
-  if (whole && (groups == 1 || q.dim() == 4))
-    return scaled_dot_product_attention(q, key, value, {}, 0.0, options.causal, options.scale);
+  bool grouped = groups == 1 || (!mask.defined() && q.dim() == 4);  // the operator takes the heads as they are
+  if (options.dropout == 0) {
+    const Tensor &k = grouped ? key : repeat_heads(key, groups), &v = grouped ? value : repeat_heads(value, groups);
+    return scaled_dot_product_attention(q, k, v, mask, 0.0, options.causal, options.scale);
+  }
   SORUS_CHECK(!(options.causal && mask.defined()), ValueError, "attention: is_causal and a mask exclude each other");
   Tensor k = repeat_heads(key, groups), v = repeat_heads(value, groups);
   double scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(q.size(-1))));
-  Tensor scores = matmul(q, transpose(k, -2, -1)) * scale;
+  // Scores of half types are float32, as the operator has them.
+  auto wide = [](const Tensor& t) { return is_half(t.dtype()) ? to(t, DType::f32) : t; };
+  Tensor scores = matmul(wide(q), transpose(wide(k), -2, -1)) * scale;
   Tensor never = Tensor::weak_scalar(-std::numeric_limits<double>::infinity());
   if (mask.defined()) {
     scores = mask.dtype() == DType::boolean ? where(mask, scores, never) : scores + mask;
@@ -112,7 +116,7 @@ Tensor attention(const Tensor& q, const Tensor& key, const Tensor& value, const 
     Tensor i = unsqueeze(arange(int64_t{0}, scores.size(-2)), 1), j = arange(int64_t{0}, scores.size(-1));
     scores = where(le(j, i), scores, never);
   }
-  return matmul(dropout(softmax(scores, -1), options.dropout, generator), v);
+  return matmul(to(dropout(softmax(scores, -1), options.dropout, generator), v.dtype()), v);
 }
 
 Tensor rotary(const Tensor& x, int64_t offset, double base) {

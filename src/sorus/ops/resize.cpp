@@ -65,6 +65,17 @@ std::vector<Tap> cubic_taps(const Axis& a, bool align) {
   return taps;
 }
 
+// Weights as numbers of 16 bits, the form in which PyTorch and Pillow resample bytes: ties then round as theirs do.
+void cut_to_16_bits(std::vector<Tap>& taps) {
+  double most = 0, steps = 2;
+  for (const Tap& tap : taps)
+    for (double w : tap.weights) most = std::max(most, w);
+  while (steps < 8388608 && std::floor(0.5 + most * steps) < 32768) steps *= 2;
+  steps /= 2;
+  for (Tap& tap : taps)
+    for (double& w : tap.weights) w = std::trunc(w * steps + std::copysign(0.5, w)) / steps;
+}
+
 Tensor resampled(const Tensor& x, int64_t d, const std::vector<Tap>& taps) {
   Shape along = along_dim(x.dim(), d, static_cast<int64_t>(taps[0].places.size()));
   Tensor y;
@@ -129,12 +140,15 @@ TensorList interpolated(const Call& c) {
       a.step = a.out > 1 ? static_cast<double>(a.in - 1) / static_cast<double>(a.out - 1) : 0;
     else
       a.step = scale > 0 && !again ? 1 / scale : static_cast<double>(a.in) / static_cast<double>(a.out);
-    if (near)
+    if (near) {
       x = looked_up(x, i + 2, nearest(a, mode == "nearest-exact"));
-    else if (area)
+    } else if (area) {
       x = averaged(x, i + 2, a);
-    else
-      x = resampled(x, i + 2, cubic ? cubic_taps(a, align) : linear_taps(a, align));
+    } else {
+      std::vector<Tap> taps = cubic ? cubic_taps(a, align) : linear_taps(a, align);
+      if (bytes) cut_to_16_bits(taps);
+      x = resampled(x, i + 2, taps);
+    }
     if (bytes) x = clamp(floor(x + 0.5), Scalar(int64_t{0}), Scalar(int64_t{255}));
   }
   return {to(x, type)};

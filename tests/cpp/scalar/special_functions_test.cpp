@@ -33,7 +33,7 @@ TEST(SpecialFunctions, NormalDistribution) {
 
 TEST(SpecialFunctions, ZetaAndPolygamma) {
   near(zeta(2, 1), 1.64493406684822644);
-  near(zeta(1.5, 0.25), 10.196743634156673);
+  near(zeta(1.5, 0.25), 10.2130553604666, 1e-12);
   near(zeta(3, -1.5), 0.118102025820863702, 1e-12);
   near(zeta(20, 200), zeta(20, 201) + std::pow(200.0, -20));
   near(zeta(300, 2.5), std::pow(2.5, -300) * (1 + std::pow(2.5 / 3.5, 300)));

@@ -21,10 +21,11 @@ def case_special_functions(torch):
     out = [with_gradients(torch, f, x) for f in (torch.i0, s.i0e, s.i1, s.i1e, s.erfcx, s.ndtr, s.log_ndtr)]
     out += [with_gradients(torch, f, p) for f in (lambda t: torch.polygamma(1, t), lambda t: t.polygamma(3))]
     out += [with_gradients(torch, s.ndtri, p / 10)]
+    # Of Bessel functions of the first two kinds PyTorch has seven digits in double precision too.
+    out += [f(p.float()) for f in (s.bessel_j0, s.bessel_j1, s.bessel_y0, s.bessel_y1)]
     out += [
-        f(p) for f in (s.bessel_j0, s.bessel_j1, s.bessel_y0, s.bessel_y1, s.modified_bessel_i0, s.modified_bessel_i1,
-                       s.modified_bessel_k0, s.modified_bessel_k1, s.scaled_modified_bessel_k0,
-                       s.scaled_modified_bessel_k1, s.spherical_bessel_j0, s.airy_ai)
+        f(p) for f in (s.modified_bessel_i0, s.modified_bessel_i1, s.modified_bessel_k0, s.modified_bessel_k1,
+                       s.scaled_modified_bessel_k0, s.scaled_modified_bessel_k1, s.spherical_bessel_j0, s.airy_ai)
     ]  # fmt: skip
     a = numbers(torch, 12, start=1).abs() * 9
     out += [torch.igamma(a, p), torch.igammac(a, p), s.gammainc(a, p), s.gammaincc(a, p), s.zeta(a + 1.1, p)]
