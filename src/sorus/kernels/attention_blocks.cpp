@@ -1,10 +1,10 @@
 #include "sorus/kernels/attention_blocks.h"
 
 #include <algorithm>
-#include <atomic>
 #include <vector>
 
 #include "sorus/base/threads.h"
+#include "sorus/base/work_shares.h"
 #include "sorus/kernels/gemm_isa.h"
 #include "sorus/kernels/onednn.h"
 
@@ -50,15 +50,16 @@ struct Tasks {
             bounds[static_cast<size_t>(part + 1)]};
   }
 
-  /// Calls f(task, its number, scratch) for all, on threads that take the next one when they are done.
+  /// Calls f(task, its number, scratch) for all, each thread's own first.
   template <class F>
   void run(int64_t scratch_bytes, F&& f) const {
-    std::atomic<int64_t> next{0};
-    parallel_for(std::min<int64_t>(count(), num_threads()), 1, [&](int64_t, int64_t) {
+    const int64_t threads = std::min<int64_t>(count(), num_threads());
+    WorkShares shares(count(), threads);
+    parallel_for(threads, 1, [&](int64_t thread, int64_t) {
       FlushDenormals flush;
       thread_local Scratch scratch;
       void* memory = scratch.get(static_cast<size_t>(scratch_bytes));
-      for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count();) f((*this)[i], i, memory);
+      for (int64_t i; (i = shares.next(thread)) >= 0;) f((*this)[i], i, memory);
     });
   }
 };

@@ -38,9 +38,7 @@ Path choose(const GemmArgs& g) {
   bool straight = gemm_onednn_direct(g) && gemm_onednn_supports(g);
   // Measured on Sapphire Rapids: sums over many rows (a weight's gradient) are 1.2-1.5x faster in the own tiles and
   // others as fast, but for short ones, where oneDNN's smaller blocks waste less.
-  bool brief = g.k <= 512 && g.n <= 512 && g.m <= 1024 && g.a_col == 1;
-  if (work > 64 * 64 * 64 && gemm_amx_supports(g))
-    return g.type == DType::bf16 && brief && straight ? Path::onednn : Path::amx;
+  if (work > 64 * 64 * 64 && gemm_amx_supports(g)) return Path::amx;
   // Measured on Zen 4 (benchmarks/kernels): plain operands and plain stores are 5-10% faster through oneDNN from a
   // few million products on, except for bf16 with a large f32 result, such as the gradient of a tied head.
   bool large_result =

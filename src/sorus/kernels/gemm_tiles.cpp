@@ -11,14 +11,18 @@
 // or two, whose sum has 16 bits: (h + l)(h' + l') is h h' + h l' + l h' but for 2^-16 of it, three products on tiles
 // that are an order of magnitude faster than one in f32.
 #include "sorus/base/threads.h"
+#include "sorus/base/work_shares.h"
 #include "sorus/kernels/gemm_internal.h"
 #include "sorus/kernels/gemm_isa.h"
 #include "sorus/kernels/onednn.h"
 #if defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
 #include <immintrin.h>
+#include <omp.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <vector>
 #pragma GCC diagnostic ignored "-Wuninitialized"  // gcc 12 on its own intrinsics
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 
@@ -340,6 +344,8 @@ struct Product {
     for (int64_t from = 0; from < steps; from += block) {
       const int64_t count = std::min(block, steps - from);
       const bool first = from == 0, last = from + count == steps;
+      WorkShares packing(kept_strips, threads);
+      std::vector<WorkShares> meeting(static_cast<size_t>(ceil_div(kept_strips, group)), {other_strips, threads});
 #pragma omp parallel num_threads(threads) if (threads > 1)
       {
         FlushDenormals flush;
@@ -347,13 +353,13 @@ struct Product {
         char* strip = static_cast<char*>(other_scratch.get(static_cast<size_t>(strip_bytes)));
         Hand hand;
         load_tile_configuration();
-#pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < kept_strips; ++i)
+        const int thread = omp_get_thread_num();
+        for (int64_t i; (i = packing.next(thread)) >= 0;)
           if (!is_direct(kept, i)) pack_strip(kept, i, from, count, packed + i * strip_bytes);
+#pragma omp barrier
         for (int64_t begin = 0; begin < kept_strips; begin += group) {
           const int64_t end = std::min(kept_strips, begin + group);
-#pragma omp for schedule(dynamic) nowait
-          for (int64_t i = 0; i < other_strips; ++i) {
+          for (int64_t i; (i = meeting[static_cast<size_t>(begin / group)].next(thread)) >= 0;) {
             if (!is_direct(other, i)) pack_strip(other, i, from, count, strip);
             for (int64_t j = begin; j < end; ++j) {
               const char* p = packed + j * strip_bytes;

@@ -39,7 +39,8 @@ struct Step {
   std::vector<Geometry> views, result_views;
   bool nothing = false;        // its parts are in place
   TensorList inputs, outputs;  // ready-made where nothing changes from run to run
-  bool fixed = false;
+  bool fixed = false;          // reads and writes only the arena and what was captured
+  int64_t ready_for = -1;      // the arrangement of the captured tensors (Impl::arrangement) that they were made for
 };
 
 // At the end of a step: `source`, seen through `view`, is copied into an input or an explicit output.
@@ -74,6 +75,7 @@ struct CompiledGraph::Impl {
   // run to run: `known` are those written there, `places` where they stand (inputs first).
   std::vector<char*> buffers, known;
   std::vector<std::vector<size_t>> places;
+  int64_t arrangement = 0;          // another number whenever a captured tensor was found at a new address
   std::vector<bool> written_input;  // whether an explicit input is a write target
   // With a memory limit: what is in reach when, for the addresses that were `known` when it was made.
   std::optional<Residency> residency;

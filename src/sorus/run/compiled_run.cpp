@@ -36,10 +36,12 @@ void CompiledGraph::Impl::make_steps() {
         s.operand_slots.push_back(o.source && slot_of.contains(o.source) ? slot(o.source) : -1);
         s.views.push_back(o.view);
       }
-      s.fixed = true;
-      auto in_arena = [&](int i) { return i < 0 || slots[static_cast<size_t>(i)].kind == Slot::Kind::arena; };
-      for (int i : s.slots) s.fixed &= in_arena(i);
-      for (int i : s.operand_slots) s.fixed &= in_arena(i);
+      auto stays = [&](int i) {
+        const Slot* at = i < 0 ? nullptr : &slots[static_cast<size_t>(i)];
+        return !at || at->kind == Slot::Kind::arena ||
+               (at->kind == Slot::Kind::input && at->index >= traced.explicit_inputs);
+      };
+      s.fixed = std::ranges::all_of(s.slots, stays) && std::ranges::all_of(s.operand_slots, stays);
       for (const Operand& o : unit.operands) s.fixed &= !o.source || slot_of.contains(o.source);
     } else {
       s.loop = reinterpret_cast<LoopFunction>(code->symbol(loop_names[u]));
@@ -84,6 +86,7 @@ void CompiledGraph::Impl::set_addresses(const TensorList& inputs, const TensorLi
       auto* address = static_cast<char*>(t.data());
       if (known[at] != address) {
         known[at] = address;
+        arrangement += list == &inputs && at >= static_cast<size_t>(traced.explicit_inputs);
         for (size_t p : places[at]) buffers[p] = address;
       }
       ++at;
@@ -165,6 +168,7 @@ void CompiledGraph::Impl::run_loop(const Step& s) {
 void CompiledGraph::Impl::prepare(Step& s, const TensorList& inputs, const TensorList& outputs) {
   s.inputs.clear();
   s.outputs.clear();
+  s.ready_for = arrangement;
   for (size_t i = 0; i < s.operand_slots.size(); ++i) {
     const Value& v = s.node->inputs[i];
     if (s.operand_slots[i] >= 0) {
@@ -233,7 +237,7 @@ TensorList CompiledGraph::Impl::run(TensorSpan explicit_inputs) {
       run_loop(s);
       continue;
     }
-    if (!s.fixed || s.outputs.empty()) prepare(s, packed, outputs);
+    if (!s.fixed || s.ready_for != arrangement) prepare(s, packed, outputs);
     SourceScope source(s.node->source);
     if (s.node->op->is_view()) {
       copy_elements(s.outputs[0].with_geometry(
