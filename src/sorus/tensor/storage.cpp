@@ -72,7 +72,8 @@ struct Arena {
       in_use.fetch_sub(size);
       fail<Error>("out of memory: {} bytes asked for, {} in use", n, in_use.load());
     }
-    if (huge) madvise(block, size, MADV_HUGEPAGE);
+    // Only pages that are needed whole: a huge page is in memory as soon as one byte of it is touched.
+    if (huge) madvise(block, n / kHugePage * kHugePage, MADV_HUGEPAGE);
     return block;
   }
 
