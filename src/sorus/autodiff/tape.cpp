@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "sorus/autodiff/part_gradient.h"
 #include "sorus/derive/gradient.h"
 #include "sorus/ops.h"
 #include "sorus/tensor/copy.h"
@@ -381,10 +382,12 @@ class Engine {
         for (auto [output, slot] : c->second) *slot = grads[static_cast<size_t>(output)];
       if (stop_at_captured && captured_nodes.contains(node.get())) continue;
       if (std::none_of(grads.begin(), grads.end(), [](const Tensor& g) { return g.defined(); })) continue;
-      TensorList back = apply_node(node, grads);
-      if (anomaly) check_anomaly(node, back);
-      for (size_t i = 0; i < node->edges.size() && i < back.size(); ++i)
-        if (back[i].defined()) send(node->edges[i], back[i]);
+      if (!add_to_part(*node, grads[0])) {
+        TensorList back = apply_node(node, grads);
+        if (anomaly) check_anomaly(node, back);
+        for (size_t i = 0; i < node->edges.size() && i < back.size(); ++i)
+          if (back[i].defined()) send(node->edges[i], back[i]);
+      }
       if (!retain_) {
         node->released = true;
         node->inputs.clear();
@@ -425,15 +428,23 @@ class Engine {
 
   void add_to(Tensor& sum, const Tensor& g) { sum = sum.defined() ? add(sum, g) : g; }
 
+  // What has come so far along an edge, and along others to the same place.
+  Tensor& sum_of(const Edge& e) {
+    if (e.leaf) return leaves_[e.leaf];
+    auto& grads = waiting_[e.node].grads;
+    auto output = static_cast<size_t>(e.output);
+    if (grads.size() <= output) grads.resize(output + 1);
+    return grads[output];
+  }
   void send(const Edge& e, const Tensor& g) {
-    if (e.leaf) {
-      add_to(leaves_[e.leaf], g);
-    } else if (e.node) {
-      auto& grads = waiting_[e.node].grads;
-      auto output = static_cast<size_t>(e.output);
-      if (grads.size() <= output) grads.resize(output + 1);
-      add_to(grads[output], g);
-    }
+    if (e.leaf || e.node) add_to(sum_of(e), g);
+  }
+  bool add_to_part(const GradNode& node, const Tensor& grad) {
+    if (!node.op || !node.op->is_view() || create_ || anomaly || node.released || is_tracing()) return false;
+    const Edge& e = node.edges[0];
+    const Tensor& input = node.inputs[0].value;
+    return (e.leaf || e.node) && input.defined() &&
+           add_part_gradient(*node.op, node.attrs, input.type(), grad, sum_of(e));
   }
 
   void run_hooks(GradNode& node, std::span<Tensor> grads) {

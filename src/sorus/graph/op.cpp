@@ -138,6 +138,10 @@ OpBuilder& OpBuilder::kernel(Kernel k, bool takes_strides) {
   def_.kernel_takes_strides = takes_strides;
   return *this;
 }
+OpBuilder& OpBuilder::eager_kernel(Kernel k) {
+  def_.kernel_is_eager = true;
+  return kernel(std::move(k));
+}
 OpBuilder& OpBuilder::writes_strided() {
   def_.kernel_writes_strides = true;
   return *this;

@@ -123,6 +123,8 @@ struct OpDef {
   Kernel kernel;
   /// Whether the kernel accepts inputs that are not contiguous.
   bool kernel_takes_strides = false;
+  /// Whether the kernel only serves operators that run one by one: a graph takes the body and fuses it.
+  bool kernel_is_eager = false;
   /// Whether the kernel writes results that are not contiguous, as long as the last dimension is.
   bool kernel_writes_strides = false;
   InsetRule inset;
@@ -144,6 +146,8 @@ struct OpDef {
 
   const std::string& name() const { return signature.name; }
   bool is_view() const { return static_cast<bool>(view); }
+  /// Whether a compiled graph calls the kernel, even if there is a body.
+  bool is_kernel_in_graphs() const { return kernel && !kernel_is_eager; }
 };
 
 /// Fluent construction of a registered operator; see the top of this file.
@@ -158,6 +162,8 @@ class OpBuilder {
   OpBuilder& body(BodyRule rule);
   OpBuilder& expand(BodyRule rule);
   OpBuilder& kernel(Kernel k, bool takes_strides = false);
+  /// Beside a body, for operators that run one by one.
+  OpBuilder& eager_kernel(Kernel k);
   OpBuilder& writes_strided();
   OpBuilder& memory_order(std::vector<std::vector<int>> order);
   OpBuilder& inset(InsetRule rule);

@@ -49,60 +49,13 @@ TypesRule softmax_types = [](const TypeCall& c) -> std::vector<TensorType> {
   return {{c.attr(1).is_none() ? c.input(0).dtype : c.attr(1).dtype(), c.input(0).shape, false}};
 };
 
-Shape trailing(int64_t rank, const Shape& normalized) {
-  Shape dims;
-  for (int64_t i = rank - static_cast<int64_t>(normalized.size()); i < rank; ++i) dims.push_back(i);
-  return dims;
-}
-
-void check_normalized(const TypeCall& c) {
-  const Shape &n = c.attr(0).ints(), &s = c.input(0).shape;
-  bool fits = n.size() <= s.size() && !n.empty();
-  for (size_t i = 0; fits && i < n.size(); ++i) fits = n[i] == s[s.size() - n.size() + i];
-  SORUS_CHECK(fits, ValueError, "{}: the input {} does not end in normalized_shape {}", c.op.name(), to_string(s),
-              to_string(n));
-}
-
-TensorList layer_norm_body(const Call& c) {
-  Tensor x = widened(c.input(0));
-  Shape d = trailing(x.dim(), c.attr(0).ints());
-  Tensor centred = x - mean(x, d, true);
-  Tensor y = centred * rsqrt(mean(square(centred), d, true) + c.attr(1).to_double());
-  if (c.has(1)) y = y * c.input(1);
-  if (c.has(2)) y = y + c.input(2);
-  return {to(y, c.input(0).dtype())};
-}
-
-TensorList rms_norm_body(const Call& c) {
-  Tensor x = widened(c.input(0));
-  double eps = c.attr(1).is_none() ? (x.dtype() == DType::f64 ? 2.220446049250313e-16 : 1.1920928955078125e-07)
-                                   : c.attr(1).to_double();
-  Tensor y = x * rsqrt(mean(square(x), trailing(x.dim(), c.attr(0).ints()), true) + eps);
-  if (c.has(1)) y = y * c.input(1);
-  return {to(y, c.input(0).dtype())};
-}
-
-const bool norms = [] {
+const bool softmaxes = [] {
   op("softmax(input, dim: int, dtype: dtype? = none)")
       .types(softmax_types)
       .body(softmax_body)
       .axes("input[a..; dim d!] -> output[a..; dim d!]")
       .doc("exp(x) / sum(exp(x)) along `dim`, computed from x - max(x).");
   op("log_softmax(input, dim: int, dtype: dtype? = none)").types(softmax_types).body(log_softmax_body);
-  op("layer_norm(input, normalized_shape: int[], weight: Tensor? = none, bias: Tensor? = none, eps: float = 1e-05)")
-      .types([](const TypeCall& c) {
-        check_normalized(c);
-        return like_input(c);
-      })
-      .body(layer_norm_body)
-      .doc("(x - mean) / sqrt(var + eps) * weight + bias over the last dimensions (Ba, Kiros, Hinton 2016).");
-  op("rms_norm(input, normalized_shape: int[], weight: Tensor? = none, eps: float? = none)")
-      .types([](const TypeCall& c) {
-        check_normalized(c);
-        return like_input(c);
-      })
-      .body(rms_norm_body)
-      .doc("x / sqrt(mean(x^2) + eps) * weight over the last dimensions (Zhang, Sennrich 2019).");
   op("sum_to_size(input, size: int[])").expand([](const Call& c) -> TensorList {
     const Shape &from = c.input(0).sizes(), &target = c.attr(0).ints();
     // As in PyTorch, the sum of a single number too has the type of a sum: i64 for truth values and integers.

@@ -25,7 +25,7 @@ void say_once(const std::string& why) {
 CompiledGraph::Impl::Impl(TracedGraph t) : traced(std::move(t)) {
   auto start = std::chrono::steady_clock::now();
   traced.graph = simplify_graph(
-      expand_composites(simplify_graph(traced.graph), [](const OpDef& op) { return static_cast<bool>(op.kernel); }));
+      expand_composites(simplify_graph(traced.graph), [](const OpDef& op) { return op.is_kernel_in_graphs(); }));
   mirrors = mirror_casts(traced);
   graph = simplify_graph(join_insets(simplify_graph(traced.graph)));
   placement = std::make_unique<Placement>(graph);

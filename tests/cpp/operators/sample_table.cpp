@@ -398,6 +398,10 @@ const std::vector<Lines>& table() {
        {"f[a,b,d] f[d] f[d] normalized_shape=[d]", "f[a,b,d] f[b,d] none normalized_shape=[b,d]",
         "f[a,d] normalized_shape=[d]"}},
       {"group_norm", {"f[a,4,b] f[4] f[4] num_groups=2", "f[a,6,b,c] num_groups=3"}},
+      {"norm_backward",
+       {"f[a,b,d] f[a,b,d] f[d] normalized_shape=[d] eps=0.01 centred=true",
+        "f[a,d] f[a,d] none normalized_shape=[d] eps=0.01 centred=false",
+        "f[a,b,d] f[a,b,d] f[b,d] normalized_shape=[b,d] eps=0.01 centred=true"}},
       {"rms_norm", {"f[a,b,d] f[d] normalized_shape=[d]", "f[a,d] none normalized_shape=[d] eps=0.01"}},
 
       // products, convolutions, windows

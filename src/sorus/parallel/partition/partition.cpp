@@ -254,7 +254,7 @@ class Partition {
 
 Graph prepare_for_partition(const Graph& graph) {
   Graph g = simplify_graph(
-      expand_composites(simplify_graph(graph), [](const OpDef& op) { return static_cast<bool>(op.kernel); }));
+      expand_composites(simplify_graph(graph), [](const OpDef& op) { return op.is_kernel_in_graphs(); }));
   // Every output is made by some node.
   for (Value& v : g.outputs())
     if (!v.node->op) v = {g.add(find_op("clone"), {v}, {}), 0};
