@@ -9,7 +9,7 @@ if(test_sources)
   add_executable(sorus_tests EXCLUDE_FROM_ALL ${test_sources})
   target_include_directories(sorus_tests PRIVATE ${PROJECT_SOURCE_DIR}/tests/cpp)
   target_link_libraries(sorus_tests PRIVATE sorus sorus_options rapidcheck GTest::gtest_main)
-  target_compile_options(sorus_tests PRIVATE $<$<CONFIG:Release>:-O1>)  # compiled much sooner; they time nothing
+  target_compile_options(sorus_tests PRIVATE $<$<AND:$<CONFIG:Release>,$<NOT:$<BOOL:${SORUS_SANITIZE}>>>:-O1>)  # compiled much sooner; they time nothing
   sorus_precompile(sorus_tests ${core_headers} <gtest/gtest.h>)
   target_compile_definitions(sorus_tests PRIVATE SORUS_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   gtest_discover_tests(sorus_tests DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 120)
