@@ -105,25 +105,44 @@ std::string_view axes_part(std::string_view text) {
                                          : text.substr(0, std::min(text.find(';', close), text.size()));
 }
 
-// Attributes that a clause names: "sized by shape", "placed by whole start".
-std::vector<int> attributes_of(const OpDef& op, std::string_view clause) {
-  std::vector<int> out;
+// What stands behind the results: "sized by shape", "v placed by whole start".
+struct Clause {
+  std::string factor;  // empty: of the first result
+  bool placed = false;
+  std::vector<int> attrs;
+};
+std::vector<Clause> clauses_of(const OpDef& op) {
+  std::vector<Clause> out;
   std::string_view text = op.axes_text;
-  size_t at = text.find(clause);
-  if (at == std::string_view::npos) {
-    // Gradients of index notation end with the shape of what they are the gradient of.
-    if (clause == "sized by " && op.index && op.index->derived == IndexRule::Derived::gradient)
-      out.push_back(op.signature.attrs - 1);
-    return out;
+  size_t close = text.rfind(']'), at = text.find(';', close == std::string_view::npos ? 0 : close);
+  bool sized = false;
+  while (at != std::string_view::npos) {
+    size_t end = text.find(';', at + 1);
+    std::vector<std::string> words;
+    std::string_view rest = text.substr(at + 1, (end == std::string_view::npos ? text.size() : end) - at - 1);
+    for (size_t i = 0; i < rest.size();) {
+      size_t j = std::min(rest.find(' ', i), rest.size());
+      if (j > i) words.emplace_back(rest.substr(i, j - i));
+      i = j + 1;
+    }
+    at = end;
+    auto by = static_cast<size_t>(std::find(words.begin(), words.end(), "by") - words.begin());
+    SORUS_CHECK(
+        (by == 1 || by == 2) && by + 1 < words.size() && (words[by - 1] == "sized" || words[by - 1] == "placed"),
+        ValueError, "axes of {}: expected 'sized by ...' or 'placed by ...' in '{}'", op.name(), rest);
+    Clause c{by == 2 ? words[0] : "", words[by - 1] == "placed", {}};
+    for (size_t w = by + 1; w < words.size(); ++w) c.attrs.push_back(op.signature.attr_index(words[w]));
+    sized = sized || !c.placed;
+    out.push_back(std::move(c));
   }
-  std::string_view rest = text.substr(at + clause.size());
-  rest = rest.substr(0, rest.find(';'));
-  for (size_t i = 0; i < rest.size();) {
-    size_t j = std::min(rest.find(' ', i), rest.size());
-    if (j > i) out.push_back(op.signature.attr_index(rest.substr(i, j - i)));
-    i = j + 1;
-  }
+  // Gradients of index notation end with the shape of what they are the gradient of.
+  if (!sized && op.index && op.index->derived == IndexRule::Derived::gradient)
+    out.push_back({"", false, {op.signature.attrs - 1}});
   return out;
+}
+bool states_size(const OpDef& op) {
+  std::vector<Clause> clauses = clauses_of(op);
+  return std::any_of(clauses.begin(), clauses.end(), [](const Clause& c) { return !c.placed; });
 }
 
 // Follows the elements: where the view shows a dimension of its input unchanged, both split together. Where it only
@@ -165,7 +184,7 @@ std::optional<ShardingRule> of_view(const TypeCall& call, const std::vector<Tens
   for (size_t d = 0; d < out.size(); ++d) {
     if (out[d] == 1) continue;
     if (shown->strides[d] == 0) {
-      if (!attributes_of(call.op, "sized by ").empty()) r.outputs[0][d] = add(out[d], Kind::kept);
+      if (states_size(call.op)) r.outputs[0][d] = add(out[d], Kind::kept);
       continue;
     }
     for (size_t e = 0; e < in.size(); ++e)
@@ -188,6 +207,8 @@ class Axes {
     SORUS_CHECK(arrow != std::string_view::npos, ValueError, "axes of {}: expected inputs -> outputs in '{}'",
                 call_.op.name(), text);
     r_.inputs = unknown(call_.inputs);
+    r_.added.resize(call_.inputs.size());
+    added_.resize(call_.inputs.size());
     for (const TensorType& t : results_) r_.outputs.emplace_back(t.shape.size(), -1);
     side(text.substr(0, arrow), false);
     side(text.substr(arrow + 2), true);
@@ -201,16 +222,19 @@ class Axes {
         f.kind = Kind::sum;
       else
         f.kind = kept ? Kind::kept : Kind::whole;
+      for (size_t i = 0; i < added_.size(); ++i)
+        if (f.can_split() && names(added_[i], f.name)) r_.added[i].push_back(index);
     }
     return std::move(r_);
   }
 
  private:
   // "+b.." is said of b1, b2, ...
-  bool partial(const std::string& name) const {
+  static bool names(const std::map<std::string, bool>& said, const std::string& name) {
     std::string stem = name.substr(0, name.find_last_not_of("0123456789") + 1);
-    return partial_.contains(name) || (stem != name && partial_.contains(stem + ".."));
+    return said.contains(name) || (stem != name && said.contains(stem + ".."));
   }
+  bool partial(const std::string& name) const { return names(partial_, name); }
   void side(std::string_view s, bool outputs) {
     for (size_t at = 0; (at = s.find('[', at)) != std::string_view::npos;) {
       size_t begin = at;
@@ -219,14 +243,18 @@ class Axes {
       size_t close = s.find(']', at);
       std::string_view dims = s.substr(at + 1, close - at - 1);
       at = close + 1;
+      const auto& results = call_.op.signature.outputs;
+      size_t slot = outputs ? static_cast<size_t>(std::find(results.begin(), results.end(), name) - results.begin())
+                            : static_cast<size_t>(call_.op.signature.tensor_index(name));
       while (at < s.size() && s[at] == '+') {
         size_t end = std::min(s.find_first_of(" ,+", at + 1), s.size());
-        partial_[std::string(s.substr(at + 1, end - at - 1))] = true;
+        std::string over(s.substr(at + 1, end - at - 1));
+        if (outputs)
+          partial_[over] = true;
+        else if (slot < added_.size())
+          added_[slot][over] = true;
         at = end;
       }
-      const auto& names = call_.op.signature.outputs;
-      size_t slot = outputs ? static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin())
-                            : static_cast<size_t>(call_.op.signature.tensor_index(name));
       if (outputs && slot < results_.size()) fill(dims, results_[slot].shape, r_.outputs[slot]);
       bool list = !outputs && call_.op.signature.tensor_param(static_cast<int>(slot)).type == ParamType::tensor_list;
       for (size_t s = slot; !outputs && s < (list ? call_.inputs.size() : slot + 1) && s < call_.inputs.size(); ++s)
@@ -291,17 +319,18 @@ class Axes {
   const std::vector<TensorType>& results_;
   ShardingRule r_;
   std::map<std::string, bool> whole_, partial_, uneven_;
+  std::vector<std::map<std::string, bool>> added_;  // by input
 };
 
 // ---- the checker
 // --------------------------------------------------------------------------------------------------------
 
-Tensor part_of(const Tensor& t, int dim, int part, int parts) {
+Tensor part_of(const Tensor& t, int dim, int part, int parts, int64_t unit) {
   if (dim < 0) return t;
-  int64_t n = t.size(dim) / parts;
+  ShardPart p = shard_part(t.size(dim), parts, part, unit);
   Geometry g = t.geometry();
-  g.offset += part * n * g.strides[static_cast<size_t>(dim)];
-  g.sizes[static_cast<size_t>(dim)] = n;
+  g.offset += p.start * g.strides[static_cast<size_t>(dim)];
+  g.sizes[static_cast<size_t>(dim)] = p.size;
   return t.with_geometry(g);
 }
 
@@ -313,16 +342,21 @@ double element(const Tensor& t, const Shape& index) {
   return t.with_geometry(g).item().to_double();
 }
 
-// Whether shards recombined along `dim` (or, for -1, by `kind`) are the whole.
-bool agrees(const Tensor& whole, const TensorList& shards, int dim, Kind kind) {
+// Whether shards recombined along `dim` (or, for -1, by `kind`) are the whole. Blocks along `dim` are of `unit`s;
+// with unit 0 they have to be equal.
+bool agrees(const Tensor& whole, const TensorList& shards, int dim, Kind kind, int64_t unit = 0) {
   Shape index(whole.sizes().size(), 0);
-  for (const Tensor& s : shards) {
+  auto d = static_cast<size_t>(std::max(dim, 0));
+  auto parts = static_cast<int64_t>(shards.size());
+  if (dim >= 0 && unit == 0 && whole.size(dim) % parts != 0) return false;
+  std::vector<std::pair<size_t, int64_t>> place;  // of an index along `dim`: the shard, and the index in it
+  for (int64_t p = 0; p < parts; ++p) {
     Shape expected = whole.sizes();
     if (dim >= 0) {
-      if (expected[static_cast<size_t>(dim)] % static_cast<int64_t>(shards.size()) != 0) return false;
-      expected[static_cast<size_t>(dim)] /= static_cast<int64_t>(shards.size());
+      expected[d] = shard_part(whole.size(dim), parts, p, std::max<int64_t>(unit, 1)).size;
+      for (int64_t i = 0; i < expected[d]; ++i) place.emplace_back(static_cast<size_t>(p), i);
     }
-    if (!(s.sizes() == expected)) return false;
+    if (!(shards[static_cast<size_t>(p)].sizes() == expected)) return false;
   }
   for (int64_t i = 0; i < whole.numel(); ++i) {
     int64_t rest = i;
@@ -332,10 +366,10 @@ bool agrees(const Tensor& whole, const TensorList& shards, int dim, Kind kind) {
     }
     double value = 0;
     if (dim >= 0) {
-      int64_t n = shards[0].sizes()[static_cast<size_t>(dim)];
       Shape inside = index;
-      inside[static_cast<size_t>(dim)] %= n;
-      value = element(shards[static_cast<size_t>(index[static_cast<size_t>(dim)] / n)], inside);
+      auto [shard, at] = place[static_cast<size_t>(index[d])];
+      inside[d] = at;
+      value = element(shards[shard], inside);
     } else {
       for (size_t s = 0; s < shards.size(); ++s) {
         double v = element(shards[s], index);
@@ -403,28 +437,55 @@ ShardingRule sharding_rule(const TypeCall& call) {
   return r;
 }
 
-Attrs shard_attrs(const TypeCall& call, const Shape& block, const Shape& start) {
+ShardPart shard_part(int64_t size, int64_t parts, int64_t index, int64_t unit) {
+  int64_t units = size / unit, each = units / parts, more = units % parts;
+  return {(index * each + std::min(index, more)) * unit, (each + (index < more ? 1 : 0)) * unit};
+}
+
+Attrs shard_attrs(const TypeCall& call, const ShardingRule& rule, const std::vector<ShardPart>& parts) {
   Attrs attrs = call.attrs;
-  auto set = [&](int at, const Attr& value) {
-    if (at >= 0) attrs[static_cast<size_t>(at)] = value;
-  };
-  for (int at : attributes_of(call.op, "sized by ")) set(at, Attr(block));
-  std::vector<int> placed = attributes_of(call.op, "placed by ");
-  if (placed.size() != 2) return attrs;
-  std::vector<TensorType> results = infer_types(call);
-  const Shape& whole = results[0].shape;
-  // A block of a block.
-  Shape from = start;
-  const Attr &outer = call.attr(placed[0]), &origin = call.attr(placed[1]);
-  if (!outer.is_none())
-    for (size_t d = 0; d < from.size(); ++d) from[d] += origin.ints()[d];
-  set(placed[0], outer.is_none() ? Attr(whole) : outer);
-  set(placed[1], Attr(from));
+  std::vector<Clause> clauses = clauses_of(call.op);
+  if (clauses.empty()) return attrs;
+  Shape whole = infer_types(call)[0].shape, block = whole, start(whole.size(), 0);
+  for (size_t d = 0; d < whole.size(); ++d) {
+    int f = rule.outputs[0][d];
+    if (f < 0) continue;
+    int64_t unit = whole[d] / std::max<int64_t>(rule.factors[static_cast<size_t>(f)].size, 1);
+    block[d] = parts[static_cast<size_t>(f)].size * unit;
+    start[d] = parts[static_cast<size_t>(f)].start * unit;
+  }
+  auto set = [&](int at, const Attr& value) { attrs[static_cast<size_t>(at)] = value; };
+  for (const Clause& c : clauses) {
+    const Attr& last = call.attr(c.attrs.back());  // where what is cut here begins, itself a block
+    bool is_block = c.attrs.size() < 2 || !call.attr(c.attrs[0]).is_none();
+    if (c.factor.empty()) {
+      if (!c.placed) {
+        for (int at : c.attrs) set(at, Attr(block));
+        continue;
+      }
+      Shape from = start;
+      for (size_t d = 0; is_block && d < from.size(); ++d) from[d] += last.ints()[d];
+      if (!is_block) set(c.attrs[0], Attr(whole));
+      set(c.attrs.back(), Attr(from));
+      continue;
+    }
+    for (size_t f = 0; f < rule.factors.size(); ++f) {
+      if (rule.factors[f].name != c.factor || parts[f].size == rule.factors[f].size) continue;
+      if (!c.placed) {
+        for (int at : c.attrs) set(at, Attr(parts[f].size));
+        continue;
+      }
+      if (!is_block) set(c.attrs[0], Attr(rule.factors[f].size));
+      set(c.attrs.back(), Attr(last.to_int() + parts[f].start));
+    }
+  }
   return attrs;
 }
 
-bool has_shard_attrs(const OpDef& op) {
-  return !attributes_of(op, "sized by ").empty() || !attributes_of(op, "placed by ").empty();
+bool has_shard_attrs(const OpDef& op) { return !clauses_of(op).empty(); }
+
+bool ShardingRule::is_added(size_t input, int factor) const {
+  return input < added.size() && std::find(added[input].begin(), added[input].end(), factor) != added[input].end();
 }
 
 bool is_linear(const OpDef& op, std::span<const int> slots) {
@@ -483,7 +544,7 @@ std::vector<std::string> check_sharding(const OpDef& op, TensorSpan inputs, cons
     for (size_t i = 0; i < choice.size(); ++i) {
       int rank = inputs[i].defined() ? static_cast<int>(inputs[i].dim()) : 0;
       while (++choice[i] < rank)
-        if (inputs[i].size(choice[i]) % parts == 0 && inputs[i].size(choice[i]) > 0) return true;
+        if (inputs[i].size(choice[i]) >= parts) return true;
       choice[i] = -1;
     }
     return false;
@@ -500,21 +561,28 @@ std::vector<std::string> check_sharding(const OpDef& op, TensorSpan inputs, cons
     for (size_t i = 0; allowed && i < choice.size(); ++i)
       for (size_t d = 0; d < rule.inputs[i].size(); ++d)
         if (rule.inputs[i][d] == factor && choice[i] != static_cast<int>(d)) allowed = false;
+    // Blocks that differ say whether a rule is wrong; a rule that is missing shows with equal ones.
+    if (allowed && rule.factors[static_cast<size_t>(factor)].size < parts) continue;
+    bool equal = true;
+    for (size_t i = 0; i < choice.size(); ++i)
+      equal = equal && (choice[i] < 0 || inputs[i].size(choice[i]) % parts == 0);
+    if (!allowed && !equal) continue;
+    auto unit_of = [&](int64_t size) { return allowed ? size / rule.factors[static_cast<size_t>(factor)].size : 1; };
 
     std::vector<TensorList> shards(whole.size());
     bool ran = true;
     for (int p = 0; p < parts && ran; ++p) {
       TensorList in;
-      for (size_t i = 0; i < inputs.size(); ++i) in.push_back(part_of(inputs[i], choice[i], p, parts));
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        in.push_back(part_of(inputs[i], choice[i], p, parts, choice[i] < 0 ? 1 : unit_of(inputs[i].size(choice[i]))));
+        if (allowed && p > 0 && rule.is_added(i, factor)) in.back() = Tensor::zeros(in[i].sizes(), in[i].dtype());
+      }
       Attrs own = attrs;
       if (allowed) {
-        Shape block = whole[0].sizes(), start(block.size(), 0);
-        for (size_t d = 0; d < block.size(); ++d)
-          if (rule.outputs[0][d] == factor) {
-            block[d] /= parts;
-            start[d] = p * block[d];
-          }
-        own = shard_attrs(TypeCall{op, pointers, attrs}, block, start);
+        std::vector<ShardPart> held;
+        for (const ShardFactor& f : rule.factors) held.push_back({0, f.size});
+        held[static_cast<size_t>(factor)] = shard_part(rule.factors[static_cast<size_t>(factor)].size, parts, p);
+        own = shard_attrs(TypeCall{op, pointers, attrs}, rule, held);
       }
       try {
         TensorList out = call(op, in, own);
@@ -536,7 +604,8 @@ std::vector<std::string> check_sharding(const OpDef& op, TensorSpan inputs, cons
           if (rule.outputs[o][d] == factor) dim = static_cast<int>(d);
       if (allowed) {
         Kind kind = rule.factors[static_cast<size_t>(factor)].kind;
-        if (!agrees(whole[o], shards[o], dim, kind)) problems.push_back("wrong: " + where);
+        if (!agrees(whole[o], shards[o], dim, kind, dim < 0 ? 0 : unit_of(whole[o].size(dim))))
+          problems.push_back("wrong: " + where);
         continue;
       }
       for (int d = 0; d < static_cast<int>(whole[o].dim()); ++d)

@@ -9,7 +9,8 @@
 // fused projection [batch, token, 3 * width] without a copy, and gradients can be written into one. `heads` is a
 // multiple of `kv_heads`: query head h reads h / (heads / kv_heads).
 //
-// Causal means that row i sees columns 0..i, also when q_len and kv_len differ (PyTorch's `is_causal`). A row that
+// Causal means that row i sees columns 0..i, also when q_len and kv_len differ (PyTorch's `is_causal`); where Q is a
+// block of a longer sequence, row i is row `q_start` + i of it. A row that
 // sees nothing gives zeros and lse = -inf. Types: bf16, f16, f32 (sums in f32) and f64.
 #pragma once
 
@@ -33,6 +34,7 @@ struct AttentionArgs {
   void* lse = nullptr;  ///< [batch, heads, q_len] contiguous, f64 if `type` is f64, else f32; optional in forward
   double scale = 1;
   bool causal = false;
+  int64_t q_start = 0;         ///< the place of the first row of Q among the keys; matters if causal
   const void* mask = nullptr;  ///< added to the scaled scores; boolean: true means "may attend"
   DType mask_type = DType::f32;
   int64_t mask_stride[4] = {};  ///< batch, head, row, column; 0 broadcasts

@@ -40,7 +40,7 @@ struct Tasks {
   }
   int64_t weight(int64_t unit) const {
     int64_t key_blocks = (g.kv_len + kAttentionQueries - 1) / kAttentionQueries;
-    return g.causal ? std::min(unit % blocks + 1, key_blocks) : key_blocks;
+    return g.causal ? std::min(unit % blocks + 1 + g.q_start / kAttentionQueries, key_blocks) : key_blocks;
   }
   int64_t count() const { return whole + cut * parts; }
   AttentionTask operator[](int64_t i) const {

@@ -91,10 +91,15 @@ struct Attention {
     const int64_t steps = (k.g.head_dim + T::kGroup - 1) / T::kGroup;
     each_part(k, part_product, keys, words, queries, steps, s);
     float factor = static_cast<float>(k.g.scale * 1.4426950408889634);
+    const int64_t seen = k.g.q_start + k.i0 - k.j0;  // keys of the block that its first query sees, less one
+    const bool askew = k.g.causal && !k.diagonal && seen < k.n - 1;
     if (k.g.mask || !(factor > 0)) {  // hidden scores are -inf, which only a positive factor keeps
       add_mask(k, factor, s);
       factor = 1;
     }
+    if (askew)
+      for (int64_t j = 0; j < k.n; ++j)
+        for (int64_t i = 0; i < k.m && j > seen + i; ++i) s[j * kQueries + i] = -__builtin_inff();
     if (k.diagonal)
       for (int64_t j = 1; j < k.n; ++j)
         for (int64_t i = j / kLanes * kLanes; i < j; ++i) s[j * kQueries + i] = -__builtin_inff();
@@ -122,7 +127,12 @@ struct Attention {
 
   /// Keys that queries [i0, i0 + m) may see.
   static int64_t limit(const AttentionArgs& g, int64_t i0, int64_t m) {
-    return g.causal ? least(g.kv_len, i0 + m) : g.kv_len;
+    return g.causal ? least(g.kv_len, g.q_start + i0 + m) : g.kv_len;
+  }
+  /// Whether a block lies on the diagonal, its first query at its first key. Blocks of a sequence that begin
+  /// elsewhere meet the diagonal askew: their scores are hidden one by one.
+  static bool on_diagonal(const AttentionArgs& g, int64_t i0, int64_t j0) {
+    return g.causal && g.q_start % kKeys == 0 && j0 >= g.q_start + i0;
   }
 
   static void store_scaled(const AttentionArgs& g, const float* x, int64_t n, float factor, void* to) {
@@ -182,7 +192,7 @@ struct Attention {
     transpose_rows(f.q, m, dw, f.qt);
     for (int i = 0; i < kQueries; ++i) f.top[i] = -__builtin_inff(), f.sum[i] = 0;
     for (int64_t j0 = 0; j0 < keys; j0 += kKeys) {
-      Block k{g, b, h, i0, m, j0, least(kKeys, keys - j0), g.causal && j0 >= i0};
+      Block k{g, b, h, i0, m, j0, least(kKeys, keys - j0), on_diagonal(g, i0, j0)};
       float factor = scores(k, f.k + j0 * dw, f.qt, dw, f.s);
       float shift[kQueries];
       raise_top(k, f, factor, vp, shift);
@@ -293,7 +303,7 @@ struct Attention {
     }
     const int64_t q_steps = (m + T::kGroup - 1) / T::kGroup;
     for (int64_t j0 = 0; j0 < keys; j0 += kKeys) {
-      Block k{g, b, h, i0, m, j0, least(kKeys, keys - j0), g.causal && j0 >= i0};
+      Block k{g, b, h, i0, m, j0, least(kKeys, keys - j0), on_diagonal(g, i0, j0)};
       float factor = scores(k, f.k + j0 * dw, f.qt, dw, f.s);
       each_part(k, part_product, f.v + j0 * vw, vw, f.got, (g.value_dim + T::kGroup - 1) / T::kGroup, f.ds);
       each_part(k, part_gradient, f.s, f.ds, factor, shift, delta, f.p_rows, f.ds_rows, f.ds_pairs);

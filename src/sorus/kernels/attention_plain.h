@@ -30,7 +30,7 @@ struct PlainAttention {
     return sum;
   }
   C masked(C score, int64_t b, int64_t h, int64_t i, int64_t j) const {
-    if (g.causal && j > i) return -std::numeric_limits<C>::infinity();
+    if (g.causal && j > g.q_start + i) return -std::numeric_limits<C>::infinity();
     if (!g.mask) return score;
     const int64_t* s = g.mask_stride;
     int64_t at = b * s[0] + h * s[1] + i * s[2] + j * s[3];

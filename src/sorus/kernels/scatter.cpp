@@ -15,6 +15,18 @@ int64_t read_index(const void* data, DType type, int64_t at) {
 /// Workers must not throw, so the first bad index is remembered and reported after the loop.
 class BadIndex {
  public:
+  BadIndex() = default;
+  BadIndex(IndexWindow window, int64_t size) : window_(window), size_(size) {
+    if (window_.whole < 0) window_.whole = size;
+  }
+  /// As below, of an index in the whole: -1 also if it lies outside of the window, which is no error.
+  int64_t resolve(int64_t index) {
+    int64_t at = resolve(index, window_.whole);
+    if (at < 0) return -1;
+    at -= window_.start;
+    return at >= 0 && at < size_ ? at : -1;
+  }
+  void report(const char* who) const { report(who, window_.whole); }
   /// `index` as an offset from zero, or -1 if it lies outside.
   int64_t resolve(int64_t index, int64_t size) {
     int64_t at = index < 0 ? index + size : index;
@@ -30,6 +42,8 @@ class BadIndex {
  private:
   std::atomic<bool> found_{false};
   int64_t value_ = 0;
+  IndexWindow window_;
+  int64_t size_ = 0;
 };
 
 void check_index_type(const char* who, DType type) {
@@ -71,9 +85,9 @@ void combine(ScatterMode mode, E& to, E from) {
 }  // namespace
 
 void gather(DType type, std::span<const int64_t> shape, int dim, const void* in, Strides in_strides, int64_t size,
-            const IndexTensor& index, void* out, Strides out_strides) {
+            const IndexTensor& index, void* out, Strides out_strides, IndexWindow window) {
   check_index_type("gather", index.type);
-  BadIndex bad;
+  BadIndex bad(window, size);
   size_t d = static_cast<size_t>(dim);
   bool scalar = shape.empty();
   int64_t length = scalar ? 1 : shape[d], in_step = scalar ? 0 : in_strides[d];
@@ -84,19 +98,19 @@ void gather(DType type, std::span<const int64_t> shape, int dim, const void* in,
       const E* from = static_cast<const E*>(in) + at[0];
       E* to = static_cast<E*>(out) + at[2];
       for (int64_t i = 0; i < length; ++i) {
-        int64_t j = bad.resolve(read_index(index.data, index.type, at[1] + i * index_step), size);
-        if (j >= 0) to[i * out_step] = from[j * in_step];
+        int64_t j = bad.resolve(read_index(index.data, index.type, at[1] + i * index_step));
+        to[i * out_step] = j >= 0 ? from[j * in_step] : E{};
       }
     });
   });
-  bad.report("gather", size);
+  bad.report("gather");
 }
 
 void scatter(ScatterMode mode, DType type, std::span<const int64_t> shape, int dim, void* out, Strides out_strides,
-             int64_t size, const IndexTensor& index, const void* source, Strides source_strides) {
+             int64_t size, const IndexTensor& index, const void* source, Strides source_strides, IndexWindow window) {
   check_index_type("scatter", index.type);
   SORUS_CHECK(!is_complex(type) || mode < ScatterMode::maximum, TypeError, "scatter: complex numbers have no order");
-  BadIndex bad;
+  BadIndex bad(window, size);
   size_t d = static_cast<size_t>(dim);
   bool scalar = shape.empty();
   int64_t length = scalar ? 1 : shape[d], out_step = scalar ? 0 : out_strides[d];
@@ -108,12 +122,12 @@ void scatter(ScatterMode mode, DType type, std::span<const int64_t> shape, int d
       E* to = static_cast<E*>(out) + at[0];
       const E* from = static_cast<const E*>(source) + at[2];
       for (int64_t i = 0; i < length; ++i) {
-        int64_t j = bad.resolve(read_index(index.data, index.type, at[1] + i * index_step), size);
+        int64_t j = bad.resolve(read_index(index.data, index.type, at[1] + i * index_step));
         if (j >= 0) combine(mode, to[j * out_step], from[i * source_step]);
       }
     });
   });
-  bad.report("scatter", size);
+  bad.report("scatter");
 }
 
 void index_add(DType type, std::span<const int64_t> shape, int dim, void* out, Strides out_strides, int64_t size,
@@ -147,32 +161,34 @@ void index_add(DType type, std::span<const int64_t> shape, int dim, void* out, S
 }
 
 void embedding(DType type, const void* table, int64_t rows, int64_t table_row, int64_t width, const void* index,
-               DType index_type, int64_t count, void* out, int64_t out_row) {
+               DType index_type, int64_t count, void* out, int64_t out_row, IndexWindow window) {
   check_index_type("embedding", index_type);
-  BadIndex bad;
+  BadIndex bad(window, rows);
   int64_t bytes = static_cast<int64_t>(size_of(type));
   parallel_for(count, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, width)), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      int64_t r = bad.resolve(read_index(index, index_type, i), rows);
+      int64_t r = bad.resolve(read_index(index, index_type, i));
+      char* to = static_cast<char*>(out) + i * out_row * bytes;
       if (r >= 0)
-        std::memcpy(static_cast<char*>(out) + i * out_row * bytes,
-                    static_cast<const char*>(table) + r * table_row * bytes, static_cast<size_t>(width * bytes));
+        std::memcpy(to, static_cast<const char*>(table) + r * table_row * bytes, static_cast<size_t>(width * bytes));
+      else
+        std::memset(to, 0, static_cast<size_t>(width * bytes));
     }
   });
-  bad.report("embedding", rows);
+  bad.report("embedding");
 }
 
 void embedding_backward(DType grad_type, DType table_type, void* grad_table, int64_t rows, int64_t table_row,
                         int64_t width, const void* index, DType index_type, int64_t count, const void* grad,
-                        int64_t grad_row, int64_t padding) {
+                        int64_t grad_row, int64_t padding, IndexWindow window) {
   check_index_type("embedding", index_type);
   SORUS_CHECK(grad_type == table_type || (is_half(grad_type) && table_type == DType::f32), TypeError,
               "embedding: no gradient kernel from {} to {}", short_name(grad_type), short_name(table_type));
-  BadIndex bad;
+  BadIndex bad(window, rows);
   std::vector<int64_t> where(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i)
-    where[static_cast<size_t>(i)] = bad.resolve(read_index(index, index_type, i), rows);
-  bad.report("embedding", rows);
+  for (int64_t i = 0; i < count; ++i) where[static_cast<size_t>(i)] = bad.resolve(read_index(index, index_type, i));
+  bad.report("embedding");
+  padding -= window.start;
   auto run = [&]<class G, class E>(G, E) {
     using C = std::conditional_t < std::is_same_v<E, float> || requires(E e) { e.bits; }
     , float, E > ;
@@ -184,7 +200,7 @@ void embedding_backward(DType grad_type, DType table_type, void* grad_table, int
                    int64_t first = begin * kColumns, last = std::min(width, end * kColumns);
                    for (int64_t i = 0; i < count; ++i) {
                      int64_t r = where[static_cast<size_t>(i)];
-                     if (r == padding) continue;
+                     if (r < 0 || r == padding) continue;
                      E* to = static_cast<E*>(grad_table) + r * table_row;
                      const G* from = static_cast<const G*>(grad) + i * grad_row;
                      for (int64_t j = first; j < last; ++j)

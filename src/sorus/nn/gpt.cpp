@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "sorus/graph/call.h"
 #include "sorus/nn/random.h"
 #include "sorus/ops.h"
 
@@ -80,7 +81,8 @@ Tensor GPT::forward(const Tensor& ids, GPTCache* cache) {
 
 Tensor GPT::loss(const Tensor& ids, const Tensor& targets) {
   Tensor logits = forward(ids);
-  return cross_entropy(reshape(logits, Shape{-1, logits.size(-1)}), reshape(targets, Shape{-1}));
+  static const OpDef& loss = find_op("cross_entropy_last");
+  return call_one(loss, {logits, targets}, {Attr(-100), Attr("mean")});
 }
 
 }  // namespace sorus::nn

@@ -72,9 +72,21 @@ const bool softmaxes = [] {
   return true;
 }();
 
+// Operators that look rows up by index end with the attributes `whole` and `start`: what they see is a block of a
+// table of `whole` rows, from `start` on. Rows of other blocks count as zeros, so that the results of all blocks add
+// up to that of the table.
+kernels::IndexWindow window_of(const Attrs& attrs) {
+  const Attr& whole = attrs[attrs.size() - 2];
+  return {whole.is_none() ? -1 : whole.to_int(), attrs.back().to_int()};
+}
+std::optional<int64_t> whole_of(const Attrs& attrs) {
+  const Attr& whole = attrs[attrs.size() - 2];
+  return whole.is_none() ? std::nullopt : std::optional(whole.to_int());
+}
+
 // gather and scatter_add along the last dimension with one index a row, as a loop over all columns. `body` says what
 // a column contributes, with `picked`: whether the index names it.
-LoopRule compare_columns(std::vector<std::string> inputs, std::string body, int whole, bool sum) {
+LoopRule compare_columns(std::vector<std::string> inputs, std::string body, int table, bool sum) {
   return [=](const TypeCall& c) -> std::optional<LoopForm> {
     const Shape &x = c.input(0).shape, &index = c.input(1).shape;
     size_t last = x.size() - 1;
@@ -82,13 +94,15 @@ LoopRule compare_columns(std::vector<std::string> inputs, std::string body, int 
         wrap_dim(c.attr(0).to_int(), static_cast<int64_t>(x.size()), c.op.name()) != static_cast<int64_t>(last))
       return std::nullopt;
     // Columns are compared as f32.
-    if (index[last] != 1 || x[last] < 2 || x[last] >= (int64_t{1} << 24)) return std::nullopt;
+    kernels::IndexWindow window = window_of(c.attrs);
+    if (window.whole < 0) window.whole = x[last];
+    if (index[last] != 1 || x[last] < 2 || window.whole >= (int64_t{1} << 24)) return std::nullopt;
     LoopForm f;
     f.points = x;
     for (size_t i = 0; i < inputs.size(); ++i) {
       std::vector<int> dims;
       for (size_t d = 0; d < x.size(); ++d) {
-        bool row = static_cast<int>(i) != whole;
+        bool row = static_cast<int>(i) != table;
         if (d != last && c.input(static_cast<int>(i)).shape[d] != x[d]) return std::nullopt;
         dims.push_back(row && d == last ? -1 : static_cast<int>(d));
       }
@@ -98,16 +112,18 @@ LoopRule compare_columns(std::vector<std::string> inputs, std::string body, int 
     std::vector<std::string> names = inputs;
     names.push_back("column");
     f.body = std::make_shared<const ScalarFunction>(
-        parse_scalar(fmt::format("picked = column == (index < 0 ? index + {} : index); {}", x[last], body), names));
+        parse_scalar(fmt::format("picked = column{} == (index < 0 ? index + {} : index); {}",
+                                 window.start ? fmt::format(" + {}", window.start) : "", window.whole, body),
+                     names));
     f.sum_last = sum;
     f.index_slot = 1;
-    f.index_size = x[last];
+    f.index_size = window.whole;
     return f;
   };
 }
 
 const bool lookups = [] {
-  op("embedding(input: mask, weight, padding_idx: int? = none)")
+  op("embedding(input: mask, weight, padding_idx: int? = none, *, whole: int? = none, start: int = 0)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
         SORUS_CHECK(c.input(1).shape.size() == 2, ValueError, "embedding: the weight must be a matrix, not {}",
                     to_string(c.input(1).shape));
@@ -120,18 +136,24 @@ const bool lookups = [] {
       .kernel([](const Call& c, std::span<Tensor> out) {
         const Tensor &i = c.input(0), &w = c.input(1);
         kernels::embedding(w.dtype(), w.data(), w.sizes()[0], w.sizes()[1], w.sizes()[1], i.data(), i.dtype(),
-                           i.numel(), out[0].data(), w.sizes()[1]);
+                           i.numel(), out[0].data(), w.sizes()[1], window_of(c.attrs));
       })
       .gradient(
           [](const GradCall& c) -> TensorList {
             const Shape& s = c.input(1).sizes();
             return {Tensor(),
                     embedding_backward(c.grad(), c.input(0), s[0],
-                                       c.attrs[0].is_none() ? std::nullopt : std::optional(c.attrs[0].to_int()))};
+                                       c.attrs[0].is_none() ? std::nullopt : std::optional(c.attrs[0].to_int()),
+                                       whole_of(c.attrs), c.attrs[2].to_int())};
           },
           "input")
-      .axes("input[a..], weight[v!, d] -> output[a.., d]");
-  op("embedding_backward(grad, indices: mask, num_weights: int, padding_idx: int? = none)")
+      .axes("input[a..], weight[v, d] -> output[a.., d]+v; v placed by whole start")
+      .doc(
+          "Row `input[..]` of `weight`. If `weight` is a block of a table of `whole` rows, from `start` on, rows of "
+          "other "
+          "blocks are zeros.");
+  op("embedding_backward(grad, indices: mask, num_weights: int, padding_idx: int? = none, *, whole: int? = none, "
+     "start: int = 0)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
         return {{c.input(0).dtype, Shape{c.attr(0).to_int(), c.input(0).shape.back()}, false}};
       })
@@ -141,15 +163,15 @@ const bool lookups = [] {
         int64_t width = out[0].sizes()[1];
         kernels::embedding_backward(g.dtype(), out[0].dtype(), out[0].data(), out[0].sizes()[0], width, width,
                                     i.data(), i.dtype(), i.numel(), g.data(), width,
-                                    c.attr(1).is_none() ? -1 : c.attr(1).to_int());
+                                    c.attr(1).is_none() ? -1 : c.attr(1).to_int(), window_of(c.attrs));
       })
-      .axes("grad[a.., d], indices[a..] -> output[v!, d]+a..")
+      .axes("grad[a.., d], indices[a..] -> output[v, d]+a..; v sized by num_weights; v placed by whole start")
       .gradient(
           [](const GradCall& c) -> TensorList {
-            return {embedding(c.input(1), c.grad()), Tensor()};
+            return {embedding(c.input(1), c.grad(), {}, whole_of(c.attrs), c.attrs[3].to_int()), Tensor()};
           },
           "indices");
-  op("gather(input, dim: int, index: mask)")
+  op("gather(input, dim: int, index: mask, *, whole: int? = none, start: int = 0)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
         // As in PyTorch, a number counts as a vector of one element, and where nothing is looked up anything goes.
         bool free = (c.input(0).shape.empty() && c.input(1).shape.size() == 1) || numel(c.input(1).shape) == 0;
@@ -165,17 +187,23 @@ const bool lookups = [] {
         kernels::IndexTensor index{i.data(), i.dtype(), i.strides()};
         Shape strides = x.dim() ? x.strides() : Shape(i.sizes().size(), 1);
         kernels::gather(x.dtype(), i.sizes(), static_cast<int>(d), x.data(), strides, x.dim() ? x.size(d) : 1, index,
-                        out[0].data(), out[0].strides());
+                        out[0].data(), out[0].strides(), window_of(c.attrs));
       })
-      .axes("input[a..; dim v!], index[a..; dim i] -> output[a..; dim i]")
+      .axes("input[a..; dim v], index[a..; dim i] -> output[a..; dim i]+v; v placed by whole start")
+      .doc(
+          "Elements of `input` that `index` names along `dim`. If `input` is a block of `whole` elements along "
+          "`dim`, "
+          "from `start` on, those of other blocks are zeros.")
       .loop(compare_columns({"input", "index"}, "picked ? input : 0", 0, true))
       .gradient(
           [](const GradCall& c) -> TensorList {
             const Tensor& x = c.input(0);
-            return {scatter_add(zeros(x.sizes(), x.dtype()), c.attrs[0].to_int(), c.input(1), c.grad()), Tensor()};
+            return {scatter_add(zeros(x.sizes(), x.dtype()), c.attrs[0].to_int(), c.input(1), c.grad(),
+                                whole_of(c.attrs), c.attrs[2].to_int()),
+                    Tensor()};
           },
           "index");
-  op("scatter_add(input, dim: int, index: mask, src)")
+  op("scatter_add(input, dim: int, index: mask, src, *, whole: int? = none, start: int = 0)")
       .types(like_input)
       .kernel([](const Call& c, std::span<Tensor> out) {
         copy_elements(out[0], c.input(0));
@@ -185,13 +213,16 @@ const bool lookups = [] {
         kernels::IndexTensor index{i.data(), i.dtype(), i.strides()};
         Shape strides = out[0].dim() ? out[0].strides() : Shape(i.sizes().size(), 1);
         kernels::scatter(kernels::ScatterMode::add, s.dtype(), i.sizes(), static_cast<int>(d), out[0].data(), strides,
-                         out[0].dim() ? out[0].size(d) : 1, index, s.data(), s.strides());
+                         out[0].dim() ? out[0].size(d) : 1, index, s.data(), s.strides(), window_of(c.attrs));
       })
-      .axes("input[a..; dim v!], index[a..; dim i!], src[a..; dim i!] -> output[a..; dim v!]")
+      .axes(
+          "input[a..; dim v]+i, index[a..; dim i], src[a..; dim i] -> output[a..; dim v]+i; "
+          "v placed by whole start")
       .loop(compare_columns({"input", "index", "src"}, "picked ? input + src : input", 0, false))
       .gradient(
           [](const GradCall& c) -> TensorList {
-            return {c.grad(), Tensor(), gather(c.grad(), c.attrs[0].to_int(), c.input(1))};
+            return {c.grad(), Tensor(),
+                    gather(c.grad(), c.attrs[0].to_int(), c.input(1), whole_of(c.attrs), c.attrs[2].to_int())};
           },
           "index");
   op("scatter_from(input, dim: int, index: mask, src)")
@@ -316,12 +347,14 @@ void check_class_loss(const TypeCall& c, int logits) {
               x.to_string(), t.to_string());
 }
 
-// Parts of cross_entropy that nobody else calls: they have no C++ functions.
+// Forms of cross_entropy that have no C++ functions: they are parts of it, or for models that keep samples and tokens
+// apart.
 constexpr const char
     *kClassLoss = "cross_entropy_classes(input, target: mask, ignore_index: int = -100, reduction: str = 'mean')",
     *kClassLossBackward =
         "cross_entropy_classes_backward(grad, input, target: mask, ignore_index: int = "
-        "-100, reduction: str = 'mean')";
+        "-100, reduction: str = 'mean')",
+    *kClassLossLast = "cross_entropy_last(input, target: mask, ignore_index: int = -100, reduction: str = 'mean')";
 
 const bool class_losses = [] {
   op(kClassLoss)
@@ -350,6 +383,17 @@ const bool class_losses = [] {
         kernels::cross_entropy_backward(class_loss_args(c, c.input(1), c.input(2)), c.input(0).data(), out[0].data());
       })
       .body(class_loss_backward_body);
+  op(kClassLossLast)
+      .autocast(Autocast::full)
+      .expand([](const Call& c) -> TensorList {
+        if (is_tracing()) return class_loss_body(c);
+        static const OpDef& whole = find_op("cross_entropy_classes");
+        return call(whole, c.inputs, c.attrs);
+      })
+      .doc(
+          "cross_entropy of class indices, with the classes in the last dimension and any dimensions in front, which "
+          "a "
+          "graph can be split along.");
   return true;
 }();
 
@@ -438,15 +482,17 @@ const bool losses = [] {
 
 kernels::AttentionStrides strides_of(const Tensor& t) { return {t.strides()[0], t.strides()[1], t.strides()[2]}; }
 
-kernels::AttentionArgs attention_args(const Tensor& q, const Tensor& k, const Tensor& v, double scale, bool causal) {
+// `attrs`: is_causal, scale, start.
+kernels::AttentionArgs attention_args(const Tensor& q, const Tensor& k, const Tensor& v, const Attrs& attrs) {
   kernels::AttentionArgs a;
   a.type = q.dtype();
   a.batch = q.sizes()[0], a.heads = q.sizes()[1], a.kv_heads = k.sizes()[1];
   a.q_len = q.sizes()[2], a.kv_len = k.sizes()[2], a.head_dim = q.sizes()[3], a.value_dim = v.sizes()[3];
   a.q = q.data(), a.k = k.data(), a.v = v.data();
   a.q_stride = strides_of(q), a.k_stride = strides_of(k), a.v_stride = strides_of(v);
-  a.scale = scale;
-  a.causal = causal;
+  a.causal = attrs[0].to_bool();
+  a.scale = attrs[1].to_double();
+  a.q_start = attrs[2].to_int();
   return a;
 }
 
@@ -477,12 +523,13 @@ struct SmallAttention {
     if (shared == 1) return t;
     return sum(reshape(t, Shape{batch, groups, shared, t.size(2), t.size(3)}), Shape{2});
   }
-  SmallAttention(const Tensor& query, const Tensor& key, const Tensor& value, bool causal, double by)
-      : q(query), batch(q.size(0)), groups(key.size(1)), shared(q.size(1) / groups), scale(by) {
+  SmallAttention(const Tensor& query, const Tensor& key, const Tensor& value, const Attrs& attrs)
+      : q(query), batch(q.size(0)), groups(key.size(1)), shared(q.size(1) / groups), scale(attrs[1].to_double()) {
     k = repeated(key), v = repeated(value);
     Tensor scores = matmul(q, transpose(k, -2, -1)) * scale;
-    if (causal) {
-      Tensor i = unsqueeze(arange(int64_t{0}, scores.size(-2)), 1), j = arange(int64_t{0}, scores.size(-1));
+    if (attrs[0].to_bool()) {
+      int64_t start = attrs[2].to_int();
+      Tensor i = unsqueeze(arange(start, start + scores.size(-2)), 1), j = arange(int64_t{0}, scores.size(-1));
       scores = where(le(j, i), scores, Tensor::weak_scalar(-std::numeric_limits<double>::infinity()));
     }
     p = softmax(scores, -1);
@@ -498,26 +545,28 @@ struct SmallAttention {
 // pair that sees each other. `query`: its input; the key is the next.
 double attention_flops(const TypeCall& c, int query) {
   const Shape &q = c.input(query).shape, &k = c.input(query + 1).shape;
-  double pairs = static_cast<double>(q[0] * q[1]) * static_cast<double>(q[2]) * static_cast<double>(k[2]);
-  return 2 * (c.attr(0).to_bool() ? pairs / 2 : pairs);
+  auto rows = static_cast<double>(q[2]), keys = static_cast<double>(k[2]);
+  auto start = static_cast<double>(c.attr(2).to_int());
+  double pairs = static_cast<double>(q[0] * q[1]) * rows * keys;
+  if (!c.attr(0).to_bool()) return 2 * pairs;
+  // Half of them, or of a block of the sequence the keys in front of it and half of its own.
+  return start == 0 ? pairs : 2 * static_cast<double>(q[0] * q[1]) * rows * std::min(keys, start + rows / 2);
 }
 
 TensorList attention_backward_body(const Call& c) {
-  SmallAttention a(c.input(1), c.input(2), c.input(3), c.attr(0).to_bool(), c.attr(1).to_double());
+  SmallAttention a(c.input(1), c.input(2), c.input(3), c.attrs);
   Tensor dp = matmul(c.input(0), transpose(a.v, -2, -1));
   auto [dq, dk] = a.from_scores(a.p * (dp - sum(a.p * dp, Shape{-1}, true)));
   return {dq, dk, a.folded(matmul(transpose(a.p, -2, -1), c.input(0)))};
 }
 
 TensorList attention_gradient(const GradCall& c) {
-  bool causal = c.attrs[0].to_bool();
-  double scale = c.attrs[1].to_double();
   std::array<Tensor, 3> g;
   if (c.grad(0).defined())
-    g = flash_attention_backward(c.grad(0), c.input(0), c.input(1), c.input(2), c.output(0), c.output(1), causal,
-                                 scale);
+    g = flash_attention_backward(c.grad(0), c.input(0), c.input(1), c.input(2), c.output(0), c.output(1),
+                                 c.attrs[0].to_bool(), c.attrs[1].to_double(), c.attrs[2].to_int());
   if (c.grad(1).defined()) {  // d lse = P . dS
-    SmallAttention a(c.input(0), c.input(1), c.input(2), causal, scale);
+    SmallAttention a(c.input(0), c.input(1), c.input(2), c.attrs);
     auto [dq, dk] = a.from_scores(a.p * unsqueeze(to(c.grad(1), a.p.dtype()), -1));
     g[0] = g[0].defined() ? g[0] + dq : dq;
     g[1] = g[1].defined() ? g[1] + dk : dk;
@@ -526,7 +575,7 @@ TensorList attention_gradient(const GradCall& c) {
 }
 
 const bool attention = [] {
-  op("flash_attention(query, key, value, is_causal: bool, scale: float) -> output, lse")
+  op("flash_attention(query, key, value, is_causal: bool, scale: float, *, start: int = 0) -> output, lse")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
         const Shape &q = c.input(0).shape, &k = c.input(1).shape, &v = c.input(2).shape;
         SORUS_CHECK(q.size() == 4 && k.size() == 4 && v.size() == 4 && q[3] == k[3] && k[2] == v[2] && k[1] == v[1] &&
@@ -544,7 +593,7 @@ const bool attention = [] {
       .kernel(
           [](const Call& c, std::span<Tensor> out) {
             Tensor q = rows(c.input(0)), k = rows(c.input(1)), v = rows(c.input(2));
-            auto a = attention_args(q, k, v, c.attr(1).to_double(), c.attr(0).to_bool());
+            auto a = attention_args(q, k, v, c.attrs);
             a.o = out[0].data();
             a.o_stride = strides_of(out[0]);
             a.lse = out[1].data();
@@ -554,13 +603,20 @@ const bool attention = [] {
       // By tokens, so that heads side by side are rows of the projection that follows.
       .memory_order({{0, 2, 1, 3}})
       .writes_strided()
-      .axes("query[b, h%, l!, d!], key[b, h%, s!, d!], value[b, h%, s!, e!] -> output[b, h%, l!, e!], lse[b, h%, l!]")
+      .axes(
+          "query[b, h%, l, d!], key[b, h%, s!, d!], value[b, h%, s!, e!] -> output[b, h%, l, e!], lse[b, h%, l]; "
+          "l placed by start")
+      .doc(
+          "softmax(scale query key') value by blocks; if causal, row i sees the keys up to `start` + i: `start` is "
+          "where "
+          "the block of a sequence begins that `query` is.")
       .cost([](const TypeCall& c, std::span<const TensorType>) {  // two products
         return attention_flops(c, 0) * static_cast<double>(c.input(0).shape[3] + c.input(2).shape[3]);
       })
       .gradient(attention_gradient, "query key value output lse")
       .autocast(Autocast::lower);
-  op("flash_attention_backward(grad, query, key, value, output, lse, is_causal: bool, scale: float) "
+  op("flash_attention_backward(grad, query, key, value, output, lse, is_causal: bool, scale: float, *, start: int = "
+     "0) "
      "-> grad_query, grad_key, grad_value")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
         return {{c.input(1).dtype, c.input(1).shape, false},
@@ -571,7 +627,7 @@ const bool attention = [] {
           [](const Call& c, std::span<Tensor> out) {
             Tensor g = rows(c.input(0)), q = rows(c.input(1)), k = rows(c.input(2)), v = rows(c.input(3)),
                    o = rows(c.input(4));
-            auto a = attention_args(q, k, v, c.attr(1).to_double(), c.attr(0).to_bool());
+            auto a = attention_args(q, k, v, c.attrs);
             a.o = o.data();
             a.o_stride = strides_of(o);
             a.lse = c.input(5).data();
@@ -587,9 +643,9 @@ const bool attention = [] {
       .memory_order({{0, 2, 1, 3}, {0, 2, 1, 3}, {0, 2, 1, 3}})
       .writes_strided()
       .axes(
-          "grad[b, h%, l!, e!], query[b, h%, l!, d!], key[b, h%, s!, d!], value[b, h%, s!, e!], "
-          "output[b, h%, l!, e!], lse[b, h%, l!] -> "
-          "grad_query[b, h%, l!, d!], grad_key[b, h%, s!, d!], grad_value[b, h%, s!, e!]")
+          "grad[b, h%, l, e!], query[b, h%, l, d!], key[b, h%, s!, d!], value[b, h%, s!, e!], "
+          "output[b, h%, l, e!], lse[b, h%, l] -> "
+          "grad_query[b, h%, l, d!], grad_key[b, h%, s!, d!]+l, grad_value[b, h%, s!, e!]+l; l placed by start")
       .cost([](const TypeCall& c, std::span<const TensorType>) {  // five: the scores are made again
         return attention_flops(c, 1) * static_cast<double>(3 * c.input(1).shape[3] + 2 * c.input(3).shape[3]);
       })

@@ -51,6 +51,52 @@ TEST(Sharding, TheCheckerFindsWrongAndMissingRules) {
   EXPECT_TRUE(wrong[0].starts_with("wrong")) << wrong[0];
 }
 
+TEST(Sharding, TheCheckerFindsWrongRulesOfSizesThatDoNotDivide) {
+  const OpDef& bold = op("test_bold_dim(input, dim: int)")
+                          .types([](const TypeCall& c) -> std::vector<TensorType> { return {c.input(0)}; })
+                          .body([](const Call& c) -> TensorList {
+                            return call(find_op("softmax"), c.inputs, {c.attr(0), Attr()});
+                          })
+                          .axes("input[a..; dim d] -> output[a..; dim d]");
+  for (int64_t dim : {0, 1}) {
+    auto wrong = check_sharding(bold, std::array{random_tensor({5, 7}, 1)}, {Attr(dim)});
+    ASSERT_EQ(wrong.size(), 1u) << "along dimension " << dim;
+    EXPECT_TRUE(wrong[0].starts_with("wrong") && wrong[0].ends_with(dim ? "1" : "0")) << wrong[0];
+  }
+}
+
+TEST(Sharding, BlocksKnowWhereTheyBegin) {
+  auto is_right = [](std::string_view name, const TensorList& in, Attrs attrs) {
+    const OpDef& op = find_op(name);
+    for (int parts : {2, 3})
+      for (const std::string& p : check_sharding(op, in, attrs_of(op, attrs), parts))
+        EXPECT_FALSE(p.starts_with("wrong")) << p;
+  };
+  Tensor rows = Tensor::of(std::vector<int64_t>{0, 6, 3, -1, 5, 2, 3, 0}, Shape{4, 2});
+  Tensor table = random_tensor({7, 5}, 1), grad = random_tensor({4, 2, 5}, 2);
+  is_right("embedding", {rows, table}, {});
+  is_right("embedding", {rows, random_tensor({3, 5}, 3)}, {Attr(), Attr(7), Attr(2)});  // a block of a block
+  is_right("embedding_backward", {grad, rows}, {Attr(7)});
+  is_right("gather", {random_tensor({7, 2}, 1), rows}, {Attr(0)});
+  is_right("gather", {random_tensor({4, 7}, 1), rows}, {Attr(1)});
+  is_right("scatter_add", {random_tensor({7, 2}, 1), rows, random_tensor({4, 2}, 2)}, {Attr(0)});
+  Tensor q = random_tensor({2, 5, 7, 3}, 1), k = random_tensor({2, 5, 7, 3}, 2), v = random_tensor({2, 5, 7, 4}, 3);
+  for (bool causal : {false, true}) is_right("flash_attention", {q, k, v}, {Attr(causal), Attr(0.4)});
+  // The factor of a table leaves partial sums, that of queries rows of the result.
+  const TensorType types[] = {rows.type(), table.type()};
+  const TensorType* in[] = {&types[0], &types[1]};
+  const OpDef& embedding = find_op("embedding");
+  ShardingRule rule = sharding_rule(TypeCall{embedding, in, attrs_of(embedding, {})});
+  int f = rule.inputs[1][0];
+  EXPECT_EQ(rule.factors[static_cast<size_t>(f)].kind, ShardFactor::Kind::sum);
+  std::vector<ShardPart> parts;
+  for (const ShardFactor& each : rule.factors) parts.push_back({0, each.size});
+  parts[static_cast<size_t>(f)] = shard_part(7, 2, 1);
+  Attrs shard = shard_attrs(TypeCall{embedding, in, attrs_of(embedding, {})}, rule, parts);
+  EXPECT_EQ(shard[1].to_int(), 7);
+  EXPECT_EQ(shard[2].to_int(), 4) << "the first of two blocks of seven has four rows";
+}
+
 TEST(Sharding, RulesAsText) {
   TensorType a{DType::f32, {2, 3}, false}, b{DType::f32, {3, 4}, false};
   const TensorType* in[] = {&a, &b};

@@ -22,6 +22,7 @@ struct Case {
   bool causal;
   int mask;  // 0 none, 1 boolean, 2 added
   double scale = 0.3;
+  int64_t start = 0;
 };
 
 std::vector<const GemmIsa*> instruction_sets() {
@@ -80,7 +81,7 @@ std::vector<std::vector<double>> run(const Case& c, const std::vector<std::vecto
   g.q_stride = strides(c.h, c.t, c.d), g.k_stride = strides(c.kvh, c.s, c.d), g.v_stride = strides(c.kvh, c.s, c.dv);
   g.o_stride = strides(c.h, c.t, c.dv);
   g.lse = T == DType::f64 ? static_cast<void*>(lse64.data()) : lse32.data();
-  g.scale = c.scale, g.causal = c.causal;
+  g.scale = c.scale, g.causal = c.causal, g.q_start = c.start;
   if (c.mask) {
     g.mask = mask, g.mask_type = c.mask == 1 ? DType::boolean : DType::f32;
     g.mask_stride[0] = c.t * c.s, g.mask_stride[2] = c.s, g.mask_stride[3] = 1;
@@ -121,7 +122,7 @@ void expect_near(const std::vector<std::vector<double>>& got, const std::vector<
       ASSERT_NEAR(got[i][j], want[i][j], tolerance * (1 + std::abs(want[i][j])))
           << what << ": result " << i << " at " << j << "; heads " << c.h << "/" << c.kvh << " q " << c.t << " kv "
           << c.s << " dims " << c.d << " " << c.dv << " causal " << c.causal << " mask " << c.mask << " scale "
-          << c.scale;
+          << c.scale << " start " << c.start;
     }
   }
 }
@@ -296,6 +297,15 @@ TEST(Attention, PlainGradientIsTheDerivative) {
       in[which][i] = x;
       ASSERT_NEAR((up - down) / 2e-6, base[which + 1][i], 1e-7);
     }
+}
+
+// Queries in the middle of a sequence, on the grid of blocks and askew; masks, and scales that keep no infinity.
+TEST(Attention, BlocksOfASequence) {
+  for (int64_t start : {1, 37, 63, 64, 65, 128, 190})
+    for (int64_t t : {1, 40, 64, 90})
+      for (double scale : {0.3, -0.2})
+        check({1, 2, 1, t, start % 2 ? start + t : 200, 24, 16, true, start % 3 == 0 ? 2 : 0, scale, start},
+              instruction_sets());
 }
 
 }  // namespace
