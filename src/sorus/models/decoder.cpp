@@ -93,24 +93,26 @@ class FeedForward : public Module {
   std::shared_ptr<Module> gate_, up_, down_, drop_;
 };
 
-// Sums of the rows so far, by blocks of rows: triangles of ones times the block, and times the blocks' sums.
+// Sums of the rows so far of [groups, rows, columns], by blocks of rows: triangles of ones times the block, and times
+// the blocks' sums.
 Tensor running_sum(const Tensor& x) {
-  int64_t rows = x.size(0), columns = x.size(1), block = 1;
+  int64_t groups = x.size(0), rows = x.size(1), columns = x.size(2), block = 1;
   while (block < 256 && rows % (2 * block) == 0) block *= 2;
   int64_t blocks = rows / block;
   auto ones_below = [&](int64_t n, bool diagonal) {
     Tensor i = unsqueeze(arange(int64_t{0}, n), 1), j = arange(int64_t{0}, n);
     return sorus::to(diagonal ? le(j, i) : lt(j, i), x.dtype());
   };
-  Tensor parts = reshape(x, Shape{blocks, block, columns});
+  Tensor parts = reshape(x, Shape{groups, blocks, block, columns});
   Tensor inside = matmul(ones_below(block, true), parts);
-  Tensor before = matmul(ones_below(blocks, false), sum(parts, Shape{1}));
-  return reshape(inside + unsqueeze(before, 1), x.sizes());
+  Tensor before = matmul(ones_below(blocks, false), sum(parts, Shape{2}));
+  return reshape(inside + unsqueeze(before, 2), x.sizes());
 }
 
 // Each token goes to its `top_k` best experts (Lepikhin et al. 2020, GShard). An expert has room for an equal share
 // of the tokens; those that come when it is full pass it by. Places are counted by a running sum, so that all shapes
-// are known.
+// are known. Each group of tokens counts its own: where ranks have groups of tokens and experts, all that goes
+// between them is tokens on their way.
 class Experts : public Module {
  public:
   explicit Experts(const DecoderConfig& c) : c_(c) {
@@ -125,47 +127,62 @@ class Experts : public Module {
     weight("down", down_, c.inner(), c.hidden);
   }
   Tensor forward(const Tensor& x) override {
-    int64_t tokens = x.size(0) * x.size(1), h = c_.hidden, e = c_.experts;
-    int64_t capacity = std::max<int64_t>(1, (tokens * c_.top_k + e - 1) / e);
-    Tensor flat = reshape(x, Shape{tokens, h});
+    int64_t g = c_.groups, tokens = x.size(0) * x.size(1), h = c_.hidden, e = c_.experts;
+    SORUS_CHECK(tokens % g == 0, ValueError, "Decoder: {} tokens cannot be cut into {} equal groups", tokens, g);
+    int64_t rows = tokens / g;
+    double share = static_cast<double>(rows * c_.top_k) / static_cast<double>(e);
+    int64_t capacity = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(share * c_.capacity_factor)));
+    Tensor flat = reshape(x, Shape{g, rows, h});
     Tensor scores = softmax((*router_)(flat), -1), left = scores.detach();
-    Tensor in, used = zeros(Shape{1, e}, DType::f32), expert_id = arange(int64_t{0}, e);
-    TensorList places, gates;
+    Tensor in, used = zeros(Shape{g, 1, e}, DType::f32), expert_id = arange(int64_t{0}, e);
+    TensorList indices, gates;
+    fits_.clear();
     for (int64_t k = 0; k < c_.top_k; ++k) {
       Tensor best = argmax(left, -1);
-      Tensor chosen = eq(unsqueeze(best, -1), expert_id);  // [tokens, experts]
+      Tensor chosen = eq(unsqueeze(best, -1), expert_id);  // [groups, rows, experts]
       Tensor count = sorus::to(chosen, DType::f32);
       Tensor before = running_sum(count) - count + used;
       Tensor rank = sum(where(chosen, before, Tensor::weak_scalar(0.0)), Shape{-1});
-      used = used + sum(count, Shape{0}, true);
+      used = used + sum(count, Shape{1}, true);
       // Whoever finds no room goes to a place behind all others, which no expert reads.
       Tensor fits = lt(rank, Tensor::weak_scalar(static_cast<double>(capacity)));
+      fits_.push_back(fits);
       Tensor place = where(fits, best * Tensor::weak_scalar(capacity) + sorus::to(rank, DType::i64),
                            Tensor::weak_scalar(e * capacity));
-      places.push_back(place);
+      indices.push_back(expand(unsqueeze(place, -1), Shape{g, rows, h}));
       gates.push_back(
           sum(where(logical_and(chosen, unsqueeze(fits, -1)), scores, Tensor::weak_scalar(0.0)), Shape{-1}));
       left = where(chosen, Tensor::weak_scalar(-1.0), left);
-      Tensor index = expand(unsqueeze(place, -1), Shape{tokens, h});
-      Tensor base = in.defined() ? in : zeros(Shape{e * capacity + 1, h}, x.dtype());
-      in = scatter_add(base, 0, index, flat);
+      Tensor base = in.defined() ? in : zeros(Shape{g, e * capacity + 1, h}, x.dtype());
+      in = scatter_add(base, 1, indices.back(), flat);
     }
-    in = reshape(slice(in, 0, 0, e * capacity), Shape{e, capacity, h});
+    in = transpose(reshape(slice(in, 1, 0, e * capacity), Shape{g, e, capacity, h}), 0, 1);
+    in = reshape(in, Shape{e, g * capacity, h});
     Tensor y = c_.gated ? silu(bmm(in, gate_)) * bmm(in, up_) : gelu(bmm(in, up_), "tanh");
-    Tensor out = reshape(bmm(y, down_), Shape{e * capacity, h});
-    out = cat(std::array{out, zeros(Shape{1, h}, x.dtype())}, 0);
+    Tensor out = transpose(reshape(bmm(y, down_), Shape{e, g, capacity, h}), 0, 1);
+    out = cat(std::array{reshape(out, Shape{g, e * capacity, h}), zeros(Shape{g, 1, h}, x.dtype())}, 1);
     Tensor total;
     for (int64_t k = 0; k < c_.top_k; ++k) {
-      Tensor part = embedding(places[static_cast<size_t>(k)], out) * unsqueeze(gates[static_cast<size_t>(k)], -1);
+      auto i = static_cast<size_t>(k);
+      Tensor part = gather(out, 1, indices[i]) * unsqueeze(gates[i], -1);
       total = total.defined() ? total + part : part;
     }
     return reshape(total, x.sizes());
+  }
+  Tensor dropped() const {
+    Tensor total;
+    for (const Tensor& fits : fits_) {
+      Tensor n = sum(sorus::to(logical_not(fits), DType::i64));
+      total = total.defined() ? total + n : n;
+    }
+    return total;
   }
 
  private:
   DecoderConfig c_;
   std::shared_ptr<Module> router_;
   Tensor gate_, up_, down_;
+  TensorList fits_;  // of the last forward pass: which tokens found room, by choice
 };
 
 class DecoderBlock : public Module {
@@ -191,9 +208,10 @@ class DecoderBlock : public Module {
 }  // namespace
 
 Decoder::Decoder(const DecoderConfig& c) : config_(c) {
-  SORUS_CHECK(c.layers >= 0 && c.hidden > 0 && c.heads > 0 && c.vocab > 0 && c.context > 0 && c.experts >= 0,
-              ValueError, "Decoder: sizes must be positive: layers {}, hidden {}, heads {}, vocab {}, context {}",
-              c.layers, c.hidden, c.heads, c.vocab, c.context);
+  SORUS_CHECK(
+      c.layers >= 0 && c.hidden > 0 && c.heads > 0 && c.vocab > 0 && c.context > 0 && c.experts >= 0 && c.groups > 0,
+      ValueError, "Decoder: sizes must be positive: layers {}, hidden {}, heads {}, vocab {}, context {}", c.layers,
+      c.hidden, c.heads, c.vocab, c.context);
   SORUS_CHECK(c.hidden % c.heads == 0, ValueError, "Decoder: hidden {} is not a multiple of heads {}", c.hidden,
               c.heads);
   SORUS_CHECK(c.heads % c.kv() == 0, ValueError, "Decoder: heads {} is not a multiple of kv_heads {}", c.heads,
@@ -225,6 +243,19 @@ Tensor Decoder::loss(const Tensor& ids, const Tensor& targets) {
   return call_one(whole, {reshape(logits, Shape{-1, logits.size(-1)}), reshape(targets, Shape{-1})},
                   {Attr(int64_t{-100}), Attr(std::string("mean"))});
 }
+
+Tensor Decoder::dropped() {
+  Tensor total;
+  for (auto& [name, block] : blocks_->children())
+    for (auto& [inner, child] : block->children())
+      if (auto* experts = dynamic_cast<Experts*>(child.get()))
+        if (Tensor n = experts->dropped(); n.defined()) total = total.defined() ? total + n : n;
+  SORUS_CHECK(total.defined(), ValueError,
+              "Decoder: no token was dropped or kept: the model has no experts, or forward "
+              "was not called");
+  return total;
+}
+
 
 Tensor token_loss(const Tensor& logits, const Tensor& targets) {
   SORUS_CHECK(logits.dim() == targets.dim() + 1, ValueError, "token_loss: logits {} and targets {} do not fit",

@@ -25,7 +25,9 @@ struct DecoderConfig {
   bool fused_loss = false;      ///< one operator that keeps no probabilities; the vocabulary cannot be split then
   double dropout = 0;
   int64_t experts = 0;  ///< > 0: each block's inner part is a mixture
-  int64_t top_k = 2;    ///< experts a token meets on average
+  int64_t top_k = 2;    ///< experts a token meets
+  int64_t groups = 1;  ///< of tokens, each with places of its own at every expert; ranks that share a batch have some
+  double capacity_factor = 1;  ///< places, as a multiple of what equal shares would take
   int64_t kv() const { return kv_heads > 0 ? kv_heads : heads; }
   int64_t inner() const { return ffn > 0 ? ffn : 4 * hidden; }
 };
@@ -38,6 +40,9 @@ class Decoder : public nn::Module {
   Tensor forward(const Tensor& ids) override;
   /// Mean cross entropy; `targets` [batch, time].
   Tensor loss(const Tensor& ids, const Tensor& targets);
+  /// How often in the last forward pass a token found no room at one of its experts, of layers x tokens x top_k; a
+  /// number that a recorded step may return.
+  Tensor dropped();
 
  private:
   DecoderConfig config_;
