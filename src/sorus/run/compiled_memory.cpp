@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "sorus/run/compiled_impl.h"
+#include "sorus/run/rank_calls.h"
 #include "sorus/run/schedule.h"
 #include "sorus/tensor/storage.h"
 
@@ -70,6 +71,14 @@ void CompiledGraph::Impl::reorder() {
     }
     std::sort(plan[u].reads.begin(), plan[u].reads.end());
     plan[u].reads.erase(std::unique(plan[u].reads.begin(), plan[u].reads.end()), plan[u].reads.end());
+  }
+  int before = -1;  // calls of other ranks wait for each other
+  for (size_t u = 0; u < units.size(); ++u) {
+    if (!units[u].node || !calls_ranks(*units[u].node)) continue;
+    if (before >= 0) plan[u].reads.push_back(before);
+    before = static_cast<int>(bytes.size());
+    bytes.push_back(0);
+    plan[u].makes.push_back(before);
   }
   // New values of captured tensors are computed into their memory, results into memory of the caller.
   for (int i = 0; i < static_cast<int>(graph.outputs().size()); ++i) {

@@ -8,6 +8,7 @@
 
 #include "sorus/run/access.h"
 #include "sorus/run/loop_role.h"
+#include "sorus/run/rank_calls.h"
 
 namespace sorus {
 namespace {
@@ -150,6 +151,10 @@ class Fuser {
     if (kernel)
       for (const Operand& o : operands_[kernel])
         if (o.source && unit_of_.contains(o.source.node)) groups_.back().inputs.insert(unit_of_[o.source.node]);
+    if (kernel && calls_ranks(*kernel)) {  // in the order of the graph, whatever is fused
+      if (last_call_ >= 0) groups_.back().inputs.insert(last_call_);
+      last_call_ = u;
+    }
     return u;
   }
 
@@ -458,6 +463,7 @@ class Fuser {
   std::unordered_map<const Node*, Operand> index_operands_;
   std::unordered_set<Value> used_;
   std::unordered_set<const Node*> stored_;    // read by other loops from memory
+  int last_call_ = -1;                        // unit of the last call of other ranks
   std::unordered_map<Value, int> last_read_;  // id of the last node that reads it
 };
 
