@@ -45,9 +45,11 @@ models::DecoderConfig decoder_config(const nb::dict& d) {
     bool known = integer("layers", c.layers) || integer("hidden", c.hidden) || integer("heads", c.heads) ||
                  integer("kv_heads", c.kv_heads) || integer("ffn", c.ffn) || integer("vocab", c.vocab) ||
                  integer("context", c.context) || integer("experts", c.experts) || integer("top_k", c.top_k) ||
-                 flag("gated", c.gated) || flag("rms", c.rms) || flag("rotary", c.rotary) || flag("tied", c.tied) ||
-                 flag("bias", c.bias) || flag("fused_attention", c.fused_attention);
+                 integer("groups", c.groups) || flag("gated", c.gated) || flag("rms", c.rms) ||
+                 flag("rotary", c.rotary) || flag("tied", c.tied) || flag("bias", c.bias) ||
+                 flag("fused_attention", c.fused_attention);
     if (name == "dropout") c.dropout = nb::cast<double>(value), known = true;
+    if (name == "capacity_factor") c.capacity_factor = nb::cast<double>(value), known = true;
     SORUS_CHECK(known, TypeError, "Decoder: there is no setting '{}'", name);
   }
   return c;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import types
+from collections.abc import Sequence
 from typing import Any
 
 from . import _core
@@ -192,7 +193,8 @@ def compile(
     disable: bool = False,
     mesh: Any = None,
     inputs: Any = None,
-    data: str | None = None,
+    data: str | Sequence[str] | None = None,
+    context: str | None = None,
     zero: int = 0,
     micro_batches: int = 1,
     pipeline: int = 1,
@@ -217,8 +219,9 @@ def compile(
             `sorus.distributed.tensor.distribute_tensor` lie as marked, and all others follow. Gradients do not leave
             such a step: `.grad` is None after it.
         inputs: one list of placements for each tensor among the arguments.
-        data: the axis of the mesh along which dimension 0 of every argument is cut, instead of `inputs`.
-        zero: what else is cut along `data`: the optimizer's state (1, 2), and the parameters (3).
+        data: the axis of the mesh, or the axes, along which dimension 0 of every argument is cut, instead of `inputs`.
+        context: the axis along which dimension 1 of every argument is cut, the sequence of tokens.
+        zero: what else is cut along (the first axis of) `data`: the optimizer's state (1, 2), and the parameters (3).
         micro_batches: parts of every argument's dimension 0 that are computed one after the other, in the memory of one.
         pipeline: ranks among which the function is cut into stages, beside those of the mesh.
         schedule: of the pipeline: "gpipe", "1f1b" or "interleaved".
@@ -234,7 +237,7 @@ def compile(
     """
     if model is None:
         return lambda f: compile(
-            f, disable=disable, mesh=mesh, inputs=inputs, data=data, zero=zero, micro_batches=micro_batches, pipeline=pipeline,
+            f, disable=disable, mesh=mesh, inputs=inputs, data=data, context=context, zero=zero, micro_batches=micro_batches, pipeline=pipeline,
             schedule=schedule, chunks=chunks, recompute=recompute, stages=stages,
         )  # fmt: skip
     if disable:
@@ -255,9 +258,9 @@ def compile(
         if stages is not None and len(stages) != pipeline * chunks:
             raise ValueError(f"compile: stages has {len(stages)} lists, a pipeline of {pipeline} with {chunks} chunks has "
                              f"{pipeline * chunks} stages")  # fmt: skip
-        return CompiledFunction(model, mesh, Places(mesh, inputs, data, zero, stages), options)
-    if inputs is not None or data is not None or zero or stages is not None:
-        raise ValueError("compile: inputs, data, zero and stages need a mesh")
+        return CompiledFunction(model, mesh, Places(mesh, inputs, data, zero, stages, context), options)
+    if inputs is not None or data or context or zero or stages is not None:
+        raise ValueError("compile: inputs, data, context, zero and stages need a mesh")
     if isinstance(model, _core._nn.Module):
         from .nn._compiled import CompiledModule
 

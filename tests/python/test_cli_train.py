@@ -299,6 +299,13 @@ def test_a_plan_file_is_run(folder: Path) -> None:
     (folder / "plan.json").write_text(json.dumps(plan))
     done = train(*SMALL, "--data", "text", "--steps", "2", "--plan", "plan.json", "--threads", "1")
     assert "plan: 2 ranks: dp 2, ZeRO 1" in done.stdout
+    split = {**plan, "zero": 0, "micro_batch": 4, "mesh": [{"name": "context", "kind": "sequence", "size": 2}]}
+    (folder / "split.json").write_text(json.dumps(split))
+    options = [*SMALL, "--data", "text", "--steps", "2", "--json", "--threads", "1"]
+    one = lines(train(*options, "--out", "one").stdout)
+    many = lines(train(*options, "--out", "many", "--plan", "split.json").stdout)
+    assert_same_losses(many, one)
+    assert many[-1]["arrangement"] == "cp 2"
     wrong = {**plan, "global_batch": 8, "micro_batch": 4}
     (folder / "wrong.json").write_text(json.dumps(wrong))
     refused = train(*SMALL, "--data", "text", "--steps", "2", "--plan", "wrong.json", fails=True)
@@ -354,8 +361,9 @@ def test_a_plan_of_the_planner_is_run_with_its_marks(folder: Path) -> None:
         ({"sequence_parallel": True}, "sequence parallelism"),
         ({"offload": {"optimizer": True}}, "offload of optimizer"),
         ({"schedule": "zero-bubble"}, "the schedule 'zero-bubble'"),
-        ({"mesh": [{"name": "cp", "kind": "sequence", "size": 2}], "stages": [{"end_node": 9}], "schedule": "none"},
-         "an axis of kind 'sequence' (cp)"),
+        ({"mesh": [{"name": "a", "kind": "tensor", "size": 2}, {"name": "b", "kind": "tensor", "size": 2}], "devices": 4,
+          "stages": [{"end_node": 9}], "schedule": "none"},
+         "a second axis of kind 'tensor' (b)"),
         ({"stages": [{"end_node": 8}, {"first_node": 8, "end_node": 9, "device": 1}]}, "stages without 'parameters' (0, 1)"),
         ({"marks": [{"of": "node", "index": 3, "on": {"stage": "R"}}]}, "the mark of node 3"),
         ({"marks": [{"name": "wte.weight", "on": {"stage": "S(0)"}}]}, "wte.weight cut along the pipeline"),

@@ -51,7 +51,10 @@ def test_processes(case):
 
 
 @pytest.mark.skipif(not dist.is_mpi_available() or not shutil.which("mpirun"), reason="there is no MPI here")
-@pytest.mark.parametrize(("ranks", "machine", "case"), [(3, 0, "collectives"), (3, 2, "collectives"), (4, 2, "ddp")])
+@pytest.mark.parametrize(
+    ("ranks", "machine", "case"),
+    [(3, 0, "collectives"), (3, 2, "collectives"), (4, 2, "ddp"), (4, 0, "plans"), (3, 2, "plans")],
+)
 def test_mpi(ranks, machine, case):
     """On one machine, and as if it were several: of two ranks and one, of two and two."""
     environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",

@@ -48,6 +48,50 @@ def test_data_parallel_training_is_that_of_one_device(zero):
     assert ("reduce_scatter" if zero else "all_reduce") in step.rank_graph(1)
 
 
+def test_batches_that_do_not_divide_are_shared_all_the_same():
+    one, weights, _ = train()
+    for zero in (0, 3):
+        many, found, step = train(init_device_mesh("cpu", (3,), mesh_dim_names=("dp",)), data="dp", zero=zero)
+        assert many == pytest.approx(one, rel=1e-5)
+        assert all((a - b).abs().max().item() < 1e-4 for a, b in zip(found, weights))
+    assert "f32[6, 8]" in step.rank_graph(0) and "f32[5, 8]" in step.rank_graph(2), "16 samples are 6, 5 and 5"
+
+
+def gpt_losses(mesh=None, mark=False, **options):
+    from sorus.distributed.tensor import Shard
+
+    from sorus.models import GPT
+
+    sorus.manual_seed(2)
+    model = GPT(1001, 9, 2, 3, 12)
+    if mark:
+        distribute_tensor(model.wte.weight, mesh, [Shard(0)])
+    optimizer = sorus.optim.AdamW(model.parameters(), lr=0.05)
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = model.loss(x, y)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    step = sorus.compile(step, **({"mesh": mesh} if mesh is not None else {}), **options)
+    ids = (sorus.arange(4 * 10) * 7 % 1001).reshape(4, 10)
+    return [step(ids[:, :-1], ids[:, 1:]).item() for _ in range(3)], step
+
+
+def test_sequences_and_vocabularies_are_split():
+    one, _ = gpt_losses()
+    mesh = init_device_mesh("cpu", (2,), mesh_dim_names=("cp",))
+    many, step = gpt_losses(mesh, context="cp")
+    assert many == pytest.approx(one, rel=1e-5)
+    assert "f32[4, 9, 12]" not in step.rank_graph(0), "no rank has all tokens"
+    mesh = init_device_mesh("cpu", (2,), mesh_dim_names=("tp",))
+    many, step = gpt_losses(mesh, mark=True)
+    assert many == pytest.approx(one, rel=1e-5)
+    assert "f32[4, 9, 1001]" not in step.rank_graph(0), "no rank has all logits"
+
+
 def test_marked_parameters_and_everything_else_follows():
     mesh = DeviceMesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
 
@@ -81,8 +125,10 @@ def test_a_dtensor_is_whole_and_knows_its_blocks():
     assert d.to_local(5).tolist() == [[16.0, 17.0], [22.0, 23.0]]
     moved = d.redistribute(placements=[Shard(1), Replicate()])
     assert moved.to_local(3).tolist() == t[:, 3:].tolist()
-    with pytest.raises(ValueError, match="dimension 0 of size 4 cannot be cut into 3 equal blocks"):
-        distribute_tensor(t, mesh, [Replicate(), Shard(0)])
+    uneven = distribute_tensor(t, mesh, [Replicate(), Shard(0)])
+    assert [uneven.to_local(r).shape[0] for r in range(3)] == [2, 1, 1]
+    with pytest.raises(ValueError, match="dimension 0 of size 4 cannot be cut into 6 blocks"):
+        distribute_tensor(t, mesh, [Shard(0), Shard(0)])
     with pytest.raises(ValueError, match="partial along 'a'"):
         distribute_tensor(t, mesh, [Partial(), Replicate()]).to_local()
 
@@ -103,8 +149,12 @@ def test_meshes():
 
 
 def test_what_cannot_be_cut_says_so():
-    with pytest.raises(ValueError, match="a batch of 16 cannot be split among 3 ranks along 'dp'"):
-        train(init_device_mesh("cpu", (3,), mesh_dim_names=("dp",)), data="dp")
+    with pytest.raises(ValueError, match="a batch of 16 cannot be split among 17 ranks along 'dp'"):
+        train(init_device_mesh("cpu", (17,), mesh_dim_names=("dp",)), data="dp")
+    with pytest.raises(ValueError, match="a sequence of 8 cannot be split among 9 ranks along 'cp'"):
+        train(init_device_mesh("cpu", (9,), mesh_dim_names=("cp",)), context="cp")
+    with pytest.raises(ValueError, match="along 'dp' the batch is cut already"):
+        train(init_device_mesh("cpu", (2,), mesh_dim_names=("dp",)), data="dp", context="dp")
     with pytest.raises(ValueError, match="micro-batches"):
         train(micro_batches=3)
     with pytest.raises(ValueError, match="needs the axis"):
@@ -118,6 +168,7 @@ def test_what_cannot_be_cut_says_so():
     [
         (4, 12, [], "dp 4"),
         (4, 12, ["dp=2,zero=3"], "dp 2 x tp 2, ZeRO 3"),
+        (4, 12, ["cp=2"], "dp 2 x cp 2"),
         (4, 16, ["pp=4"], "pp 4, 8 micro-batches, 1f1b"),
         (4, 16, ["pp=2,chunks=2"], "dp 2 x pp 2, 4 micro-batches, interleaved of 2 chunks"),
     ],

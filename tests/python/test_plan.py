@@ -144,8 +144,9 @@ def test_experts_are_dealt_out():
     assert "expert_parallel_degree = 8" in export(report, "torchtitan")
     mesh = export(report, "devicemesh")
     assert "mesh['ep', 'tp']" in mesh and "all-to-alls among 8 ranks" in mesh
-    with pytest.raises(ValueError, match=r"cannot run yet .*an axis of kind 'expert'"):
-        Arrangement.of_plan(plan, 64, "plan.json")
+    made = Arrangement.of_plan(plan | {"sequence_parallel": False}, 64, "plan.json")
+    assert (made.dp, made.ep, made.tp) == (4, 8, 2)
+    assert made.marks["blocks.5.experts.up"]["ep"] == "S(0)"
 
 
 def test_slow_links_are_avoided_or_priced():

@@ -1,8 +1,8 @@
 """How `sorus train gpt --devices N` comes to its arrangement: the planner's, for this machine.
 
 The planner sees the program that is trained and a cluster file measured here, in which a rank has its share of the cores.
-What the executor cannot run yet (expert axes, sequence parallelism, offload, the zero-bubble schedule) is pinned away, so that
-the plan is the fastest of those that run. The time it predicts is shown beside the measured one at the end; where they are far
+What the executor cannot run yet (sequence parallelism beside tensors, offload, the zero-bubble schedule) and experts, which the
+program does not have, are pinned away, so that the plan is the fastest of those that run. The time it predicts is shown beside the measured one at the end; where they are far
 apart, the machine may have been busy when its speeds were measured, so it is measured again.
 """
 
@@ -89,6 +89,8 @@ def plan_here(settings: Any, vocabulary: int, devices: int, fix: list[str], arra
     alternatives = _pins(fix, devices, settings.batch)
     chosen = given or (len(alternatives) == 1 and math.prod(alternatives[0].get(axis, 1) for axis in AXES) == devices)
     a = arrangement or Arrangement()
+    if a.cp > 1 or a.ep > 1:
+        return a, None
     if chosen:
         pins = {axis: getattr(a, axis) for axis in AXES} | {"zero": a.zero, "recompute": 2 if a.recompute else 0}
         pins |= {"schedule": FIX["schedule"].index(a.schedule if a.pp > 1 else "none"), "chunks": a.chunks}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from .device_mesh import DeviceMesh
@@ -11,8 +13,8 @@ from .tensor import Replicate, Shard, texts
 class Places:
     """How the arguments and captured tensors of a recorded step lie.
 
-    Marks (`distribute_tensor`) come first; then `inputs`, or along a `data` axis a cut of dimension 0 of every argument
-    that has one; then ZeRO along the data axis:
+    Marks (`distribute_tensor`) come first; then `inputs`, or along the `data` axes a cut of dimension 0 of every argument
+    that has one, and along the `context` axis of dimension 1; then ZeRO along the first data axis:
 
     zero 1 and 2: what the step writes and does not differentiate by (the optimizer's state) is cut. Gradients are then
     reduced straight into these blocks. zero 3: parameters too; they are gathered when they are used.
@@ -21,38 +23,54 @@ class Places:
     """
 
     def __init__(
-        self, mesh: DeviceMesh, inputs: Any = None, data: str | None = None, zero: int = 0, stages: Any = None
+        self,
+        mesh: DeviceMesh,
+        inputs: Any = None,
+        data: str | Sequence[str] | None = None,
+        zero: int = 0,
+        stages: Any = None,
+        context: str | None = None,
     ) -> None:
         if zero not in (0, 1, 2, 3):
             raise ValueError(f"zero must be 0, 1, 2 or 3, not {zero}")
-        if data is not None:
-            mesh._axis(data)
-        if zero and data is None:
+        if zero and not data:
             raise ValueError(f"zero={zero} needs the axis along which to cut: data='dp'")
-        self.mesh, self.inputs, self.data, self.zero = mesh, inputs, data, zero
+        self.data = (data,) if isinstance(data, str) else tuple(data or ())
+        for axis in (*self.data, *((context,) if context else ())):
+            mesh._axis(axis)
+        if context in self.data:
+            raise ValueError(f"context: along {context!r} the batch is cut already")
+        self.mesh, self.inputs, self.zero, self.context = mesh, inputs, zero, context
         self.stage_of: dict[int, int] = {}
         for number, parameters in enumerate(stages or ()):
             for p in parameters:
                 if self.stage_of.setdefault(p.data_ptr(), number) != number:
                     raise ValueError(f"stages: a parameter of shape {tuple(p.shape)} is in two of them")
 
-    def along_data(self, shape: Any, what: str, needed: bool) -> list:
+    def of_argument(self, shape: Any, what: str) -> list:
         placements: list[Any] = [Replicate()] * self.mesh.ndim
-        assert self.data is not None
-        axis = self.mesh._axis(self.data)
-        n = self.mesh.shape[axis]
-        for dim, size in enumerate(shape):
-            if size % n == 0 and size >= n:
-                placements[axis] = Shard(dim)
-                return placements
-            if needed:
-                break
-        if needed and len(shape):
-            raise ValueError(
-                f"{what}: a batch of {shape[0]} cannot be split among {n} ranks along {self.data!r}; "
-                f"give a multiple of {n}, or fewer ranks"
-            )
+        cuts = [(self.data, 0, "batch"), ((self.context,) if self.context else (), 1, "sequence")]
+        for axes, dim, name in cuts:
+            if not axes or dim >= len(shape):
+                continue
+            n = math.prod(self.mesh.shape[self.mesh._axis(axis)] for axis in axes)
+            if shape[dim] < n:
+                raise ValueError(
+                    f"{what}: a {name} of {shape[dim]} cannot be split among {n} ranks along {', '.join(map(repr, axes))}; "
+                    f"give {n} or more, or fewer ranks"
+                )
+            for axis in axes:
+                placements[self.mesh._axis(axis)] = Shard(dim)
         return placements
+
+    def kept(self, shape: Any, axis: int) -> Any:
+        """The cut of what a step keeps: the first dimension that divides, or else the first that is large enough."""
+        n = self.mesh.shape[axis]
+        for fits in (lambda size: size % n == 0, lambda size: True):
+            for dim, size in enumerate(shape):
+                if size >= n and fits(size):
+                    return Shard(dim)
+        return Replicate()
 
     def like(self, t: Any, written: bool) -> list | None:
         """What a step keeps beside a marked parameter, its moments, lies where most such parameters of its shape do."""
@@ -69,7 +87,7 @@ class Places:
             if self.inputs is not None:
                 places = self.inputs[i] if i < len(self.inputs) else None
             else:
-                places = self.along_data(shape, what, True) if self.data else None
+                places = self.of_argument(shape, what) if self.data or self.context else None
             stored.append(texts(self.mesh, places, shape, what))
             used.append(None)
         for i, t in enumerate(captures):
@@ -78,9 +96,8 @@ class Places:
             reads = None
             state = written[i] and not parameters[i] and t.is_floating_point() and t.dim() > 0
             if (self.zero >= 1 and state) or (self.zero >= 3 and parameters[i]):
-                assert self.data is not None
-                axis = self.mesh._axis(self.data)
-                cut = self.along_data(t.shape, f"captured tensor {i}", False)[axis]
+                axis = self.mesh._axis(self.data[0])
+                cut = self.kept(t.shape, axis)
                 if places is None:
                     places = [Replicate()] * self.mesh.ndim
                 if parameters[i]:

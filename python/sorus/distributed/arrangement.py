@@ -17,11 +17,14 @@ from .device_mesh import DeviceMesh
 
 PINS = {
     "dp": "ranks that share the batch", "tp": "ranks that share every matrix", "pp": "stages of a pipeline, a rank each",
+    "cp": "ranks that share every sequence",
     "zero": "0 to 3: what else is cut among the data-parallel ranks", "micro": "micro-batches of a step",
     "chunks": "stages of a rank", "schedule": "gpipe, 1f1b or interleaved", "recompute": "0 or 1",
 }  # fmt: skip
 SCHEDULES = ("gpipe", "1f1b", "interleaved")
-KINDS = {"data": "dp", "tensor": "tp", "pipeline": "pp"}  # of a plan's axes, and what they are called here
+# Of a plan's axes, and what they are called here.
+KINDS = {"data": "dp", "tensor": "tp", "pipeline": "pp", "sequence": "cp", "expert": "ep"}
+INNER = ("dp", "ep", "cp", "tp")  # the axes beside the pipeline, the outermost first
 
 
 def read_pins(texts: list[str]) -> dict[str, Any]:
@@ -62,6 +65,8 @@ class Arrangement:
     dp: int = 1
     tp: int = 1
     pp: int = 1
+    cp: int = 1
+    ep: int = 1
     zero: int = 0
     micro: int = 1
     chunks: int = 1
@@ -76,7 +81,12 @@ class Arrangement:
 
     @property
     def devices(self) -> int:
-        return self.dp * self.tp * self.pp
+        return self.dp * self.tp * self.pp * self.cp * self.ep
+
+    @property
+    def shares(self) -> int:
+        """Ranks that share the batch."""
+        return self.dp * self.ep
 
     @classmethod
     def of(cls, devices: int, batch: int, fix: list[str] | None = None) -> Arrangement:
@@ -87,7 +97,7 @@ class Arrangement:
             ValueError: which pin or size does not fit, by how much, and what would.
         """
         pins = read_pins(fix or [])
-        axes = {name: pins[name] for name in ("dp", "tp", "pp") if name in pins}
+        axes = {name: pins[name] for name in ("dp", "tp", "pp", "cp") if name in pins}
         pinned = math.prod(axes.values())
         shown = " x ".join(f"{k}={v}" for k, v in axes.items())
         free = next((name for name in ("dp", "tp", "pp") if name not in axes), None)
@@ -106,7 +116,7 @@ class Arrangement:
         a = cls(**{**chosen, **pins})
         a.recompute = bool(a.recompute)
         if "micro" not in pins and a.pp > 1:
-            share = batch // a.dp if batch % a.dp == 0 else 0
+            share = batch // a.shares if batch % a.shares == 0 else 0
             wanted = [m for m in range(2, share + 1) if share % m == 0 and (a.chunks == 1 or m % a.pp == 0)]
             a.micro = min(wanted, key=lambda m: (abs(m - 2 * a.pp), m)) if wanted else a.pp
         if a.chunks > 1 and "schedule" not in pins:
@@ -215,18 +225,19 @@ class Arrangement:
         Raises:
             ValueError: what does not, and the nearest that does.
         """
-        if batch < self.dp:
+        ranks, fits = self.shares, lambda n: batch % (n * self.ep) == 0
+        if batch < ranks:
             raise ValueError(
-                f"a batch of {batch} is smaller than the {self.dp} data-parallel ranks, by {self.dp - batch}; the "
-                f"nearest that fit: dp={_near(self.dp, lambda n: batch % n == 0, self.dp)}, or a batch of {self.dp}"
+                f"a batch of {batch} is smaller than the {ranks} data-parallel ranks, by {ranks - batch}; the "
+                f"nearest that fit: dp={_near(self.dp, fits, self.dp)}, or a batch of {ranks}"
             )
-        if batch % self.dp:
+        if batch % ranks:
             raise ValueError(
-                f"a batch of {batch} cannot be shared equally by {self.dp} data-parallel ranks; the nearest that fit: "
-                f"dp={_near(self.dp, lambda n: batch % n == 0, 2 * self.dp)}, or a batch of "
-                f"{_near(batch, lambda n: n % self.dp == 0, 2 * batch + self.dp)}"
+                f"a batch of {batch} cannot be shared equally by {ranks} data-parallel ranks; the nearest that fit: "
+                f"dp={_near(self.dp, fits, 2 * self.dp)}, or a batch of "
+                f"{_near(batch, lambda n: n % ranks == 0, 2 * batch + ranks)}"
             )
-        share = batch // self.dp
+        share = batch // ranks
         if share % self.micro:
             raise ValueError(
                 f"{share} samples of a rank cannot be cut into {self.micro} micro-batches; the nearest that fit: "
@@ -235,7 +246,7 @@ class Arrangement:
         if self.pp * self.chunks > 1 and self.micro < 2:
             raise ValueError(
                 f"a pipeline of {self.pp * self.chunks} stages needs at least 2 micro-batches, a rank has {share} "
-                f"sample{'s' if share > 1 else ''}; give a batch of {2 * self.dp} or more"
+                f"sample{'s' if share > 1 else ''}; give a batch of {2 * ranks} or more"
             )
         if self.zero and self.dp == 1:
             raise ValueError(
@@ -248,7 +259,8 @@ class Arrangement:
 
     def mesh(self) -> DeviceMesh:
         """The ranks of one stage."""
-        names = (*self.order, *(n for n in ("dp", "tp") if n not in self.order))
+        there = [n for n in INNER if n in ("dp", "tp") or getattr(self, n) > 1]
+        names = (*self.order, *(n for n in there if n not in self.order))
         return DeviceMesh("cpu", tuple(getattr(self, n) for n in names), mesh_dim_names=names)
 
     def mark(self, model: Any, mesh: DeviceMesh) -> None:
@@ -275,7 +287,8 @@ class Arrangement:
         Raises:
             ValueError: the plan names a parameter that the model does not have.
         """
-        chosen = {"data": "dp", "zero": self.zero, "micro_batches": self.micro, "pipeline": self.pp,
+        chosen = {"data": ("dp", "ep") if self.ep > 1 else "dp", "context": "cp" if self.cp > 1 else None,
+                  "zero": self.zero, "micro_batches": self.micro, "pipeline": self.pp,
                   "schedule": self.schedule, "chunks": self.chunks, "recompute": self.recompute}  # fmt: skip
         if self.stages is not None and model is not None:
             named = dict(model.named_parameters())
@@ -292,7 +305,9 @@ class Arrangement:
         return named[name]
 
     def __str__(self) -> str:
-        parts = [f"{name} {n}" for name, n in (("dp", self.dp), ("tp", self.tp), ("pp", self.pp)) if n > 1]
+        parts = [
+            f"{name} {getattr(self, name)}" for name in ("dp", "ep", "cp", "tp", "pp") if getattr(self, name) > 1
+        ]
         text = " x ".join(parts) or "1 rank"
         if self.zero:
             text += f", ZeRO {self.zero}"

@@ -21,14 +21,14 @@ namespace {
 using Random = std::mt19937;
 int64_t below(Random& r, int64_t n) { return std::uniform_int_distribution<int64_t>(0, n - 1)(r); }
 
-// Replicated, or cut along a random dimension that divides.
+// Replicated, or cut along a random dimension that is large enough.
 Layout random_layout(Random& r, const DeviceMesh& mesh, const Shape& shape, double cut) {
   Layout l = replicated(mesh);
   Shape left = shape;
   for (int a = 0; a < mesh.axes(); ++a) {
     if (shape.empty() || std::uniform_real_distribution<double>()(r) > cut) continue;
     auto d = static_cast<size_t>(below(r, static_cast<int64_t>(shape.size())));
-    if (left[d] == 0 || left[d] % mesh.size(a) != 0) continue;
+    if (left[d] < mesh.size(a)) continue;
     left[d] /= mesh.size(a);
     l[static_cast<size_t>(a)] = Shard(static_cast<int>(d));
   }
@@ -69,40 +69,46 @@ Tensor block_in(const Tensor& t, const Block& b) {
 
 std::vector<DeviceMesh> meshes() {
   return {DeviceMesh({"a"}, {2}), DeviceMesh({"a", "b"}, {2, 2}), DeviceMesh({"a"}, {4}),
-          DeviceMesh({"a", "b", "c"}, {2, 3, 2})};
+          DeviceMesh({"a", "b", "c"}, {2, 3, 2}), DeviceMesh({"a", "b"}, {5, 2})};
 }
 
 TEST(Redistribution, EveryLayoutFromEveryOther) {
   DeviceMesh mesh({"a", "b"}, {2, 2});
-  Tensor x = Tensor::empty({4, 8}, DType::f32);
-  for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(i);
-  std::vector<Layout> all;
-  for (const char* a : {"R", "S(0)", "S(1)", "P", "P(max)"})
-    for (const char* b : {"R", "S(0)", "S(1)", "P", "P(max)"})
-      all.push_back({Placement::parse(a), Placement::parse(b)});
-  RankPool pool(mesh);
-  for (const Layout& from : all)
-    for (const Layout& to : all) {
-      // Through `from` and `to` back to everywhere: what comes out is what went in.
-      Graph g;
-      g.set_outputs({g.add_input(x.type())});
-      std::vector<Propagated> legs;
-      std::array<Layout, 4> stops{replicated(mesh), from, to, replicated(mesh)};
-      for (size_t i = 0; i < 3; ++i) {
-        Request q;
-        q.mesh = mesh;
-        q.inputs[0] = stops[i];
-        q.outputs[0] = stops[i + 1];
-        legs.push_back(propagate(g, q));
+  // The second does not divide, neither in elements nor in blocks of three.
+  for (const Shape& shape : {Shape{4, 8}, Shape{5, 15}}) {
+    Tensor x = Tensor::empty(shape, DType::f32);
+    for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(i);
+    std::vector<Placement> places;
+    for (const char* a : {"R", "S(0)", "S(1)", "P", "P(max)"}) places.push_back(Placement::parse(a));
+    if (shape[1] % 3 == 0) places.push_back(Shard(1, 3));
+    std::vector<Layout> all;
+    for (const Placement& a : places)
+      for (const Placement& b : places)
+        if (!(a.is_shard() && b.is_shard() && a.dim == b.dim && a.unit != b.unit)) all.push_back({a, b});
+    RankPool pool(mesh);
+    for (const Layout& from : all)
+      for (const Layout& to : all) {
+        // Through `from` and `to` back to everywhere: what comes out is what went in.
+        Graph g;
+        g.set_outputs({g.add_input(x.type())});
+        std::vector<Propagated> legs;
+        std::array<Layout, 4> stops{replicated(mesh), from, to, replicated(mesh)};
+        for (size_t i = 0; i < 3; ++i) {
+          Request q;
+          q.mesh = mesh;
+          q.inputs[0] = stops[i];
+          q.outputs[0] = stops[i + 1];
+          legs.push_back(propagate(g, q));
+        }
+        std::vector<std::string> wrong(4);
+        pool.run([&](int rank) {
+          Tensor y = x;
+          for (const Propagated& p : legs) y = run_graph(partition(g, p, rank), std::array{y})[0];
+          wrong[static_cast<size_t>(rank)] = difference(y, x);
+        });
+        for (const std::string& w : wrong) ASSERT_EQ(w, "") << to_string(from) << " -> " << to_string(to);
       }
-      std::vector<std::string> wrong(4);
-      pool.run([&](int rank) {
-        Tensor y = x;
-        for (const Propagated& p : legs) y = run_graph(partition(g, p, rank), std::array{y})[0];
-        wrong[static_cast<size_t>(rank)] = difference(y, x);
-      });
-      for (const std::string& w : wrong) ASSERT_EQ(w, "") << to_string(from) << " -> " << to_string(to);
-    }
+  }
 }
 
 TEST(MergedCollectives, SmallSumsOfOneLevelAreOne) {
@@ -161,7 +167,7 @@ TEST_P(Partitioned, GivesWhatOneDeviceGives) {
       continue;
     }
     Graph g = prepare_for_partition(traced.graph);
-    for (int trial = 0; trial < 4; ++trial) {
+    for (int trial = 0; trial < 5; ++trial) {
       size_t which = static_cast<size_t>(below(r, static_cast<int64_t>(all.size())));
       const DeviceMesh& mesh = all[which];
       Request q = random_request(r, mesh, g);

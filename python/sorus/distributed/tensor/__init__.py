@@ -43,7 +43,8 @@ class Replicate(Placement):
 
 @dataclass(frozen=True)
 class Shard(Placement):
-    """Dimension `dim` is cut into equal blocks, one a rank."""
+    """Dimension `dim` is cut into blocks, one a rank. Where that does not divide, the first ranks have one more: 10 rows among
+    4 are 3, 3, 2 and 2."""
 
     dim: int
 
@@ -76,11 +77,10 @@ def texts(mesh: DeviceMesh, placements: Any, shape: Any, what: str) -> list[str]
         out.append(p._text(len(shape)))
         if isinstance(p, Shard):
             parts[p.dim] *= mesh.shape[axis]
-            if shape[p.dim] % parts[p.dim]:
-                near = -(-shape[p.dim] // parts[p.dim]) * parts[p.dim]
+            if 0 < shape[p.dim] < parts[p.dim]:
                 raise ValueError(
-                    f"{what}: dimension {p.dim} of size {shape[p.dim]} cannot be cut into {parts[p.dim]} equal "
-                    f"blocks, as {p} on {mesh} asks; {near} would do"
+                    f"{what}: dimension {p.dim} of size {shape[p.dim]} cannot be cut into {parts[p.dim]} blocks, as {p} on "
+                    f"{mesh} asks; {parts[p.dim]} or more would do"
                 )
     return out
 
@@ -108,8 +108,9 @@ class DTensor(Tensor):
             if isinstance(p, Partial):
                 raise ValueError(f"to_local: the tensor is partial along {self.device_mesh.mesh_dim_names[axis]!r}")
             if isinstance(p, Shard):
-                size = part.shape[p.dim] // self.device_mesh.shape[axis]
-                part = part.narrow(p.dim, self.device_mesh.coordinate(rank)[axis] * size, size)
+                each, more = divmod(part.shape[p.dim], self.device_mesh.shape[axis])
+                at = self.device_mesh.coordinate(rank)[axis]
+                part = part.narrow(p.dim, at * each + min(at, more), each + (at < more))
         return part
 
     def redistribute(self, device_mesh: DeviceMesh | None = None, placements: Any = None) -> DTensor:
@@ -126,7 +127,7 @@ def distribute_tensor(tensor: Tensor, device_mesh: DeviceMesh, placements: Any =
     The mark belongs to the tensor's memory, so a parameter need not be replaced by what is returned.
 
     Raises:
-        ValueError: a dimension that does not exist or does not divide.
+        ValueError: a dimension that does not exist, or that has fewer elements than there are ranks.
     """
     placements = [Replicate()] * device_mesh.ndim if placements is None else list(placements)
     texts(device_mesh, placements, tensor.shape, "distribute_tensor")

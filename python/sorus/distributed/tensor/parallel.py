@@ -39,7 +39,7 @@ def parallelize_module(module: Any, device_mesh: DeviceMesh, parallelize_plan: A
     """Marks the parameters of submodules; names may have wildcards. Returns the module.
 
     Raises:
-        ValueError: a name fits no submodule, or a dimension does not divide among the ranks.
+        ValueError: a name fits no submodule, or a dimension is smaller than the number of ranks.
     """
     if device_mesh.ndim != 1:
         raise ValueError(f"parallelize_module: expected a mesh of one axis, such as mesh['tp'], found {device_mesh}")

@@ -70,8 +70,7 @@ class Partition {
     Value local = locals_.at(v)[0];
     Layout now = stored;
     for (const Move& m : redistribution(mesh_, stored, wanted)) {
-      local = move(local, m, v.node->source, after);
-      apply_move(m, now);
+      local = move(local, m, now, v, after);
       local_.layouts.try_emplace(local, now);
     }
     made.emplace_back(wanted, local);
@@ -97,8 +96,12 @@ class Partition {
     for (size_t i : later)
       inputs[i] = after ? get_again(node.inputs[i], c.inputs[i], after) : get(node.inputs[i], c.inputs[i]);
     auto types = node.input_types();
-    Block b = block_of(mesh_, c.outputs[0], node.outputs[0].shape, rank_);
-    Attrs attrs = shard_attrs(TypeCall{*node.op, types, node.attrs}, b.sizes, b.start);
+    TypeCall whole{*node.op, types, node.attrs};
+    Attrs attrs = node.attrs;
+    if (has_shard_attrs(*node.op)) {
+      ShardingRule rule = sharding_rule(whole);
+      attrs = shard_attrs(whole, rule, parts_of(mesh_, rule, c.factors, rank_));
+    }
     Node* made = to_.add(*node.op, std::move(inputs), std::move(attrs), node.source);
     for (size_t o = 0; o < node.outputs.size(); ++o) {
       Value v{const_cast<Node*>(&node), static_cast<int>(o)};
@@ -117,8 +120,7 @@ class Partition {
       local = locals_.at(v)[source.version];
       Layout now = versions_.of(v)[source.version];
       for (const Move& m : source.moves) {
-        local = move(local, m, v.node->source);
-        apply_move(m, now);
+        local = move(local, m, now, v);
         local_.layouts.try_emplace(local, now);
       }
     }
@@ -137,101 +139,124 @@ class Partition {
     auto types = node.input_types();
     TypeCall call{*node.op, types, node.attrs};
     ShardingRule rule = sharding_rule(call);
+    const Shape& shape = node.outputs[0].shape;
+    Block b = block_of(mesh_, wanted, shape, rank_);
+    std::vector<ShardPart> parts = parts_of(mesh_, rule, {}, rank_);
     for (const Placement& p : wanted) {
       if (!p.is_shard()) continue;
-      int f = rule.outputs[0][static_cast<size_t>(p.dim)];
+      auto d = static_cast<size_t>(p.dim);
+      int f = rule.outputs[0][d];
       if (f < 0 || rule.factors[static_cast<size_t>(f)].kind != ShardFactor::Kind::kept) return std::nullopt;
       for (const auto& dims : rule.inputs)
         if (std::find(dims.begin(), dims.end(), f) != dims.end()) return std::nullopt;
+      int64_t unit = shape[d] / rule.factors[static_cast<size_t>(f)].size;
+      if (b.start[d] % unit || b.sizes[d] % unit) return std::nullopt;
+      parts[static_cast<size_t>(f)] = {b.start[d] / unit, b.sizes[d] / unit};
     }
     std::vector<Value> inputs;
     for (const Value& in : node.inputs) inputs.push_back(in ? get(in, replicated(mesh_)) : Value{});
-    Block b = block_of(mesh_, wanted, node.outputs[0].shape, rank_);
-    Value made{to_.add(*node.op, std::move(inputs), shard_attrs(call, b.sizes, b.start), node.source), 0};
+    Value made{to_.add(*node.op, std::move(inputs), shard_attrs(call, rule, parts), node.source), 0};
     if (made.type().shape != b.sizes) return std::nullopt;
     local_.layouts.try_emplace(made, wanted);
     return made;
   }
 
-  Value move(const Value& v, const Move& m, const SourceLocation& source, const Value& after = {}) {
-    int64_t n = mesh_.size(m.axis), at = mesh_.coordinate(rank_, m.axis);
-    const std::string& group = p_.groups[static_cast<size_t>(m.axis)];
-    Attr op(std::string(reduction_name(m.op)));
-    auto call = [&](const char* name, Attrs attrs) {
-      const OpDef& collective = find_op(name);
-      std::vector<Value> inputs{v};
-      if (collective.signature.tensors > 1) inputs.push_back(after);
-      Value made{to_.add(collective, std::move(inputs), std::move(attrs), source), 0};
-      if (m.axis == p_.micro_axis && m.kind != Move::Kind::slice) local_.over_micro_batches.emplace(made.node, m);
-      return made;
-    };
-    if (m.axis == p_.micro_axis) return over_time(v, m, source, call);
-    return between_ranks(v, m, source, call, n, at, group, op);
+  // `now`: how the local value lies, before and after. `whole`: the value that it is a block of.
+  Value move(const Value& local, const Move& m, Layout& now, const Value& whole, const Value& after = {}) {
+    const SourceLocation& source = whole.node->source;
+    Layout before = now;
+    apply_move(m, now);
+    if (m.axis == p_.micro_axis) return over_time(local, m, source);
+    Collective c{m, p_.groups[static_cast<size_t>(m.axis)], mesh_.size(m.axis), mesh_.coordinate(rank_, m.axis), {},
+                 {}};
+    const Shape& shape = whole.type().shape;
+    auto axis = static_cast<size_t>(m.axis);
+    if (now[axis].is_shard()) c.cut = cut_sizes(mesh_, now, shape, rank_, m.axis);
+    if (before[axis].is_shard()) c.joined = cut_sizes(mesh_, before, shape, rank_, m.axis);
+    return between_ranks(local, c, source, after);
   }
 
-  // Over micro-batches there are two collectives only; a block of what they give is cut out of it.
-  template <class Call>
-  Value over_time(const Value& v, const Move& m, const SourceLocation& source, Call call) {
-    int64_t n = mesh_.size(m.axis);
-    std::string group = p_.groups[static_cast<size_t>(m.axis)];
-    Attr op(std::string(reduction_name(m.op)));
-    auto whole = [&](const Value& r) {
+  Value call(const char* name, std::vector<Value> inputs, Attrs attrs, const SourceLocation& source) {
+    return {to_.add(find_op(name), std::move(inputs), std::move(attrs), source), 0};
+  }
+
+  // Over micro-batches, which are of one size, there are two collectives only; a block of what they give is cut out
+  // of it.
+  Value over_time(const Value& v, const Move& m, const SourceLocation& source) {
+    int64_t n = mesh_.size(m.axis), at = mesh_.coordinate(rank_, m.axis);
+    Attr group(p_.groups[static_cast<size_t>(m.axis)]), op(std::string(reduction_name(m.op)));
+    auto whole = [&](const char* name, std::vector<Value> inputs, Attrs attrs, Move::Kind kind, int dim) {
+      Value r = call(name, std::move(inputs), std::move(attrs), source);
+      Move over = m;
+      over.kind = kind;
+      over.dim = dim;
+      local_.over_micro_batches.emplace(r.node, over);
       Layout l = local_.layouts.at(v);
       l[static_cast<size_t>(m.axis)] = Replicate();
       local_.layouts.try_emplace(r, l);
       return r;
     };
+    auto sum = [&] { return whole("all_reduce", {v}, {op, group}, Move::Kind::all_reduce, -1); };
+    auto join = [&](int dim) {
+      return whole("all_gather", {v, Value{}}, {Attr(dim), Attr(n), group, Attr(), Attr(0)}, Move::Kind::all_gather,
+                   dim);
+    };
     auto cut = [&](const Value& r) {
-      Move slice{Move::Kind::slice, m.axis, m.dim};
-      return between_ranks(
-          r, slice, source,
-          [&](const char* name, Attrs attrs) {
-            return Value{to_.add(find_op(name), {r}, std::move(attrs), source), 0};
-          },
-          n, mesh_.coordinate(rank_, m.axis), group, op);
+      int64_t length = r.type().shape[static_cast<size_t>(m.dim)] / n;
+      return call("slice", {r}, {Attr(m.dim), Attr(at * length), Attr((at + 1) * length), Attr(1)}, source);
     };
     switch (m.kind) {
       case Move::Kind::slice:
         return cut(v);
       case Move::Kind::all_reduce:
-        return whole(call("all_reduce", {op, Attr(group)}));
+        return sum();
       case Move::Kind::all_gather:
-        return whole(call("all_gather", {Attr(m.dim), Attr(n), Attr(group)}));
+        return join(m.dim);
       case Move::Kind::reduce_scatter:
-        return cut(whole(call("all_reduce", {op, Attr(group)})));
-      case Move::Kind::all_to_all: {
-        Value joined = whole(call("all_gather", {Attr(m.from), Attr(n), Attr(group)}));
-        local_.over_micro_batches[joined.node] = Move{Move::Kind::all_gather, m.axis, m.from};
-        return cut(joined);
-      }
+        return cut(sum());
+      case Move::Kind::all_to_all:
+        return cut(join(m.from));
       case Move::Kind::mask:
         break;
     }
     fail<NotImplementedError>("a value that is the same for all micro-batches cannot become a partial one of them");
   }
 
-  template <class Call>
-  Value between_ranks(const Value& v, const Move& m, const SourceLocation& source, Call call, int64_t n, int64_t at,
-                      const std::string& group, const Attr& op) {
-    const Shape& shape = v.type().shape;
+  struct Collective {
+    const Move& move;
+    const std::string& group;
+    int64_t ranks, rank;
+    Shape cut, joined;  // sizes of the blocks of the dimension that is cut, and of the one that is joined
+  };
+  static Attr unless_equal(const Shape& sizes) { return all_equal(sizes) ? Attr() : Attr(sizes); }
+
+  Value between_ranks(const Value& v, const Collective& c, const SourceLocation& source, const Value& after) {
+    const Move& m = c.move;
+    Attr group(c.group), op(std::string(reduction_name(m.op))), n(c.ranks), me(c.rank);
     switch (m.kind) {
       case Move::Kind::slice: {
-        int64_t length = shape[static_cast<size_t>(m.dim)] / n;
-        return call("slice", {Attr(m.dim), Attr(at * length), Attr((at + 1) * length), Attr(1)});
+        int64_t start = 0;
+        for (int64_t r = 0; r < c.rank; ++r) start += c.cut[static_cast<size_t>(r)];
+        int64_t end = start + c.cut[static_cast<size_t>(c.rank)];
+        return call("slice", {v}, {Attr(m.dim), Attr(start), Attr(end), Attr(1)}, source);
       }
       case Move::Kind::all_reduce:
-        return call("all_reduce", {op, Attr(group)});
+        return call("all_reduce", {v}, {op, group}, source);
       case Move::Kind::all_gather:
-        return call("all_gather", {Attr(m.dim), Attr(n), Attr(group)});
+        return call("all_gather", {v, after}, {Attr(m.dim), n, group, unless_equal(c.joined), me}, source);
       case Move::Kind::reduce_scatter:
-        return call("reduce_scatter", {Attr(m.dim), Attr(n), op, Attr(group)});
+        return call("reduce_scatter", {v}, {Attr(m.dim), n, op, group, unless_equal(c.cut), me}, source);
       case Move::Kind::all_to_all:
-        return call("all_to_all", {Attr(m.dim), Attr(m.from), Attr(n), Attr(group)});
+        return call("all_to_all", {v},
+                    {Attr(m.dim), Attr(m.from), n, group, unless_equal(c.cut), unless_equal(c.joined), me}, source);
       case Move::Kind::mask: {
         // The same candidate at every rank is as good as one.
         bool sum = m.op == ShardFactor::Kind::sum, product = m.op == ShardFactor::Kind::prod;
-        if (at == 0 || (!sum && !product)) return v;
-        return {to_.add(find_op("full"), {}, {Attr(shape), Attr(sum ? 0 : 1), Attr(v.type().dtype)}, source), 0};
+        if (c.rank == 0 || (!sum && !product)) return v;
+        // It depends on the value, so that collectives in front of it come at all ranks, in the same order.
+        Value never = call("full", {}, {Attr(Shape{}), Attr(false), Attr(DType::boolean)}, source);
+        Value neutral = call("full", {}, {Attr(Shape{}), Attr(sum ? 0 : 1), Attr(v.type().dtype)}, source);
+        return call("where", {never, v, neutral}, {}, source);
       }
     }
     return v;

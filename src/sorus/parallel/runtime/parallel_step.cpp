@@ -1,6 +1,7 @@
 #include "sorus/parallel/runtime/parallel_step.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "sorus/graph/call.h"
 #include "sorus/parallel/comm/groups.h"
@@ -34,6 +35,14 @@ DeviceMesh with_pipeline(const DeviceMesh& mesh, int ranks) {
   return DeviceMesh(names, sizes);
 }
 
+// Ranks that do not cut dimension 0.
+int64_t others(const DeviceMesh& mesh, const Layout& l) {
+  int64_t n = 1;
+  for (int a = 0; a < mesh.axes(); ++a)
+    if (!l[static_cast<size_t>(a)].is_shard(0)) n *= mesh.size(a);
+  return n;
+}
+
 Request with_micro_batches(Request r, const TracedGraph& traced, int count) {
   if (count == 1) return r;
   std::vector<std::string> names = r.mesh.names();
@@ -51,7 +60,16 @@ Request with_micro_batches(Request r, const TracedGraph& traced, int count) {
     if (shape.empty()) continue;
     Layout& l = r.inputs.try_emplace(i, Layout(axes + 1)).first->second;
     l.back() = Shard(0);
-    check_layout(r.mesh, l, shape, fmt::format("argument {} in {} micro-batches", i, count));
+    std::string what = fmt::format("argument {} in {} micro-batches", i, count);
+    check_layout(r.mesh, l, shape, what);
+    for (int64_t rank = 0; rank < r.mesh.size(); rank += count) {
+      Shape sizes = cut_sizes(r.mesh, l, shape, rank, static_cast<int>(axes));
+      SORUS_CHECK(all_equal(sizes), ValueError,
+                  "{}: micro-batches are of one size, but a rank has {} of the {} samples; give a batch that is a "
+                  "multiple of {}",
+                  what, std::accumulate(sizes.begin(), sizes.end(), int64_t{0}), shape[0],
+                  r.mesh.size() / std::max<int64_t>(1, others(r.mesh, l)));
+    }
   }
   return r;
 }
@@ -253,11 +271,16 @@ struct ParallelStep::Impl {
   }
 
   // Cuts undone from the innermost outwards, among the ranks of one stage.
-  Tensor gathered(Tensor t, const Layout& layout) const {
+  Tensor gathered(Tensor t, Layout layout, const Shape& whole, int number) const {
     static const OpDef& op = find_op("all_gather");
-    for (const Move& m : redistribution(request.mesh, layout, replicated(request.mesh)))
+    int64_t rank = virtual_rank(number, 0);
+    for (const Move& m : redistribution(request.mesh, layout, replicated(request.mesh))) {
+      Shape sizes = cut_sizes(request.mesh, layout, whole, rank, m.axis);
       t = call_one(op, {t, Tensor()},
-                   {Attr(m.dim), Attr(request.mesh.size(m.axis)), Attr(layouts.groups[static_cast<size_t>(m.axis)])});
+                   {Attr(m.dim), Attr(request.mesh.size(m.axis)), Attr(layouts.groups[static_cast<size_t>(m.axis)]),
+                    all_equal(sizes) ? Attr() : Attr(sizes), Attr(request.mesh.coordinate(rank, m.axis))});
+      apply_move(m, layout);
+    }
     return t;
   }
   // From the rank of the pipeline that has it to all of them.
@@ -268,7 +291,8 @@ struct ParallelStep::Impl {
   }
   void share_results(Rank& r) {
     for (size_t i = 0; i < r.results.size(); ++i) {
-      if (r.results[i].defined()) r.results[i] = gathered(r.results[i], layouts.outputs[i]);
+      if (r.results[i].defined())
+        r.results[i] = gathered(r.results[i], layouts.outputs[i], whole.graph.outputs()[i].type().shape, r.number);
       spread(r.results[i], whole.graph.outputs()[i].type(), result_rank[i]);
     }
   }
@@ -281,7 +305,7 @@ struct ParallelStep::Impl {
         if (!written[i]) continue;
         Tensor t;
         if (by[i] == -1 || by[i] == pipeline_rank(number))
-          t = gathered(copied(ranks[0].pieces[i].tensor), capture_layout(i));
+          t = gathered(copied(ranks[0].pieces[i].tensor), capture_layout(i), whole.captures[i].sizes(), number);
         spread(t, whole.captures[i].type(), by[i]);
         copy_elements(whole.captures[i], t);
       }

@@ -1,5 +1,6 @@
 #include "sorus/parallel/runtime/rank_pool.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <numeric>
@@ -15,13 +16,17 @@ void join_mesh(const DeviceMesh& mesh) {
   comm::Communicator& world = comm::group();
   SORUS_CHECK(world.size() == mesh.size(), ValueError, "the mesh {} has {} ranks, but {} are running",
               mesh.to_string(), mesh.size(), world.size());
-  for (int a = 0; a < mesh.axes(); ++a)
+  std::vector<std::string> known = comm::groups().names();
+  for (int a = 0; a < mesh.axes(); ++a) {
+    // A mesh that was joined before, for another step, has its groups: the name says all about them.
+    if (std::find(known.begin(), known.end(), mesh.group(a)) != known.end()) continue;
     for (int first = 0; first < world.size(); ++first) {
       if (mesh.coordinate(first, a) != 0) continue;
       std::vector<int> peers = mesh.peers(first, a);
       std::shared_ptr<comm::Communicator> made = world.split(peers, mesh.group(a));
       if (made) comm::groups().add(mesh.group(a), made);
     }
+  }
 }
 
 struct RankPool::Impl {

@@ -23,7 +23,8 @@ std::string_view reduction_name(ShardFactor::Kind op) {
 
 std::string Placement::to_string() const {
   if (is_replicate()) return "R";
-  return is_shard() ? fmt::format("S({})", dim) : fmt::format("P({})", reduction_name(op));
+  if (is_shard()) return unit == 1 ? fmt::format("S({})", dim) : fmt::format("S({} by {})", dim, unit);
+  return fmt::format("P({})", reduction_name(op));
 }
 
 Placement Placement::parse(std::string_view text) {
@@ -58,10 +59,9 @@ void check_layout(const DeviceMesh& mesh, const Layout& layout, const Shape& sha
                 "{}: {} along '{}', but its shape is {}", what, p.to_string(), mesh.name(a), sorus::to_string(shape));
     auto d = static_cast<size_t>(p.dim);
     parts[d] *= mesh.size(a);
-    SORUS_CHECK(shape[d] % parts[d] == 0, ValueError,
-                "{}: dimension {} of {} cannot be cut into {} equal blocks, as {} on the mesh {} asks; {} would do",
-                what, d, sorus::to_string(shape), parts[d], to_string(layout), mesh.to_string(),
-                (shape[d] + parts[d] - 1) / parts[d] * parts[d]);
+    SORUS_CHECK(shape[d] % p.unit == 0 && (shape[d] / p.unit >= parts[d] || shape[d] == 0), ValueError,
+                "{}: dimension {} of {} cannot be cut into {} blocks, as {} on the mesh {} asks; {} or more would do",
+                what, d, sorus::to_string(shape), parts[d], to_string(layout), mesh.to_string(), parts[d] * p.unit);
   }
 }
 
@@ -71,10 +71,27 @@ Block block_of(const DeviceMesh& mesh, const Layout& layout, const Shape& shape,
     const Placement& p = layout[static_cast<size_t>(a)];
     if (!p.is_shard()) continue;
     auto d = static_cast<size_t>(p.dim);
-    b.sizes[d] /= mesh.size(a);
-    b.start[d] += mesh.coordinate(rank, a) * b.sizes[d];
+    ShardPart part = shard_part(b.sizes[d], mesh.size(a), mesh.coordinate(rank, a), p.unit);
+    b.sizes[d] = part.size;
+    b.start[d] += part.start;
   }
   return b;
+}
+
+Shape cut_sizes(const DeviceMesh& mesh, const Layout& layout, const Shape& shape, int64_t rank, int axis) {
+  Layout outer = layout;
+  const Placement p = layout[static_cast<size_t>(axis)];
+  outer[static_cast<size_t>(axis)] = Replicate();
+  int64_t whole = block_of(mesh, outer, shape, rank).sizes[static_cast<size_t>(p.dim)];
+  Shape out;
+  for (int64_t i = 0; i < mesh.size(axis); ++i) out.push_back(shard_part(whole, mesh.size(axis), i, p.unit).size);
+  return out;
+}
+
+bool all_equal(const Shape& sizes) {
+  for (int64_t n : sizes)
+    if (n != sizes[0]) return false;
+  return true;
 }
 
 std::string Move::to_string(const DeviceMesh& mesh) const {
@@ -94,10 +111,13 @@ bool is_innermost(const Layout& l, size_t axis) {
     if (l[a].is_shard(l[axis].dim)) return false;
   return true;
 }
+bool cut_otherwise(const Placement& now, const Placement& to, int dim) {
+  return (now.is_shard(dim) || to.is_shard(dim)) && !(now == to);
+}
 // Whether cutting `dim` along `axis` makes the next cut that the target has of it.
 bool can_cut(const Layout& now, const Layout& to, size_t axis, int dim) {
   for (size_t a = 0; a < now.size(); ++a) {
-    if (a < axis && now[a].is_shard(dim) != to[a].is_shard(dim)) return false;
+    if (a < axis && cut_otherwise(now[a], to[a], dim)) return false;
     if (a > axis && now[a].is_shard(dim)) return false;
   }
   return true;
@@ -106,8 +126,10 @@ bool can_cut(const Layout& now, const Layout& to, size_t axis, int dim) {
 // The next move, by what makes the following ones cheapest: cut first, sum before gathering.
 Move next_move(const Layout& now, const Layout& to) {
   size_t n = now.size();
-  auto make = [](Move::Kind kind, size_t axis, int dim = -1, int from = -1) {
-    return Move{kind, static_cast<int>(axis), dim, from};
+  auto make = [&](Move::Kind kind, size_t axis, int dim = -1, int from = -1) {
+    Move m{kind, static_cast<int>(axis), dim, from};
+    m.unit = to[axis].unit;
+    return m;
   };
   for (size_t a = 0; a < n; ++a)
     if (!(now[a] == to[a]) && to[a].is_shard() && can_cut(now, to, a, to[a].dim)) {
@@ -117,7 +139,8 @@ Move next_move(const Layout& now, const Layout& to) {
         m.op = now[a].op;
         return m;
       }
-      if (is_innermost(now, a)) return make(Move::Kind::all_to_all, a, to[a].dim, now[a].dim);
+      if (is_innermost(now, a) && now[a].dim != to[a].dim)
+        return make(Move::Kind::all_to_all, a, to[a].dim, now[a].dim);
     }
   for (size_t a = 0; a < n; ++a)
     if (!(now[a] == to[a]) && now[a].is_partial() && !to[a].is_shard()) {
@@ -144,8 +167,7 @@ Move next_move(const Layout& now, const Layout& to) {
   for (size_t a = n; a-- > 0;)
     if (now[a].is_shard() && is_innermost(now, a))
       for (size_t b = 0; b < a; ++b)
-        if (now[b].is_shard(now[a].dim) != to[b].is_shard(now[a].dim))
-          return make(Move::Kind::all_gather, a, now[a].dim);
+        if (cut_otherwise(now[b], to[b], now[a].dim)) return make(Move::Kind::all_gather, a, now[a].dim);
   fail<Error>("no move leads from {} to {}", to_string(now), to_string(to));
 }
 
@@ -157,7 +179,7 @@ void apply_move(const Move& m, Layout& l) {
     case Move::Kind::slice:
     case Move::Kind::reduce_scatter:
     case Move::Kind::all_to_all:
-      p = Shard(m.dim);
+      p = Shard(m.dim, m.unit);
       break;
     case Move::Kind::all_gather:
     case Move::Kind::all_reduce:

@@ -1,5 +1,6 @@
 // Collectives as operators of a graph. `parts` is the number of ranks in the group, so that the result's shape is
 // known where no ranks are running; the kernel checks it.
+#include <algorithm>
 #include <cstring>
 
 #include "sorus/ops.h"
@@ -16,43 +17,88 @@ comm::Communicator& group_of(const Call& c, std::string_view name, int64_t parts
   return g;
 }
 
-// Sizes in front of a dimension, of it, and behind it.
+// A dimension and its blocks: sizes in front of it and behind it, and how many elements of it each rank has. Equal
+// blocks if the attribute `sizes` is none.
 struct Cut {
-  int64_t outer = 1, size = 1, inner = 1;
-  Cut(const Shape& s, int64_t dim) {
+  int64_t outer = 1, inner = 1;
+  Shape sizes;
+  Cut(const Shape& s, int64_t dim, int64_t parts, const Attr& given) {
     for (size_t d = 0; d < s.size(); ++d)
-      (static_cast<int64_t>(d) < dim ? outer : static_cast<int64_t>(d) == dim ? size : inner) *= s[d];
+      if (static_cast<int64_t>(d) != dim) (static_cast<int64_t>(d) < dim ? outer : inner) *= s[d];
+    sizes = given.is_none() ? Shape(static_cast<size_t>(parts), s[static_cast<size_t>(dim)] / parts) : given.ints();
+  }
+  int64_t of(int64_t size) const { return outer * size * inner; }  // elements of a block
+  std::vector<int64_t> bytes(size_t element) const {
+    std::vector<int64_t> out;
+    for (int64_t n : sizes) out.push_back(of(n) * static_cast<int64_t>(element));
+    return out;
   }
 };
-// Between a tensor and its `parts` blocks along a dimension, one behind the other.
-void pack(const std::byte* tensor, std::byte* blocks, const Cut& c, int64_t parts, size_t element) {
-  int64_t row = c.size / parts * c.inner * static_cast<int64_t>(element);
-  for (int64_t o = 0; o < c.outer; ++o)
-    for (int64_t p = 0; p < parts; ++p)
-      std::memcpy(blocks + (p * c.outer + o) * row, tensor + (o * parts + p) * row, static_cast<size_t>(row));
+// Between a tensor and its blocks along a dimension, one behind the other, each in room for `room` elements of the
+// dimension (0: as many as it has).
+template <class Copy>
+void each_row(const Cut& c, size_t element, int64_t room, Copy copy) {
+  auto unit = c.inner * static_cast<int64_t>(element);
+  int64_t whole = 0, block = 0, before = 0;
+  for (int64_t n : c.sizes) whole += n;
+  for (int64_t n : c.sizes) {
+    for (int64_t o = 0; o < c.outer; ++o)
+      copy((o * whole + before) * unit, (block + o * n) * unit, static_cast<size_t>(n * unit));
+    before += n;
+    block += c.outer * (room ? room : n);
+  }
 }
-void unpack(const std::byte* blocks, std::byte* tensor, const Cut& c, int64_t parts, size_t element) {
-  int64_t row = c.size / parts * c.inner * static_cast<int64_t>(element);
-  for (int64_t o = 0; o < c.outer; ++o)
-    for (int64_t p = 0; p < parts; ++p)
-      std::memcpy(tensor + (o * parts + p) * row, blocks + (p * c.outer + o) * row, static_cast<size_t>(row));
+void pack(const std::byte* tensor, std::byte* blocks, const Cut& c, size_t element, int64_t room = 0) {
+  each_row(c, element, room, [&](int64_t at, int64_t to, size_t n) { std::memcpy(blocks + to, tensor + at, n); });
+}
+void unpack(const std::byte* blocks, std::byte* tensor, const Cut& c, size_t element) {
+  each_row(c, element, 0, [&](int64_t at, int64_t from, size_t n) { std::memcpy(tensor + at, blocks + from, n); });
 }
 std::byte* bytes(const Tensor& t) { return static_cast<std::byte*>(t.data()); }
 
-TypesRule resized(int grows, int shrinks, int parts_at) {
+// One dimension grows from a block to the whole, another shrinks from the whole to this rank's block. Behind the
+// group stand the sizes of the blocks of each (none: equal ones), and the rank.
+TypesRule resized(int grows, int shrinks, int parts_at, int grown_sizes, int shrunk_sizes) {
   return [=](const TypeCall& c) -> std::vector<TensorType> {
     Shape s = c.input(0).shape;
     auto rank = static_cast<int64_t>(s.size());
     int64_t parts = c.attr(parts_at).to_int();
     SORUS_CHECK(parts >= 1, ValueError, "{}: a group has at least one rank, parts is {}", c.op.name(), parts);
+    int64_t me = c.attrs.back().to_int();
+    SORUS_CHECK(me >= 0 && me < parts, ValueError, "{}: rank {} is not one of {}", c.op.name(), me, parts);
+    auto sizes_of = [&](int at, size_t d, bool whole) -> const Shape* {
+      const Attr& given = c.attr(at);
+      if (given.is_none()) return nullptr;
+      const Shape& sizes = given.ints();
+      int64_t total = 0;
+      for (int64_t n : sizes) total += n;
+      SORUS_CHECK(
+          static_cast<int64_t>(sizes.size()) == parts && s[d] == (whole ? total : sizes[static_cast<size_t>(me)]),
+          ValueError, "{}: blocks of sizes {} are not those of dimension {} of {} at rank {} of {}", c.op.name(),
+          to_string(sizes), d, to_string(s), me, parts);
+      return &sizes;
+    };
+    Shape out = s;
     if (shrinks >= 0) {
       auto d = static_cast<size_t>(wrap_dim(c.attr(shrinks).to_int(), rank, c.op.name()));
-      SORUS_CHECK(s[d] % parts == 0, ValueError, "{}: dimension {} of {} cannot be cut into {} equal blocks",
-                  c.op.name(), d, to_string(s), parts);
-      s[d] /= parts;
+      if (const Shape* sizes = sizes_of(shrunk_sizes, d, true)) {
+        out[d] = (*sizes)[static_cast<size_t>(me)];
+      } else {
+        SORUS_CHECK(s[d] % parts == 0, ValueError, "{}: dimension {} of {} cannot be cut into {} equal blocks",
+                    c.op.name(), d, to_string(s), parts);
+        out[d] /= parts;
+      }
     }
-    if (grows >= 0) s[static_cast<size_t>(wrap_dim(c.attr(grows).to_int(), rank, c.op.name()))] *= parts;
-    return {{c.input(0).dtype, s, false}};
+    if (grows >= 0) {
+      auto d = static_cast<size_t>(wrap_dim(c.attr(grows).to_int(), rank, c.op.name()));
+      if (const Shape* sizes = sizes_of(grown_sizes, d, false)) {
+        out[d] = 0;
+        for (int64_t n : *sizes) out[d] += n;
+      } else {
+        out[d] *= parts;
+      }
+    }
+    return {{c.input(0).dtype, out, false}};
   };
 }
 int64_t dim_of(const Call& c, int at) { return wrap_dim(c.attr(at).to_int(), c.input(0).dim(), c.op.name()); }
@@ -72,62 +118,92 @@ const bool collectives = [] {
         return {call_one(c.op, {c.grad()}, c.attrs)};
       })
       .doc("Elements of all ranks of the group taken together; every rank has the result.");
-  op("all_gather(input, dim: int, parts: int, group: str = 'world', after: Tensor? = none)")
-      .types(resized(0, -1, 1))
+  op("all_gather(input, dim: int, parts: int, group: str = 'world', after: Tensor? = none, *, sizes: int[]? = none, "
+     "rank: int = 0)")
+      .types(resized(0, -1, 1, 3, -1))
       .kernel([](const Call& c, std::span<Tensor> out) {
         int64_t parts = c.attr(1).to_int(), dim = dim_of(c, 0);
         comm::Communicator& g = group_of(c, c.attr(2).string(), parts);
-        auto n = static_cast<int64_t>(c.input(0).nbytes());
-        Cut cut(out[0].sizes(), dim);
-        if (cut.outer == 1) return g.all_gather(c.input(0).data(), out[0].data(), n);
-        Tensor blocks = Tensor::empty({n * parts}, DType::u8);
-        g.all_gather(c.input(0).data(), blocks.data(), n);
-        unpack(bytes(blocks), bytes(out[0]), cut, parts, size_of(out[0].dtype()));
+        Cut cut(out[0].sizes(), dim, parts, c.attr(3));
+        size_t element = size_of(out[0].dtype());
+        auto gather = [&](void* to) {
+          if (c.attr(3).is_none())
+            g.all_gather(c.input(0).data(), to, static_cast<int64_t>(c.input(0).nbytes()));
+          else
+            g.all_gather_v(c.input(0).data(), to, cut.bytes(element));
+        };
+        if (cut.outer == 1) return gather(out[0].data());
+        Tensor blocks = Tensor::empty({std::max<int64_t>(static_cast<int64_t>(out[0].nbytes()), 1)}, DType::u8);
+        gather(blocks.data());
+        unpack(bytes(blocks), bytes(out[0]), cut, element);
       })
       .gradient([](const GradCall& c) -> TensorList {
         static const OpDef& scatter = find_op("reduce_scatter");
-        return {call_one(scatter, {c.grad()}, {c.attrs[0], c.attrs[1], Attr("sum"), c.attrs[2]}), Tensor()};
+        return {
+            call_one(scatter, {c.grad()}, {c.attrs[0], c.attrs[1], Attr("sum"), c.attrs[2], c.attrs[3], c.attrs[4]}),
+            Tensor()};
       })
       .doc(
           "The blocks of all `parts` ranks side by side along `dim`. Not before `after` is there: what was gathered "
-          "is not "
-          "kept for long, but gathered again where it is needed again.");
-  op("reduce_scatter(input, dim: int, parts: int, op: str = 'sum', group: str = 'world')")
-      .types(resized(-1, 0, 1))
+          "is not kept for long, but gathered again where it is needed again. Blocks that differ have `sizes`, and "
+          "this "
+          "is that of `rank`.");
+  op("reduce_scatter(input, dim: int, parts: int, op: str = 'sum', group: str = 'world', *, sizes: int[]? = none, "
+     "rank: int = 0)")
+      .types(resized(-1, 0, 1, -1, 4))
       .kernel([](const Call& c, std::span<Tensor> out) {
         int64_t parts = c.attr(1).to_int(), dim = dim_of(c, 0);
         comm::Communicator& g = group_of(c, c.attr(3).string(), parts);
         comm::ReduceOp reduce = comm::reduce_op_from_name(c.attr(2).string());
-        Cut cut(c.input(0).sizes(), dim);
-        if (cut.outer == 1)
+        Cut cut(c.input(0).sizes(), dim, parts, c.attr(4));
+        if (cut.outer == 1 && c.attr(4).is_none())
           return g.reduce_scatter(c.input(0).data(), out[0].data(), out[0].numel(), out[0].dtype(), reduce);
-        Tensor blocks = Tensor::empty({static_cast<int64_t>(c.input(0).nbytes())}, DType::u8);
-        pack(bytes(c.input(0)), bytes(blocks), cut, parts, size_of(out[0].dtype()));
-        g.reduce_scatter(blocks.data(), out[0].data(), out[0].numel(), out[0].dtype(), reduce);
+        // On its way every block is as large as the largest.
+        int64_t room = *std::max_element(cut.sizes.begin(), cut.sizes.end()), count = cut.of(room);
+        const Shape all{count * parts};
+        Tensor blocks = c.attr(4).is_none() ? Tensor::empty(all, out[0].dtype()) : Tensor::zeros(all, out[0].dtype());
+        pack(bytes(c.input(0)), bytes(blocks), cut, size_of(out[0].dtype()), room);
+        if (count == out[0].numel())
+          return g.reduce_scatter(blocks.data(), out[0].data(), count, out[0].dtype(), reduce);
+        Tensor mine = Tensor::empty({count}, out[0].dtype());
+        g.reduce_scatter(blocks.data(), mine.data(), count, out[0].dtype(), reduce);
+        std::memcpy(out[0].data(), mine.data(), out[0].nbytes());
       })
       .gradient([](const GradCall& c) -> TensorList {
         static const OpDef& gather = find_op("all_gather");
         SORUS_CHECK(c.attrs[2].string() == "sum", NotImplementedError, "reduce_scatter: only sums have a gradient");
-        return {call_one(gather, {c.grad(), Tensor()}, {c.attrs[0], c.attrs[1], c.attrs[3]})};
+        return {call_one(gather, {c.grad(), Tensor()}, {c.attrs[0], c.attrs[1], c.attrs[3], c.attrs[4], c.attrs[5]})};
       })
-      .doc("Rank r of `parts` has the r-th block along `dim` of what all_reduce gives.");
-  op("all_to_all(input, split_dim: int, concat_dim: int, parts: int, group: str = 'world')")
-      .types(resized(1, 0, 2))
+      .doc(
+          "Rank r of `parts` has the r-th block along `dim` of what all_reduce gives. Blocks that differ have "
+          "`sizes`, "
+          "and this one is that of `rank`.");
+  op("all_to_all(input, split_dim: int, concat_dim: int, parts: int, group: str = 'world', *, "
+     "split_sizes: int[]? = none, concat_sizes: int[]? = none, rank: int = 0)")
+      .types(resized(1, 0, 2, 5, 4))
       .kernel([](const Call& c, std::span<Tensor> out) {
         int64_t parts = c.attr(2).to_int(), split = dim_of(c, 0), join = dim_of(c, 1);
         comm::Communicator& g = group_of(c, c.attr(3).string(), parts);
-        auto n = static_cast<int64_t>(c.input(0).nbytes());
+        auto n = static_cast<int64_t>(c.input(0).nbytes()), m = static_cast<int64_t>(out[0].nbytes());
         size_t element = size_of(out[0].dtype());
         Tensor sent = Tensor::empty({std::max<int64_t>(n, 1)}, DType::u8),
-               got = Tensor::empty({std::max<int64_t>(n, 1)}, DType::u8);
-        pack(bytes(c.input(0)), bytes(sent), Cut(c.input(0).sizes(), split), parts, element);
-        g.all_to_all(sent.data(), got.data(), n / parts);
-        unpack(bytes(got), bytes(out[0]), Cut(out[0].sizes(), join), parts, element);
+               got = Tensor::empty({std::max<int64_t>(m, 1)}, DType::u8);
+        Cut from(c.input(0).sizes(), split, parts, c.attr(4)), to(out[0].sizes(), join, parts, c.attr(5));
+        pack(bytes(c.input(0)), bytes(sent), from, element);
+        if (c.attr(4).is_none() && c.attr(5).is_none())
+          g.all_to_all(sent.data(), got.data(), n / parts);
+        else
+          g.all_to_all_v(sent.data(), from.bytes(element), got.data(), to.bytes(element));
+        unpack(bytes(got), bytes(out[0]), to, element);
       })
       .gradient([](const GradCall& c) -> TensorList {
-        return {call_one(c.op, {c.grad()}, {c.attrs[1], c.attrs[0], c.attrs[2], c.attrs[3]})};
+        return {call_one(c.op, {c.grad()},
+                         {c.attrs[1], c.attrs[0], c.attrs[2], c.attrs[3], c.attrs[5], c.attrs[4], c.attrs[6]})};
       })
-      .doc("Block r along `split_dim` goes to rank r; what comes is joined along `concat_dim`.");
+      .doc(
+          "Block r along `split_dim` goes to rank r; what comes is joined along `concat_dim`. Blocks that differ "
+          "have "
+          "sizes, and this is rank `rank`.");
   return true;
 }();
 

@@ -19,6 +19,11 @@ bool linear_cached(const OpDef& op, const std::vector<int>& slots) {
   return it->second;
 }
 
+// Blocks of a factor that is not cut equally are blocks of every dimension that it is of.
+Placement shard_of(int dim, int64_t size, const ShardFactor& f, int64_t parts) {
+  return Shard(dim, f.size % parts == 0 ? 1 : size / f.size);
+}
+
 class Propagation {
  public:
   Propagation(const Graph& graph, const Request& request)
@@ -42,6 +47,8 @@ class Propagation {
       visit(*node);
     }
     for (size_t i = 0; i < graph_.outputs().size(); ++i) fetch(graph_.outputs()[i], out_.outputs[i]);
+    for (int a = 0; a < mesh_.axes(); ++a)
+      if (a != out_.micro_axis && mesh_.size(a) > 1) make_blocks_only(static_cast<size_t>(a));
     return std::move(out_);
   }
 
@@ -124,11 +131,14 @@ class Propagation {
         for (const Layout& l : it->second) asked = asked || l[a].is_shard();
     if (!asked || mesh_.size(axis) == 1) return out;
     for (size_t f = 0; f < rule.factors.size(); ++f)
-      if (rule.factors[f].can_split() && rule.factors[f].size > 0 && rule.factors[f].size % mesh_.size(axis) == 0)
+      if (rule.factors[f].can_split() && fits(rule.factors[f].size, mesh_.size(axis), axis == out_.micro_axis))
         out.push_back(static_cast<int>(f));
     if (!partial.empty() && one_kind && passes(node, partial, *op)) out.push_back(kPasses);
     return out;
   }
+
+  // Every rank has something, and every micro-batch as much as the others.
+  static bool fits(int64_t size, int64_t parts, bool micro) { return size >= parts && (!micro || size % parts == 0); }
 
   static bool passes(const Node& node, const std::vector<int>& partial, ShardFactor::Kind op) {
     if (node.op->is_view()) return true;
@@ -145,13 +155,18 @@ class Propagation {
     NodeChoice c;
     c.factors = factors;
     auto axes = static_cast<size_t>(mesh_.axes());
+    std::vector<int64_t> parts(rule.factors.size(), 1);
     for (size_t f = 0; f < rule.factors.size(); ++f) {  // several axes may split one factor
-      int64_t parts = 1;
+      bool micro = false;
       for (size_t a = 0; a < axes; ++a)
-        if (factors[a] == static_cast<int>(f)) parts *= mesh_.size(static_cast<int>(a));
-      if (parts > 1 && rule.factors[f].size % parts != 0) return std::nullopt;
+        if (factors[a] == static_cast<int>(f)) {
+          parts[f] *= mesh_.size(static_cast<int>(a));
+          micro = micro || static_cast<int>(a) == out_.micro_axis;
+        }
+      if (parts[f] > 1 && !fits(rule.factors[f].size, parts[f], micro)) return std::nullopt;
     }
-    auto side = [&](const std::vector<int>& dims, size_t a, bool output, size_t slot) -> Placement {
+    auto side = [&](const std::vector<int>& dims, const Shape& shape, size_t a, bool output,
+                    size_t slot) -> Placement {
       int f = factors[a];
       if (f == kPasses) {
         if (output) return Partial(partial_kind(node, a));
@@ -159,20 +174,21 @@ class Propagation {
         return v && out_.layouts.at(v)[a].is_partial() ? out_.layouts.at(v)[a] : Replicate();
       }
       if (f == kNone) return Replicate();
+      const ShardFactor& factor = rule.factors[static_cast<size_t>(f)];
       for (size_t d = 0; d < dims.size(); ++d)
-        if (dims[d] == f) return Shard(static_cast<int>(d));
-      ShardFactor::Kind kind = rule.factors[static_cast<size_t>(f)].kind;
-      return output && kind != ShardFactor::Kind::kept ? Partial(kind) : Replicate();
+        if (dims[d] == f) return shard_of(static_cast<int>(d), shape[d], factor, parts[static_cast<size_t>(f)]);
+      bool partial = output ? factor.kind != ShardFactor::Kind::kept : rule.is_added(slot, f);
+      return partial ? Partial(factor.kind) : Replicate();
     };
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       Layout l(axes);
       if (node.inputs[i])
-        for (size_t a = 0; a < axes; ++a) l[a] = side(rule.inputs[i], a, false, i);
+        for (size_t a = 0; a < axes; ++a) l[a] = side(rule.inputs[i], node.inputs[i].type().shape, a, false, i);
       c.inputs.push_back(std::move(l));
     }
     for (size_t o = 0; o < node.outputs.size(); ++o) {
       Layout l(axes);
-      for (size_t a = 0; a < axes; ++a) l[a] = side(rule.outputs[o], a, true, o);
+      for (size_t a = 0; a < axes; ++a) l[a] = side(rule.outputs[o], node.outputs[o].shape, a, true, o);
       c.outputs.push_back(std::move(l));
     }
     return c;
@@ -184,13 +200,15 @@ class Propagation {
     return ShardFactor::Kind::sum;
   }
 
-  double seconds_of(const Node& node, const NodeChoice& c, double arithmetic) const {
-    // Micro-batches come one after the other: to split among them saves no time.
-    double parts = 1, total = 0;
-    for (size_t a = 0; a < c.factors.size(); ++a)
-      if (c.factors[a] >= 0 && static_cast<int>(a) != out_.micro_axis)
-        parts *= static_cast<double>(mesh_.size(static_cast<int>(a)));
-    total += arithmetic / parts;
+  double seconds_of(const Node& node, const ShardingRule& rule, const NodeChoice& c, double arithmetic) const {
+    // Micro-batches come one after the other: to split among them saves no time. Rank 0 has the largest parts.
+    double total = arithmetic;
+    std::vector<int> factors = c.factors;
+    if (out_.micro_axis >= 0) factors[static_cast<size_t>(out_.micro_axis)] = kNone;
+    std::vector<ShardPart> mine = parts_of(mesh_, rule, factors, 0);
+    for (size_t f = 0; f < mine.size(); ++f)
+      if (mine[f].size < rule.factors[f].size)
+        total *= static_cast<double>(mine[f].size) / static_cast<double>(rule.factors[f].size);
     for (size_t i = 0; i < node.inputs.size(); ++i)
       if (node.inputs[i]) total += versions_.find(node.inputs[i], c.inputs[i]).seconds;
     for (size_t o = 0; o < node.outputs.size(); ++o)
@@ -202,22 +220,25 @@ class Propagation {
   }
 
   // Whether shards of the call have the types that the layouts promise.
-  bool holds(const Node& node, const NodeChoice& c) const {
+  bool holds(const Node& node, const ShardingRule& rule, const NodeChoice& c) const {
+    // The first rank has the largest blocks, the last one the smallest.
+    return holds(node, rule, c, 0) && holds(node, rule, c, mesh_.size() - 1);
+  }
+  bool holds(const Node& node, const ShardingRule& rule, const NodeChoice& c, int64_t rank) const {
     std::vector<TensorType> types(node.inputs.size());
     std::vector<const TensorType*> pointers(node.inputs.size(), nullptr);
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       if (!node.inputs[i]) continue;
       types[i] = node.inputs[i].type();
-      types[i].shape = block_of(mesh_, c.inputs[i], types[i].shape, 0).sizes;
+      types[i].shape = block_of(mesh_, c.inputs[i], types[i].shape, rank).sizes;
       pointers[i] = &types[i];
     }
     auto whole = node.input_types();
-    Block b = block_of(mesh_, c.outputs[0], node.outputs[0].shape, 0);
-    Attrs attrs = shard_attrs(TypeCall{*node.op, whole, node.attrs}, b.sizes, b.start);
+    Attrs attrs = shard_attrs(TypeCall{*node.op, whole, node.attrs}, rule, parts_of(mesh_, rule, c.factors, rank));
     try {
       std::vector<TensorType> results = infer_types(TypeCall{*node.op, pointers, attrs});
       for (size_t o = 0; o < results.size(); ++o)
-        if (results[o].shape != block_of(mesh_, c.outputs[o], node.outputs[o].shape, 0).sizes) return false;
+        if (results[o].shape != block_of(mesh_, c.outputs[o], node.outputs[o].shape, rank).sizes) return false;
     } catch (const Error&) {
       return false;
     }
@@ -260,7 +281,7 @@ class Propagation {
     auto enumerate = [&](auto&& self, size_t a) -> void {
       if (a == axes) {
         if (auto c = choice_of(node, rule, factors); c && keeps_whole(*c))
-          candidates.push_back({factors, *c, seconds_of(node, *c, arithmetic)});
+          candidates.push_back({factors, *c, seconds_of(node, rule, *c, arithmetic)});
         return;
       }
       for (int f : choices[a]) {
@@ -272,11 +293,65 @@ class Propagation {
     std::stable_sort(candidates.begin(), candidates.end(),
                      [](const Candidate& a, const Candidate& b) { return a.seconds < b.seconds; });
     for (const Candidate& c : candidates)
-      if (holds(node, c.choice)) {
+      if (holds(node, rule, c.choice)) {
         take(node, c.choice);
         return;
       }
     fail<Error>("no layout fits {} in the graph {}", node.op->name(), graph_.name());
+  }
+
+  // What every rank along an axis makes as a whole, but reads as one and the same block, is made as that block.
+  // Readers come first, so that this goes on to what the block is made of.
+  void make_blocks_only(size_t axis) {
+    std::unordered_map<Value, std::vector<Placement>> wanted;
+    auto want = [&](const Value& v, const Layout& l) {
+      if (v) wanted[v].push_back(l[axis]);
+    };
+    for (size_t i = 0; i < graph_.outputs().size(); ++i) want(graph_.outputs()[i], out_.outputs[i]);
+    for (const auto& [v, layout] : request_.marks) want(v, layout);
+    for (size_t n = graph_.nodes().size(); n-- > 0;) {
+      const Node& node = *graph_.nodes()[n];
+      auto it = out_.choices.find(&node);
+      if (it == out_.choices.end()) continue;
+      if (std::optional<NodeChoice> c = block_choice(node, it->second, axis, wanted)) {
+        for (size_t o = 0; o < node.outputs.size(); ++o)
+          out_.layouts.at({const_cast<Node*>(&node), static_cast<int>(o)})[axis] = c->outputs[o][axis];
+        it->second = std::move(*c);
+      }
+      for (size_t i = 0; i < node.inputs.size(); ++i) want(node.inputs[i], it->second.inputs[i]);
+    }
+  }
+
+  std::optional<NodeChoice> block_choice(const Node& node, const NodeChoice& now, size_t axis,
+                                         const std::unordered_map<Value, std::vector<Placement>>& wanted) const {
+    if (now.factors[axis] != kNone) return std::nullopt;
+    for (const Value& v : node.inputs)
+      if (v && gathered_.contains(v)) return std::nullopt;
+    auto types = node.input_types();
+    std::optional<ShardingRule> rule;
+    int factor = kNone;
+    for (size_t o = 0; o < node.outputs.size(); ++o) {
+      auto it = wanted.find({const_cast<Node*>(&node), static_cast<int>(o)});
+      if (it == wanted.end()) continue;
+      for (const Placement& p : it->second) {
+        if (!p.is_shard() || !(p == it->second[0])) return std::nullopt;
+        if (!rule) rule = sharding_rule(TypeCall{*node.op, types, node.attrs});
+        int f = rule->outputs[o][static_cast<size_t>(p.dim)];
+        if (f < 0 || (factor >= 0 && f != factor)) return std::nullopt;
+        factor = f;
+      }
+    }
+    if (factor < 0 || rule->factors[static_cast<size_t>(factor)].kind != ShardFactor::Kind::kept) return std::nullopt;
+    std::vector<int> factors = now.factors;
+    if (std::find(factors.begin(), factors.end(), factor) != factors.end()) return std::nullopt;
+    factors[axis] = factor;
+    std::optional<NodeChoice> c = choice_of(node, *rule, factors);
+    if (!c) return std::nullopt;
+    for (size_t o = 0; o < node.outputs.size(); ++o)
+      if (auto it = wanted.find({const_cast<Node*>(&node), static_cast<int>(o)}); it != wanted.end())
+        if (!(c->outputs[o][axis] == it->second[0])) return std::nullopt;
+    if (!holds(node, *rule, *c)) return std::nullopt;
+    return c;
   }
 
   void take(const Node& node, NodeChoice c) {
@@ -297,6 +372,22 @@ class Propagation {
 };
 
 }  // namespace
+
+std::vector<ShardPart> parts_of(const DeviceMesh& mesh, const ShardingRule& rule, const std::vector<int>& factors,
+                                int64_t rank) {
+  std::vector<ShardPart> out;
+  for (size_t f = 0; f < rule.factors.size(); ++f) {
+    ShardPart p{0, rule.factors[f].size};
+    for (size_t a = 0; a < factors.size(); ++a)
+      if (factors[a] == static_cast<int>(f)) {
+        int axis = static_cast<int>(a);
+        ShardPart inner = shard_part(p.size, mesh.size(axis), mesh.coordinate(rank, axis));
+        p = {p.start + inner.start, inner.size};
+      }
+    out.push_back(p);
+  }
+  return out;
+}
 
 Versions::Source Versions::find(const Value& v, const Layout& wanted) const {
   const std::vector<Layout>& have = have_.at(v);

@@ -10,7 +10,8 @@
 // whose layout is asked for) and arithmetic take least time by a simple model. Along an axis on which no input is
 // split and nothing asks for it, nothing is.
 //
-// Where several layouts of a value were needed, all of them are kept, and the next one is made from the cheapest.
+// Where several layouts of a value were needed, all of them are kept, and the next one is made from the cheapest. At
+// the end, what is made whole at every rank but read as one and the same block only is made as that block.
 #pragma once
 
 #include <unordered_map>
@@ -41,6 +42,9 @@ struct NodeChoice {
   std::vector<Layout> inputs, outputs;
   std::vector<int> factors;  ///< for each axis the factor that is split, -1: none, -2: partial values pass
 };
+/// What a rank has of each factor if `factors` of the rule are split.
+std::vector<ShardPart> parts_of(const DeviceMesh& mesh, const ShardingRule& rule, const std::vector<int>& factors,
+                                int64_t rank);
 
 struct Propagated {
   DeviceMesh mesh;
