@@ -60,7 +60,7 @@ def test_mpi(ranks, machine, case):
     environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                    "OMP_NUM_THREADS": "1", "SORUS_MPI_MACHINE_SIZE": str(machine)}  # fmt: skip
     done = subprocess.run(["mpirun", "--oversubscribe", "-n", str(ranks), sys.executable, str(CASES / f"{case}.py")],
-                          capture_output=True, text=True, timeout=200, env=environment)  # fmt: skip
+                          capture_output=True, text=True, timeout=500, env=environment)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 
 

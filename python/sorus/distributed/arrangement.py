@@ -287,7 +287,7 @@ class Arrangement:
         Raises:
             ValueError: the plan names a parameter that the model does not have.
         """
-        chosen = {"data": ("dp", "ep") if self.ep > 1 else "dp", "context": "cp" if self.cp > 1 else None,
+        chosen: dict[str, Any] = {"data": ("dp", "ep") if self.ep > 1 else "dp", "context": "cp" if self.cp > 1 else None,
                   "zero": self.zero, "micro_batches": self.micro, "pipeline": self.pp,
                   "schedule": self.schedule, "chunks": self.chunks, "recompute": self.recompute}  # fmt: skip
         if self.stages is not None and model is not None:

@@ -208,12 +208,14 @@ class Axes {
                 call_.op.name(), text);
     r_.inputs = unknown(call_.inputs);
     r_.added.resize(call_.inputs.size());
+    std::vector<Clause> clauses = clauses_of(call_.op);
     added_.resize(call_.inputs.size());
     for (const TensorType& t : results_) r_.outputs.emplace_back(t.shape.size(), -1);
     side(text.substr(0, arrow), false);
     side(text.substr(arrow + 2), true);
     for (ShardFactor& f : r_.factors) {
       auto index = static_cast<int>(&f - r_.factors.data());
+      f.placed = std::any_of(clauses.begin(), clauses.end(), [&](const Clause& c) { return c.factor == f.name; });
       bool kept = false;
       for (const auto& o : r_.outputs) kept |= std::find(o.begin(), o.end(), index) != o.end();
       if (whole_[f.name] || uneven_[f.name])

@@ -36,6 +36,7 @@ struct ShardFactor {
   std::string name;
   int64_t size = 0;  ///< of what is not cut: a dimension of it has `size` blocks of as many elements each
   Kind kind = Kind::whole;
+  bool placed = false;  ///< shards have to know where they begin
   bool can_split() const { return kind < Kind::whole; }
 };
 

@@ -47,8 +47,6 @@ class Propagation {
       visit(*node);
     }
     for (size_t i = 0; i < graph_.outputs().size(); ++i) fetch(graph_.outputs()[i], out_.outputs[i]);
-    for (int a = 0; a < mesh_.axes(); ++a)
-      if (a != out_.micro_axis && mesh_.size(a) > 1) make_blocks_only(static_cast<size_t>(a));
     return std::move(out_);
   }
 
@@ -298,60 +296,6 @@ class Propagation {
         return;
       }
     fail<Error>("no layout fits {} in the graph {}", node.op->name(), graph_.name());
-  }
-
-  // What every rank along an axis makes as a whole, but reads as one and the same block, is made as that block.
-  // Readers come first, so that this goes on to what the block is made of.
-  void make_blocks_only(size_t axis) {
-    std::unordered_map<Value, std::vector<Placement>> wanted;
-    auto want = [&](const Value& v, const Layout& l) {
-      if (v) wanted[v].push_back(l[axis]);
-    };
-    for (size_t i = 0; i < graph_.outputs().size(); ++i) want(graph_.outputs()[i], out_.outputs[i]);
-    for (const auto& [v, layout] : request_.marks) want(v, layout);
-    for (size_t n = graph_.nodes().size(); n-- > 0;) {
-      const Node& node = *graph_.nodes()[n];
-      auto it = out_.choices.find(&node);
-      if (it == out_.choices.end()) continue;
-      if (std::optional<NodeChoice> c = block_choice(node, it->second, axis, wanted)) {
-        for (size_t o = 0; o < node.outputs.size(); ++o)
-          out_.layouts.at({const_cast<Node*>(&node), static_cast<int>(o)})[axis] = c->outputs[o][axis];
-        it->second = std::move(*c);
-      }
-      for (size_t i = 0; i < node.inputs.size(); ++i) want(node.inputs[i], it->second.inputs[i]);
-    }
-  }
-
-  std::optional<NodeChoice> block_choice(const Node& node, const NodeChoice& now, size_t axis,
-                                         const std::unordered_map<Value, std::vector<Placement>>& wanted) const {
-    if (now.factors[axis] != kNone) return std::nullopt;
-    for (const Value& v : node.inputs)
-      if (v && gathered_.contains(v)) return std::nullopt;
-    auto types = node.input_types();
-    std::optional<ShardingRule> rule;
-    int factor = kNone;
-    for (size_t o = 0; o < node.outputs.size(); ++o) {
-      auto it = wanted.find({const_cast<Node*>(&node), static_cast<int>(o)});
-      if (it == wanted.end()) continue;
-      for (const Placement& p : it->second) {
-        if (!p.is_shard() || !(p == it->second[0])) return std::nullopt;
-        if (!rule) rule = sharding_rule(TypeCall{*node.op, types, node.attrs});
-        int f = rule->outputs[o][static_cast<size_t>(p.dim)];
-        if (f < 0 || (factor >= 0 && f != factor)) return std::nullopt;
-        factor = f;
-      }
-    }
-    if (factor < 0 || rule->factors[static_cast<size_t>(factor)].kind != ShardFactor::Kind::kept) return std::nullopt;
-    std::vector<int> factors = now.factors;
-    if (std::find(factors.begin(), factors.end(), factor) != factors.end()) return std::nullopt;
-    factors[axis] = factor;
-    std::optional<NodeChoice> c = choice_of(node, *rule, factors);
-    if (!c) return std::nullopt;
-    for (size_t o = 0; o < node.outputs.size(); ++o)
-      if (auto it = wanted.find({const_cast<Node*>(&node), static_cast<int>(o)}); it != wanted.end())
-        if (!(c->outputs[o][axis] == it->second[0])) return std::nullopt;
-    if (!holds(node, *rule, *c)) return std::nullopt;
-    return c;
   }
 
   void take(const Node& node, NodeChoice c) {

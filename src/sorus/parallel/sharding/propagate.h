@@ -10,8 +10,7 @@
 // whose layout is asked for) and arithmetic take least time by a simple model. Along an axis on which no input is
 // split and nothing asks for it, nothing is.
 //
-// Where several layouts of a value were needed, all of them are kept, and the next one is made from the cheapest. At
-// the end, what is made whole at every rank but read as one and the same block only is made as that block.
+// Where several layouts of a value were needed, all of them are kept, and the next one is made from the cheapest.
 #pragma once
 
 #include <unordered_map>
