@@ -106,7 +106,7 @@ def test_published_steps(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["not_expressed"] == 0
 
 
-def test_steps_that_nothing_was_fitted_to(capsys):
+def test_published_steps_beside_the_fitted_ones(capsys):
     table = Path(__file__).parents[2] / "benchmarks" / "published_steps.csv"
     assert main(["simulate", "--table", str(table), "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
