@@ -6,7 +6,6 @@ import struct
 from typing import Any
 
 import numpy as np
-
 from sorus.quantization import flatbuffer
 
 TFLITE_TYPES = {"float32": 0, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
@@ -33,7 +32,7 @@ class Tflite:
         t: dict[int, Any] = {0: np.array(shape, np.int32), 1: np.int8(TFLITE_TYPES.get(kind, 13)), 2: np.uint32(buffer),
                              3: name}  # fmt: skip
         if scale is not None:
-            t[4] = {2: np.atleast_1d(np.float32(scale)), 3: np.atleast_1d(np.int64(zero)),
+            t[4] = {2: np.atleast_1d(np.asarray(scale, np.float32)), 3: np.atleast_1d(np.asarray(zero, np.int64)),
                     6: np.int32(more.get("axis", 0))}  # fmt: skip
         if more.get("variable"):
             t[5] = np.bool_(True)
@@ -59,7 +58,7 @@ class Tflite:
         self.tensors, self.operators = [], []
 
     def file(self) -> bytes:
-        codes = [{0: np.int8(min(c, 127)), 2: np.int32(5), 3: np.int32(c)} for c in self.codes]
+        codes = [{0: np.int8(min(c, 127)), 2: np.int32(3), 3: np.int32(c)} for c in self.codes]
         return bytes(flatbuffer.write({0: np.uint32(3), 1: codes, 2: self.graphs, 3: "", 4: self.buffers}, b"TFL3"))
 
 

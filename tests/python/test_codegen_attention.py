@@ -82,10 +82,14 @@ def test_tokens_to_classes(tmp_path: pathlib.Path) -> None:
 
 def onnx_transformer(path: pathlib.Path, tokens: int = 6, width: int = 8, heads: int = 2) -> None:
     """One block as exporters write it: projections apart, heads by Reshape and Transpose, a mask by Add."""
-    r = np.random.default_rng(4)
-    weight = lambda *shape: m.constant(r.normal(0, 0.4, shape).astype(np.float32))  # noqa: E731
-    shape = lambda *sizes: m.constant(np.array(sizes, np.int64))  # noqa: E731
-    m = Onnx()
+    r, m = np.random.default_rng(4), Onnx()
+
+    def weight(*sizes: int) -> str:
+        return m.constant((r.normal(size=sizes) * 0.4).astype(np.float32))
+
+    def shape(*sizes: int) -> str:
+        return m.constant(np.array(sizes, np.int64))
+
     x = m.input("x", (1, tokens, width))
 
     def projected(v: str, out: int) -> str:
@@ -98,7 +102,7 @@ def onnx_transformer(path: pathlib.Path, tokens: int = 6, width: int = 8, heads:
     normal = m.node("LayerNormalization", x, weight(width), weight(width), axis=-1, epsilon=1e-5)
     q, k, v = (split(projected(normal, width)) for _ in range(3))
     scores = m.node("MatMul", q, m.node("Transpose", k, perm=[0, 1, 3, 2]))
-    scores = m.node("Div", scores, m.constant(np.float32([np.sqrt(width / heads)])))
+    scores = m.node("Div", scores, m.constant(np.array([np.sqrt(width / heads)], np.float32)))
     mask = np.triu(np.full((tokens, tokens), -1e4, np.float32), 1)[None, None]
     mixed = m.node("MatMul", m.node("Softmax", m.node("Add", scores, m.constant(mask)), axis=-1), v)
     mixed = m.node("Reshape", m.node("Transpose", mixed, perm=[0, 2, 1, 3]), shape(1, tokens, width))
@@ -106,12 +110,16 @@ def onnx_transformer(path: pathlib.Path, tokens: int = 6, width: int = 8, heads:
     # The second normalisation in small steps, as older exporters write it; GELU by Erf.
     mean = m.node("ReduceMean", x, axes=[-1])
     centred = m.node("Sub", x, mean)
-    square = m.node("ReduceMean", m.node("Pow", centred, m.constant(np.float32([2]))), axes=[-1])
-    root = m.node("Sqrt", m.node("Add", square, m.constant(np.float32([1e-5]))))
+    square = m.node("ReduceMean", m.node("Pow", centred, m.constant(np.array([2], np.float32))), axes=[-1])
+    root = m.node("Sqrt", m.node("Add", square, m.constant(np.array([1e-5], np.float32))))
     normal = m.node("Add", m.node("Mul", m.node("Div", centred, root), weight(width)), weight(width))
     wide = m.node("Add", m.node("MatMul", normal, weight(width, 2 * width)), weight(2 * width))
-    erf = m.node("Erf", m.node("Div", wide, m.constant(np.float32([np.sqrt(2)]))))
-    gelu = m.node("Mul", m.node("Mul", wide, m.node("Add", erf, m.constant(np.float32([1])))), m.constant(np.float32([0.5])))
+    erf = m.node("Erf", m.node("Div", wide, m.constant(np.array([np.sqrt(2)], np.float32))))
+    gelu = m.node(
+        "Mul",
+        m.node("Mul", wide, m.node("Add", erf, m.constant(np.array([1], np.float32)))),
+        m.constant(np.array([0.5], np.float32)),
+    )
     x = m.node("Add", x, m.node("Add", m.node("MatMul", gelu, weight(2 * width, width)), weight(width)))
     m.output(x, (1, tokens, width))
     path.write_bytes(m.file())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from model_files import Tflite
 
 import sorus
 
@@ -74,6 +75,10 @@ def test_mistakes(tmp_path: Path):
     (tmp_path / "old.ms").write_bytes(b"\0" * 64)
     with pytest.raises(OSError, match=r"before version 1\.1"):
         sorus.load_model(tmp_path / "old.ms")
+    for mark, name in ((b"MSL1", "new.ms"), (b"MSL9", "other.bin"), (b"TFL2", "old.tflite")):
+        (tmp_path / name).write_bytes(b"\x10\0\0\0" + mark + b"\0" * 64)
+        with pytest.raises(OSError, match=f"of the kind '{mark.decode()}'"):
+            sorus.load_model(tmp_path / name)
     done = run(str(tmp_path / "x.tflite"))
     assert done.returncode == 1 and "none of the formats" in done.stderr and "Traceback" not in done.stderr
     done = run("--help")
@@ -109,3 +114,28 @@ def test_damaged_files(tmp_path: Path, name: str):
         except (OSError, NotImplementedError):
             refused += 1
     assert refused > 20
+
+
+def test_weights_of_bytes_beside_floats(tmp_path: Path):
+    """ "Dynamic range" models: what the bytes stand for is multiplied."""
+    f, random = Tflite(), np.random.default_rng(1)
+    w, scale = random.integers(-127, 128, (4, 3)).astype(np.int8), np.array([0.1, 0.2, 0.3, 0.4], np.float32)
+    x, y = f.tensor("x", (2, 3), "float32"), f.tensor("y", (2, 4), "float32")
+    f.operator(9, [x, f.constant("w", w, scale, np.zeros(4)), -1], [y], kind=8)
+    f.graph([x], [y])
+    (tmp_path / "m.tflite").write_bytes(f.file())
+    v = random.normal(0, 1, (2, 3)).astype(np.float32)
+    found = sorus.load_model(tmp_path / "m.tflite")(sorus.tensor(v)).detach().numpy()
+    assert np.abs(found - v @ (w * scale[:, None]).T).max() < 1e-4
+
+
+def test_size_of_a_result_that_is_computed(tmp_path: Path):
+    f = Tflite()
+    size, x = f.tensor("size", (4,), "int32"), f.tensor("x", (1, 2, 2, 1), "float32")
+    y, w = f.tensor("y", (1, 4, 4, 1), "float32"), f.constant("w", np.ones((1, 2, 2, 1), np.float32))
+    f.operator(67, [size, w, x], [y], {0: np.int8(1), 1: np.int32(2), 2: np.int32(2)}, kind=49)
+    f.graph([size, x], [y])
+    (tmp_path / "m.tflite").write_bytes(f.file())
+    model, v = sorus.load_model(tmp_path / "m.tflite"), np.arange(4, dtype=np.float32).reshape(1, 2, 2, 1)
+    found = model(sorus.tensor(np.array([1, 4, 4, 1], np.int32)), sorus.tensor(v)).detach().numpy()
+    assert (found[0, :, :, 0] == np.kron(v[0, :, :, 0], np.ones((2, 2)))).all()

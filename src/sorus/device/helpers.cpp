@@ -392,7 +392,8 @@ static __attribute__((noinline)) int32x4_t $P_products4(const int8_t *row, const
 };
 
 const Helper* found(std::string_view name) {
-  for (std::span<const Helper> list : {std::span<const Helper>(kHelpers), avx2_helpers(), neon_helpers(), layer_helpers()})
+  for (std::span<const Helper> list :
+       {std::span<const Helper>(kHelpers), avx2_helpers(), neon_helpers(), layer_helpers()})
     for (const Helper& h : list)
       if (h.name == name) return &h;
   return nullptr;

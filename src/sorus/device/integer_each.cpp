@@ -12,8 +12,8 @@ namespace sorus::device {
 namespace {
 
 bool element(DType t) {
-  return t == DType::i8 || t == DType::u8 || t == DType::i16 || t == DType::i32 || t == DType::i64 || t == DType::f32 ||
-         t == DType::boolean;
+  return t == DType::i8 || t == DType::u8 || t == DType::i16 || t == DType::i32 || t == DType::i64 ||
+         t == DType::f32 || t == DType::boolean;
 }
 bool whole(DType t) { return is_integral(t) || t == DType::boolean; }  // truth values are bytes of 0 and 1
 int32_t offset_of(DType t) { return t == DType::u8 ? 128 : 0; }

@@ -254,10 +254,10 @@ Prepared one(const Model& m, const Step& step, const MatmulForm& f) {
   std::string first = operand("left", f.a_values);
   if (f.b_values.empty()) input = std::min(input, step.inputs.size() - 1);  // the same tensor twice
   std::string second = operand("right", f.b_values);
-  finish_typed(m, step, p, v,
-               nest.around({fmt::format("const {} *const a = {} + {};", v["T"], first, nest.at(0)),
-                            fmt::format("const {} *const b = {} + {};", v["T"], second, nest.at(1)), "{", kMatmul + 1,
-                            "}"}));
+  finish_typed(
+      m, step, p, v,
+      nest.around({fmt::format("const {} *const a = {} + {};", v["T"], first, nest.at(0)),
+                   fmt::format("const {} *const b = {} + {};", v["T"], second, nest.at(1)), "{", kMatmul + 1, "}"}));
   return p;
 }
 
@@ -295,9 +295,11 @@ const char* const kSvdf = R"(
     }
     for (u = 0; u < $UNITS; u++) {
       const int16_t *const past = in2 + u * $RUN, *const w = time + u * $RUN;
-      int32_t sum = bias[u];
+?LIMIT      int64_t sum = bias[u];
+!LIMIT      int32_t sum = bias[u];
       for (k = 0; k < $RUN; k++) sum += past[k] * w[k];
-      *out++ = (int8_t)$P_clamp($RESCALE(sum, $MUL, $RIGHT) + ($ZP), $LOW, $HIGH);
+?LIMIT      sum = sum > $LIMIT ? $LIMIT : sum < -$LIMIT ? -$LIMIT : sum;
+      *out++ = (int8_t)$P_clamp($RESCALE((int32_t)sum, $MUL, $RIGHT) + ($ZP), $LOW, $HIGH);
     }
   }
 )";
@@ -307,6 +309,7 @@ Prepared one(const Model& m, const Step& step, const SvdfForm& f) {
   Values v;
   set_numbers(v, {{"ROWS", f.rows}, {"FEATURES", f.features}, {"FILTERS", f.filters}, {"MEMORY", f.memory}});
   set_numbers(v, {{"UNITS", f.filters / f.rank}, {"RUN", f.rank * f.memory}, {"IZ", f.input_zero}});
+  set_numbers(v, {{"LIMIT", f.limit}});
   add_table(p, "int8_t", "feature", {f.feature.begin(), f.feature.end()});
   add_table(p, "int16_t", "time", {f.time.begin(), f.time.end()});
   add_table(p, "int32_t", "bias", {f.bias.begin(), f.bias.end()});

@@ -39,6 +39,7 @@ const char* const kRecurrent = R"(
       }
 ?CELL      for (k = 0; k < $U; k++) {
 ?CELL        c[k] = $P_logistic(gate[$U + k]) * c[k] + $P_logistic(gate[k]) * tanhf(gate[2 * $U + k]);
+?CLIPPED        c[k] = c[k] > $CLIP ? $CLIP : c[k] < -$CLIP ? -$CLIP : c[k];
 ?CELL        y[k] = $P_logistic(gate[3 * $U + k]) * tanhf(c[k]);
 ?CELL      }
 ?AFTER      for (k = 0; k < $U; k++) {
@@ -70,8 +71,11 @@ Prepared one(const Model& m, const Step& step, const RecurrentForm& f) {
   set_numbers(v, {{"REVERSE", f.reverse}, {"CELL", lstm}, {"GRU", !lstm}, {"AFTER", after}});
   // The gates of the input and, of a GRU, those of the hidden state beside them.
   set_numbers(v, {{"BEFORE", !lstm && !after}, {"ROWS", lstm ? 4 : after ? 3 : 2}});
+  set_numbers(v, {{"CLIPPED", lstm && f.cell_clip > 0}});
+  v["CLIP"] = float_literal(f.cell_clip);
   int64_t floats = lstm ? 4 * f.units : 6 * f.units;
-  v["CELLAT"] = f.keeps_cell ? fmt::format("out + {}", f.steps * f.batch * f.units) : fmt::format("gate + {}", floats);
+  v["CELLAT"] =
+      f.keeps_cell ? fmt::format("out + {}", f.steps * f.batch * f.units) : fmt::format("gate + {}", floats);
   if (lstm && !f.keeps_cell) floats += f.batch * f.units;
   p.scratch = 4 * floats;
   p.tables = {{"float", {}, f.weight, "w"}, {"float", {}, f.recurrent, "r"}, {"float", {}, f.bias, "bias"}};
@@ -126,7 +130,8 @@ const char* const kLstm = R"(
 Prepared one(const Model& m, const Step& step, const LstmForm& f) {
   Prepared p;
   Values v;
-  set_numbers(v, {{"STEPS", f.steps}, {"B", f.batch}, {"F", f.features}, {"U", f.units}, {"SHIFT", 30 - f.cell_bits}});
+  set_numbers(v,
+              {{"STEPS", f.steps}, {"B", f.batch}, {"F", f.features}, {"U", f.units}, {"SHIFT", 15 + f.cell_bits}});
   set_numbers(v, {{"CLIP", f.cell_clip}, {"BITS", f.cell_bits}});
   Rescale r{{f.output.multiplier}, {f.output.shift}, f.zero_point, f.low, f.high};
   set_rescale(v, p, r, 1);
@@ -139,7 +144,8 @@ Prepared one(const Model& m, const Step& step, const LstmForm& f) {
     factors.insert(factors.end(),
                    {f.input[g].multiplier, -f.input[g].shift, f.hidden[g].multiplier, -f.hidden[g].shift});
   add_table(p, "int32_t", "factors", factors);
-  for (const char* helper : {"clamp", "rescale_left", "halved", "logistic16", "tanh16"}) p.helpers.emplace_back(helper);
+  for (const char* helper : {"clamp", "rescale_left", "halved", "logistic16", "tanh16"})
+    p.helpers.emplace_back(helper);
   p.scratch = (8 * f.units + 3) / 4 * 4;
   p.overlaps.assign(step.inputs.size(), Overlap{});
   p.kernel = "LSTM, plain";
@@ -192,7 +198,8 @@ Prepared one(const Model& m, const Step& step, const AttentionForm& f) {
   p.scratch = 4 * f.keys;
   p.overlaps.assign(3, Overlap{});
   p.kernel = "attention, float";
-  p.instructions = static_cast<double>(f.macs()) * 5 + static_cast<double>(f.batch * f.heads * f.queries * f.keys) * 60;
+  p.instructions =
+      static_cast<double>(f.macs()) * 5 + static_cast<double>(f.batch * f.heads * f.queries * f.keys) * 60;
   finish_typed(m, step, p, v, kAttention + 1);
   return p;
 }

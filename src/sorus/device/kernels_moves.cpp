@@ -70,6 +70,28 @@ Prepared one(const std::string& type, const Step& step, const JoinForm& f) {
   return p;
 }
 
+const char* const kPad = R"(
+  int p, k;
+  for (p = 0; p < $N; p++) {
+    const int y = p / $OW % $OH - $PT, z = p % $OW - $PL, b = p / ($OW * $OH);
+    const int outside = y < 0 || y >= $IH || z < 0 || z >= $IW;
+    for (k = 0; k < $OC; k++) out[p * $OC + k] = outside ? $VALUE : in[((b * $IH + y) * $IW + z) * $IC + k];
+  }
+)";
+
+Prepared one(const std::string& type, const Step& step, const PadForm& f) {
+  Prepared p;
+  Values v = window_values(f.window);
+  v["VALUE"] = f.is_float ? float_literal(f.value_f) : std::to_string(f.value);
+  if (f.is_float) p.helpers = {"math"};  // INFINITY
+  p.overlaps = {{}};
+  p.instructions = static_cast<double>(f.window.pixels() * f.window.out_c) * 8;
+  p.kernel = "padding";
+  set_arguments(v, p, type, step.inputs.size(), type);
+  p.text = fill("static void $FN($ARGS)\n{\n" + std::string(kPad + 1) + "}\n", v);
+  return p;
+}
+
 Prepared one(const std::string&, const Step& step, const EachForm& f) {
   Prepared p;
   std::vector<Geometry> places{whole(f.sizes)};

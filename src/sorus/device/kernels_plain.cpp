@@ -136,18 +136,6 @@ static void $FN($ARGS)
 }
 )";
 
-const char* const kPad = R"(
-static void $FN($ARGS)
-{
-  int p, k;
-  for (p = 0; p < $N; p++) {
-    const int y = p / $OW % $OH - $PT, z = p % $OW - $PL, b = p / ($OW * $OH);
-    const int outside = y < 0 || y >= $IH || z < 0 || z >= $IW;
-    for (k = 0; k < $OC; k++) out[p * $OC + k] = outside ? $VALUE : in[((b * $IH + y) * $IW + z) * $IC + k];
-  }
-}
-)";
-
 // The exponentials of all differences that matter are in a table; the rest is gemmlowp's division.
 const char* const kSoftmax = R"(
 static void $FN($ARGS)
@@ -372,18 +360,6 @@ class Plain : public KernelSet {
     p.instructions = static_cast<double>(f.elements) * 6;
     p.kernel = "table";
     finish(p, v, step, "int8_t", kTable);
-    return p;
-  }
-
-  static Prepared one(const Step& step, const PadForm& f) {
-    Prepared p;
-    Values v = window_values(f.window);
-    v["VALUE"] = f.is_float ? float_literal(f.value_f) : std::to_string(f.value);
-    if (f.is_float) p.helpers = {"math"};  // INFINITY
-    p.overlaps = {{}};
-    p.instructions = static_cast<double>(f.window.pixels() * f.window.out_c) * 8;
-    p.kernel = "padding";
-    finish(p, v, step, f.is_float ? "float" : "int8_t", kPad);
     return p;
   }
 

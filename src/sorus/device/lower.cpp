@@ -275,7 +275,9 @@ class Lowering {
       ++views_;
       return;
     }
-    auto has_all = [](const auto& f) { return requires { f.all_results; }; };
+    auto has_all = [](const auto& f) {
+      return requires { f.all_results; };
+    };
     auto changed = [](const auto& f) {
       if constexpr (requires { f.changed_input; })
         return f.changed_input;
@@ -296,8 +298,8 @@ class Lowering {
     int t = add(name, {}, element_of(node.outputs[0].dtype, name));
     for (size_t i = 0; i < node.outputs.size(); ++i) {
       const Shape& shape = node.outputs[i].shape;
-      stored_[Value{const_cast<Node*>(&node), static_cast<int>(i)}] = {
-          t, {shape, contiguous_strides(shape), elements}};
+      stored_[Value{const_cast<Node*>(&node), static_cast<int>(i)}] = {t,
+                                                                       {shape, contiguous_strides(shape), elements}};
       elements += numel(shape);
     }
     model_.tensors[static_cast<size_t>(t)].dims = {elements};

@@ -22,14 +22,14 @@ namespace sorus::device {
 
 /// A way of multiplying bytes; its words begin with its name in capitals. An accumulator is one vector of sums.
 struct Way {
-  std::string name;       ///< "dot"
-  int64_t channels;       ///< of an accumulator
-  int64_t sums;           ///< of a channel in an accumulator; they are added at the end
-  int64_t pixels;         ///< of an accumulator
-  int64_t accumulators;   ///< in registers, at most
-  bool halves = false;    ///< two products are added in 16 bits; for weights of -128 side by side ADD is ADD128
-  bool brings = false;    ///< pixels are copied to the scratch before they are read
-  std::string wide = {};  ///< a helper that makes 16 bits of a byte there; the words of such elements end in 16
+  std::string name;        ///< "dot"
+  int64_t channels;        ///< of an accumulator
+  int64_t sums;            ///< of a channel in an accumulator; they are added at the end
+  int64_t pixels;          ///< of an accumulator
+  int64_t accumulators;    ///< in registers, at most
+  bool halves = false;     ///< two products are added in 16 bits; for weights of -128 side by side ADD is ADD128
+  bool brings = false;     ///< pixels are copied to the scratch before they are read
+  std::string wide = {};   ///< a helper that makes 16 bits of a byte there; the words of such elements end in 16
   std::string shown = {};  ///< its instructions, for reports
 };
 

@@ -38,8 +38,8 @@ std::string store_text(const FloatWay& way, const Step& step, const ConvForm& f,
                                    : fmt::format(" {}(out + {}, {}, {});\n", word(way, "putf"), at, v, left));
 }
 
-// The function in those of the ways whose vectors divide `block` channels; `body` prints what is between its braces. The
-// kernel's name is that of the ways.
+// The function in those of the ways whose vectors divide `block` channels; `body` prints what is between its braces.
+// The kernel's name is that of the ways.
 std::string in_ways(Prepared& p, const Simd& s, int64_t block,
                     const std::function<std::string(const FloatWay&)>& body) {
   std::vector<const FloatWay*> ways;

@@ -46,11 +46,10 @@ Simd neon(std::string bytes, int64_t vectors, int64_t accumulators, std::vector<
 }  // namespace
 
 const KernelSet& neon64_kernels() {
-  static const SimdKernels set(
-      neon("neon64_bytes", 4, 24,
-           {{"neon", 4, 1, 1, 24, true, false, {}, "NEON"},
-            {"dot", 4, 1, 1, 24, false, false, {}, "SDOT"},
-            {"mm", 2, 1, 2, 24, false, false, {}, "SMMLA"}}));
+  static const SimdKernels set(neon("neon64_bytes", 4, 24,
+                                    {{"neon", 4, 1, 1, 24, true, false, {}, "NEON"},
+                                     {"dot", 4, 1, 1, 24, false, false, {}, "SDOT"},
+                                     {"mm", 2, 1, 2, 24, false, false, {}, "SMMLA"}}));
   return set;
 }
 

@@ -154,10 +154,10 @@ struct RenameForm {
   size_t of = 0;  ///< among the computed inputs
 };
 
-struct DeviceForm : std::variant<ConvForm, PoolForm, AddForm, TableForm, SoftmaxForm, PadForm, RenameForm, LineForm,
-                                 EachForm, MoveForm, JoinForm, ConstantForm, IntegerEachForm, ReduceForm,
-                                 TransposedForm, BlendForm, MatmulForm, TakeForm, SvdfForm, RecurrentForm, LstmForm,
-                                 AttentionForm, LookupForm> {
+struct DeviceForm
+    : std::variant<ConvForm, PoolForm, AddForm, TableForm, SoftmaxForm, PadForm, RenameForm, LineForm, EachForm,
+                   MoveForm, JoinForm, ConstantForm, IntegerEachForm, ReduceForm, TransposedForm, BlendForm,
+                   MatmulForm, TakeForm, SvdfForm, RecurrentForm, LstmForm, AttentionForm, LookupForm> {
   using variant::variant;
 };
 

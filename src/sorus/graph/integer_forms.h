@@ -48,7 +48,7 @@ struct ReduceForm {
   std::vector<char> reduced;  ///< one a dimension
   int32_t input_zero = 0;     ///< sums: of the input
   Rescale rescale;
-  bool is_float = false;      ///< extrema and their places
+  bool is_float = false;  ///< extrema and their places
 };
 
 /// Every element of an image times weights [out_c, kernel_h, kernel_w, in_c], added up where they fall.
@@ -75,8 +75,8 @@ struct BlendForm {
   int32_t rounding_zero = 0;  ///< halves are rounded away from this value
 };
 
-/// Products of two matrices, of which one may be a constant: [rows, depth] times [depth, columns], for each index of a
-/// batch.
+/// Products of two matrices, of which one may be a constant: [rows, depth] times [depth, columns], for each index of
+/// a batch.
 struct MatmulForm {
   int64_t rows = 1, depth = 1, columns = 1;
   Shape batch;             ///< sizes
@@ -104,6 +104,7 @@ struct SvdfForm {
   std::vector<int32_t> bias;    ///< [filters / rank]
   int32_t input_zero = 0;
   Rescale fresh, rescale;  ///< of the newest feature, of the result
+  int64_t limit = 0;  ///< sums may need more than 32 bits: they are in 64, and kept between this and its negative
   int64_t macs() const { return rows * filters * (features + memory); }
 };
 

@@ -16,8 +16,9 @@ struct RecurrentForm {
   enum class Cell : uint8_t { lstm, gru, gru_reset_before } cell = Cell::lstm;
   int64_t steps = 1, batch = 1, features = 1, units = 1;
   bool reverse = false, keeps_cell = false;
-  std::vector<float> weight, recurrent;      ///< [gates * units, features], [gates * units, units]
-  std::vector<float> bias, recurrent_bias;   ///< gates * units; of an LSTM both are in the first
+  float cell_clip = 0;                          ///< 0: none
+  std::vector<float> weight, recurrent;         ///< [gates * units, features], [gates * units, units]
+  std::vector<float> bias, recurrent_bias;      ///< gates * units; of an LSTM both are in the first
   std::vector<float> first_hidden, first_cell;  ///< constants [batch, units]; empty: the next input
   int64_t gates() const { return cell == Cell::lstm ? 4 : 3; }
   int64_t macs() const { return steps * batch * gates() * units * (features + units); }
@@ -37,7 +38,8 @@ struct LstmForm {
   int64_t macs() const { return steps * batch * 4 * units * (features + units); }
 };
 
-/// softmax(query key^T scale) value, for each index of a batch and each head; `steps` are strides by batch, head, token.
+/// softmax(query key^T scale) value, for each index of a batch and each head; `steps` are strides by batch, head,
+/// token.
 struct AttentionForm {
   int64_t batch = 1, heads = 1, key_heads = 1, queries = 1, keys = 1, width = 1, value_width = 1;
   Shape query_steps, key_steps, value_steps, result_steps;

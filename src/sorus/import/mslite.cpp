@@ -217,7 +217,9 @@ class Importer {
       if (!kind) throw NotImplementedError("");
       for (uint32_t i : op.out)
         SORUS_CHECK(tensor(i).type.dtype != DType::i8 || !tensor(i).data.empty() || tensor(i).scale.empty(),
-                    NotImplementedError, "on quantised values");
+                    NotImplementedError,
+                    "on quantised values; of quantised models those with integer weights alone can be "
+                    "read");
       kind->convert(*this, op);
     });
     if (done) return;

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "sorus/base/text.h"
+#include "sorus/import/layers.h"
 #include "sorus/ops.h"
 
 namespace sorus::importer {
@@ -133,7 +134,7 @@ ImportedModel Importer::run() {
     std::string custom = sanitize_utf8(c.text(1));
     op_codes_.push_back(code);
     op_names_.push_back(known ? custom.empty() ? known : fmt::format("{} '{}'", known, custom)
-                          : fmt::format("number {}", code));
+                              : fmt::format("number {}", code));
   }
   const FlatTable graph = graphs_[0];
   read_tensors(graph);
@@ -260,7 +261,8 @@ std::vector<double> Importer::reals(int tensor) {
 
 void Importer::check(int tensor, const TensorType& found) {
   const FileTensor& f = info(tensor);
-  SORUS_CHECK(f.known_type && found.dtype == f.type.dtype && (!f.declared || found.shape == f.type.shape), ValueError,
+  SORUS_CHECK(f.known_type, NotImplementedError, "its result '{}' has a type that is not known", f.name);
+  SORUS_CHECK(found.dtype == f.type.dtype && (!f.declared || found.shape == f.type.shape), ValueError,
               "the result is {}, but the file says that '{}' is {}", found.to_string(), f.name, f.type.to_string());
 }
 
@@ -287,6 +289,22 @@ Tensor Importer::weight_named(const std::string& name, const Tensor& constant) {
   return constant;
 }
 
+Tensor Importer::real(int tensor, const Tensor& t) const {
+  const Quantization& q = info(tensor).quantization;
+  SORUS_CHECK(q.known(), ValueError, "'{}' has no scale", info(tensor).name);
+  if (q.scale.size() == 1) return dequantize(t, scale(tensor), zero_point(tensor));
+  Shape along = along_dim(t.dim(), q.axis, static_cast<int64_t>(q.scale.size()));
+  std::vector<float> scales(q.scale.begin(), q.scale.end());
+  std::vector<int64_t> zeros(q.zero_point.begin(), q.zero_point.end());
+  return dequantize_linear(t, Tensor::of(scales, along), Tensor::of(zeros, along));
+}
+
+Tensor Importer::real_weight(int tensor) {
+  Tensor t = get(tensor);
+  if (is_floating(t.dtype()) || !is_constant(t) || !info(tensor).quantization.known()) return t;
+  return computed([&] { return real(tensor, t); });
+}
+
 Tensor Importer::state(int tensor) {
   Held& h = held_[static_cast<size_t>(tensor)];
   const FileTensor& f = info(tensor);
@@ -302,47 +320,6 @@ Tensor Importer::state(int tensor) {
 void Importer::update(const Tensor& state, const Tensor& value) {
   static const OpDef& copy = find_op("copy");
   call_into(copy, std::array{state, value}, {}, std::array{state});
-}
-
-void Importer::name_variable(int handle, const std::string& name) { handles_[handle] = name; }
-
-Tensor Importer::variable(int handle, const FileTensor& like) {
-  auto name = handles_.find(handle);
-  SORUS_CHECK(name != handles_.end(), ValueError, "'{}' stands for no variable", info(handle).name);
-  Tensor& v = variables_[name->second];
-  if (!v.defined()) {
-    const TensorType& t = like.type;
-    SORUS_CHECK(like.known_type && numel(t.shape) < kMaxElements / 8, ValueError, "'{}' cannot be a variable", like.name);
-    auto first = first_values_.find(name->second);
-    v = computed([&] { return first == first_values_.end() ? zeros(t.shape, t.dtype) : clone(first->second); });
-    builder_.name_weight(v, name->second, like.quantization);
-  }
-  SORUS_CHECK(v.type().shape == like.type.shape && v.dtype() == like.type.dtype, ValueError,
-              "the variable '{}' is {}, but '{}' is {}", name->second, v.type().to_string(), like.name,
-              like.type.to_string());
-  return v;
-}
-
-void Importer::assign(int handle, int value) {
-  Tensor t = get(value);
-  if (!once_) return update(variable(handle, info(value)), t);
-  SORUS_CHECK(is_constant(t) && handles_.contains(handle), ValueError, "'{}' is no first value of a variable",
-              info(value).name);
-  first_values_[handles_[handle]] = t;
-}
-
-void Importer::run_once(int graph) {
-  SORUS_CHECK(graph > 0 && static_cast<size_t>(graph) < graphs_.size() && !once_, ValueError,
-              "it calls graph {} of {}", graph, graphs_.size());
-  auto tensors = std::move(tensors_);
-  auto held = std::move(held_);
-  auto handles = std::move(handles_);
-  once_ = true;
-  read_tensors(graphs_[static_cast<size_t>(graph)]);
-  int number = 0;
-  for (const FlatTable& op : graphs_[static_cast<size_t>(graph)].tables(3)) convert(op, ++number);
-  once_ = false;
-  tensors_ = std::move(tensors), held_ = std::move(held), handles_ = std::move(handles);
 }
 
 bool Importer::is_quantized(int tensor) const {

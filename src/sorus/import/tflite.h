@@ -58,12 +58,17 @@ class Importer {
   Tensor weight(int tensor, const Tensor& prepared, const Quantization& quantization = {});
 
   Tensor weight_named(const std::string& name, const Tensor& constant);
+  /// A weight of an operator on floats: what integers with a scale stand for, as "dynamic range" models have them.
+  /// (The format's own kernels then round activations to 8 bits while they run; here these stay floats.)
+  Tensor real_weight(int tensor);
+  /// What the integers of `t` stand for on the scale of a tensor.
+  Tensor real(int tensor, const Tensor& t) const;
 
   /// A tensor that lasts from one run to the next, at first `zero_point`; and its value after this run.
   Tensor state(int tensor);
   void update(const Tensor& state, const Tensor& value);
-  /// Variables, which last too: a tensor that stands for one; the one behind it, which `like` tells the type of; its new
-  /// value. `run_once` runs a graph that gives them their first values.
+  /// Variables, which last too: a tensor that stands for one; the one behind it, which `like` tells the type of; its
+  /// new value. `run_once` runs a graph that gives them their first values.
   void name_variable(int handle, const std::string& name);
   Tensor variable(int handle, const FileTensor& like);
   void assign(int handle, int value);
@@ -116,10 +121,16 @@ void variable_handle(Importer& f, const FileOp& op);
 void variable_read(Importer& f, const FileOp& op);
 void variable_assigned(Importer& f, const FileOp& op);
 void called_once(Importer& f, const FileOp& op);
-const char* op_name(int code);              ///< null if the number is not known
+const char* op_name(int code);  ///< null if the number is not known
 
 /// Activations of the format.
 enum : int { kNone = 0, kRelu = 1, kReluN1To1 = 2, kRelu6 = 3, kTanh = 4, kSignBit = 5 };
+
+/// The size that input 0 asks for; where it is computed, the one that the file says of the result.
+inline Shape output_size(Importer& f, const FileOp& op) {
+  const FileTensor& y = f.info(f.out(op));
+  return is_constant(f.get(f.in(op, 0))) || !y.declared ? f.integers(op.in[0]) : y.type.shape;
+}
 
 /// Padding before and behind a dimension.
 struct Padded {

@@ -41,7 +41,7 @@ void expect_floats(const Tensor& x, const Tensor& w) {
 }
 
 void convolution(Importer& f, const FileOp& op, bool depthwise) {
-  Tensor x = f.image(f.in(op, 0)), w = f.get(f.in(op, 1));
+  Tensor x = f.image(f.in(op, 0)), w = f.real_weight(f.in(op, 1));
   expect_rank(w, 4);
   expect_floats(x, w);
   int64_t channels = x.size(1), groups = 1;
@@ -64,8 +64,8 @@ void convolution(Importer& f, const FileOp& op, bool depthwise) {
 }
 
 void transposed_convolution(Importer& f, const FileOp& op) {
-  Shape size = f.integers(f.in(op, 0));
-  Tensor x = f.image(f.in(op, 2)), w = f.get(f.in(op, 1));
+  Shape size = output_size(f, op);
+  Tensor x = f.image(f.in(op, 2)), w = f.real_weight(f.in(op, 1));
   expect_rank(w, 4);
   expect_floats(x, w);
   SORUS_CHECK(size.size() == 4 && is_constant(w), ValueError, "an output of shape {}", to_string(size));
@@ -82,7 +82,7 @@ void transposed_convolution(Importer& f, const FileOp& op) {
 }
 
 void fully_connected(Importer& f, const FileOp& op) {
-  Tensor x = f.get(f.in(op, 0)), w = f.get(f.in(op, 1));
+  Tensor x = f.get(f.in(op, 0)), w = f.real_weight(f.in(op, 1));
   expect_floats(x, w);
   SORUS_CHECK(op.options.number<int8_t>(1) == 0, NotImplementedError, "weights in a shuffled order");
   SORUS_CHECK(w.dim() == 2 && w.size(1) > 0 && x.dim() > 0 && x.numel() % w.size(1) == 0, ValueError,
@@ -93,7 +93,7 @@ void fully_connected(Importer& f, const FileOp& op) {
 }
 
 void batch_matmul(Importer& f, const FileOp& op) {
-  Tensor a = f.get(f.in(op, 0)), b = f.get(f.in(op, 1));
+  Tensor a = f.get(f.in(op, 0)), b = f.real_weight(f.in(op, 1));
   expect_floats(a, b);
   SORUS_CHECK(a.dim() >= 2 && b.dim() >= 2, ValueError, "matrices {} and {}", to_string(a.sizes()),
               to_string(b.sizes()));
@@ -225,15 +225,7 @@ void dequantized(Importer& f, const FileOp& op) {
     Tensor wide = is_constant(t) ? computed([&] { return to(t, DType::f32); }) : to(t, DType::f32);
     return f.set(y, wide);
   }
-  const Quantization& q = f.info(x).quantization;
-  SORUS_CHECK(q.known(), ValueError, "'{}' has no scale", f.info(x).name);
-  auto real = [&]() -> Tensor {
-    if (q.scale.size() == 1) return dequantize(t, f.scale(x), f.zero_point(x));
-    Shape along = along_dim(t.dim(), q.axis, static_cast<int64_t>(q.scale.size()));
-    std::vector<float> scales(q.scale.begin(), q.scale.end());
-    std::vector<int64_t> zeros(q.zero_point.begin(), q.zero_point.end());
-    return dequantize_linear(t, Tensor::of(scales, along), Tensor::of(zeros, along));
-  };
+  auto real = [&] { return f.real(x, t); };
   f.set(y, is_constant(t) ? computed(real) : real());
 }
 

@@ -263,7 +263,7 @@ void hard_swish(Importer& f, const FileOp& op) {
 
 void transposed_convolution(Importer& f, const FileOp& op) {
   int y = f.out(op);
-  Shape size = f.integers(f.in(op, 0));
+  Shape size = output_size(f, op);
   Tensor x = f.get(f.in(op, 2)), w = f.get(f.in(op, 1));
   expect_image(x);
   expect_image(w);

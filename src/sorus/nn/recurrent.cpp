@@ -68,8 +68,8 @@ void Recurrent::reset_parameters() {
   for (const Tensor& t : parameters()) uniform_(t, -bound, bound);
 }
 
-// One layer and direction; the state is that after the last step. A plain network is made of its steps, the others are
-// operators over the whole sequence.
+// One layer and direction; the state is that after the last step. A plain network is made of its steps, the others
+// are operators over the whole sequence.
 Tensor Recurrent::sweep(const Weights& w, const Tensor& x, TensorList& state, bool backwards) const {
   int64_t last = backwards ? 0 : x.size(0) - 1;
   if (cell_ == Cell::lstm) {

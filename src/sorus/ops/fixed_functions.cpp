@@ -82,7 +82,8 @@ std::string exponential16(const std::string& y, std::string_view a, std::string_
        high_product16(n("cubic"), n("q4") + " + " + n("x3"), std::to_string(short_of(715827883))) +
        rounded_shift(n("series"), n("cubic") + " + " + n("x2"), "1");
   std::string middle = std::to_string(short_of(1895147668));  // exp(-1/8)
-  s += high_product16(n("tail"), middle, n("x") + " + " + n("series")) + saturated16(n("e0"), middle + " + " + n("tail"));
+  s += high_product16(n("tail"), middle, n("x") + " + " + n("series")) +
+       saturated16(n("e0"), middle + " + " + n("tail"));
   constexpr std::array<int64_t, 7> factors = {1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242};
   for (size_t i = 0; i < factors.size(); ++i) {  // exp(-2^(i-2)); bits that the argument has not are 0
     std::string e = n("e" + std::to_string(i)), with = n("w" + std::to_string(i));

@@ -286,9 +286,10 @@ Shape summed_last(const DeviceCall& c, const Shape& now) {
     device_form("conv1d", convolution<1>, channels_last(1)) &&
     device_form("conv_transpose2d_product", transposed<2>, channels_last(2)) &&
     device_form("conv_transpose1d_product", transposed<1>, channels_last(1)) && device_form("linear", linear) &&
-    device_form("matmul_batched", product) && device_form("mm", product) && device_form("bmm", product) && device_form("add", sum(1), as_it_is) &&
-    device_form("sub", sum(-1), as_it_is) && device_form("mul", multiple, as_it_is) &&
-    device_form("div", quotient, as_it_is) && device_form("relu", clamp(number(0), number(kNoBound)), as_it_is) &&
+    device_form("matmul_batched", product) && device_form("mm", product) && device_form("bmm", product) &&
+    device_form("add", sum(1), as_it_is) && device_form("sub", sum(-1), as_it_is) &&
+    device_form("mul", multiple, as_it_is) && device_form("div", quotient, as_it_is) &&
+    device_form("relu", clamp(number(0), number(kNoBound)), as_it_is) &&
     device_form("relu6", clamp(number(0), number(6)), as_it_is) &&
     device_form("hardtanh", clamp(attribute("min_val"), attribute("max_val")), as_it_is) &&
     device_form("clamp_range", clamp(attribute("low"), attribute("high")), as_it_is) &&

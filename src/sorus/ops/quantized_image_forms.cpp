@@ -1,5 +1,6 @@
 // The forms in which small devices compute the operators of quantized_image.cpp, and extrema and their places.
 #include <algorithm>
+#include <cmath>
 
 #include "sorus/base/error.h"
 #include "sorus/ops/quantized_rules.h"
@@ -140,6 +141,12 @@ std::optional<DeviceForm> filtered(const DeviceCall& c) {
     for (int64_t k = 0; k < f.rank * f.memory; ++k)
       sum += 32768 * std::abs(int64_t{f.time[u * static_cast<size_t>(f.rank * f.memory) + static_cast<size_t>(k)]});
     largest = std::max(largest, sum);
+  }
+  int64_t shift = c.integer("shift"), limit = (int64_t{1} << (31 - std::clamp<int64_t>(shift, 0, 30))) - 1;
+  // A sum that is kept below its own size must still be one that is out of the result's range.
+  if (largest > limit && std::ldexp(static_cast<double>(limit), static_cast<int>(shift)) >= 4096) {
+    f.limit = limit;
+    largest = limit;
   }
   std::optional<Rescale> r = rescale_of(c, largest);
   if (!r || f.features * 255 * 128 >= int64_t{1} << (31 - std::max(f.fresh.shift[0], 0))) return std::nullopt;

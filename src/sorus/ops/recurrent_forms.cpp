@@ -28,7 +28,8 @@ std::optional<RecurrentForm> layer(const DeviceCall& c, int states) {
   f.reverse = c.integer("reverse") != 0;
   f.weight = reals_of(c.constant(states + 1)), f.recurrent = reals_of(c.constant(states + 2));
   auto bias = [&](int i) {
-    return c.has(i) ? reals_of(c.constant(i)) : std::vector<float>(f.recurrent.size() / static_cast<size_t>(f.units), 0);
+    return c.has(i) ? reals_of(c.constant(i))
+                    : std::vector<float>(f.recurrent.size() / static_cast<size_t>(f.units), 0);
   };
   f.bias = bias(states + 3), f.recurrent_bias = bias(states + 4);
   if (c.is_constant(1)) f.first_hidden = reals_of(c.constant(1));
@@ -41,7 +42,7 @@ std::optional<DeviceForm> lstm(const DeviceCall& c) {
   if (!f) return std::nullopt;
   for (size_t i = 0; i < f->bias.size(); ++i) f->bias[i] += f->recurrent_bias[i];
   f->recurrent_bias.clear();
-  f->keeps_cell = c.uses(1);
+  f->keeps_cell = c.uses(1), f->cell_clip = static_cast<float>(c.number("cell_clip"));
   return *f;
 }
 
@@ -93,7 +94,8 @@ std::optional<DeviceForm> quantized_lstm(const DeviceCall& c) {
                   static_cast<int32_t>(c.integers("input_shift")[g])};
     f.hidden[g] = {static_cast<int32_t>(c.integers("hidden_multiplier")[g]),
                    static_cast<int32_t>(c.integers("hidden_shift")[g])};
-    all = all && fits(f.input[g], largest(f.bias, f.weight)) && fits(f.hidden[g], largest(f.recurrent_bias, f.recurrent));
+    all = all && fits(f.input[g], largest(f.bias, f.weight)) &&
+          fits(f.hidden[g], largest(f.recurrent_bias, f.recurrent));
   }
   auto number = [&](const char* name) { return static_cast<int32_t>(c.integer(name)); };
   f.output = {number("multiplier"), number("shift")};
@@ -121,7 +123,8 @@ std::optional<DeviceForm> attention(const DeviceCall& c) {
     return Shape{inner[static_cast<size_t>(c.place(0))], inner[static_cast<size_t>(c.place(1))],
                  inner[static_cast<size_t>(c.place(2))]};
   };
-  f.query_steps = steps(q), f.key_steps = steps(k), f.value_steps = steps(v), f.result_steps = steps(c.outputs[0].shape);
+  f.query_steps = steps(q), f.key_steps = steps(k), f.value_steps = steps(v),
+  f.result_steps = steps(c.outputs[0].shape);
   return f;
 }
 // As the queries lie, but for what is multiplied, which is inmost.

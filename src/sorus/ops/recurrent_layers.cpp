@@ -1,6 +1,6 @@
 // Recurrent layers over a whole sequence: LSTM and GRU, of floats and (LSTM) quantised. Sequences are [time, batch,
-// features]. Each is a composite, one step after the other; a backend with a loop over time can take it whole, as small
-// devices do (recurrent_forms.cpp), where a graph of all steps would be a program of all steps.
+// features]. Each is a composite, one step after the other; a backend with a loop over time can take it whole, as
+// small devices do (recurrent_forms.cpp), where a graph of all steps would be a program of all steps.
 #include "sorus/ops.h"
 #include "sorus/ops/fixed_functions.h"
 #include "sorus/ops/fixed_point.h"
@@ -29,6 +29,7 @@ TensorList lstm_body(const Call& c) {
   for (size_t t : places(rows.size(), c.attr(0).to_bool())) {
     TensorList g = chunk(rows[t] + linear(hidden, c.input(4)), 4, -1);
     cell = lstm_memory(g[0], g[1], g[2], cell);
+    if (double clip = c.attr(1).to_double(); clip > 0) cell = clamp(cell, Scalar(-clip), Scalar(clip));
     out[t] = hidden = lstm_hidden(g[3], cell);
   }
   return {stack(out, 0), cell};
@@ -69,10 +70,11 @@ DType check_layer(const TypeCall& c, int64_t gates, int states) {
     for (int b = states + 3; b < states + 5; ++b) fits = fits && (!c.has(b) || c.input(b).shape == Shape{rows});
   }
   auto shape_of = [&](int i) { return to_string(c.input(i).shape); };
-  SORUS_CHECK(fits, ValueError,
-              "{}: an input {}, a state {} and weights {} and {} do not fit: expected [time, batch, features], [batch, "
-              "units], [{} units, features], [{} units, units] and biases [{} units]",
-              c.op.name(), to_string(x), to_string(h), shape_of(states + 1), shape_of(states + 2), gates, gates, gates);
+  SORUS_CHECK(
+      fits, ValueError,
+      "{}: an input {}, a state {} and weights {} and {} do not fit: expected [time, batch, features], [batch, "
+      "units], [{} units, features], [{} units, units] and biases [{} units]",
+      c.op.name(), to_string(x), to_string(h), shape_of(states + 1), shape_of(states + 2), gates, gates, gates);
   DType t = promoted_type(c);
   SORUS_CHECK(is_floating(t), TypeError, "{}: expected floating types, got {}", c.op.name(), name(t));
   return t;
@@ -81,26 +83,34 @@ DType check_layer(const TypeCall& c, int64_t gates, int states) {
 Shape outputs(const TypeCall& c) { return {c.input(0).shape[0], c.input(0).shape[1], c.input(1).shape[1]}; }
 
 const bool layers = [] {
-  op("lstm_layer(input, hidden, cell, weight_ih, weight_hh, bias_ih: Tensor? = none, bias_hh: Tensor? = none, reverse: "
-     "bool = false) -> output, new_cell")
+  op("lstm_layer(input, hidden, cell, weight_ih, weight_hh, bias_ih: Tensor? = none, bias_hh: Tensor? = none, "
+     "reverse: "
+     "bool = false, cell_clip: float = 0.0) -> output, new_cell")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
         DType t = check_layer(c, 4, 2);
         return {{t, outputs(c), false}, {t, c.input(2).shape, false}};
       })
       .body(lstm_body)
       .doc(
-          "One layer and direction of an LSTM (Hochreiter, Schmidhuber 1997) over `input` [time, batch, features], with "
-          "PyTorch's weights and order of gates. `output` [time, batch, units] is the hidden state after each step: the "
-          "last one (with `reverse` the first) is that which goes on, beside `new_cell`.");
-  op("gru_layer(input, hidden, weight_ih, weight_hh, bias_ih: Tensor? = none, bias_hh: Tensor? = none, reverse: bool = "
+          "One layer and direction of an LSTM (Hochreiter, Schmidhuber 1997) over `input` [time, batch, features], "
+          "with "
+          "PyTorch's weights and order of gates. `output` [time, batch, units] is the hidden state after each step: "
+          "the "
+          "last one (with `reverse` the first) is that which goes on, beside `new_cell`. With a `cell_clip` above 0 "
+          "cells stay "
+          "between it and its negative.");
+  op("gru_layer(input, hidden, weight_ih, weight_hh, bias_ih: Tensor? = none, bias_hh: Tensor? = none, reverse: bool "
+     "= "
      "false, reset_after: bool = true)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
         return {{check_layer(c, 3, 1), outputs(c), false}};
       })
       .body(gru_body)
       .doc(
-          "One layer and direction of a GRU (Cho et al. 2014) over `input` [time, batch, features], with PyTorch's weights "
-          "and order of gates. With `reset_after` the reset gate scales the product with the hidden state, as in PyTorch; "
+          "One layer and direction of a GRU (Cho et al. 2014) over `input` [time, batch, features], with PyTorch's "
+          "weights "
+          "and order of gates. With `reset_after` the reset gate scales the product with the hidden state, as in "
+          "PyTorch; "
           "without it the hidden state itself, as in the article.");
   return true;
 }();
@@ -109,8 +119,8 @@ const bool layers = [] {
 // ------------------------------------------------------------------------------------------------------------
 
 // Inputs: input, hidden, cell, weight, recurrent_weight, bias. Attributes: input_zero_point, hidden_zero_point,
-// input_multiplier, input_shift, hidden_multiplier, hidden_shift, cell_bits, cell_clip, zero_point, multiplier, shift,
-// quant_min, quant_max.
+// input_multiplier, input_shift, hidden_multiplier, hidden_shift, cell_bits, cell_clip, zero_point, multiplier,
+// shift, quant_min, quant_max.
 TensorList quantized_lstm_body(const Call& c) {
   auto n = [&](int i) { return c.attr(i).to_int(); };
   Tensor hidden = c.input(1), cell = c.input(2);
@@ -119,8 +129,9 @@ TensorList quantized_lstm_body(const Call& c) {
   auto scaled = [&](const Tensor& sums, int factors, int64_t low, int64_t high, DType type) {
     TensorList gates(4);
     for (size_t g = 0; g < 4; ++g)
-      gates[g] = requantize(narrow(sums, -1, static_cast<int64_t>(g) * units, units),
-                            whole(c.attr(factors).ints()[g]), whole(c.attr(factors + 1).ints()[g]), 0, low, high, type);
+      gates[g] =
+          requantize(narrow(sums, -1, static_cast<int64_t>(g) * units, units), whole(c.attr(factors).ints()[g]),
+                     whole(c.attr(factors + 1).ints()[g]), 0, low, high, type);
     return gates;
   };
   TensorList rows = unbind(integer_linear(c.input(0), c.input(3), c.input(5), n(0), 0), 0), out(rows.size());
@@ -128,9 +139,11 @@ TensorList quantized_lstm_body(const Call& c) {
     TensorList x = scaled(rows[t], 2, -32768, 32767, DType::i16),
                h = scaled(integer_linear(hidden, c.input(4), {}, n(1), 0), 4, INT32_MIN, INT32_MAX, DType::i64);
     TensorList gates(4);
-    for (size_t g = 0; g < 4; ++g) gates[g] = to(clamp_range(h[g] + x[g], int64_t{-32768}, int64_t{32767}), DType::i16);
-    cell = quantized_lstm_memory(gates[0], gates[1], gates[2], cell, 15 + 15 - n(6), n(7));
-    out[t] = hidden = quantized_lstm_hidden(gates[3], cell, n(6), n(8), n(9), n(10), n(11), n(12), c.input(0).dtype());
+    for (size_t g = 0; g < 4; ++g)
+      gates[g] = to(clamp_range(h[g] + x[g], int64_t{-32768}, int64_t{32767}), DType::i16);
+    cell = quantized_lstm_memory(gates[0], gates[1], gates[2], cell, 15 + n(6), n(7));
+    out[t] = hidden =
+        quantized_lstm_hidden(gates[3], cell, n(6), n(8), n(9), n(10), n(11), n(12), c.input(0).dtype());
   }
   return {stack(out, 0), cell};
 }
@@ -155,9 +168,11 @@ const bool integers = [] {
       .types([](const TypeCall& c) { return from_sixteen_bits(c, DType::i16); })
       .not_differentiable()
       .doc(
-          "The new cell of a quantised LSTM. Gates are int16 in steps of 2^-12; products of two of them have 30 bits behind "
+          "The new cell of a quantised LSTM. Gates are int16 in steps of 2^-12; products of two of them have 30 bits "
+          "behind "
           "the point and are shifted to the cell's steps.");
-  op("quantized_lstm_hidden(output_gate, cell, cell_bits: int, zero_point: int, multiplier: int, shift: int, quant_min: "
+  op("quantized_lstm_hidden(output_gate, cell, cell_bits: int, zero_point: int, multiplier: int, shift: int, "
+     "quant_min: "
      "int, quant_max: int, dtype: dtype)")
       .each(fixed::sigmoid16("o", "output_gate") + fixed::tanh16("t", "cell", "cell_bits") +
             fixed::product("y", "o * t", "multiplier", "shift") + fixed::clamped("y"))
@@ -165,7 +180,8 @@ const bool integers = [] {
       .not_differentiable()
       .doc("The hidden state of a quantised LSTM from its cell, int16 with `cell_bits` bits before the point.");
   op("quantized_lstm(input, hidden: mask, cell: mask, weight: mask, recurrent_weight: mask, bias: mask, "
-     "input_zero_point: int, hidden_zero_point: int, input_multiplier: int[4], input_shift: int[4], hidden_multiplier: "
+     "input_zero_point: int, hidden_zero_point: int, input_multiplier: int[4], input_shift: int[4], "
+     "hidden_multiplier: "
      "int[4], hidden_shift: int[4], cell_bits: int, cell_clip: int, zero_point: int, multiplier: int, shift: int, "
      "quant_min: int = -128, quant_max: int = 127) -> output, new_cell")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
@@ -173,21 +189,24 @@ const bool integers = [] {
         bool fits = x.size() == 3 && x[0] > 0 && h.size() == 2 && h[0] == x[1] && c.input(2).shape == h &&
                     c.input(3).shape == Shape{4 * h[1], x[2]} && c.input(4).shape == Shape{4 * h[1], h[1]} &&
                     c.input(5).shape == Shape{4 * h[1]};
-        SORUS_CHECK(fits, ValueError, "quantized_lstm: an input {}, states {} and {} and weights {} and {} do not fit",
-                    to_string(x), to_string(h), to_string(c.input(2).shape), to_string(c.input(3).shape),
+        SORUS_CHECK(fits, ValueError,
+                    "quantized_lstm: an input {}, states {} and {} and weights {} and {} do not fit", to_string(x),
+                    to_string(h), to_string(c.input(2).shape), to_string(c.input(3).shape),
                     to_string(c.input(4).shape));
         SORUS_CHECK(c.input(0).dtype == DType::i8 && c.input(1).dtype == DType::i8 && c.input(2).dtype == DType::i16,
                     TypeError, "quantized_lstm: expected an int8 input and hidden state and an int16 cell");
         int64_t bits = c.attr("cell_bits").to_int();
-        SORUS_CHECK(bits >= 0 && bits <= 6, ValueError, "quantized_lstm: {} bits before the point of the cell; 0 to 6",
-                    bits);
+        SORUS_CHECK(bits >= 0 && bits <= 6, ValueError,
+                    "quantized_lstm: {} bits before the point of the cell; 0 to 6", bits);
         return {{DType::i8, Shape{x[0], x[1], h[1]}, false}, {DType::i16, h, false}};
       })
       .body(quantized_lstm_body)
       .not_differentiable()
       .doc(
-          "An LSTM layer over int8 [time, batch, features], gates in the order input, forget, cell, output, with the integer "
-          "arithmetic of TensorFlow Lite's kernel for int8 with an int16 cell: products of the input and of the hidden state "
+          "An LSTM layer over int8 [time, batch, features], gates in the order input, forget, cell, output, with the "
+          "integer "
+          "arithmetic of TensorFlow Lite's kernel for int8 with an int16 cell: products of the input and of the "
+          "hidden state "
           "have factors of their own for each gate; sigmoid and tanh have 16 bits.");
   return true;
 }();

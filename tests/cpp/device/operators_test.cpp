@@ -30,6 +30,7 @@ class Random {
       int64_t v = between(low, high);
       if (type == DType::i8) t.data<int8_t>()[i] = static_cast<int8_t>(v);
       if (type == DType::u8) t.data<uint8_t>()[i] = static_cast<uint8_t>(v);
+      if (type == DType::i16) t.data<int16_t>()[i] = static_cast<int16_t>(v * 200);
       if (type == DType::i32) t.data<int32_t>()[i] = static_cast<int32_t>(v);
       if (type == DType::f32) t.data<float>()[i] = static_cast<float>(v) / 16;
     }
@@ -303,7 +304,7 @@ TEST(DeviceOperators, Matrices) {
 
 TEST(DeviceOperators, ElementsMoved) {
   std::vector<Case> cases;
-  for (DType t : kBytes) {
+  for (DType t : {DType::i8, DType::u8, DType::i16}) {
     std::vector<TensorType> in{{t, {2, 4, 6, 5}, false}}, two{{t, {1, 4, 6, 5}, false}, {t, {1, 4, 6, 3}, false}};
     auto one = [&](const char* name, const std::function<Tensor(const Tensor&)>& f) {
       cases.push_back({name, in, [f](const TensorList& x) -> TensorList { return {f(x[0])}; }});
@@ -440,6 +441,18 @@ TEST(DeviceOperators, States) {
       cases.push_back({fmt::format("svdf {}", rank), {{t, {2, 5}, false}}, [=](const TensorList& x) -> TensorList {
                          auto y =
                              quantized_svdf(x[0], state, feature, time, bias, rank, z, m, -4, z, n, -12, low, high);
+                         write(state, y[1]);
+                         return {y[0]};
+                       }});
+    }
+    // Weights over time of 16 bits: a sum of four products may need more than 32.
+    {
+      Tensor state = Tensor::zeros(Shape{2, 6 * 4}, DType::i16), feature = r.tensor({6, 5}, DType::i8);
+      Tensor time = Tensor::empty(Shape{6, 4}, DType::i16);
+      for (int i = 0; i < 24; ++i) time.data<int16_t>()[i] = static_cast<int16_t>(r.between(-30000, 30000));
+      int64_t m = r.multiplier(), n = r.multiplier();
+      cases.push_back({"svdf, large", {{t, {2, 5}, false}}, [=](const TensorList& x) -> TensorList {
+                         auto y = quantized_svdf(x[0], state, feature, time, {}, 1, z, m, 0, z, n, -18, low, high);
                          write(state, y[1]);
                          return {y[0]};
                        }});

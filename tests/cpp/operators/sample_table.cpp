@@ -157,16 +157,20 @@ const std::vector<Lines>& table() {
         "feature_shift=-3 zero_point=2 multiplier=1573741824 shift=-12"}},
       {"lstm_layer",
        {"f[3,a,b] f[a,2] f[a,2] f[8,b] f[8,2] f[8] f[8]",
-        "f[2,a,b] f[a,3] f[a,3] f[12,b] f[12,3] none none reverse=true"}},
+        "f[2,a,b] f[a,3] f[a,3] f[12,b] f[12,3] none none reverse=true",
+        "f[3,a,b] f[a,2] f[a,2] f[8,b] f[8,2] none f[8] cell_clip=40.0"}},
       {"gru_layer",
        {"f[3,a,b] f[a,2] f[6,b] f[6,2] f[6] f[6]",
         "f[2,a,b] f[a,3] f[9,b] f[9,3] none f[9] reverse=true reset_after=false"}},
       {"quantized_lstm_memory",
        {"s16[a,b] s16[a,b] s16[a,b] s16[a,b] shift=19 clip=0", "s16[a] s16[a] s16[a] s16[a] shift=26 clip=3000"}},
       {"quantized_lstm_hidden",
-       {"s16[a,b] s16[a,b] cell_bits=4 zero_point=3 multiplier=1573741824 shift=-22 quant_min=-128 quant_max=127 dtype=i8",
-        "s16[a] s16[a] cell_bits=0 zero_point=-3 multiplier=1373741824 shift=-23 quant_min=-100 quant_max=120 dtype=i8",
-        "s16[a] s16[a] cell_bits=6 zero_point=0 multiplier=1573741824 shift=-22 quant_min=-128 quant_max=127 dtype=i8"}},
+       {"s16[a,b] s16[a,b] cell_bits=4 zero_point=3 multiplier=1573741824 shift=-22 quant_min=-128 quant_max=127 "
+        "dtype=i8",
+        "s16[a] s16[a] cell_bits=0 zero_point=-3 multiplier=1373741824 shift=-23 quant_min=-100 quant_max=120 "
+        "dtype=i8",
+        "s16[a] s16[a] cell_bits=6 zero_point=0 multiplier=1573741824 shift=-22 quant_min=-128 quant_max=127 "
+        "dtype=i8"}},
       {"quantized_lstm",
        {"s8[3,a,b] s8[a,2] s16[a,2] s8[8,b] s8[8,2] s32[8] input_zero_point=3 hidden_zero_point=-2 "
         "input_multiplier=[1573741824,1273741824,1473741824,1073741824] input_shift=[-3,-2,-3,-4] "
