@@ -113,6 +113,21 @@ def test_verify_finds_a_wrong_weight(tmp_path: pathlib.Path) -> None:
     assert not device.verify(path, tmp_path, "x86", "kws", runs=3)["accepted"]
 
 
+def test_measured_instructions_are_in_the_report(tmp_path: pathlib.Path) -> None:
+    path = model("kws")
+    report = device.generate(path, usable("cortex-m4"), "kws", tmp_path)
+    facts = device.verify(path, tmp_path, "cortex-m4", "kws", runs=2, layers=True)
+    by_layer = facts["layer_instructions"]
+    assert len(by_layer) == len(report["layers"]) and min(by_layer) > 0
+    assert abs(sum(by_layer) / facts["instructions"] - 1) < 0.02
+    device.record(tmp_path, facts)
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert [layer["measured_instructions"] for layer in found["layers"]] == by_layer
+    assert found["measured"]["instructions"] == facts["instructions"]
+    page = (tmp_path / "report.html").read_text()
+    assert "<th>measured</th>" in page and f"<td>{by_layer[0]:,}</td>" in page
+
+
 def test_command(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "ad")
     assert main(["codegen", model("ad"), "--target", "x86", "--name", "ad", "--out", out, "--verify", "--json"]) == 0
