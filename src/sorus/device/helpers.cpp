@@ -122,15 +122,14 @@ static inline int32_t $P_times4(int32_t v)
 {
   return v > INT32_MAX >> 2 ? INT32_MAX : v < INT32_MIN >> 2 ? INT32_MIN : v * 4;
 }
-/* 1 / sum as a fraction of 2^31, and how far a product with it must go right to become an 8-bit result: 32 bits or more
-   leave nothing of it. */
+/* 1 / sum as a fraction of 2^31, and how far a product with it must go right to become an 8-bit result. */
 static int32_t $P_reciprocal(int32_t sum, int *bits)
 {
   uint32_t v = (uint32_t)sum;
   int zeros = 0, i;
   int32_t half, x;
   while (!(v >> 31)) v <<= 1, zeros++;
-  *bits = zeros < 3 ? 32 : 35 - zeros;
+  *bits = 35 - zeros;
   half = (int32_t)(((int64_t)(v - 0x80000000u) + INT32_MAX + 1) / 2);
   x = 1515870810 + $P_product(half, -1010580540); /* 48/17 - 32/17 half, then three steps of Newton */
   for (i = 0; i < 3; i++) x += $P_times4($P_product(x, (1 << 29) - $P_product(half, x)));

@@ -1,10 +1,12 @@
-// Kernels of whole layers (graph/layer_forms.h) in plain C99: recurrent layers, attention, look-ups.
+// Kernels of whole layers (graph/layer_forms.h) in plain C99: recurrent layers, attention, look-ups; and
+// softmax.
 #include <algorithm>
 
 #include <fmt/format.h>
 
 #include "sorus/base/error.h"
 #include "sorus/device/kernel_parts.h"
+#include "sorus/device/softmax_table.h"
 
 namespace sorus::device {
 namespace {
@@ -201,6 +203,65 @@ Prepared one(const Model& m, const Step& step, const AttentionForm& f) {
   p.instructions =
       static_cast<double>(f.macs()) * 5 + static_cast<double>(f.batch * f.heads * f.queries * f.keys) * 60;
   finish_typed(m, step, p, v, kAttention + 1);
+  return p;
+}
+
+// The exponentials of all differences that matter are in a table; the rest is gemmlowp's division.
+const char* const kSoftmax = R"(
+  int r, c;
+  for (r = 0; r < $ROWS; r++, in += $COLUMNS, out += $COLUMNS) {
+    int32_t sum = 0, factor, top = in[0];
+    int bits;
+    for (c = 1; c < $COLUMNS; c++)
+      if (in[c] > top) top = in[c];
+    for (c = 0; c < $COLUMNS; c++)
+      if (top - in[c] < $KNOWN) sum += ((exponentials[top - in[c]] >> 11) + 1) >> 1;
+    factor = $P_reciprocal(sum, &bits);
+?WIDE    bits -= 8;
+!WIDE    if (bits > 32) bits = 32; /* nothing is left */
+    for (c = 0; c < $COLUMNS; c++) {
+      const int32_t d = top - in[c];
+      int32_t v = $LEAST;
+      if (d < $KNOWN) v += (($P_product(factor, exponentials[d]) >> (bits - 1)) + 1) >> 1;
+      out[c] = ($T)$P_clamp(v, $LEAST, $MOST);
+    }
+  }
+)";
+
+const char* const kSoftmaxFloat = R"(
+  int r, c;
+  for (r = 0; r < $ROWS; r++, in += $COLUMNS, out += $COLUMNS) {
+    float top = in[0], sum = 0;
+    for (c = 1; c < $COLUMNS; c++)
+      if (in[c] > top) top = in[c];
+    for (c = 0; c < $COLUMNS; c++) sum += out[c] = expf((in[c] - top) * $BETA);
+    for (c = 0; c < $COLUMNS; c++) out[c] /= sum;
+  }
+)";
+
+// To 8 bits or, from 8, to 16.
+Prepared one(const Model& m, const Step& step, const SoftmaxForm& f) {
+  Prepared p;
+  Values v;
+  set_numbers(v, {{"ROWS", f.rows}, {"COLUMNS", f.columns}});
+  p.overlaps = {{0, true}};
+  p.instructions = static_cast<double>(f.rows * (f.columns * 40 + 150));
+  p.kernel = "softmax";
+  if (f.is_float) {
+    v["BETA"] = float_literal(f.beta);
+    p.helpers = {"math"};
+    finish_typed(m, step, p, v, kSoftmaxFloat + 1);
+    return p;
+  }
+  bool wide = element(m, step.output) == Element::i16;
+  if (wide) p.overlaps = {{}};
+  std::vector<int32_t> e = softmax_exponentials(f.multiplier, f.shift);
+  set_numbers(v, {{"KNOWN", static_cast<int64_t>(e.size())}, {"WIDE", wide}});
+  set_numbers(v, {{"LEAST", wide ? -32768 : -128}, {"MOST", wide ? 32767 : 127}});
+  v["T"] = c_name(element(m, step.output));
+  add_table(p, "int32_t", "exponentials", {e.begin(), e.end()});
+  p.helpers = {"clamp", "reciprocal"};
+  finish_typed(m, step, p, v, kSoftmax + 1);
   return p;
 }
 

@@ -5,7 +5,6 @@
 
 #include "sorus/base/error.h"
 #include "sorus/device/kernel_parts.h"
-#include "sorus/device/softmax_table.h"
 
 namespace sorus::device {
 namespace {
@@ -136,29 +135,6 @@ static void $FN($ARGS)
 }
 )";
 
-// The exponentials of all differences that matter are in a table; the rest is gemmlowp's division.
-const char* const kSoftmax = R"(
-static void $FN($ARGS)
-{
-  int r, c;
-  for (r = 0; r < $ROWS; r++, in += $COLUMNS, out += $COLUMNS) {
-    int32_t sum = 0, factor, top = in[0];
-    int bits;
-    for (c = 1; c < $COLUMNS; c++)
-      if (in[c] > top) top = in[c];
-    for (c = 0; c < $COLUMNS; c++)
-      if (top - in[c] < $KNOWN) sum += ((exponentials[top - in[c]] >> 11) + 1) >> 1;
-    factor = $P_reciprocal(sum, &bits);
-    for (c = 0; c < $COLUMNS; c++) {
-      const int32_t d = top - in[c];
-      int32_t v = -128;
-      if (d < $KNOWN) v += (($P_product(factor, exponentials[d]) >> (bits - 1)) + 1) >> 1;
-      out[c] = (int8_t)$P_clamp(v, -128, 127);
-    }
-  }
-}
-)";
-
 const char* const kConvFloat = R"(
 static void $FN($ARGS)
 {
@@ -216,20 +192,6 @@ static void $FN($ARGS)
   for (i = 0; i < $N; i++) {
     const float v = in[i] $RSIGN in2[i];
     out[i] = v < $RLOW ? $RLOW : v > $RHIGH ? $RHIGH : v;
-  }
-}
-)";
-
-const char* const kSoftmaxFloat = R"(
-static void $FN($ARGS)
-{
-  int r, c;
-  for (r = 0; r < $ROWS; r++, in += $COLUMNS, out += $COLUMNS) {
-    float top = in[0], sum = 0;
-    for (c = 1; c < $COLUMNS; c++)
-      if (in[c] > top) top = in[c];
-    for (c = 0; c < $COLUMNS; c++) sum += out[c] = expf((in[c] - top) * $BETA);
-    for (c = 0; c < $COLUMNS; c++) out[c] /= sum;
   }
 }
 )";
@@ -360,26 +322,6 @@ class Plain : public KernelSet {
     p.instructions = static_cast<double>(f.elements) * 6;
     p.kernel = "table";
     finish(p, v, step, "int8_t", kTable);
-    return p;
-  }
-
-  static Prepared one(const Step& step, const SoftmaxForm& f) {
-    Prepared p;
-    Values v{{"ROWS", std::to_string(f.rows)}, {"COLUMNS", std::to_string(f.columns)}};
-    p.overlaps = {{0, true}};
-    p.instructions = static_cast<double>(f.rows * (f.columns * 40 + 150));
-    p.kernel = "softmax";
-    if (f.is_float) {
-      v["BETA"] = float_literal(f.beta);
-      p.helpers = {"math"};
-      finish(p, v, step, "float", kSoftmaxFloat);
-      return p;
-    }
-    std::vector<int32_t> e = softmax_exponentials(f.multiplier, f.shift);
-    v["KNOWN"] = std::to_string(e.size());
-    add_table(p, "int32_t", "exponentials", {e.begin(), e.end()});
-    p.helpers = {"clamp", "reciprocal"};
-    finish(p, v, step, "int8_t", kSoftmax);
     return p;
   }
 

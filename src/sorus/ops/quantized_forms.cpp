@@ -116,7 +116,7 @@ DeviceRule sum(bool negate) {
 }
 
 std::optional<DeviceForm> softmax(const DeviceCall& c) {
-  if (!bytes(c.input(0)) || !bytes(c.outputs[0])) return std::nullopt;
+  if (!bytes(c.input(0)) || (!bytes(c.outputs[0]) && c.outputs[0].dtype != DType::i16)) return std::nullopt;
   SoftmaxForm f;
   f.columns = c.input(0).shape.back();
   f.rows = numel(c.input(0).shape) / std::max<int64_t>(f.columns, 1);

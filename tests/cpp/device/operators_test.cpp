@@ -302,6 +302,23 @@ TEST(DeviceOperators, Matrices) {
   expect_same(cases);
 }
 
+TEST(DeviceOperators, Softmax) {
+  std::vector<Case> cases;
+  for (DType t : kBytes)
+    for (DType to : {t, DType::i16})
+      for (int64_t shift : {17, 21, 24}) {  // one column, differences that are all known, and some
+        int64_t columns = shift == 17 ? 300 : shift == 21 ? 9 : 1;
+        auto least = -static_cast<int64_t>(31.0 * static_cast<double>(int64_t{1} << 26) /
+                                           static_cast<double>(int64_t{1} << shift));
+        cases.push_back({fmt::format("to {} by {}", name(to), shift),
+                         {{t, {3, columns}, false}},
+                         [=](const TensorList& x) -> TensorList {
+                           return {quantized_softmax(x[0], 1573741824, shift, least, to)};
+                         }});
+      }
+  expect_same(cases);
+}
+
 TEST(DeviceOperators, ElementsMoved) {
   std::vector<Case> cases;
   for (DType t : {DType::i8, DType::u8, DType::i16}) {
