@@ -148,12 +148,12 @@ TensorList quantized_lstm_body(const Call& c) {
   return {stack(out, 0), cell};
 }
 
-// The type of the result, given inputs that have to be int16.
+// The type of the result; inputs are int16, or other integers with such values.
 std::vector<TensorType> from_sixteen_bits(const TypeCall& c, DType result) {
   Shape s = c.input(0).shape;
   for (size_t i = 0; i < c.inputs.size(); ++i) {
     const TensorType& t = c.input(static_cast<int>(i));
-    SORUS_CHECK(t.dtype == DType::i16, TypeError, "{}: expected int16, got {}", c.op.name(), name(t.dtype));
+    SORUS_CHECK(is_integral(t.dtype), TypeError, "{}: expected integers, got {}", c.op.name(), name(t.dtype));
     s = broadcast_shapes(s, t.shape, c.op.name());
   }
   return {{result, s, false}};
