@@ -112,7 +112,7 @@ std::optional<DeviceForm> attention(const DeviceCall& c) {
   AttentionForm f;
   for (int i = 0; i < 3; ++i)
     if (!real(c.input(i)) || c.is_constant(i)) return std::nullopt;
-  if (c.uses(1)) return std::nullopt;
+  if (c.uses(1) || c.integer("start") != 0) return std::nullopt;  // a block of the queries of several ranks
   const Shape &q = c.input(0).shape, &k = c.input(1).shape, &v = c.input(2).shape;
   f.batch = q[0], f.heads = q[1], f.key_heads = k[1], f.queries = q[2], f.keys = k[2], f.width = q[3];
   f.value_width = v[3];
@@ -137,7 +137,7 @@ Shape by_token(const DeviceCall&, const Shape& now) {
 }
 
 std::optional<DeviceForm> lookup(const DeviceCall& c) {
-  if (c.is_constant(0) || !c.is_constant(1) || !real(c.input(1))) return std::nullopt;
+  if (c.is_constant(0) || !c.is_constant(1) || !real(c.input(1)) || !c.is_none("whole")) return std::nullopt;
   LookupForm f;
   f.count = numel(c.input(0).shape), f.rows = c.input(1).shape[0], f.width = c.input(1).shape[1];
   f.table = reals_of(c.constant(1));
