@@ -20,6 +20,10 @@ globals().update({name.removeprefix(_PREFIX): f for name, f in _op.items() if na
 globals().update({name: _op[operator] for name, operator in _OPERATORS.items()})
 
 
+def __getattr__(name: str) -> Any:  # tells type checkers that names come from the registry
+    raise AttributeError(f"module 'sorus.special' has no attribute {name!r}")
+
+
 def _floating(x: Any) -> Any:
     return x.to(_core.get_default_dtype()) if isinstance(x, Tensor) and not x.is_floating_point() else x
 
