@@ -344,7 +344,8 @@ int64_t Importer::zero_point(int tensor) const {
 std::pair<int64_t, int64_t> Importer::activation_range(int tensor, int activation) const {
   scale(tensor);
   const Quantization& q = info(tensor).quantization;
-  auto [low, high] = code_range(info(tensor).type.dtype);
+  auto range = code_range(info(tensor).type.dtype);
+  auto &low = range.first, &high = range.second;
   auto at_least = [&](double x) { low = std::max(low, quantized_number(x, q)); };
   auto at_most = [&](double x) { high = std::min(high, quantized_number(x, q)); };
   if (activation == kRelu || activation == kRelu6) at_least(0);
