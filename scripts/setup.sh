@@ -113,7 +113,7 @@ case ${1:-build} in
     link_project .venv
     ;;
   fuzz)
-    install_packages "${packages[@]}" clang-14 libomp-14-dev
+    install_packages "${packages[@]}" clang-14 libclang-rt-14-dev libomp-14-dev
     ;;
   device)
     install_packages "${device_packages[@]}"

@@ -1,12 +1,6 @@
-// Coverage-guided fuzzing of every reader of files, with libFuzzer: `make fuzz` builds it once for each reader.
-// A reader answers a file with a value or with a FileError; anything else (another exception, a crash, memory that
-// grows without bound) is a bug. tests/cpp has mutational fuzzing of the same readers, in every test run.
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include <cstdlib>
-#include <filesystem>
-
+// Readers of data: tensors, checkpoints, images, tokenizers. They need no operators, so all that they call is built
+// with the checks of memory.
+#include "fuzz.h"
 #include "sorus/base/files.h"
 #include "sorus/data/images.h"
 #include "sorus/data/tokenizer.h"
@@ -18,6 +12,7 @@ namespace {
 
 using namespace sorus;
 namespace fs = std::filesystem;
+using fuzz::Reader;
 
 volatile int64_t sink;
 void touch(const Tensor& t) {
@@ -30,12 +25,6 @@ void touch(const Tensor& t) {
   }
   sink = sum;
 }
-
-struct Reader {
-  const char* name;
-  void (*read)(const fs::path&);
-  void (*write_seed)(const fs::path&);
-};
 
 const Reader kReaders[] = {
     {"safetensors",
@@ -77,33 +66,6 @@ const Reader kReaders[] = {
      }},
 };
 
-const Reader& chosen() {
-  static const Reader& reader = []() -> const Reader& {
-    const char* wanted = std::getenv("READER");
-    for (auto& r : kReaders)
-      if (wanted && std::string_view(wanted) == r.name) return r;
-    std::abort();  // scripts/fuzz.sh names one
-  }();
-  return reader;
-}
-
 }  // namespace
 
-extern "C" int LLVMFuzzerInitialize(int*, char***) {
-  if (const char* folder = std::getenv("WRITE_SEED")) {
-    chosen().write_seed(fs::path(folder) / "seed");
-    std::exit(0);
-  }
-  return 0;
-}
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const int file = memfd_create("input", 0);
-  static const fs::path path = fmt::format("/proc/self/fd/{}", file);
-  if (ftruncate(file, 0) != 0 || pwrite(file, data, size, 0) != static_cast<ssize_t>(size)) std::abort();
-  try {
-    chosen().read(path);
-  } catch (const FileError&) {
-  }
-  return 0;
-}
+std::span<const sorus::fuzz::Reader> sorus::fuzz::readers() { return kReaders; }

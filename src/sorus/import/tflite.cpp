@@ -94,8 +94,9 @@ void Importer::read_tensors(const FlatTable& subgraph) {
       SORUS_CHECK(n >= -1, FileError, "{}: tensor '{}' has a dimension of size {}", path_, f.name, n);
       f.declared &= n >= 0;
       f.type.shape.push_back(std::max(n, 1));
-      count *= f.type.shape.back() > 0 ? f.type.shape.back() : 1;
-      SORUS_CHECK(count <= int64_t{1} << 40, FileError, "{}: tensor '{}' has too many elements", path_, f.name);
+      SORUS_CHECK(f.type.shape.back() <= (int64_t{1} << 40) / count, FileError,
+                  "{}: tensor '{}' has too many elements", path_, f.name);
+      count *= f.type.shape.back();
       f.type.shape.back() = n == -1 ? 1 : n;
     }
     auto buffer = t.number<uint32_t>(2);

@@ -4,7 +4,7 @@
 #include <array>
 #include <cstdlib>
 
-#include "import/flat_writer.h"
+#include "import/small_models.h"
 #include "io/mutate.h"
 #include "sorus/base/files.h"
 #include "sorus/import/load.h"
@@ -13,48 +13,8 @@
 namespace sorus::importer {
 namespace {
 
-using test::Flat;
+using namespace test;
 namespace fs = std::filesystem;
-
-// ---- protocol buffers: fields as they are written
-// ------------------------------------------------------------------------
-
-std::string varint(uint64_t v) {
-  std::string s;
-  for (; v > 127; v >>= 7) s += static_cast<char>(v | 128);
-  return s + static_cast<char>(v);
-}
-std::string number(int field, uint64_t v) { return varint(static_cast<uint64_t>(field) << 3) + varint(v); }
-std::string bytes(int field, const std::string& s) {
-  return varint(static_cast<uint64_t>(field) << 3 | 2) + varint(s.size()) + s;
-}
-
-std::string floats(const std::string& name, const std::vector<int64_t>& dims, const std::vector<float>& v) {
-  std::string s;
-  for (int64_t d : dims) s += number(1, static_cast<uint64_t>(d));
-  s += number(2, 1) + bytes(8, name);
-  return s + bytes(9, {reinterpret_cast<const char*>(v.data()), v.size() * 4});
-}
-std::string port(const std::string& name, const std::vector<int64_t>& dims) {
-  std::string shape;
-  for (int64_t d : dims) shape += bytes(1, number(1, static_cast<uint64_t>(d)));
-  return bytes(1, name) + bytes(2, bytes(1, number(1, 1) + bytes(2, shape)));
-}
-std::string node(const std::string& op, const std::vector<std::string>& in, const std::string& out) {
-  std::string s;
-  for (const auto& i : in) s += bytes(1, i);
-  return s + bytes(2, out) + bytes(4, op);
-}
-std::string onnx_file(const std::string& graph, int64_t opset = 17) {
-  return number(1, 8) + bytes(7, graph) + bytes(8, number(2, static_cast<uint64_t>(opset)));
-}
-// relu(x w + b)
-std::string small_onnx() {
-  return onnx_file(bytes(1, node("MatMul", {"x", "w"}, "p")) + bytes(1, node("Add", {"p", "b"}, "s")) +
-                   bytes(1, node("Relu", {"s"}, "y")) + bytes(5, floats("w", {2, 3}, {1, 2, 3, 4, 5, 6})) +
-                   bytes(5, floats("b", {3}, {-20, 0, 1})) + bytes(11, port("x", {1, 2})) +
-                   bytes(12, port("y", {1, 3})));
-}
 
 TEST(Onnx, SmallModel) {
   ImportedModule m(import_onnx(small_onnx(), "x.onnx"));
@@ -100,38 +60,6 @@ TEST(Onnx, DamagedFiles) {
 
 // ---- MindSpore Lite
 // ----------------------------------------------------------------------------------------------------
-
-// A 3x3 convolution with padding 1 and RELU over a 4x4 image; channels first or last.
-std::string small_ms(bool last) {
-  std::vector<float> w(18);
-  for (size_t i = 0; i < 18; ++i) w[i] = static_cast<float>(i % 7) - 3;
-  auto tensor = [](const std::string& name, const std::vector<int32_t>& dims, const std::string& data = "") {
-    std::map<int, Flat> f{{1, Flat::number<int32_t>(43)}, {2, Flat::numbers(dims)}, {9, Flat::text(name)}};
-    if (!data.empty()) f[6] = Flat::text(data);
-    return Flat::table(f);
-  };
-  Flat conv = Flat::table({{0, Flat::number<int32_t>(last ? 1 : 0)},
-                           {1, Flat::numbers<int64_t>({3, 3})},
-                           {2, Flat::numbers<int64_t>({1, 1})},
-                           {3, Flat::numbers<int64_t>({1, 1})},
-                           {4, Flat::number<int8_t>(0)},
-                           {5, Flat::numbers<int64_t>({1, 1, 1, 1})},
-                           {7, Flat::number<int64_t>(1)},
-                           {10, Flat::number<int8_t>(1)}});
-  Flat op = Flat::table({{2, Flat::table({{0, Flat::number<uint8_t>(35)}, {1, conv}})},
-                         {3, Flat::numbers<uint32_t>({0, 1})},
-                         {4, Flat::numbers<uint32_t>({2})}});
-  std::string data(reinterpret_cast<const char*>(w.data()), 72);
-  std::vector<Flat> tensors =
-      last ? std::vector<Flat>{tensor("x", {1, 4, 4, 1}), tensor("w", {2, 3, 3, 1}, data), tensor("y", {1, 4, 4, 2})}
-           : std::vector<Flat>{tensor("x", {1, 1, 4, 4}), tensor("w", {2, 1, 3, 3}, data), tensor("y", {1, 2, 4, 4})};
-  return test::flat_file(Flat::table({{1, Flat::text("made in a test")},
-                                      {3, Flat::numbers<uint32_t>({0})},
-                                      {4, Flat::numbers<uint32_t>({2})},
-                                      {6, Flat::tables({op})},
-                                      {7, Flat::tables(tensors)}}),
-                         "MSL2");
-}
 
 TEST(MsLite, BothLayoutsGiveTheSame) {
   Tensor x = Tensor::empty({1, 4, 4, 1}, DType::f32);

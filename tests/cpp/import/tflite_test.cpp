@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <array>
 
-#include "import/flat_writer.h"
+#include "import/small_models.h"
 #include "io/mutate.h"
 #include "sorus/base/files.h"
 #include "sorus/import/load.h"
@@ -13,85 +13,7 @@
 namespace sorus::importer {
 namespace {
 
-using test::Flat;
-
-struct T {
-  std::vector<int32_t> shape;
-  int type;               // 0: f32, 9: int8, 2: int32
-  std::string data = {};  // of a constant
-  std::vector<float> scale = {};
-  std::vector<int64_t> zero = {};
-  int axis = 0;
-};
-struct O {
-  int code;
-  std::vector<int32_t> in, out;
-  std::map<int, Flat> options = {};
-};
-
-template <class V>
-std::string raw(const std::vector<V>& v) {
-  return {reinterpret_cast<const char*>(v.data()), v.size() * sizeof(V)};
-}
-
-std::string model_of(const std::vector<T>& tensors, const std::vector<O>& ops, std::vector<int32_t> in,
-                     std::vector<int32_t> out, const std::string& custom = "") {
-  std::vector<Flat> buffers{Flat::table({})}, ts, os, codes;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const T& t = tensors[i];
-    std::map<int, Flat> f{{0, Flat::numbers(t.shape)},
-                          {1, Flat::number(static_cast<uint8_t>(t.type))},
-                          {3, Flat::text("t" + std::to_string(i))}};
-    if (!t.data.empty()) {
-      f[2] = Flat::number(static_cast<uint32_t>(buffers.size()));
-      buffers.push_back(Flat::table({{0, Flat::text(t.data)}}));
-    }
-    if (!t.scale.empty())
-      f[4] =
-          Flat::table({{2, Flat::numbers(t.scale)}, {3, Flat::numbers(t.zero)}, {6, Flat::number<int32_t>(t.axis)}});
-    ts.push_back(Flat::table(f));
-  }
-  for (const O& o : ops) {
-    os.push_back(Flat::table({{0, Flat::number(static_cast<uint32_t>(codes.size()))},
-                              {1, Flat::numbers(o.in)},
-                              {2, Flat::numbers(o.out)},
-                              {3, Flat::number<uint8_t>(1)},
-                              {4, Flat::table(o.options)}}));
-    std::map<int, Flat> code{{0, Flat::number(static_cast<int8_t>(std::min(o.code, 127)))},
-                             {3, Flat::number<int32_t>(o.code)}};
-    if (o.code == 32) code[1] = Flat::text(custom);
-    codes.push_back(Flat::table(code));
-  }
-  Flat graph =
-      Flat::table({{0, Flat::tables(ts)}, {1, Flat::numbers(in)}, {2, Flat::numbers(out)}, {3, Flat::tables(os)}});
-  return test::flat_file(Flat::table({{0, Flat::number<uint32_t>(3)},
-                                      {1, Flat::tables(codes)},
-                                      {2, Flat::tables({graph})},
-                                      {4, Flat::tables(buffers)}}),
-                         "TFL3");
-}
-
-// One convolution, 3x3 over a 4x4 image of one channel, stride 2, then RELU: as floats, or quantised with an axis
-// that does not exist.
-std::string convolution(bool quantized) {
-  std::map<int, Flat> options{{0, Flat::number<int8_t>(0)},
-                              {1, Flat::number<int32_t>(2)},
-                              {2, Flat::number<int32_t>(2)},
-                              {3, Flat::number<int8_t>(1)}};
-  if (!quantized) {
-    std::vector<float> w(18), b{0.5f, -0.25f};
-    for (size_t i = 0; i < 18; ++i) w[i] = 0.1f * static_cast<float>(i) - 0.8f;
-    return model_of({{{1, 4, 4, 1}, 0}, {{2, 3, 3, 1}, 0, raw(w)}, {{2}, 0, raw(b)}, {{1, 2, 2, 2}, 0}},
-                    {{3, {0, 1, 2}, {3}, options}}, {0}, {3});
-  }
-  std::vector<int8_t> w(18);
-  for (size_t i = 0; i < 18; ++i) w[i] = static_cast<int8_t>(7 * i - 60);
-  return model_of({{{1, 4, 4, 1}, 9, "", {0.5f}, {-3}},
-                   {{2, 3, 3, 1}, 9, raw(w), {0.01f, 0.02f}, {0, 0}, 9},
-                   {{2}, 2, raw(std::vector<int32_t>{100, -50}), {0.005f, 0.01f}, {0, 0}, 0},
-                   {{1, 2, 2, 2}, 9, "", {0.25f}, {-128}}},
-                  {{3, {0, 1, 2}, {3}, options}}, {0}, {3});
-}
+using namespace test;
 
 TEST(Tflite, FloatConvolutionKeepsTheOrderOfTheFile) {
   ImportedModel m = import_tflite(convolution(false), "x.tflite");
@@ -167,6 +89,9 @@ TEST(Tflite, ErrorsNameTheOperator) {
   EXPECT_THROW(import_tflite(model_of({{{1, 4}, 0}, {{1, 4}, 0}}, {{19, {7}, {1}}}, {0}, {1}), "x"), FileError);
   EXPECT_THROW(import_tflite(model_of({{{1, 4}, 0}, {{1, 4}, 0}}, {{19, {1}, {1}}}, {0}, {1}), "x"), FileError);
   EXPECT_THROW(import_tflite("TFL3", "x"), FileError);
+  // Its product is small again beyond 64 bits.
+  std::vector<int32_t> huge{4, 2147483647, 2147483647};
+  EXPECT_THROW(import_tflite(model_of({{huge, 0}, {huge, 0}}, {{19, {0}, {1}}}, {0}, {1}), "x"), FileError);
 }
 
 TEST(Tflite, InputsThatDoNotFitAreNamed) {
