@@ -7,6 +7,7 @@
 #include <random>
 
 #include "sorus/derive/cost.h"
+#include "sorus/graph/call.h"
 
 namespace sorus {
 namespace {
