@@ -256,7 +256,6 @@ Tensor Decoder::dropped() {
   return total;
 }
 
-
 Tensor token_loss(const Tensor& logits, const Tensor& targets) {
   SORUS_CHECK(logits.dim() == targets.dim() + 1, ValueError, "token_loss: logits {} and targets {} do not fit",
               to_string(logits.sizes()), to_string(targets.sizes()));

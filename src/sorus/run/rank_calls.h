@@ -1,5 +1,5 @@
-// Calls of other ranks, the collectives: they name a group of ranks. All ranks make them in the same order, that of the
-// graph, which is the same for all of them; sizes, by which units are fused and ordered, need not be.
+// Calls of other ranks, the collectives: they name a group of ranks. All ranks make them in the same order, that of
+// the graph, which is the same for all of them; sizes, by which units are fused and ordered, need not be.
 #pragma once
 
 #include "sorus/graph/graph.h"
