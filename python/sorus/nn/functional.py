@@ -25,7 +25,8 @@ if TYPE_CHECKING:  # the operators are there at run time only
     def __getattr__(name: str) -> Any: ...
 
 
-globals().update({name: f for name, f in operators.items() if "." not in name})
+# What was imported above stands before the operator of the same name, which knows fewer arguments.
+globals().update({name: f for name, f in operators.items() if "." not in name and name not in globals()})
 
 max_unpool1d, max_unpool2d, max_unpool3d = _max_unpool(1), _max_unpool(2), _max_unpool(3)
 dropout, batch_norm = _functional.dropout, _functional.batch_norm

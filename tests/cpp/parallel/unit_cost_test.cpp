@@ -65,12 +65,12 @@ OperatorCost cost_of_call(const char* name, const std::vector<TensorType>& types
 
 TEST(OperatorCost, WhatAttentionKeepsForItselfHasNoGradient) {
   TensorType x{DType::f32, Shape{2, 4, 256, 64}, false};
-  OperatorCost c = cost_of_call("flash_attention", {x, x, x}, {Attr(true), Attr(0.125)}, {1, 0});
+  OperatorCost c = cost_of_call("flash_attention", {x, x, x}, {Attr(true), Attr(0.125), Attr(int64_t{0})}, {1, 0});
   // Two products forward; five backward, since the scores are made again.
   ASSERT_EQ(c.backward.size(), 1u);
   EXPECT_DOUBLE_EQ(c.backward[0].flops, 2.5 * c.forward[0].flops);
   EXPECT_TRUE(c.forward[0].composite && c.backward[0].composite);
-  OperatorCost both = cost_of_call("flash_attention", {x, x, x}, {Attr(true), Attr(0.125)}, {1, 1});
+  OperatorCost both = cost_of_call("flash_attention", {x, x, x}, {Attr(true), Attr(0.125), Attr(int64_t{0})}, {1, 1});
   EXPECT_GT(both.backward.size(), 1u) << "whoever reads the logarithms of the sums wants their gradient";
 }
 
