@@ -115,9 +115,11 @@ nb::object example(const std::string& name, const std::vector<int>& ranks) {
       nb::list in, out;
       for (auto* t : inputs) in.append(nb::str(t ? t->to_string().c_str() : "none"));
       d["inputs"] = in;
+      // A body may rely on what the rule of types has checked, so that comes first.
+      if (!op.expand)
+        for (auto& t : infer_types(call)) out.append(nb::str(t.to_string().c_str()));
       if (op.body || op.expand) d["graph"] = smaller_operators(op, inputs, attrs);
       if (!op.expand) {
-        for (auto& t : infer_types(call)) out.append(nb::str(t.to_string().c_str()));
         Cost c = cost_of(call);
         d["outputs"] = out;
         d["flops"] = c.flops;
