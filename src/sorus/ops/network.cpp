@@ -155,7 +155,11 @@ const bool lookups = [] {
   op("embedding_backward(grad, indices: mask, num_weights: int, padding_idx: int? = none, *, whole: int? = none, "
      "start: int = 0)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
-        return {{c.input(0).dtype, Shape{c.attr(0).to_int(), c.input(0).shape.back()}, false}};
+        const Shape &g = c.input(0).shape, &i = c.input(1).shape;
+        SORUS_CHECK(!g.empty() && Shape(g.begin(), g.end() - 1) == i, ValueError,
+                    "embedding_backward: gradients {} are not rows for indices {}", to_string(g), to_string(i));
+        SORUS_CHECK(c.attr(0).to_int() >= 0, ValueError, "embedding_backward: num_weights is {}", c.attr(0).to_int());
+        return {{c.input(0).dtype, Shape{c.attr(0).to_int(), g.back()}, false}};
       })
       .kernel([](const Call& c, std::span<Tensor> out) {
         std::memset(out[0].data(), 0, out[0].nbytes());

@@ -217,8 +217,8 @@ Published read(const Row& r, const std::string& cluster_text) {
   SORUS_CHECK(!gpus || gpus == c.tensor * c.pipeline * c.data * context_parallel, ValueError,
               "tp {} x pp {} x dp {} x cp {} are not the {} devices", c.tensor, c.pipeline, c.data, context_parallel,
               gpus);
-  SORUS_CHECK(context_parallel == 1 || (flash && d.context % context_parallel == 0), ValueError,
-              "cp {} needs attention in one kernel and a divisor of the {} tokens", context_parallel, d.context);
+  SORUS_CHECK(context_parallel == 1, NotImplementedError, "context parallelism of {} is not simulated",
+              context_parallel);
   SORUS_CHECK(d.heads % c.tensor == 0, ValueError, "tp {} does not divide the {} heads", c.tensor, d.heads);
   int64_t expert = std::max<int64_t>(1, r.integer("ep", 1));
   SORUS_CHECK(expert == 1 || (d.experts && d.experts % expert == 0 && c.data % expert == 0), ValueError,
@@ -240,10 +240,6 @@ Published read(const Row& r, const std::string& cluster_text) {
   SORUS_CHECK(batch % (c.data * c.micro_batch) == 0, ValueError,
               "a batch of {} is not a multiple of dp {} x micro_batch {}", batch, c.data, c.micro_batch);
   c.micro_batches = batch / c.data / c.micro_batch;
-  if (context_parallel > 1) {  // to everything but tokens, these ranks are data-parallel ones
-    c.context = context_parallel, c.data *= context_parallel;
-    assume(fmt::format("cp {}: keys and values travel behind attention", context_parallel));
-  }
   SORUS_CHECK(c.micro_batches * c.pipeline <= kMost, ValueError,
               "{} micro-batches in {} stages are too many to be played", c.micro_batches, c.pipeline);
   c.zero = static_cast<int>(std::min<int64_t>(3, r.integer("zero_stage", 0)));

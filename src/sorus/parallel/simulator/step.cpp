@@ -88,10 +88,6 @@ UnitLoad unit_load(UnitCosts& costs, const StepConfig& c, int type) {
     l.recompute = u.recompute_selective, l.backward += u.recompute_selective;
     l.saved = u.saved_selective, l.remade = u.saved - u.saved_selective;
   }
-  // Causal attention is dealt out evenly too: a rank has a part from the front and one from the end.
-  for (double* v :
-       {&l.forward, &l.backward, &l.recompute, &l.comm, &l.saved, &l.remade, &l.output, &l.workspace, &l.flops})
-    *v /= static_cast<double>(c.context);
   if (c.micro_batches > 1) {
     const Cluster& cluster = costs.cluster();
     l.backward += cluster.efficiency.accumulate * shared_out(c, l, c.zero >= 2) * parameter_bytes(costs, c).add() /

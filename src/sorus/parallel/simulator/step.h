@@ -17,9 +17,6 @@ namespace sorus::parallel {
 struct StepConfig {
   int64_t data = 1, tensor = 1, pipeline = 1, chunks = 1;
   int64_t expert = 1;  ///< of the data-parallel ranks, so many together have each expert once
-  /// Of the data-parallel ranks, so many together have each sample once, an equal share of its tokens each; keys and
-  /// values that they send each other on the way count as hidden behind attention.
-  int64_t context = 1;
   int64_t micro_batch = 1, micro_batches = 1;
   Schedule schedule = Schedule::one_f_one_b;
   int zero = 0;
@@ -30,7 +27,7 @@ struct StepConfig {
   PlanOffload offload;
   std::vector<int> cuts;  ///< first unit of each stage but the first; empty: equal parts
   int64_t devices() const { return data * tensor * pipeline; }
-  int64_t batch() const { return data / context * micro_batch * micro_batches; }
+  int64_t batch() const { return data * micro_batch * micro_batches; }
 };
 
 struct StepEstimate {
