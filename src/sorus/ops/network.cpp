@@ -122,6 +122,23 @@ LoopRule compare_columns(std::vector<std::string> inputs, std::string body, int 
   };
 }
 
+// An operator that writes `src` into a copy of `input` where `index` says: its shapes and types.
+TypesRule scattered = [](const TypeCall& c) -> std::vector<TensorType> {
+  const Shape &x = c.input(0).shape, &index = c.input(1).shape, &src = c.input(2).shape;
+  const std::string who = c.op.signature.base == "scatter_from" ? "scatter" : c.op.signature.base;
+  SORUS_CHECK(c.input(0).dtype == c.input(2).dtype, Error, "{}: input is {} and src is {}; they must be the same",
+              who, name(c.input(0).dtype), name(c.input(2).dtype));
+  bool fits = (index.size() == x.size() && src.size() == x.size()) ||
+              (x.empty() && index.size() <= 1 && src.size() == index.size());
+  int64_t d = wrap_dim(c.attr(0).to_int(), std::max<int64_t>(static_cast<int64_t>(x.size()), 1), who);
+  for (size_t i = 0; fits && i < x.size(); ++i)
+    fits = index[i] <= src[i] && (static_cast<int64_t>(i) == d || index[i] <= x[i]);
+  SORUS_CHECK(fits || numel(index) == 0, Error,
+              "{}: the index {} must be no larger than src {}, and than input {} outside of dimension {}", who,
+              to_string(index), to_string(src), to_string(x), d);
+  return like_input(c);
+};
+
 const bool lookups = [] {
   op("embedding(input: mask, weight, padding_idx: int? = none, *, whole: int? = none, start: int = 0)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
@@ -179,10 +196,15 @@ const bool lookups = [] {
       .types([](const TypeCall& c) -> std::vector<TensorType> {
         // As in PyTorch, a number counts as a vector of one element, and where nothing is looked up anything goes.
         bool free = (c.input(0).shape.empty() && c.input(1).shape.size() == 1) || numel(c.input(1).shape) == 0;
-        SORUS_CHECK(free || c.input(0).shape.size() == c.input(1).shape.size(), ValueError,
-                    "gather: input {} and index {} must have as many dimensions", to_string(c.input(0).shape),
-                    to_string(c.input(1).shape));
-        return {{c.input(0).dtype, c.input(1).shape, false}};
+        const Shape &x = c.input(0).shape, &index = c.input(1).shape;
+        SORUS_CHECK(free || x.size() == index.size(), ValueError,
+                    "gather: input {} and index {} must have as many dimensions", to_string(x), to_string(index));
+        int64_t d = wrap_dim(c.attr(0).to_int(), std::max<int64_t>(static_cast<int64_t>(x.size()), 1), "gather");
+        for (size_t i = 0; !free && i < x.size(); ++i)
+          SORUS_CHECK(static_cast<int64_t>(i) == d || index[i] <= x[i], ValueError,
+                      "gather: the index {} must be no larger than input {} outside of dimension {}",
+                      to_string(index), to_string(x), d);
+        return {{c.input(0).dtype, index, false}};
       })
       .kernel([](const Call& c, std::span<Tensor> out) {
         const Tensor &x = c.input(0), &i = c.input(1);
@@ -208,7 +230,7 @@ const bool lookups = [] {
           },
           "index");
   op("scatter_add(input, dim: int, index: mask, src, *, whole: int? = none, start: int = 0)")
-      .types(like_input)
+      .types(scattered)
       .kernel([](const Call& c, std::span<Tensor> out) {
         copy_elements(out[0], c.input(0));
         const Tensor &i = c.input(1), &s = c.input(2);
@@ -230,21 +252,7 @@ const bool lookups = [] {
           },
           "index");
   op("scatter_from(input, dim: int, index: mask, src)")
-      .types([](const TypeCall& c) -> std::vector<TensorType> {
-        const Shape &x = c.input(0).shape, &index = c.input(1).shape, &src = c.input(2).shape;
-        SORUS_CHECK(c.input(0).dtype == c.input(2).dtype, Error,
-                    "scatter: input is {} and src is {}; they must be the same", name(c.input(0).dtype),
-                    name(c.input(2).dtype));
-        bool fits = (index.size() == x.size() && src.size() == x.size()) ||
-                    (x.empty() && index.size() <= 1 && src.size() == index.size());
-        int64_t d = wrap_dim(c.attr(0).to_int(), std::max<int64_t>(static_cast<int64_t>(x.size()), 1), "scatter");
-        for (size_t i = 0; fits && i < x.size(); ++i)
-          fits = index[i] <= src[i] && (static_cast<int64_t>(i) == d || index[i] <= x[i]);
-        SORUS_CHECK(fits || numel(index) == 0, Error,
-                    "scatter: the index {} must be no larger than src {}, and than input {} outside of dimension {}",
-                    to_string(index), to_string(src), to_string(x), d);
-        return like_input(c);
-      })
+      .types(scattered)
       .kernel([](const Call& c, std::span<Tensor> out) {
         copy_elements(out[0], c.input(0));
         const Tensor &i = c.input(1), &s = c.input(2);

@@ -39,6 +39,17 @@ TEST(Eager, MatmulAgreesWithTheSum) {
   EXPECT_EQ(values(matmul(a, b)), (std::vector<float>{4, 5, 10, 11}));
 }
 
+TEST(Eager, LookUpsBeyondTheirTensorsAreRefused) {
+  Tensor x = reshape(vec({1, 2, 3, 4}), Shape{2, 2});
+  Tensor index = zeros(Shape{3, 2}, DType::i64);
+  EXPECT_THROW(gather(x, 1, index), ValueError);
+  EXPECT_NO_THROW(gather(x, 0, index));
+  EXPECT_THROW(scatter_add(x, 1, index, ones(Shape{3, 2})), Error);
+  EXPECT_THROW(scatter_add(x, 0, index, ones(Shape{2, 2})), Error);
+  EXPECT_THROW(scatter_add(x, 0, index, ones(Shape{3, 2}, DType::f64)), Error);
+  EXPECT_THROW(embedding_backward(x, zeros(Shape{3}, DType::i64), 4), ValueError);
+}
+
 TEST(Tape, GradientsOfAChain) {
   Tensor x = vec({1, 2, 3});
   set_requires_grad(x, true);
