@@ -590,9 +590,12 @@ TEST(ParallelTraining, MemoryIsAsPlanned) {
     EXPECT_GE(captured, 4 * 256 * 256 * 3 * 4);  // weights and their two moments
     if (ranks == 1)
       EXPECT_NEAR(measured, values, 0.02 * total);
-    else  // threads of one process are not fullest at the same time
-      EXPECT_TRUE(measured <= values + 0.02 * total && measured >= most - 0.02 * total)
+    else {  // threads of one process are not fullest at the same time, and what a late one has not taken lies with
+            // both
+      const double on_its_way = 4 * 128 * 256 * 4;
+      EXPECT_TRUE(measured <= values + on_its_way + 0.02 * total && measured >= most - 0.02 * total)
           << measured << " of " << values << ", " << most;
+    }
     EXPECT_THROW(step->rank_memory(ranks), ValueError);
   }
 }
