@@ -235,7 +235,8 @@ class LocalCommunicator final : public Communicator {
     auto count = [&](int r) { return bytes[static_cast<size_t>(r)]; };
     if (most <= kInline) {
       begin(what, {}, {}, in, own);
-      for (int r = 0; r < n; ++r) std::memcpy(to(r), half(r).data, static_cast<size_t>(count(r)));
+      for (int r = 0; r < n; ++r)
+        if (count(r) > 0) std::memcpy(to(r), half(r).data, static_cast<size_t>(count(r)));
       return;
     }
     if (begin_shared(what, in, own, in, 0)) {
