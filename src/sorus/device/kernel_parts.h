@@ -9,6 +9,19 @@ namespace sorus::device {
 void set_arguments(Values& values, const Prepared& p, const std::string& in_type, size_t inputs,
                    const std::string& out_type);
 
+/// What `make` makes of the step's form; nothing if it does not take a form of that kind.
+template <class F>
+std::optional<Prepared> prepare_form(const Step& step, F&& make) {
+  return std::visit(
+      [&](const auto& form) -> std::optional<Prepared> {
+        if constexpr (requires { make(form); })
+          return make(form);
+        else
+          return std::nullopt;
+      },
+      static_cast<const DeviceForm::variant&>(step.form));
+}
+
 /// Makes a kernel of a text, for tensors that may have different types: each parameter has its own.
 void finish_typed(const Model& model, const Step& step, Prepared& p, Values& values, const std::string& text);
 void set_numbers(Values& values, std::initializer_list<std::pair<const char*, int64_t>> list);

@@ -328,14 +328,8 @@ Prepared one(const Model& m, const Step& step, const SvdfForm& f) {
 }  // namespace
 
 std::optional<Prepared> prepare_integers(const Model& model, const Step& step) {
-  return std::visit(
-      [&](const auto& form) -> std::optional<Prepared> {
-        if constexpr (requires { one(model, step, form); })
-          return one(model, step, form);
-        else
-          return std::nullopt;
-      },
-      static_cast<const DeviceForm::variant&>(step.form));
+  return prepare_form(step,
+                      [&](const auto& form) -> decltype(one(model, step, form)) { return one(model, step, form); });
 }
 
 }  // namespace sorus::device

@@ -156,14 +156,8 @@ Prepared one(const std::string&, const Step& step, const LineForm& f) {
 
 std::optional<Prepared> prepare_moves(const Model& model, const Step& step) {
   std::string type = c_name(model.tensors[static_cast<size_t>(step.output)].type);
-  return std::visit(
-      [&](const auto& form) -> std::optional<Prepared> {
-        if constexpr (requires { one(type, step, form); })
-          return one(type, step, form);
-        else
-          return std::nullopt;
-      },
-      static_cast<const DeviceForm::variant&>(step.form));
+  return prepare_form(step,
+                      [&](const auto& form) -> decltype(one(type, step, form)) { return one(type, step, form); });
 }
 
 }  // namespace sorus::device

@@ -7,7 +7,7 @@
 
 #include "sorus/base/clones.h"
 #include "sorus/base/threads.h"
-#include "sorus/kernels/element.h"
+#include "sorus/kernels/rows.h"
 
 namespace sorus::kernels {
 namespace {
@@ -60,31 +60,12 @@ void scaled_exp(const double* x, int64_t n, double minus, double scale, double* 
   for (int64_t i = 0; i < n; ++i) out[i] = scale * std::exp(x[i] - minus);
 }
 
-// Rows in the type they are computed in: in place, or converted.
-template <DType t>
-struct Rows {
-  using T = typename ElementOf<t>::type;
-  using C = typename ElementOf<t>::compute;
-  static constexpr bool kDirect = std::is_same_v<T, C>;
-  const CrossEntropyArgs& args;
-  mutable std::vector<C> buffer;
-
-  const C* row(int64_t r) const {
-    const T* x = static_cast<const T*>(args.logits) + r * args.classes;
-    if constexpr (kDirect) {
-      return x;
-    } else {
-      buffer.resize(static_cast<size_t>(args.classes));
-      for (int64_t i = 0; i < args.classes; ++i) buffer[static_cast<size_t>(i)] = element_cast<C>(x[i]);
-      return buffer.data();
-    }
-  }
-  // Of exp over the row, as (logarithm of the sum)
-  static C log_sum(const C* x, int64_t n) {
-    C m = maximum(x, n);
-    return m + static_cast<C>(std::log(static_cast<double>(sum_of_exp(x, n, m))));
-  }
-};
+// The logarithm of the sum of exp over a row.
+template <class C>
+C log_sum(const C* x, int64_t n) {
+  C m = maximum(x, n);
+  return m + static_cast<C>(std::log(static_cast<double>(sum_of_exp(x, n, m))));
+}
 
 int64_t count_of(const CrossEntropyArgs& a) {
   int64_t count = 0;
@@ -108,22 +89,23 @@ void cross_entropy(const CrossEntropyArgs& a, void* out) {
   auto count = static_cast<double>(count_of(a));
   visit_floating("cross_entropy", a.type, [&]<DType t>() {
     using T = typename ElementOf<t>::type;
-    auto loss = [&](const Rows<t>& rows, int64_t r) -> double {
+    auto loss = [&](Rows<t>& rows, int64_t r) -> double {
       int64_t target = a.target[r];
       if (target == a.ignore_index) return 0;
-      auto* x = rows.row(r);
-      return static_cast<double>(Rows<t>::log_sum(x, a.classes) - x[target]);
+      auto* x = rows[r];
+      return static_cast<double>(log_sum(x, a.classes) - x[target]);
     };
     T* y = static_cast<T*>(out);
     if (a.rows == 1) {
-      double one = loss(Rows<t>{a, {}}, 0);
+      Rows<t> rows(a.logits, a.classes);
+      double one = loss(rows, 0);
       *y = element_cast<T>(a.reduction == LossReduction::mean ? one / count : one);
       return;
     }
     bool single = a.reduction != LossReduction::none;
     std::vector<double> losses(single ? static_cast<size_t>(a.rows) : 0);
     parallel_for(a.rows, grain(a), [&](int64_t begin, int64_t end) {
-      Rows<t> rows{a, {}};
+      Rows<t> rows(a.logits, a.classes);
       for (int64_t r = begin; r < end; ++r) {
         if (single)
           losses[static_cast<size_t>(r)] = loss(rows, r);
@@ -144,27 +126,21 @@ void cross_entropy_backward(const CrossEntropyArgs& a, const void* grad, void* o
     using T = typename ElementOf<t>::type;
     using C = typename Rows<t>::C;
     parallel_for(a.rows, grain(a), [&](int64_t begin, int64_t end) {
-      Rows<t> rows{a, {}};
-      std::vector<C> result(Rows<t>::kDirect ? 0 : static_cast<size_t>(a.classes));
+      Rows<t> rows(a.logits, a.classes);
+      Results<t> results(out, a.classes);
       for (int64_t r = begin; r < end; ++r) {
-        T* y = static_cast<T*>(out) + r * a.classes;
         int64_t target = a.target[r];
         if (target == a.ignore_index) {
-          std::fill_n(y, a.classes, element_cast<T>(C(0)));
+          std::fill_n(static_cast<T*>(out) + r * a.classes, a.classes, element_cast<T>(C(0)));
           continue;
         }
         C scale = element_cast<C>(static_cast<const T*>(grad)[a.reduction == LossReduction::none ? r : 0]);
         if (a.reduction == LossReduction::mean) scale = static_cast<C>(static_cast<double>(scale) / count);
-        const C* x = rows.row(r);
-        C minus = Rows<t>::log_sum(x, a.classes);
-        if constexpr (Rows<t>::kDirect) {
-          scaled_exp(x, a.classes, minus, scale, y);
-          y[target] -= scale;
-        } else {
-          scaled_exp(x, a.classes, minus, scale, result.data());
-          result[static_cast<size_t>(target)] -= scale;
-          for (int64_t i = 0; i < a.classes; ++i) y[i] = element_cast<T>(result[static_cast<size_t>(i)]);
-        }
+        const C* x = rows[r];
+        C minus = log_sum(x, a.classes), *y = results.begin(r);
+        scaled_exp(x, a.classes, minus, scale, y);
+        y[target] -= scale;
+        results.end(r);
       }
     });
   });

@@ -35,10 +35,10 @@ Path choose(const GemmArgs& g) {
   if (forced == 3 && gemm_onednn_supports(g)) return Path::onednn;
   if (forced == 4 && gemm_amx_supports(g)) return Path::amx;
   if (tiny) return Path::tiny;
-  bool straight = gemm_onednn_direct(g) && gemm_onednn_supports(g);
   // Measured on Sapphire Rapids: sums over many rows (a weight's gradient) are 1.2-1.5x faster in the own tiles,
   // others as fast; short ones are slower alone, but leave rows with the core that goes on with them.
   if (work > 64 * 64 * 64 && gemm_amx_supports(g)) return Path::amx;
+  bool straight = gemm_onednn_direct(g) && gemm_onednn_supports(g);
   // Measured on Zen 4 (benchmarks/kernels): plain operands and plain stores are 5-10% faster through oneDNN from a
   // few million products on, except for bf16 with a large f32 result, such as the gradient of a tied head.
   bool large_result =

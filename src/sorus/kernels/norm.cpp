@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <type_traits>
 #include <vector>
 
 #include "sorus/base/clones.h"
 #include "sorus/base/threads.h"
-#include "sorus/kernels/element.h"
+#include "sorus/kernels/rows.h"
 
 namespace sorus::kernels {
 namespace {
@@ -76,67 +75,6 @@ struct Moments {
 SORUS_NORM_LOOPS(float, SORUS_CLONES)
 SORUS_NORM_LOOPS(double, inline)
 #undef SORUS_NORM_LOOPS
-
-SORUS_CLONES void widen(const bfloat16* x, int64_t n, float* out) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) out[i] = __builtin_bit_cast(float, static_cast<uint32_t>(x[i].bits) << 16);
-}
-void widen(const float16* x, int64_t n, float* out) {
-  for (int64_t i = 0; i < n; ++i) out[i] = to_float(x[i]);
-}
-
-/// Rows of one thread, in the type they are computed in: where they lie, or converted.
-template <DType t>
-class Rows {
- public:
-  using T = typename ElementOf<t>::type;
-  using C = typename ElementOf<t>::compute;
-  static constexpr bool kDirect = std::is_same_v<T, C>;
-
-  Rows(const void* data, int64_t n) : data_(static_cast<const T*>(data)), n_(n) {
-    if (!kDirect) buffer_.resize(static_cast<size_t>(n));
-  }
-  const C* operator[](int64_t r) {
-    if constexpr (kDirect) {
-      return data_ + r * n_;
-    } else {
-      widen(data_ + r * n_, n_, buffer_.data());
-      return buffer_.data();
-    }
-  }
-
- private:
-  const T* data_;
-  int64_t n_;
-  std::vector<C> buffer_;
-};
-
-/// Where a row's result goes: into its place, or through a buffer that is then rounded.
-template <DType t>
-class Results {
- public:
-  using T = typename ElementOf<t>::type;
-  using C = typename ElementOf<t>::compute;
-
-  Results(void* data, int64_t n) : data_(static_cast<T*>(data)), n_(n) {
-    if (!Rows<t>::kDirect) buffer_.resize(static_cast<size_t>(n));
-  }
-  C* begin(int64_t r) {
-    if constexpr (Rows<t>::kDirect)
-      return data_ + r * n_;
-    else
-      return buffer_.data();
-  }
-  void end(int64_t r) {
-    if constexpr (!Rows<t>::kDirect)
-      for (int64_t i = 0; i < n_; ++i) data_[r * n_ + i] = element_cast<T>(buffer_[static_cast<size_t>(i)]);
-  }
-
- private:
-  T* data_;
-  int64_t n_;
-  std::vector<C> buffer_;
-};
 
 template <class C>
 Moments<C> moments(const NormArgs& a, const C* x) {
