@@ -2,25 +2,13 @@
 
 #include <gtest/gtest.h>
 
-#include "sorus/graph/meta.h"
-#include "sorus/models/decoder.h"
+#include "parallel/decoders.h"
 
 namespace sorus::parallel {
 namespace {
 
-Model trace(const models::DecoderConfig& c, int64_t batch) {
-  std::shared_ptr<models::Decoder> model;
-  {
-    MetaScope meta;
-    model = std::make_shared<models::Decoder>(c);
-  }
-  TensorType ids{DType::i64, Shape{batch, c.context}, false};
-  return trace_model("decoder", {ids, ids}, model->named_parameters(),
-                     [&](TensorSpan in) { return model->loss(in[0], in[1]); });
-}
-
 TEST(Chain, BlocksAreFoundAndFolded) {
-  Model m = trace({.layers = 6, .hidden = 64, .heads = 4, .vocab = 128, .context = 16}, 2);
+  Model m = trace_decoder({.layers = 6, .hidden = 64, .heads = 4, .vocab = 128, .context = 16}, 2);
   Chain c = fold(m);
   EXPECT_EQ(c.types.size(), 4u);
   ASSERT_EQ(c.units.size(), 14u);
@@ -31,7 +19,7 @@ TEST(Chain, BlocksAreFoundAndFolded) {
 }
 
 TEST(Chain, ATrillionParametersAreTracedWithoutMemory) {
-  Model m = trace({.layers = 128, .hidden = 25600, .heads = 160, .vocab = 51200, .context = 2048}, 1);
+  Model m = trace_decoder({.layers = 128, .hidden = 25600, .heads = 160, .vocab = 51200, .context = 2048}, 1);
   EXPECT_NEAR(m.parameter_count(), 1.008e12, 2e9);
   EXPECT_EQ(fold(m).types.size(), 4u);
 }

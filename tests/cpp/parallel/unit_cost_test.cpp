@@ -2,23 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include "sorus/graph/meta.h"
-#include "sorus/models/decoder.h"
+#include "parallel/decoders.h"
 #include "sorus/parallel/cost/operator_cost.h"
 
 namespace sorus::parallel {
 namespace {
-
-Model trace_decoder(const models::DecoderConfig& c, int64_t batch) {
-  std::shared_ptr<models::Decoder> model;
-  {
-    MetaScope meta;
-    model = std::make_shared<models::Decoder>(c);
-  }
-  TensorType ids{DType::i64, Shape{batch, c.context}, false};
-  return trace_model("decoder", {ids, ids}, model->named_parameters(),
-                     [model](TensorSpan in) { return model->loss(in[0], in[1]); });
-}
 
 TEST(UnitCost, TransformerActivationsAreThoseOfKorthikanti) {
   // Korthikanti et al. 2022, table 2, for a layer of 16-bit numbers.
