@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "sorus/ops.h"
+#include "sorus/ops/wide.h"
 
 namespace sorus::nn {
 namespace {
@@ -66,7 +66,7 @@ Tensor batch_norm(const Tensor& input, const Tensor& running_mean, const Tensor&
   for (int64_t d = 0; d < input.dim(); ++d)
     if (d != 1) dims.push_back(d);
   shape[1] = channels;
-  Tensor x = is_half(input.dtype()) ? to(input, DType::f32) : input, y;
+  Tensor x = widened(input), y;
   auto wide = [&](const Tensor& t) { return reshape(t, shape); };
   bool by_batch = training || !running_mean.defined() || !running_var.defined();
   if (by_batch) {
@@ -107,8 +107,7 @@ Tensor attention(const Tensor& q, const Tensor& key, const Tensor& value, const 
   Tensor k = repeat_heads(key, groups), v = repeat_heads(value, groups);
   double scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(q.size(-1))));
   // Scores of half types are float32, as the operator has them.
-  auto wide = [](const Tensor& t) { return is_half(t.dtype()) ? to(t, DType::f32) : t; };
-  Tensor scores = matmul(wide(q), transpose(wide(k), -2, -1)) * scale;
+  Tensor scores = matmul(widened(q), transpose(widened(k), -2, -1)) * scale;
   Tensor never = Tensor::weak_scalar(-std::numeric_limits<double>::infinity());
   if (mask.defined()) {
     scores = mask.dtype() == DType::boolean ? where(mask, scores, never) : scores + mask;

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "sorus/autodiff/tape.h"
-#include "sorus/ops.h"
+#include "sorus/ops/wide.h"
 
 namespace sorus::nn {
 namespace {
@@ -23,7 +23,7 @@ Tensor total_norm(TensorSpan tensors, double p, bool error_if_nonfinite) {
   GradMode off(false);
   Tensor total;
   for (const Tensor& t : tensors) {
-    Tensor x = is_half(t.dtype()) ? to(t, DType::f32) : t;
+    Tensor x = widened(t);
     Tensor part = std::isinf(p) ? (t.numel() ? amax(abs(x)) : Tensor())
                   : p == 2      ? sum(square(x))
                                 : sum(pow(abs(x), Tensor::weak_scalar(p)));

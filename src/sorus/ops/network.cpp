@@ -8,7 +8,7 @@
 #include "sorus/kernels/attention.h"
 #include "sorus/kernels/cross_entropy.h"
 #include "sorus/kernels/scatter.h"
-#include "sorus/ops.h"
+#include "sorus/ops/wide.h"
 #include "sorus/tensor/copy.h"
 
 namespace sorus {
@@ -18,8 +18,6 @@ TypesRule like_input = [](const TypeCall& c) -> std::vector<TensorType> {
   return {{c.input(0).dtype, c.input(0).shape, false}};
 };
 
-// Half types take their means and sums in f32, and leave as they came.
-Tensor widened(const Tensor& x) { return is_half(x.dtype()) ? to(x, DType::f32) : x; }
 Shape last_dim(const Call& c) { return Shape{wrap_dim(c.attr("dim").to_int(), c.input(0).dim(), c.op.name())}; }
 
 // What keeps exp from overflowing. The result does not depend on it, so no gradient goes through it.

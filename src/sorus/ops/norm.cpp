@@ -4,14 +4,10 @@
 #include <cstring>
 
 #include "sorus/kernels/norm.h"
-#include "sorus/ops.h"
+#include "sorus/ops/wide.h"
 
 namespace sorus {
 namespace {
-
-/// Half types take their means and sums in f32, and leave as they came.
-DType computed_in(DType t) { return is_half(t) ? DType::f32 : t; }
-Tensor widened(const Tensor& x) { return to(x, computed_in(x.dtype())); }
 
 Shape trailing(int64_t rank, const Shape& normalized) {
   Shape dims;

@@ -1,5 +1,5 @@
 // Padding, and norms over groups of channels.
-#include "sorus/ops.h"
+#include "sorus/ops/wide.h"
 
 namespace sorus {
 namespace {
@@ -79,7 +79,7 @@ const bool norms = [] {
         SORUS_CHECK(x.dim() >= 2 && groups > 0 && x.size(1) % groups == 0, ValueError,
                     "group_norm: the channels of {} (dimension 1) cannot be split into {} groups",
                     to_string(x.sizes()), groups);
-        Tensor wide = is_half(x.dtype()) ? to(x, DType::f32) : x;
+        Tensor wide = widened(x);
         int64_t each = x.size(0) * groups == 0 ? 0 : x.numel() / (x.size(0) * groups);
         Tensor g = reshape(wide, Shape{x.size(0), groups, each});
         Tensor centred = g - mean(g, Shape{-1}, true);
