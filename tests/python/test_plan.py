@@ -55,6 +55,20 @@ def test_at_least_as_fast_as_a_published_arrangement(arrangement):
     )
 
 
+def test_tokens_are_shared_where_that_pays():
+    fix = {"tp": 1, "pp": 1, "micro_batch": 1, "recompute": 2, "zero": 3, "offload": 0}
+    report = make_plan("llama3-8b", "dgx-h100", devices=16, batch=4, seq=32768, fix=fix)
+    assert report["choice"]["cp"] == 4 and report["choice"]["dp"] == 4
+    axes = {a["name"]: a for a in report["plan"]["mesh"]}
+    assert axes["cp"]["kind"] == "sequence" and axes["cp"]["size"] == 4
+    assert "--context-parallel-size 4" in export(report, "megatron")
+    assert "context_parallel_degree = 4" in export(report, "torchtitan")
+    assert "context parallelism of 4" in export(report, "deepspeed") and "4 ranks" in export(report, "devicemesh")
+    # A short sequence is not shared unless that is asked for.
+    assert make_plan("gpt2", "dgx-a100", 8, 8, 256, {"tp": 1})["choice"]["cp"] == 1
+    assert make_plan("gpt2", "dgx-a100", 8, 8, 256, {"cp": 2, "tp": 1})["choice"]["cp"] == 2
+
+
 def test_every_matrix_of_a_layer_is_split():
     plan = make_plan("gpt3-175b", "dgx-a100", 64, 64, fix={"tp": 8})["plan"]
     marks = {m["name"]: m["on"]["tp"] for m in plan["marks"]}
@@ -75,6 +89,8 @@ def test_every_matrix_of_a_layer_is_split():
         (["gpt2", "--devices", "8", "--batch", "64", "--fix", "ep=2"], "ep = 2, but the model has no experts"),
         (["moe-8x7b", "--devices", "64", "--batch", "64", "--fix", "ep=3"], "ep = 3 does not divide the 8 experts"),
         (["moe-8x7b", "--devices", "64", "--batch", "64", "--fix", "ep=8,dp=4"], "ep = 8 does not divide the 4 data"),
+        (["resnet50", "--devices", "8", "--batch", "64", "--fix", "cp=2"], "needs all tokens of a sample at once"),
+        (["gpt2", "--devices", "48", "--batch", "48", "--fix", "cp=3"], "cp = 3 does not divide the 1024 tokens"),
         (["gpt2", "--devices", "8", "--batch", "64", "--fix", "schedule=fast"], "expected one of none, gpipe"),
         (["gtp2"], "there is no preset model 'gtp2'"),
         (["gpt2", "--cluster", "dgx-z9"], "neither a preset cluster"),

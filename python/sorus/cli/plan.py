@@ -22,7 +22,7 @@ EXAMPLES = """examples:
 """
 
 DESCRIPTION = """\
-Searches data, expert, tensor, sequence and pipeline parallelism, schedules, ZeRO, recomputation, micro-batches and offload
+Searches data, expert, context, tensor, sequence and pipeline parallelism, schedules, ZeRO, recomputation, micro-batches and offload
 together for the fastest step that fits, and says how far it can be from the best. MODEL is a preset or FILE.py:FUNCTION,
 a function that returns a sorus.models.Step. Writes the plan (PLAN.json), a page with the timeline (PLAN.html) and a
 Chrome trace (PLAN.trace.json)."""
@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seq", type=int, metavar="N", help="tokens of a sample (the model's)")
     parser.add_argument("--memory", type=float, metavar="GB", help="of a device, in place of the cluster's")
     parser.add_argument("--fix", action="append", default=[], metavar="NAME=VALUE",
-                        help="give a dimension: dp, ep, tp, pp, micro_batch, chunks, zero, sp, recompute, schedule, offload")  # fmt: skip
+                        help="give a dimension: dp, ep, cp, tp, pp, micro_batch, chunks, zero, sp, recompute, schedule, offload")  # fmt: skip
     parser.add_argument("--time-limit", type=float, default=0, metavar="S", help="stop searching after S seconds")
     parser.add_argument("--out", default="plan.json", metavar="FILE", help="the plan (plan.json)")
     parser.add_argument("--export", choices=["megatron", "deepspeed", "torchtitan", "devicemesh"],
@@ -180,8 +180,10 @@ def describe(choice: dict[str, Any]) -> str:
     text = f"dp {choice['dp']} x tp {choice['tp']} x pp {choice['pp']}, micro-batch {choice['micro_batch']}"
     if choice["pp"] > 1:
         text += f", {choice['schedule']}" + (f" x{choice['chunks']}" if choice["chunks"] > 1 else "")
+    if choice["cp"] > 1:
+        text = f"cp {choice['cp']} x {text}"
     if choice["ep"] > 1:
-        text = f"ep {choice['ep']} of " + text
+        text = f"ep {choice['ep']} of {text}"
     if choice["zero"]:
         text += f", ZeRO {choice['zero']}"
     if choice["sp"]:

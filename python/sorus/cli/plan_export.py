@@ -31,6 +31,8 @@ def megatron(report: dict[str, Any]) -> str:
     ]  # fmt: skip
     if c["ep"] > 1:
         arguments.append(f"--expert-model-parallel-size {c['ep']}")
+    if c["cp"] > 1:
+        arguments.append(f"--context-parallel-size {c['cp']}")
     if c["chunks"] > 1:
         arguments.append(f"--num-virtual-stages-per-pipeline-rank {c['chunks']}")
     if c["sp"]:
@@ -74,6 +76,9 @@ def deepspeed(report: dict[str, Any]) -> str:
             lost.append(f"the schedule {c['schedule']}: PipelineModule runs 1F1B")
     if c["ep"] > 1:
         lost.append(f"experts on {c['ep']} ranks: build them with deepspeed.moe.layer.MoE(ep_size={c['ep']})")
+    if c["cp"] > 1:
+        lost.append(f"context parallelism of {c['cp']}: the nearest is sequence_parallel_size with deepspeed.sequence, which "
+                    "splits heads inside of attention")  # fmt: skip
     if c["recompute"] != "none":
         config["activation_checkpointing"] = {"partition_activations": c["tp"] > 1}
         lost.append(f"{c['recompute']} recomputation: call deepspeed.checkpointing.checkpoint in the model")
@@ -96,7 +101,8 @@ def torchtitan(report: dict[str, Any]) -> str:
     lines = [
         "[training]", f"global_batch_size = {report['batch']}", f"local_batch_size = {c['micro_batch'] * (c['micro_batches'] if c['pp'] > 1 else 1)}",
         "", "[parallelism]", f"data_parallel_replicate_degree = {1 if sharded else c['dp']}",
-        f"data_parallel_shard_degree = {c['dp'] if sharded else 1}", f"tensor_parallel_degree = {c['tp']}",
+        f"data_parallel_shard_degree = {c['dp'] if sharded else 1}",
+        f"context_parallel_degree = {c['cp']}", f"tensor_parallel_degree = {c['tp']}",
         f"pipeline_parallel_degree = {c['pp']}", f"expert_parallel_degree = {c['ep']}",
     ]  # fmt: skip
     if c["pp"] > 1:
@@ -144,6 +150,10 @@ def devicemesh(report: dict[str, Any]) -> str:
     c = report["choice"]
     if c["ep"] > 1:
         lost.append(f"the all-to-alls among {c['ep']} ranks around the experts")
+    if c["cp"] > 1:
+        lost.append(
+            f"tokens split among {c['cp']} ranks: torch.distributed.tensor.experimental.context_parallel(mesh['cp'])"
+        )
     if c["pp"] > 1:
         cuts = ", ".join(s["from"] for s in plan["stages"][1:8]) + (", ..." if len(plan["stages"]) > 8 else "")
         lost.append(

@@ -18,7 +18,7 @@ from sorus.distributed.arrangement import SCHEDULES, Arrangement, read_pins
 from . import CommandError
 from .plan import FIX
 
-AXES = ("dp", "tp", "pp")
+AXES = ("dp", "tp", "pp", "cp")
 
 
 FAR = 1.5  # times as long as predicted, or as short: the speeds of the machine are measured again
@@ -46,6 +46,8 @@ def _pins(fix: list[str], devices: int, batch: int) -> list[dict[str, int]]:
     if "recompute" in given:
         pins["recompute"] = 2 if given["recompute"] else 0
     pins |= {"sp": 0, "offload": 0, "ep": 1}
+    if pins.get("cp", 1) > 1:
+        pins.setdefault("zero", 0)  # which is cut along dp here, by the planner's plans among the ranks of cp, too
     if "micro" not in given:
         return [pins]
     widths = [given["dp"]] if "dp" in given else [n for n in range(1, devices + 1) if devices % n == 0]
@@ -89,7 +91,7 @@ def plan_here(settings: Any, vocabulary: int, devices: int, fix: list[str], arra
     alternatives = _pins(fix, devices, settings.batch)
     chosen = given or (len(alternatives) == 1 and math.prod(alternatives[0].get(axis, 1) for axis in AXES) == devices)
     a = arrangement or Arrangement()
-    if a.cp > 1 or a.ep > 1:
+    if a.ep > 1:
         return a, None
     if chosen:
         pins = {axis: getattr(a, axis) for axis in AXES} | {"zero": a.zero, "recompute": 2 if a.recompute else 0}

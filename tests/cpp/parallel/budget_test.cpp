@@ -8,6 +8,7 @@
 
 #include "sorus/base/error.h"
 #include "sorus/parallel/solver/folded.h"
+#include "sorus/parallel/solver/usage.h"
 
 namespace sorus::parallel {
 namespace {
@@ -66,7 +67,7 @@ TEST(Budget, FindsTheBestOfSmallProblems) {
     if (any.cost == std::numeric_limits<double>::infinity()) continue;
     p.limit = any.least_peak + static_cast<int64_t>(random() % 20);
     Best best = tried_all(p);
-    BudgetedSolution s = solve(p, {.seconds = 0.05});
+    BudgetedSolution s = solve(p, {.passes = 300});
     ASSERT_TRUE(s.feasible) << round;
     EXPECT_LE(p.peak(s.choice), p.limit);
     EXPECT_EQ(p.peak(s.choice), s.peak);
@@ -77,6 +78,50 @@ TEST(Budget, FindsTheBestOfSmallProblems) {
   }
   EXPECT_GT(tight, 4);  // the limit must matter
   EXPECT_GE(best_found * 10, solved * 9) << best_found << " of " << solved;
+}
+
+TEST(Budget, ASeedAndANumberOfPassesGiveOneAnswer) {
+  std::mt19937 random(13);
+  BudgetedAssignment p = random_problem(random, 60, 90, false);
+  p.limit = p.peak(std::vector<int>(p.usage.size(), 0));
+  BudgetedSolution a = solve(p, {.passes = 60, .seed = 5}), b = solve(p, {.passes = 60, .seed = 5});
+  EXPECT_EQ(a.choice, b.choice);
+  EXPECT_EQ(a.passes, b.passes);
+  EXPECT_TRUE(a.feasible);
+  EXPECT_LE(p.peak(a.choice), p.limit);
+}
+
+TEST(Budget, UsageFollowsChanges) {
+  std::mt19937 random(14);
+  for (int round = 0; round < 20; ++round) {
+    BudgetedAssignment p = random_problem(random, 400, 0, false);
+    for (auto& [begin, end] : p.interval) begin = static_cast<int>(random() % 2000), end = begin + random() % 500;
+    std::vector<int> choice(p.usage.size(), 0);
+    p.limit = p.peak(choice) - (round % 3 == 0 ? 10 : 0);
+    Usage usage(p), fresh(p);
+    usage.measure(choice);
+    for (int step = 0; step < 200; ++step) {
+      std::vector<int> next = choice;
+      for (int i = 0; i < 3; ++i) {
+        size_t v = random() % choice.size();
+        int before = next[v];
+        next[v] = static_cast<int>(random() % p.usage[v].size());
+        usage.change(v, p.usage[v][static_cast<size_t>(next[v])] - p.usage[v][static_cast<size_t>(before)]);
+      }
+      fresh.measure(next);
+      double now = usage.excess(), after = usage.excess_after(now);
+      EXPECT_EQ(after <= now, fresh.excess() <= now);
+      if (after > now) {
+        usage.forget();
+        continue;
+      }
+      EXPECT_EQ(after, fresh.excess());
+      usage.apply(after);
+      choice = next;
+      EXPECT_EQ(usage.peak(), p.peak(choice));
+      EXPECT_EQ(usage.at_each_time(), fresh.at_each_time());
+    }
+  }
 }
 
 TEST(Budget, FoldingKeepsTheCost) {
@@ -112,7 +157,7 @@ TEST(Budget, ReadsTheFormatOfTheContest) {
   BudgetedAssignment p = read_contest(file);
   EXPECT_EQ(p.name, "small");
   EXPECT_EQ(p.limit, 50);
-  BudgetedSolution s = solve(p, {.seconds = 0.02});
+  BudgetedSolution s = solve(p, {.passes = 100});
   EXPECT_TRUE(s.feasible);
   EXPECT_EQ(s.choice, (std::vector<int>{1, 1}));
   EXPECT_EQ(s.cost, 7);
@@ -130,11 +175,11 @@ TEST(Budget, SaysThatNothingFits) {
   p.usage = {{10, 20}};
   p.interval = {{0, 1}};
   p.limit = 5;
-  BudgetedSolution s = solve(p, {.seconds = 0.01});
+  BudgetedSolution s = solve(p, {.passes = 50});
   EXPECT_FALSE(s.feasible);
   EXPECT_EQ(s.peak, 10);
   p.usage.clear();
-  EXPECT_THROW(solve(p, {.seconds = 0.01}), ValueError);
+  EXPECT_THROW(solve(p, {.passes = 50}), ValueError);
 }
 
 }  // namespace

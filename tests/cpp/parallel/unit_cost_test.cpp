@@ -127,5 +127,72 @@ TEST(UnitCost, ExpertsAreDealtOutByTwoAllToAlls) {
   EXPECT_NEAR(costs.get({type, 1, 8, false, {8, 1}, 8}).experts, 2.0 * 256 * 1024 / 8, 1);
 }
 
+TEST(UnitCost, TokensAreDealtOutAmongTheContextAxis) {
+  models::DecoderConfig c{.layers = 2, .hidden = 256, .heads = 8, .kv_heads = 2, .vocab = 512, .context = 1024};
+  const int64_t b = 2;
+  Cluster cluster = preset_cluster("dgx-a100");
+  cluster.efficiency.launch_s = 0;
+  for (bool fused : {true, false}) {
+    c.fused_attention = fused;
+    Model m = trace_decoder(c, b);
+    Chain chain = fold(m);
+    UnitCosts costs(m, chain, cluster, {.balanced_context = true});
+    EXPECT_EQ(costs.tokens(), c.context);
+    auto unit = [&](int type, int64_t context, int64_t tensor = 1) {
+      return costs.get({type, 1, tensor, false, {tensor, 1}, 1, context});
+    };
+    for (int type = 0; type < static_cast<int>(chain.types.size()); ++type) {
+      UnitCost alone = unit(type, 1), part = unit(type, 4);
+      EXPECT_DOUBLE_EQ(part.parameters, alone.parameters);
+      EXPECT_NEAR(part.flops * 4, alone.flops, alone.flops * 1e-9) << fused << type;
+      EXPECT_NEAR(part.saved * 4, alone.saved, alone.saved * 0.01) << fused << type;
+      EXPECT_DOUBLE_EQ(part.output * 4, alone.output);
+    }
+    // Keys and values of all tokens go round: two of the eight heads' width each, there and with their gradients
+    // back. Little of that is hidden behind so small an attention.
+    int attention = 1;
+    UnitCost alone = unit(attention, 1), part = unit(attention, 4);
+    double once = collective_time(cluster, Collective::all_gather,
+                                  static_cast<double>(b * c.context * c.hidden) / 4 * 4, {4, 1});
+    EXPECT_EQ(alone.forward_comm, 0);
+    EXPECT_GT(part.forward_comm, 2 * once * kExposed * 0.99);
+    EXPECT_LE(part.forward_comm, 2 * once * 1.001);
+    EXPECT_GT(part.backward_comm, part.forward_comm);
+    EXPECT_LT(unit(attention, 4, 2).forward_comm,
+              2 * once + 4 * collective_time(cluster, Collective::all_reduce, 1 << 21, {2, 1}));
+    EXPECT_EQ(unit(2, 4).forward_comm, 0) << "the feed forward part looks at its own tokens";
+  }
+}
+
+TEST(UnitCost, TheLastBlockOfACausalSequenceLooksAtTheMost) {
+  models::DecoderConfig c{.layers = 2, .hidden = 256, .heads = 4, .vocab = 512, .context = 4096};
+  Model m = trace_decoder(c, 1);
+  Chain chain = fold(m);
+  Cluster cluster = preset_cluster("dgx-a100");
+  UnitCosts equal(m, chain, cluster, {.balanced_context = true}), blocks(m, chain, cluster);
+  UnitRequest r{1, 1, 1, false, {1, 1}, 1, 4};
+  EXPECT_GT(blocks.get(r).forward, equal.get(r).forward);
+  EXPECT_EQ(blocks.get({2, 1, 1, false, {1, 1}, 1, 4}).forward, equal.get({2, 1, 1, false, {1, 1}, 1, 4}).forward);
+}
+
+TEST(UnitCost, PlacesAtExpertsAreAPartOfTheBatch) {
+  models::DecoderConfig c{.layers = 2, .hidden = 256, .heads = 4, .vocab = 512, .context = 128};
+  c.experts = 8, c.top_k = 2;
+  Model m = trace_decoder(c, 4);
+  Chain chain = fold(m);
+  Cluster cluster = preset_cluster("dgx-a100");
+  UnitCosts costs(m, chain, cluster, {.balanced_context = true});
+  // Of the unit with the experts. (Counting places takes products of a constant size beside it, a thousandth of
+  // these.)
+  size_t most = 0;
+  auto flops = [&](size_t type, int64_t parts, int64_t context) {
+    return costs.get({static_cast<int>(type), parts, 1, false, {1, 1}, 1, context}).flops;
+  };
+  for (size_t type = 0; type < chain.types.size(); ++type)
+    if (flops(type, 1, 1) > flops(most, 1, 1)) most = type;
+  EXPECT_NEAR(flops(most, 4, 1) * 4 / flops(most, 1, 1), 1, 0.01);
+  EXPECT_NEAR(flops(most, 1, 4) * 4 / flops(most, 1, 1), 1, 0.01);
+}
+
 }  // namespace
 }  // namespace sorus::parallel

@@ -29,6 +29,13 @@ std::vector<int64_t> members(const Cluster& cluster, Span span);
 /// given, is set to the name of the fastest.
 double collective_time(const Cluster& cluster, Collective kind, double bytes, Span span,
                        const char** algorithm = nullptr);
+/// Of a collective that runs beside arithmetic: the first bucket has nothing to run beside, and both share the
+/// memory.
+constexpr double kExposed = 0.1;
+/// What is left to wait for of `time` seconds of communication that run beside so much arithmetic.
+constexpr double exposed(double time, double arithmetic) {
+  return time * kExposed > time - arithmetic ? time * kExposed : time - arithmetic;
+}
 /// The widest level that the group crosses; -1 for a group of one.
 int widest_level(const Cluster& cluster, Span span);
 

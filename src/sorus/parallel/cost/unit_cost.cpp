@@ -11,14 +11,20 @@ namespace {
 
 double elements(const Shape& s) { return static_cast<double>(numel(s)); }
 
+// Whether selective recomputation makes a node's results again.
+bool remade(const UnitNode& n, const CostOptions& options) {
+  return options.remakes_simple ? !n.products && !n.node->op->is_view() : n.in_region;
+}
+
 // Seconds, and parameters.
-void add_times(const UnitSplit& s, UnitCost& u) {
+void add_times(const UnitSplit& s, const CostOptions& options, UnitCost& u) {
   u.flops = s.flops;
   for (size_t i = 0; i < s.nodes.size(); ++i) {
     if (!s.nodes[i].active) continue;
     size_t k = s.picked(i);
     u.forward += s.choices[i].forward[k], u.backward += s.choices[i].backward[k];
-    if (s.nodes[i].in_region) u.recompute_selective += s.choices[i].forward[k];
+    u.forward_comm += s.choices[i].forward_wait[k], u.backward_comm += s.choices[i].backward_wait[k];
+    if (remade(s.nodes[i], options)) u.recompute_selective += s.choices[i].forward[k];
   }
   for (const Value& v : s.order) {
     double bytes = s.bytes_of(v);
@@ -58,7 +64,7 @@ void add_times(const UnitSplit& s, UnitCost& u) {
 }
 
 // What is kept for the backward pass: each memory once, views are what they show.
-void add_kept(const UnitSplit& s, UnitNodes& all, bool keeps_dropout_masks, UnitCost& u) {
+void add_kept(const UnitSplit& s, UnitNodes& all, const CostOptions& options, UnitCost& u) {
   auto tensor = static_cast<double>(s.request.tensor);
   std::unordered_map<Value, double> kept, kept_selective;
   auto root = [&](Value v) {
@@ -73,7 +79,19 @@ void add_kept(const UnitSplit& s, UnitNodes& all, bool keeps_dropout_masks, Unit
                ? s.out_layout(s.at.at(v.node), s.picked(s.at.at(v.node)), v.index)
                : kReplicated;
   };
-  std::unordered_set<Value> regathered;
+  std::unordered_set<Value> regathered, for_remaking;
+  // What products made, and what comes in, from which `v` is made again.
+  auto keep_sources = [&](auto&& self, Value v) -> void {
+    Value base = root(v);
+    if (!for_remaking.insert(base).second || all.model().is_parameter(*base.node)) return;
+    if (auto it = s.at.find(base.node); it != s.at.end() && remade(s.nodes[it->second], options)) {
+      for (const Value& from : base.node->inputs)
+        if (from) self(self, from);
+    } else if (it != s.at.end() ? s.nodes[it->second].active : all.flows(base.node)) {
+      double& mine = kept_selective[base];
+      mine = std::max(mine, s.bytes_of(base) / (layout_of(base) >= 0 ? tensor : 1));
+    }
+  };
   auto keep = [&](Value v, Layout used, bool by_region) {
     if (all.model().is_parameter(*v.node)) return;
     bool is_inside = s.at.contains(v.node);
@@ -89,6 +107,10 @@ void add_kept(const UnitSplit& s, UnitNodes& all, bool keeps_dropout_masks, Unit
     // Several views of one memory together are at most all of it.
     double whole = s.bytes_of(base) / (l >= 0 ? tensor : 1);
     mine = v == base ? std::max(mine, bytes) : std::min(std::max(whole, mine), mine + bytes);
+    if (options.remakes_simple) {
+      keep_sources(keep_sources, base);
+      return;
+    }
     bool made_in_region = s.at.contains(base.node) && s.nodes[s.at.at(base.node)].in_region;
     if (!(by_region && made_in_region)) kept_selective[base] = std::max(kept_selective[base], kept[base]);
   };
@@ -97,12 +119,7 @@ void add_kept(const UnitSplit& s, UnitNodes& all, bool keeps_dropout_masks, Unit
     const Node& n = *s.nodes[i].node;
     if (!s.nodes[i].active) continue;
     const Strategy& chosen = s.chosen(i);
-    std::vector<TensorType> types = UnitNodes::types_of(n);
-    for (size_t j = 0; j < n.inputs.size(); ++j)
-      if (n.inputs[j])
-        types[j] = all.local(n.inputs[j], types[j], chosen.inputs[j], s.request,
-                             all.model().is_parameter(*n.inputs[j].node));
-    OperatorCost c = all.cost(s.nodes[i], types, 1);
+    OperatorCost c = all.cost(s.nodes[i], all.local_inputs(s.nodes[i], chosen, s.request));
     for (size_t j = 0; j < n.inputs.size(); ++j)
       if (n.inputs[j] && c.saves_input[j]) keep(n.inputs[j], chosen.inputs[j], s.nodes[i].in_region);
     double results = 0;
@@ -111,7 +128,7 @@ void add_kept(const UnitSplit& s, UnitNodes& all, bool keeps_dropout_masks, Unit
       if (c.saves_output[o]) keep(v, chosen.outputs[o], s.nodes[i].in_region);
       TensorType t = all.local(v, n.outputs[o], chosen.outputs[o], s.request, false);
       results += elements(t.shape) * static_cast<double>(size_of(t.dtype));
-      if (draws(*n.op) && keeps_dropout_masks && o == 0 && s.nodes[i].needs[0])
+      if (draws(*n.op) && options.keeps_dropout_masks && o == 0 && s.nodes[i].needs[0])
         (s.nodes[i].in_region ? masks_region : masks) += elements(t.shape);
     }
     if (!n.op->is_view()) u.workspace = std::max(u.workspace, results);
@@ -150,7 +167,7 @@ void deal_out_experts(const UnitSplit& s, UnitNodes& all, UnitCost& u) {
       TensorType t = all.local(v, v.type(), chosen.inputs[j], s.request, false);
       double time = collective_time(s.cluster, Collective::all_to_all,
                                     elements(t.shape) * static_cast<double>(size_of(t.dtype)),
-                                    {s.request.expert, s.request.tensor});
+                                    {s.request.expert, s.request.tensor * s.request.context});
       u.forward_comm += time;
       if (s.nodes[i].needs[j]) u.backward_comm += time;
     }
@@ -189,8 +206,8 @@ struct UnitCosts::State {
 UnitCost UnitCosts::State::solve_unit(const UnitRequest& r) {
   UnitSplit s(nodes, cluster, dtype, options, r);
   UnitCost u;
-  add_times(s, u);
-  add_kept(s, nodes, options.keeps_dropout_masks, u);
+  add_times(s, options, u);
+  add_kept(s, nodes, options, u);
   if (r.expert > 1) deal_out_experts(s, nodes, u);
   if (s.last) {
     u.output_whole = s.bytes_of(s.last);
@@ -204,6 +221,7 @@ UnitCost UnitCosts::State::solve_unit(const UnitRequest& r) {
 }
 
 int64_t UnitCosts::experts() const { return std::max<int64_t>(1, state_->nodes.experts()); }
+int64_t UnitCosts::tokens() const { return state_->nodes.tokens(); }
 
 UnitCosts::UnitCosts(const Model& model, const Chain& chain, const Cluster& cluster, CostOptions options)
     : state_(new State{cluster, options, dtype_of(model), UnitNodes(model, chain), {}}) {}

@@ -5,6 +5,11 @@
 // scattered in the other, so that a strategy says both. Tensors that several operators read are variables of their
 // own, and are converted once for all of them.
 //
+// Along the context axis each rank has a part of the tokens of every sample. What an operator computes for its tokens
+// alone is divided; where it looks at all tokens (keys and values of attention), these are gathered beside its
+// arithmetic, and their gradients scattered: a ring in which blocks go round (Liu et al. 2023). Which tokens those
+// are is read from sharding rules.
+//
 // Experts are found by their rule, too: a product of activations with a parameter that has a dimension which both and
 // the result keep. Along the expert axis each rank has tokens of its own. Before the first such product every rank
 // sends each other what is for its experts (all-to-all), and behind the last one gets it back; between them a rank
@@ -30,9 +35,10 @@ struct UnitRequest {
   bool sequence = false;    ///< between units, tokens are split along the same ranks
   Span span;                ///< where these ranks lie
   int64_t expert = 1;       ///< groups of these ranks among which the experts are dealt out; each has its own tokens
+  int64_t context = 1;      ///< groups of these ranks among which the tokens of a sample are dealt out
   auto operator<=>(const UnitRequest& o) const {
-    return std::tie(type, batch_parts, tensor, sequence, span.stride, expert) <=>
-           std::tie(o.type, o.batch_parts, o.tensor, o.sequence, o.span.stride, o.expert);
+    return std::tie(type, batch_parts, tensor, sequence, span.stride, expert, context) <=>
+           std::tie(o.type, o.batch_parts, o.tensor, o.sequence, o.span.stride, o.expert, o.context);
   }
 };
 
@@ -63,7 +69,14 @@ struct UnitCost {
 struct CostOptions {
   double memory_price = 1e-11;       ///< seconds that a byte of parameters on a rank is worth
   bool keeps_dropout_masks = false;  ///< a byte for each element that dropout looks at
-  std::string products = "";  ///< the type that products with parameters are done in: "f8"; "": the parameters'
+  /// Selective recomputation keeps the results of products and makes all others again; otherwise it makes again what
+  /// lies between products of activations, where attention stores its scores.
+  bool remakes_simple = false;
+  /// Ranks of the context axis take tokens from both ends of a sequence, so that a causal attention has as much to do
+  /// on each; otherwise blocks in order, of which the last looks at the most.
+  bool balanced_context = false;
+  /// The type that products with parameters are done in, in units that repeat: "f8"; "": the parameters'
+  std::string products = "";
 };
 
 /// Works out costs and keeps them. The model and the cluster must outlive it.
@@ -74,6 +87,8 @@ class UnitCosts {
   const UnitCost& get(const UnitRequest& request);
   /// Into how many groups the experts of all layers can be dealt out: numbers that divide this. 1: there are none.
   int64_t experts() const;
+  /// Among how many ranks the tokens of a sample can be dealt out: numbers that divide this. 1: they cannot.
+  int64_t tokens() const;
   const Model& model() const;
   const Chain& chain() const;
   const Cluster& cluster() const;

@@ -49,11 +49,14 @@ UnitNodes::UnitNodes(const Model& model, const Chain& chain) : model_(model), ch
     for (size_t d = 0; d < in->outputs[0].shape.size(); ++d)
       (d == 0 ? batch_classes_ : token_classes_).push_back(classes_.id({const_cast<Node*>(in), 0}, d));
   }
+  for (auto& [v, d] : places_) place_classes_.push_back(classes_.id(canonical(v), d));
+  batch_classes_.insert(batch_classes_.end(), place_classes_.begin(), place_classes_.end());
   for (int& b : batch_classes_) b = classes_.find(b);
   for (int& t : token_classes_) t = classes_.find(t);
   std::erase_if(token_classes_, [&](int t) {
     return std::find(batch_classes_.begin(), batch_classes_.end(), t) != batch_classes_.end();
   });
+  find_tokens();
 }
 
 // The node that stands for this one: the same place in the first unit of its type.
@@ -137,9 +140,19 @@ std::vector<UnitNode> UnitNodes::describe(const UnitType& t) {
       out[i].fused_in[j] = 1;
       made.fused_out = true;
     }
+  for (size_t i = 0; i < out.size(); ++i) out[i].products = is_matrix[i];
   find_region(out, at, is_matrix);
   find_experts(out, at, is_matrix);
   return out;
+}
+
+// Places at experts are as many as a batch's tokens need: a dimension of what goes to them, neither the parameter's
+// nor summed over.
+void UnitNodes::add_places(const UnitNode& u, size_t parameter) {
+  const std::vector<int>&of_parameter = u.rule.inputs[parameter], &of_result = u.rule.outputs[0];
+  for (size_t d = 0; d < of_result.size(); ++d)
+    if (of_result[d] >= 0 && std::find(of_parameter.begin(), of_parameter.end(), of_result[d]) == of_parameter.end())
+      places_.emplace_back(Value{const_cast<Node*>(u.node), 0}, d);
 }
 
 // Products with a parameter that has a dimension which the activations and the result keep.
@@ -163,6 +176,7 @@ void UnitNodes::find_experts(std::vector<UnitNode>& out, NodePlaces& at, const s
           if (k != j && n.inputs[k] && !model_.is_parameter(*n.inputs[k].node) && holds(rule.inputs[k], f))
             ends[i] = 1;
         if (!ends[i]) continue;
+        add_places(out[i], j);
         out[i].expert_slot = static_cast<int>(j), out[i].expert_dim = d;
         experts_ = std::gcd(experts_, rule.factors[static_cast<size_t>(f)].size);
       }
@@ -200,8 +214,17 @@ std::vector<TensorType> UnitNodes::types_of(const Node& n) {
   return t;
 }
 
-OperatorCost UnitNodes::cost(const UnitNode& u, const std::vector<TensorType>& types, double scale) const {
+OperatorCost UnitNodes::cost(const UnitNode& u, const std::vector<TensorType>& types, double scale,
+                             int64_t blocks) const {
   const Node& n = *u.node;
+  Attrs attrs = n.attrs;
+  if (int f = u.tokens.factor; blocks > 1 && f >= 0 && u.rule.factors[static_cast<size_t>(f)].placed) {
+    std::vector<ShardPart> parts;
+    for (const ShardFactor& factor : u.rule.factors) parts.push_back({0, factor.size});
+    parts[static_cast<size_t>(f)] = shard_part(parts[static_cast<size_t>(f)].size, blocks, blocks - 1);
+    std::vector<const TensorType*> whole = n.input_types();
+    attrs = shard_attrs(TypeCall{*n.op, whole, n.attrs}, u.rule, parts);
+  }
   std::string key = n.op->name();
   std::vector<const TensorType*> pointers;
   for (size_t i = 0; i < n.inputs.size(); ++i) {
@@ -210,7 +233,7 @@ OperatorCost UnitNodes::cost(const UnitNode& u, const std::vector<TensorType>& t
     key += u.needs[i] ? "'" : "";
   }
   for (char r : u.read) key += r ? "." : "!";
-  for (const Attr& a : n.attrs) key += "," + a.to_string();
+  for (const Attr& a : attrs) key += "," + a.to_string();
   static std::mutex mutex;
   static std::unordered_map<std::string, OperatorCost> known;  // what a call costs does not depend on the model
   std::lock_guard lock(mutex);
@@ -218,7 +241,7 @@ OperatorCost UnitNodes::cost(const UnitNode& u, const std::vector<TensorType>& t
   if (it != known.end()) return it->second;
   OperatorCost c;
   try {
-    c = operator_cost(*n.op, pointers, n.attrs, u.needs, u.read);
+    c = operator_cost(*n.op, pointers, attrs, u.needs, u.read);
   } catch (const Error&) {  // an attribute that states a size
     c = operator_cost(*n.op, n.input_types(), n.attrs, u.needs, u.read);
     for (auto* list : {&c.forward, &c.backward})
@@ -233,14 +256,93 @@ bool UnitNodes::in_class(const std::vector<int>& wanted, Value v, size_t dim) {
   return std::find(wanted.begin(), wanted.end(), id) != wanted.end();
 }
 
-TensorType UnitNodes::local(Value v, const TensorType& type, Layout layout, const UnitRequest& r, bool parameter) {
+TensorType UnitNodes::part(Value v, const TensorType& type, Layout layout, const UnitRequest& r, bool parameter,
+                           int tokens) {
   TensorType t = type;
   for (size_t d = 0; d < t.shape.size(); ++d) {
     if (!parameter && r.batch_parts > 1 && t.shape[d] % r.batch_parts == 0 && in_batch(v, d))
       t.shape[d] /= r.batch_parts;
+    if (static_cast<int>(d) == tokens && t.shape[d] % r.context == 0) t.shape[d] /= r.context;
     if (layout == static_cast<Layout>(d)) t.shape[d] = std::max<int64_t>(1, t.shape[d] / r.tensor);
   }
   return t;
+}
+
+TensorType UnitNodes::local(Value v, const TensorType& type, Layout layout, const UnitRequest& r, bool parameter) {
+  return part(v, type, layout, r, parameter, parameter || r.context == 1 ? -1 : token_dim(v));
+}
+
+std::vector<TensorType> UnitNodes::local_inputs(const UnitNode& u, const Strategy& strategy, const UnitRequest& r) {
+  std::vector<TensorType> types = types_of(*u.node);
+  for (size_t j = 0; j < types.size(); ++j)
+    if (const Value& v = u.node->inputs[j])
+      types[j] = part(v, types[j], strategy.inputs[j], r, model_.is_parameter(*v.node), u.tokens.in[j]);
+  return types;
+}
+
+// The first dimension of tokens; or where a dimension of the batch has them behind it, that.
+int UnitNodes::token_dim(Value v) {
+  const Shape& shape = v.type().shape;
+  for (size_t d = 0; d < shape.size(); ++d)
+    if (in_class(context_classes_, v, d)) return static_cast<int>(d);
+  for (size_t d = 0; d < shape.size(); ++d)
+    if (in_batch(v, d) &&
+        ((shape[d] > model_.batch && shape[d] % (model_.batch * tokens_) == 0) || in_class(place_classes_, v, d)))
+      return static_cast<int>(d);
+  return -1;
+}
+
+// How each operator's tokens are dealt out: along the factor of its rule that its result's tokens are of.
+void UnitNodes::find_tokens() {
+  tokens_ = 0;
+  for (int i = 0; i < model_.inputs; ++i) {
+    const Node* in = model_.graph.inputs()[static_cast<size_t>(i)];
+    const Shape& shape = in->outputs[0].shape;
+    if (shape.size() < 2) continue;
+    context_classes_.push_back(classes_.id({const_cast<Node*>(in), 0}, 1));
+    tokens_ = std::gcd(tokens_, shape[1]);
+  }
+  if (tokens_ == 0) tokens_ = 1;
+  bool possible = true;
+  for (std::vector<UnitNode>& unit : units_)
+    for (UnitNode& u : unit) {
+      const Node& n = *u.node;
+      u.tokens.in.assign(n.inputs.size(), -1), u.tokens.whole_in.assign(n.inputs.size(), 0);
+      auto factor_at = [](const std::vector<int>& dims, int d) {
+        return d < 0 || d >= static_cast<int>(dims.size()) ? -1 : dims[static_cast<size_t>(d)];
+      };
+      auto is_parameter = [&](size_t j) { return n.inputs[j] && model_.is_parameter(*n.inputs[j].node); };
+      size_t slots = std::min(n.inputs.size(), u.rule.inputs.size());
+      Value seen{const_cast<Node*>(&n), 0};
+      int f = u.rule.outputs.empty() ? -1 : factor_at(u.rule.outputs[0], token_dim(seen));
+      bool shown = f >= 0;
+      for (size_t j = 0; j < slots && f < 0; ++j)
+        if (n.inputs[j] && !is_parameter(j)) seen = n.inputs[j], f = factor_at(u.rule.inputs[j], token_dim(seen));
+      if (f < 0) continue;
+      const ShardFactor& factor = u.rule.factors[static_cast<size_t>(f)];
+      // Ranks that share a batch each count the places of their own tokens at experts (models/decoder.h).
+      bool own = in_batch(seen, static_cast<size_t>(token_dim(seen)));
+      // A result without tokens (a loss) is what data-parallel ranks each have of their own as well.
+      bool splits = factor.can_split() || factor.placed || n.op->is_view() || own || !shown;
+      if (splits) u.tokens.factor = f;
+      for (size_t j = 0; j < slots; ++j) {
+        if (!n.inputs[j]) continue;
+        auto it = std::find(u.rule.inputs[j].begin(), u.rule.inputs[j].end(), f);
+        bool has = it != u.rule.inputs[j].end();
+        // A sum over tokens with a parameter splits the parameter: that is another axis.
+        if (has && is_parameter(j) && !shown) possible = false;
+        if (is_parameter(j)) continue;
+        if (splits && has)
+          u.tokens.in[j] = static_cast<int>(it - u.rule.inputs[j].begin());
+        else
+          u.tokens.whole_in[j] = !n.op->is_view() &&
+                                 chain_.flows[static_cast<size_t>(position_.at(n.inputs[j].node))] &&
+                                 token_dim(n.inputs[j]) >= 0;
+      }
+      // Every rank would do all of it.
+      if (!splits && u.active) possible = false;
+    }
+  if (!possible) tokens_ = 1;
 }
 
 }  // namespace sorus::parallel

@@ -14,6 +14,13 @@
 
 namespace sorus::parallel {
 
+/// Which dimension of each input and of the first result is dealt out among the ranks of the context axis; -1: none.
+struct TokenDims {
+  std::vector<int> in;
+  std::vector<char> whole_in;  ///< inputs with tokens all of which the operator looks at
+  int factor = -1;             ///< of the rule, that all of these dimensions are of
+};
+
 struct UnitNode {
   const Node* node = nullptr;
   ShardingRule rule;
@@ -22,10 +29,12 @@ struct UnitNode {
   std::vector<char> read;      ///< results that somebody reads
   std::vector<char> fused_in;  ///< inputs that the same kernel has just made
   bool fused_out = false;      ///< its result is read by the kernel that makes it, and by nobody else
+  bool products = false;       ///< its work is arithmetic
   bool in_region = false;      ///< products of activations, and what lies between them
   bool in_experts = false;     ///< products with experts' parameters, and what lies between them
   int expert_slot = -1;        ///< the input that is such a parameter, and which of its dimensions counts experts
   size_t expert_dim = 0;
+  TokenDims tokens;
 };
 
 /// Where each of a unit's nodes stands in the list of its UnitNodes.
@@ -48,10 +57,16 @@ class UnitNodes {
   int64_t experts() const { return experts_; }
   /// Types of the inputs as they are in the graph; of one that is not given, an empty one.
   static std::vector<TensorType> types_of(const Node& n);
-  /// `scale`: what to divide by if the operator cannot be called with these types.
-  OperatorCost cost(const UnitNode& u, const std::vector<TensorType>& types, double scale = 1) const;
-  /// The shape that a rank sees: its part of the batch, and of what is split.
+  /// See UnitCosts.
+  int64_t tokens() const { return tokens_; }
+  /// `scale`: what to divide by if the operator cannot be called with these types. `blocks` > 1: of so many blocks of
+  /// the tokens, the last.
+  OperatorCost cost(const UnitNode& u, const std::vector<TensorType>& types, double scale = 1,
+                    int64_t blocks = 1) const;
+  /// The shape that a rank sees: its part of the batch, of the tokens and of what is split.
   TensorType local(Value v, const TensorType& type, Layout layout, const UnitRequest& r, bool parameter);
+  /// The same for what an operator reads.
+  std::vector<TensorType> local_inputs(const UnitNode& u, const Strategy& strategy, const UnitRequest& r);
 
  private:
   // Dimensions that must be split together: joined through the factors of sharding rules.
@@ -80,8 +95,12 @@ class UnitNodes {
   Value canonical(Value v) const;
   bool inside(const Node* n, const UnitType& t) const;
   bool in_class(const std::vector<int>& wanted, Value v, size_t dim);
+  TensorType part(Value v, const TensorType& type, Layout layout, const UnitRequest& r, bool parameter, int tokens);
+  int token_dim(Value v);
+  void find_tokens();
   std::vector<UnitNode> describe(const UnitType& t);
   void find_experts(std::vector<UnitNode>& out, NodePlaces& at, const std::vector<char>& is_matrix);
+  void add_places(const UnitNode& u, size_t parameter);
   void find_region(std::vector<UnitNode>& out, NodePlaces& at, const std::vector<char>& is_matrix) const;
 
   const Model& model_;
@@ -90,6 +109,10 @@ class UnitNodes {
   std::unordered_set<Value> read_;
   DimClasses classes_;
   std::vector<int> batch_classes_, token_classes_;
+  std::vector<std::pair<Value, size_t>> places_;  ///< dimensions that are places at experts
+  std::vector<int> place_classes_;
+  std::vector<int> context_classes_;  ///< of dimension 1 of the inputs: what the context axis deals out
+  int64_t tokens_ = 1;
   std::vector<std::vector<UnitNode>> units_;  // by type
   int64_t experts_ = 0;
 };

@@ -11,9 +11,11 @@ UnitSplit::UnitSplit(UnitNodes& all, const Cluster& given, const std::string& dt
       cluster(given),
       nodes(all.of(r.type)),
       choices(nodes.size()),
-      all_(all) {
+      all_(all),
+      balanced_(options.balanced_context) {
   for (size_t i = 0; i < nodes.size(); ++i) at[nodes[i].node] = i;
-  add_operators(dtype, options.products.empty() ? dtype : options.products);
+  // Recipes of 8 bits leave what stands at both ends (embedding, head) in 16.
+  add_operators(dtype, options.products.empty() || unit_type.count == 1 ? dtype : options.products);
   add_values(options.memory_price);
   connect_readers();
   connect_outside();
@@ -28,7 +30,8 @@ double UnitSplit::bytes_of(Value v) const {
 Layout UnitSplit::outside_layout(Value v) const {
   if (!request.sequence || request.tensor == 1) return kReplicated;
   for (size_t d = 0; d < v.type().shape.size(); ++d)
-    if (v.type().shape[d] % request.tensor == 0 && all_.in_tokens(v, d)) return static_cast<Layout>(d);
+    if (v.type().shape[d] % (request.tensor * request.context) == 0 && all_.in_tokens(v, d))
+      return static_cast<Layout>(d);
   return kReplicated;
 }
 
@@ -41,6 +44,22 @@ double UnitSplit::convert(Layout from, Layout to, double bytes) const {
                            span);
   if (to == kReplicated) return collective_time(cluster, Collective::all_gather, bytes, span);
   return collective_time(cluster, Collective::all_to_all, bytes / static_cast<double>(span.size), span);
+}
+
+// Seconds, forward and backward, to bring the tokens together that an operator looks at beside its own.
+std::pair<double, double> UnitSplit::exchange(const UnitNode& u, const std::vector<TensorType>& types,
+                                              const OperatorCost& c) const {
+  double there = 0, back = 0;
+  for (size_t j = 0; j < types.size() && request.context > 1; ++j) {
+    if (!u.tokens.whole_in[j]) continue;
+    double bytes = static_cast<double>(numel(types[j].shape)) * static_cast<double>(size_of(types[j].dtype));
+    Span ranks{request.context, request.tensor};
+    double gather = collective_time(cluster, Collective::all_gather, bytes, ranks);
+    there += gather;
+    if (c.saves_input[j]) back += gather;
+    if (u.needs[j]) back += collective_time(cluster, Collective::reduce_scatter, bytes, ranks);
+  }
+  return {there, back};
 }
 
 void UnitSplit::add_operators(const std::string& dtype, const std::string& products) {
@@ -68,14 +87,10 @@ void UnitSplit::add_operators(const std::string& dtype, const std::string& produ
           look({const_cast<Node*>(&n), static_cast<int>(o)}, s.outputs[o]);
         if (batch || (token && !request.sequence)) continue;
       }
-      std::vector<TensorType> types = UnitNodes::types_of(n);
-      double scale =
-          static_cast<double>(request.batch_parts) * (s.factor >= 0 ? static_cast<double>(request.tensor) : 1);
-      for (size_t j = 0; j < n.inputs.size(); ++j)
-        if (n.inputs[j])
-          types[j] =
-              all_.local(n.inputs[j], types[j], s.inputs[j], request, all_.model().is_parameter(*n.inputs[j].node));
-      OperatorCost c = all_.cost(u, types, scale);
+      double scale = static_cast<double>(request.batch_parts * request.context) *
+                     (s.factor >= 0 ? static_cast<double>(request.tensor) : 1);
+      std::vector<TensorType> types = all_.local_inputs(u, s, request);
+      OperatorCost c = all_.cost(u, types, scale, balanced_ ? 0 : request.context);
       double saved_bytes = 0;
       for (size_t j = 0; j < n.inputs.size(); ++j)
         if (u.fused_in[j])
@@ -97,6 +112,9 @@ void UnitSplit::add_operators(const std::string& dtype, const std::string& produ
       Choices& mine = choices[i];
       mine.forward.push_back(time(c.forward));
       mine.backward.push_back(time(c.backward));
+      auto [there, back] = exchange(u, types, c);
+      mine.forward_wait.push_back(exposed(there, mine.forward.back()));
+      mine.backward_wait.push_back(exposed(back, mine.backward.back()));
       if (s.factor < 0)
         for (auto* list : {&c.forward, &c.backward})
           for (const KernelWork& k : *list) flops += k.matrix ? k.flops : 0;
@@ -104,7 +122,8 @@ void UnitSplit::add_operators(const std::string& dtype, const std::string& produ
     }
     std::vector<double> costs;
     for (size_t k = 0; k < choices[i].list.size(); ++k)
-      costs.push_back(choices[i].forward[k] + choices[i].backward[k]);
+      costs.push_back(choices[i].forward[k] + choices[i].backward[k] + choices[i].forward_wait[k] +
+                      choices[i].backward_wait[k]);
     choices[i].variable = problem_.add(costs);
   }
 }

@@ -20,6 +20,7 @@ struct UnitSplit {
   struct Choices {
     std::vector<Strategy> list;
     std::vector<double> forward, backward;
+    std::vector<double> forward_wait, backward_wait;  ///< for tokens of other ranks
     int variable = -1;
   };
   struct TwoLayouts {
@@ -72,12 +73,15 @@ struct UnitSplit {
   Solution solution;
 
  private:
+  std::pair<double, double> exchange(const UnitNode& u, const std::vector<TensorType>& types,
+                                     const OperatorCost& c) const;
   void add_operators(const std::string& dtype, const std::string& products);
   void add_values(double memory_price);
   void connect_readers();
   void connect_outside();
 
   UnitNodes& all_;
+  bool balanced_;
   Assignment problem_;
 };
 

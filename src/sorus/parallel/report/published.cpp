@@ -115,7 +115,7 @@ std::shared_ptr<const Traced> trace(const models::DecoderConfig& c, int64_t batc
   std::lock_guard lock(mutex);
   std::string key = fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", c.layers, c.hidden, c.heads,
                                 c.kv(), c.inner(), c.vocab, c.context, c.gated, c.rms, c.rotary, c.tied, c.bias,
-                                c.fused_attention, c.fused_loss, c.dropout, c.experts, c.top_k, batch) +
+                                c.fused_attention, c.fused_loss, c.dropout, c.experts, c.capacity_factor, batch) +
                     std::string(name(dtype));
   if (auto it = kept.find(key); it != kept.end()) return it->second;
   auto t = std::make_shared<Traced>();
@@ -165,7 +165,8 @@ Published read(const Row& r, const std::string& cluster_text) {
   if (!d.vocab) d.vocab = 51200, assume("vocab 51200");
   d.experts = r.integer("experts", 0);
   if (d.experts == 1) d.experts = 0;
-  if (d.experts) d.top_k = std::max<int64_t>(1, r.integer("top_k", 2));
+  // One kernel brings tokens to all of their experts: so many places for one choice, not a choice after the other.
+  if (d.experts) d.top_k = 1, d.capacity_factor = static_cast<double>(std::max<int64_t>(1, r.integer("top_k", 2)));
   SORUS_CHECK(d.hidden % d.heads == 0, ValueError, "{} heads do not divide the hidden size {}", d.heads, d.hidden);
   guess_architecture(d, r.number("params_b", 0), defaults);
 
@@ -200,25 +201,21 @@ Published read(const Row& r, const std::string& cluster_text) {
   d.fused_attention = flash;
   d.dropout = flash ? 0 : 0.1;
   assume(flash ? "attention in one kernel, no dropout" : "attention with stored scores, dropout 0.1");
-  // Frameworks that have the one kernel have the other; it needs the whole vocabulary.
-  d.fused_loss = flash && r.number("tp", 1) <= 1;
 
   c.tensor = std::max<int64_t>(1, r.integer("tp", 1)), c.pipeline = std::max<int64_t>(1, r.integer("pp", 1));
-  int64_t context_parallel = std::max<int64_t>(1, r.integer("cp", 1));
+  c.context = std::max<int64_t>(1, r.integer("cp", 1));
   int64_t gpus = r.integer("gpus", 0);
   c.data = r.integer("dp", 0);
   if (!c.data) {
-    int64_t inside = c.tensor * c.pipeline * context_parallel;
+    int64_t inside = c.tensor * c.pipeline * c.context;
     SORUS_CHECK(!gpus || gpus % inside == 0, ValueError, "{} devices are not a multiple of tp {} x pp {} x cp {}",
-                gpus, c.tensor, c.pipeline, context_parallel);
+                gpus, c.tensor, c.pipeline, c.context);
     c.data = gpus ? gpus / inside : 1;
     assume(fmt::format("dp {}", c.data));
   }
-  SORUS_CHECK(!gpus || gpus == c.tensor * c.pipeline * c.data * context_parallel, ValueError,
-              "tp {} x pp {} x dp {} x cp {} are not the {} devices", c.tensor, c.pipeline, c.data, context_parallel,
-              gpus);
-  SORUS_CHECK(context_parallel == 1, NotImplementedError, "context parallelism of {} is not simulated",
-              context_parallel);
+  SORUS_CHECK(!gpus || gpus == c.tensor * c.pipeline * c.data * c.context, ValueError,
+              "tp {} x pp {} x dp {} x cp {} are not the {} devices", c.tensor, c.pipeline, c.data, c.context, gpus);
+  SORUS_CHECK(d.context % c.context == 0, ValueError, "cp {} does not divide the {} tokens", c.context, d.context);
   SORUS_CHECK(d.heads % c.tensor == 0, ValueError, "tp {} does not divide the {} heads", c.tensor, d.heads);
   int64_t expert = std::max<int64_t>(1, r.integer("ep", 1));
   SORUS_CHECK(expert == 1 || (d.experts && d.experts % expert == 0 && c.data % expert == 0), ValueError,
@@ -259,6 +256,13 @@ Published read(const Row& r, const std::string& cluster_text) {
   if (c.chunks > 1 && c.micro_batches % c.pipeline != 0)
     assume("no interleaving: the micro-batches do not divide"), c.chunks = 1, c.schedule = Schedule::one_f_one_b;
   c.overlap = c.zero > 0 || newer;
+  // What split layers among devices of the last generations brought its own kernels: products that run while what
+  // they read comes in, and an attention twice as fast as that of 2023 (cuDNN's in Shah et al. 2024, figure 5).
+  bool hopper = preset == "dgx-h100" || preset == "gb200-nvl72", split = c.sequence || c.pipeline > 1;
+  c.overlap_tensor = newer && c.sequence && (c.zero < 3 || preset.starts_with("tpu"));
+  bool eight = r.text("precision").find('8') != std::string::npos;
+  if (hopper && attention.empty() && notes.find("flash") == notes.npos && (eight || (split && c.zero < 3)))
+    cluster.efficiency.composite *= 2;
 
   std::string precision = r.text("precision");
   if (precision.find('8') != precision.npos) out.products = "f8";
@@ -271,7 +275,12 @@ Published read(const Row& r, const std::string& cluster_text) {
 }
 
 constexpr double kGiB = 1073741824.0;
-CostOptions options_of(const Published& p) { return {.keeps_dropout_masks = true, .products = p.products}; }
+CostOptions options_of(const Published& p) {
+  return {.keeps_dropout_masks = true,
+          .remakes_simple = p.model.fused_attention,
+          .balanced_context = true,
+          .products = p.products};
+}
 
 Json parts_of(const StepEstimate& e) {
   return {{"compute", e.compute},         {"recompute", e.recompute},
@@ -286,6 +295,8 @@ Json simulate(const Published& p) {
   if (p.layer_only) model.layers = 2;  // what repeats is a layer
   std::shared_ptr<const Traced> traced = trace(model, c.micro_batch, p.dtype);
   UnitCosts costs(traced->model, traced->chain, p.cluster, options_of(p));
+  SORUS_CHECK(costs.tokens() % c.context == 0, NotImplementedError,
+              "cp {}: the model has an operator that needs all tokens of a sample at once", c.context);
   Json out;
   out["defaults"] = p.defaults;
   if (p.layer_only) {

@@ -13,6 +13,7 @@ Json candidate_json(const Candidate& c) {
   return {{"family", c.family},
           {"dp", k.data},
           {"ep", k.expert},
+          {"cp", k.context},
           {"tp", k.tensor},
           {"pp", k.pipeline},
           {"micro_batch", k.micro_batch},

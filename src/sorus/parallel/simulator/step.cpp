@@ -35,7 +35,7 @@ double slowest_of(int64_t replicas, double spread) {
 }
 
 double ParameterBytes::resident(const StepConfig& c) const {
-  auto n = static_cast<double>(c.data);
+  auto n = static_cast<double>(c.replicas());
   return weight / (c.zero >= 3 ? n : 1) + gradient / (c.zero >= 2 ? n : 1) +
          (c.offload.optimizer ? 0 : state / (c.zero >= 1 ? n : 1));
 }
@@ -51,14 +51,14 @@ namespace {
 // that are dealt out are on fewer ranks.
 double shared_out(const StepConfig& c, const UnitLoad& load, bool shared) {
   if (!shared) return load.parameters;
-  auto n = static_cast<double>(c.data);
+  auto n = static_cast<double>(c.replicas());
   return (load.parameters - load.experts) / n + load.experts * static_cast<double>(c.expert) / n;
 }
 
 // Seconds of a collective over the ranks that have the same parameters, with so many bytes for each.
 double over_replicas(const Cluster& cluster, const StepConfig& c, const UnitLoad& load, Collective kind,
                      double bytes) {
-  Span all{c.data, c.tensor}, same_experts{c.data / c.expert, c.tensor * c.expert};
+  Span all{c.replicas(), c.tensor}, same_experts{c.replicas() / c.expert, c.tensor * c.expert};
   return collective_time(cluster, kind, (load.parameters - load.experts) * bytes, all) +
          collective_time(cluster, kind, load.experts * bytes, same_experts);
 }
@@ -66,11 +66,18 @@ double over_replicas(const Cluster& cluster, const StepConfig& c, const UnitLoad
 }  // namespace
 
 UnitLoad unit_load(UnitCosts& costs, const StepConfig& c, int type) {
-  const UnitCost& u = costs.get(
-      {type, costs.model().batch / c.micro_batch, c.tensor, c.sequence && c.tensor > 1, {c.tensor, 1}, c.expert});
+  const UnitCost& u = costs.get({type,
+                                 costs.model().batch / c.micro_batch,
+                                 c.tensor,
+                                 c.sequence && c.tensor > 1,
+                                 {c.tensor, 1},
+                                 c.expert,
+                                 c.context});
   UnitLoad l;
-  l.forward = u.forward + u.forward_comm, l.backward = u.backward + u.backward_comm;
-  l.comm = u.forward_comm + u.backward_comm;
+  double there = u.forward_comm, back = u.backward_comm;
+  if (c.overlap_tensor) there = exposed(there, u.forward), back = exposed(back, u.backward);
+  l.forward = u.forward + there, l.backward = u.backward + back;
+  l.comm = there + back;
   l.parameters = u.parameters, l.experts = u.experts, l.shared = u.shared_gradients;
   l.output = u.output, l.workspace = u.workspace, l.flops = u.flops;
   // What starts a stage without a stored input of its own (an embedding of ids) is not worth making again.
@@ -78,7 +85,7 @@ UnitLoad unit_load(UnitCosts& costs, const StepConfig& c, int type) {
   Recompute r = repeats ? c.recompute : Recompute::none;
   if (r == Recompute::full) {
     // What is kept in parts and needed whole is gathered in making all of it again.
-    l.recompute = u.forward, l.comm += u.forward_comm, l.backward += l.forward;
+    l.recompute = u.forward, l.comm += there, l.backward += l.forward;
     l.remade = u.saved, l.again = true;
   } else {
     l.backward += u.regather, l.comm += u.regather;
@@ -107,12 +114,12 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
               "a micro-batch of {} does not divide the traced batch of {}", c.micro_batch, costs.model().batch);
   StepEstimate e;
   e.cuts = c.cuts.empty() ? equal_cuts(chain, total) : c.cuts;
-  Span pipe_span{c.pipeline, c.tensor * c.data};
+  Span pipe_span{c.pipeline, c.tensor * c.replicas()};
   auto m = static_cast<double>(c.micro_batches);
   ParameterBytes bytes = parameter_bytes(costs, c);
   std::vector<UnitLoad> loads;
   for (size_t t = 0; t < chain.types.size(); ++t) loads.push_back(unit_load(costs, c, static_cast<int>(t)));
-  auto n_data = static_cast<double>(c.data);
+  auto n_data = static_cast<double>(c.replicas());
 
   struct Stage {
     UnitLoad sum;
@@ -180,7 +187,7 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
       all.parameters += sum.parameters, all.experts += sum.experts, all.shared += sum.shared;
     }
     double reduce = 0;
-    if (c.data > 1 && c.zero < 3) {
+    if (c.replicas() > 1 && c.zero < 3) {
       auto over = [&](Collective kind) { return over_replicas(cluster, c, all, kind, bytes.weight); };
       reduce = c.zero == 0 ? over(Collective::all_reduce)
                            : over(Collective::reduce_scatter) + over(Collective::all_gather);
@@ -200,7 +207,7 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
                                    : updated * 2 * bytes.state / cluster.host.bandwidth;
       update = c.offload.host_update ? 0 : update;
     }
-    double waits = line.last_end[static_cast<size_t>(d)] * (slowest_of(c.data, cluster.efficiency.spread) - 1);
+    double waits = line.last_end[static_cast<size_t>(d)] * (slowest_of(c.replicas(), cluster.efficiency.spread) - 1);
     reduce += waits;
     double end = line.last_end[static_cast<size_t>(d)] + reduce + update + host;
     if (end > after) {

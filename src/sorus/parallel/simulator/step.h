@@ -16,17 +16,21 @@ namespace sorus::parallel {
 
 struct StepConfig {
   int64_t data = 1, tensor = 1, pipeline = 1, chunks = 1;
-  int64_t expert = 1;  ///< of the data-parallel ranks, so many together have each expert once
+  int64_t expert = 1;   ///< of the data-parallel ranks, so many together have each expert once
+  int64_t context = 1;  ///< ranks that share the tokens of every sample
   int64_t micro_batch = 1, micro_batches = 1;
   Schedule schedule = Schedule::one_f_one_b;
   int zero = 0;
   bool sequence = false;
   Recompute recompute = Recompute::none;
-  bool overlap = false;      ///< gradients are reduced while the backward pass runs
-  bool gradients_32 = true;  ///< kept in 32 bits
+  bool overlap = false;         ///< gradients are reduced while the backward pass runs
+  bool overlap_tensor = false;  ///< what tensor parallelism communicates goes in pieces beside the products around it
+  bool gradients_32 = true;     ///< kept in 32 bits
   PlanOffload offload;
   std::vector<int> cuts;  ///< first unit of each stage but the first; empty: equal parts
-  int64_t devices() const { return data * tensor * pipeline; }
+  int64_t devices() const { return replicas() * tensor * pipeline; }
+  /// Ranks that have the same parameters.
+  int64_t replicas() const { return data * context; }
   int64_t batch() const { return data * micro_batch * micro_batches; }
 };
 
@@ -68,10 +72,6 @@ struct ParameterBytes {
   double resident(const StepConfig& config) const;
 };
 ParameterBytes parameter_bytes(const UnitCosts& costs, const StepConfig& config);
-
-/// Of a collective that runs beside arithmetic: the first bucket has nothing to run beside, and both share the
-/// memory.
-constexpr double kExposed = 0.1;
 
 /// Where the pipeline is cut: equal numbers of repeated layers, with what stands before and behind them at the ends.
 std::vector<int> equal_cuts(const Chain& chain, int64_t stages);

@@ -30,8 +30,8 @@ double ramp(double m, int64_t p, double before, double waits) {
 
 const Bounds::Loads& Bounds::loads(const StepConfig& k) {
   // Of how many gradients of parameters a rank adds those of its micro-batches up.
-  double added = k.micro_batches == 1 ? 0 : k.zero >= 2 ? 1 / static_cast<double>(k.data) : 1;
-  auto key = std::make_tuple(k.tensor, k.sequence, k.micro_batch, k.recompute, k.expert, added);
+  double added = k.micro_batches == 1 ? 0 : k.zero >= 2 ? 1 / static_cast<double>(k.replicas()) : 1;
+  auto key = std::make_tuple(k.tensor, k.sequence, k.micro_batch, k.recompute, k.expert, k.context, added);
   auto it = loads_.find(key);
   if (it != loads_.end()) return it->second;
   Loads all;
@@ -71,11 +71,11 @@ const Bounds::Loads& Bounds::loads(const StepConfig& k) {
 std::pair<double, double> Bounds::behind(const StepConfig& k) const {
   const Cluster& cluster = costs_.cluster();
   ParameterBytes bytes = parameter_bytes(costs_, k);
-  double share = k.zero >= 1 ? 1 / static_cast<double>(k.data) : 1;
+  double share = k.zero >= 1 ? 1 / static_cast<double>(k.replicas()) : 1;
   double finish = share * bytes.update() / (cluster.device.memory_bandwidth * cluster.efficiency.memory);
   if (k.offload.optimizer) finish += share * 2 * bytes.state / cluster.host.bandwidth;
   double reduce = 0;
-  if (k.data > 1 && k.zero < 3) {
+  if (k.replicas() > 1 && k.zero < 3) {
     // Of very many bytes, so that latencies do not count.
     constexpr double kMany = 1e15;
     auto over = [&](Span span) {
@@ -84,8 +84,8 @@ std::pair<double, double> Bounds::behind(const StepConfig& k) const {
                                collective_time(cluster, Collective::all_gather, kMany, span);
     };
     // Experts are reduced over fewer ranks; the least of both holds for any mixture.
-    reduce = over({k.data, k.tensor});
-    if (k.expert > 1) reduce = std::min(reduce, over({k.data / k.expert, k.tensor * k.expert}));
+    reduce = over({k.replicas(), k.tensor});
+    if (k.expert > 1) reduce = std::min(reduce, over({k.replicas() / k.expert, k.tensor * k.expert}));
     reduce *= bytes.weight / kMany * (1 - 1e-6);
   }
   return {finish, reduce};
@@ -97,7 +97,7 @@ bool Bounds::quick(Candidate& c) {
   const UnitLoad& t = l.total;
   auto m = static_cast<double>(k.micro_batches), p = static_cast<double>(k.pipeline),
        v = static_cast<double>(k.chunks);
-  double total = t.forward + t.backward, wait = slowest_of(k.data, costs_.cluster().efficiency.spread);
+  double total = t.forward + t.backward, wait = slowest_of(k.replicas(), costs_.cluster().efficiency.spread);
   auto [finish, reduce] = behind(k);
   c.bound = m * total / p * wait + t.parameters / p * (finish + kExposed * reduce);
   bool whole = k.micro_batches >= k.pipeline + 2;
@@ -146,7 +146,7 @@ double Bounds::of_all_cuts(Candidate& c, double limit) {
   }
   c.cuts = {equal_cuts(chain_, k.pipeline * k.chunks), balanced_cuts(times, k.pipeline * k.chunks)};
   auto [finish, reduce] = behind(k);
-  q.waiting = slowest_of(k.data, costs_.cluster().efficiency.spread);
+  q.waiting = slowest_of(k.replicas(), costs_.cluster().efficiency.spread);
   if (k.schedule == Schedule::interleaved) {
     double least = kNever;
     for (const std::vector<int>& cut : c.cuts) {
@@ -171,7 +171,7 @@ double Bounds::of_all_cuts(Candidate& c, double limit) {
   }
   q.send = collective_time(costs_.cluster(), Collective::send,
                            k.sequence ? l.least_output : l.least_output / static_cast<double>(k.tensor),
-                           {k.pipeline, k.tensor * k.data});
+                           {k.pipeline, k.tensor * k.replicas()});
   q.finish = finish, q.reduce = reduce, q.exposed = kExposed;
   q.resident = parameter_bytes(costs_, k).resident(k), q.memory = memory_, q.slack = l.input_slack;
   CutBound found = bound_of_all_cuts(q, limit);

@@ -43,7 +43,7 @@ class Bounds {
   UnitCosts& costs_;
   const Chain& chain_;
   double memory_;
-  std::map<std::tuple<int64_t, bool, int64_t, Recompute, int64_t, double>, Loads> loads_;
+  std::map<std::tuple<int64_t, bool, int64_t, Recompute, int64_t, int64_t, double>, Loads> loads_;
 };
 
 }  // namespace sorus::parallel

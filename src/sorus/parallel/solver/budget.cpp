@@ -7,14 +7,18 @@
 #include "sorus/base/error.h"
 #include "sorus/parallel/solver/conditioned.h"
 #include "sorus/parallel/solver/folded.h"
+#include "sorus/parallel/solver/usage.h"
 
 namespace sorus::parallel {
 namespace {
 
-constexpr double kPriceShare = 0.75;  // of the time; the rest improves what was found
+constexpr double kPriceShare = 0.3;  // of the time; the rest improves what was found
 constexpr double kSpread = 10;
 constexpr double kAim = 0.998;  // of the limit; prices that aim at all of it end above it half of the time
 constexpr int kRounds = 400;
+constexpr double kNoise = 0.05;   // of prices, by variable
+constexpr double kHeat = 0.1;     // at first, of what parts that were looked at cost more on average
+constexpr double kTry = 1. / 64;  // of a pass over all variables, where passes are counted
 
 // Seconds of the processor: how good the answer is does not depend on who else uses the machine.
 double now() {
@@ -23,34 +27,6 @@ double now() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
-// Times at which use can be highest: after the last begin before an end. Others need no price.
-class Times {
- public:
-  explicit Times(const BudgetedAssignment& p) {
-    std::vector<std::pair<int64_t, int>> events;
-    for (const auto& [begin, end] : p.interval)
-      if (begin < end) events.emplace_back(begin, 1), events.emplace_back(end, 0);
-    std::sort(events.begin(), events.end());
-    for (size_t i = 0; i < events.size(); ++i)
-      if (events[i].second == 1 && (i + 1 == events.size() || events[i + 1].second == 0))
-        times_.push_back(events[i].first);
-    for (const auto& [begin, end] : p.interval) {
-      auto place = [&](int64_t t) {
-        return static_cast<int>(std::lower_bound(times_.begin(), times_.end(), t) - times_.begin());
-      };
-      ranges_.emplace_back(place(begin), begin < end ? place(end) : place(begin));
-    }
-  }
-  size_t count() const { return times_.size(); }
-  std::pair<size_t, size_t> of(size_t v) const {
-    return {static_cast<size_t>(ranges_[v].first), static_cast<size_t>(ranges_[v].second)};
-  }
-
- private:
-  std::vector<int64_t> times_;
-  std::vector<std::pair<int, int>> ranges_;
-};
-
 class Solver {
  public:
   Solver(const BudgetedAssignment& p, const BudgetedOptions& options)
@@ -58,20 +34,18 @@ class Solver {
         options_(options),
         start_(now()),
         random_(options.seed),
-        times_(p),
+        usage_(p),
         folded_(fold(p)),
         passes_(folded_.sizes, folded_.edges) {
     best_.choice.assign(p.assignment.nodes.size(), 0);
-    prices_.assign(times_.count(), 0);
+    prices_.assign(usage_.count(), 0);
   }
 
   BudgetedSolution run() {
     choice_.assign(folded_.sizes.size(), 0);
     pass_all(folded_.unary, true);
     if (p_.limit >= 0) price();
-    for (int pass = 0; pass < 20 && p_.limit < 0; ++pass) {
-      pass_all(folded_.unary);
-    }
+    for (int pass = 0; pass < 20 && p_.limit < 0; ++pass) pass_all(folded_.unary);
     improve();
     best_.seconds = seconds();
     return best_;
@@ -79,34 +53,26 @@ class Solver {
 
  private:
   double seconds() const { return now() - start_; }
-
-  // Use at each time under the present choice.
-  void measure() {
-    std::vector<int64_t> change(times_.count() + 1, 0);
-    for (size_t v = 0; v < p_.usage.size(); ++v) {
-      auto [first, end] = times_.of(v);
-      if (first >= end) continue;
-      int64_t u = p_.usage[v][static_cast<size_t>(all_[v])];
-      change[first] += u, change[end] -= u;
-    }
-    use_.assign(times_.count(), 0);
-    int64_t sum = 0;
-    peak_ = 0;
-    for (size_t t = 0; t < times_.count(); ++t) peak_ = std::max(peak_, use_[t] = sum += change[t]);
+  /// Of what may be spent, how much is.
+  double spent() const {
+    if (options_.passes > 0)
+      return (static_cast<double>(best_.passes) + kTry * static_cast<double>(tries_)) / options_.passes;
+    return seconds() / options_.seconds;
   }
 
   // Measures the present choice and keeps it if it is the best.
   void note() {
     all_ = folded_.unfold(choice_);
-    measure();
+    usage_.measure(all_);
     ++best_.passes;
     double cost = p_.assignment.cost_of(all_);
-    bool feasible = cost < kForbidden && (p_.limit < 0 || peak_ <= p_.limit);
-    bool better = feasible ? !best_.feasible || cost < best_.cost
-                           : !best_.feasible && (best_.passes == 1 || peak_ < best_.peak);
+    int64_t peak = usage_.peak();
+    bool feasible = cost < kForbidden && (p_.limit < 0 || peak <= p_.limit);
+    bool better =
+        feasible ? !best_.feasible || cost < best_.cost : !best_.feasible && (best_.passes == 1 || peak < best_.peak);
     if (!better) return;
-    best_.choice = all_, best_.cost = cost, best_.peak = peak_, best_.feasible = feasible;
-    best_folded_ = choice_;
+    best_.choice = all_, best_.cost = cost, best_.peak = peak, best_.feasible = feasible;
+    best_folded_ = choice_, best_prices_ = prices_;
     if (options_.progress) options_.progress(seconds(), cost);
   }
 
@@ -121,30 +87,34 @@ class Solver {
     for (size_t t = 0; t < prices_.size(); ++t) sum[t + 1] = sum[t] + prices_[t];
     std::vector<std::vector<double>> unary = folded_.unary;
     for (size_t v = 0; v < p_.usage.size(); ++v) {
-      auto [first, end] = times_.of(v);
-      double price = sum[end] - sum[first];
+      auto [first, end] = usage_.of(v);
+      auto of = static_cast<size_t>(folded_.of[v]);
+      double price = (sum[end] - sum[first]) * noise_[of];
       if (first >= end || price <= 0) continue;
-      std::vector<double>& into = unary[static_cast<size_t>(folded_.of[v])];
+      std::vector<double>& into = unary[of];
       for (size_t k = 0; k < into.size(); ++k)
         into[k] += price * static_cast<double>(p_.usage[v][static_cast<size_t>(folded_.choice_of[v][k])]);
     }
     return unary;
   }
 
-  // Prices that make the memory fit, several times from the beginning: where they end depends on chance.
+  // Prices that make the memory fit, several times from the beginning: where they end depends on chance. Repeated
+  // layers would all change their minds at the same price; a little noise lets some go first.
   void price() {
-    double until = options_.seconds * kPriceShare;
-    for (int start = 0; seconds() < until; ++start) {
+    for (int start = 0; spent() < kPriceShare; ++start) {
+      noise_.assign(folded_.sizes.size(), 1);
+      for (double& n : noise_) n += kNoise * (static_cast<double>(random_() % 1024) / 512 - 1);
       if (start > 0) {
         choice_.assign(folded_.sizes.size(), 0);
         pass_all(folded_.unary, true);
       }
       double scale = folded_.penalty / 1000 / static_cast<double>(p_.limit);
-      prices_.assign(times_.count(), 1e-4 * scale / static_cast<double>(times_.count()));
+      prices_.assign(usage_.count(), 1e-4 * scale / static_cast<double>(usage_.count()));
       double speed = 0.3;
-      for (int round = 0; round < kRounds && seconds() < until; ++round) {
-        for (size_t t = 0; t < times_.count(); ++t) {
-          double over = static_cast<double>(use_[t]) / (kAim * static_cast<double>(p_.limit)) - 1;
+      for (int round = 0; round < kRounds && spent() < kPriceShare; ++round) {
+        std::vector<int64_t> use = usage_.at_each_time();
+        for (size_t t = 0; t < prices_.size(); ++t) {
+          double over = static_cast<double>(use[t]) / (kAim * static_cast<double>(p_.limit)) - 1;
           prices_[t] *= std::exp(speed * std::clamp(over * 3, -0.5, 1.0));
         }
         pass_all(priced());
@@ -201,48 +171,71 @@ class Solver {
   }
 
   void take_back(const std::vector<int>& part, const std::vector<int>& before) {
+    usage_.forget();
     for (size_t i = 0; i < part.size(); ++i) choice_[static_cast<size_t>(part[i])] = before[i];
   }
 
-  // Passes over parts that must stay within the limit, or come nearer to it.
+  // Bytes by which a part's choices change the use, gathered in usage_; whether any changed.
+  bool gather(const std::vector<int>& part, const std::vector<int>& before) {
+    bool moved = false;
+    for (size_t i = 0; i < part.size(); ++i) {
+      auto v = static_cast<size_t>(part[i]);
+      if (choice_[v] == before[i]) continue;
+      moved = true;
+      for (int m : members_[v]) {
+        const std::vector<int>& choices = folded_.choice_of[static_cast<size_t>(m)];
+        const std::vector<int64_t>& usage = p_.usage[static_cast<size_t>(m)];
+        usage_.change(static_cast<size_t>(m),
+                      usage[static_cast<size_t>(choices[static_cast<size_t>(choice_[v])])] -
+                          usage[static_cast<size_t>(choices[static_cast<size_t>(before[i])])]);
+      }
+    }
+    return moved;
+  }
+
+  // Costs of a part's choices, with memory at `sum` (prices before each time).
+  std::vector<std::vector<double>> priced(const std::vector<int>& part, const std::vector<double>& sum) const {
+    std::vector<std::vector<double>> unary;
+    for (int v : part) {
+      unary.push_back(folded_.unary[static_cast<size_t>(v)]);
+      for (int m : members_[static_cast<size_t>(v)]) {
+        auto [first, end] = usage_.of(static_cast<size_t>(m));
+        double price = sum[end] - sum[first];
+        const std::vector<int>& choices = folded_.choice_of[static_cast<size_t>(m)];
+        for (size_t k = 0; k < choices.size(); ++k)
+          unary.back()[k] +=
+              price * static_cast<double>(p_.usage[static_cast<size_t>(m)][static_cast<size_t>(choices[k])]);
+      }
+    }
+    return unary;
+  }
+
+  // Passes over parts, at prices drawn at random around those that the best choice came from: a part that takes less
+  // memory than before makes room for one that takes more. Nothing may end above the limit, or, while something is,
+  // no further above it; more cost is taken now and then, ever less (simulated annealing).
   void improve() {
     choice_ = best_folded_;
-    all_ = best_.choice;
-    measure();
+    usage_.measure(best_.choice);
     members_.resize(folded_.sizes.size()), edges_of_.resize(folded_.sizes.size());
     mark_.assign(folded_.sizes.size(), 0);
     for (size_t v = 0; v < folded_.of.size(); ++v)
-      if (auto [first, end] = times_.of(v); first < end)
+      if (auto [first, end] = usage_.of(v); first < end)
         members_[static_cast<size_t>(folded_.of[v])].push_back(static_cast<int>(v));
     for (size_t e = 0; e < folded_.edges.size(); ++e) {
       edges_of_[static_cast<size_t>(folded_.edges[e].a)].push_back(static_cast<int>(e));
       edges_of_[static_cast<size_t>(folded_.edges[e].b)].push_back(static_cast<int>(e));
     }
-    int64_t tried = 0;
-    double excess = 0;
-    for (int64_t u : use_) excess += p_.limit < 0 ? 0 : static_cast<double>(std::max<int64_t>(u - p_.limit, 0));
-    std::vector<int64_t> change(times_.count() + 1, 0);
-    std::vector<double> sum(times_.count() + 1, 0);
-    while (seconds() < options_.seconds) {
-      size_t most = size_t{2} << (random_() % 8);
-      std::vector<int> part = region(most);
-      if (tried % 64 == 0) {
+    std::vector<double> sum(usage_.count() + 1, 0);
+    double from = spent(), cost = best_.cost, least = cost;
+    // Seen so far: what a part that was looked at would have cost more, on average.
+    double more = 0, seen = 0;
+    bool fresh = true;  // the present choice is the best
+    for (; spent() < 1; ++tries_) {
+      std::vector<int> part = region(size_t{2} << (random_() % 8));
+      if (tries_ % 64 == 0) {
         double factor = std::exp2(static_cast<double>(random_() % 9) - 6);
         if (random_() % 8 == 0) factor = 0;
-        for (size_t t = 0; t < times_.count(); ++t) sum[t + 1] = sum[t] + factor * prices_[t];
-      }
-      ++tried;
-      std::vector<std::vector<double>> unary;
-      for (int v : part) {
-        unary.push_back(folded_.unary[static_cast<size_t>(v)]);
-        for (int m : members_[static_cast<size_t>(v)]) {
-          auto [first, end] = times_.of(static_cast<size_t>(m));
-          double price = sum[end] - sum[first];
-          const std::vector<int>& choices = folded_.choice_of[static_cast<size_t>(m)];
-          for (size_t k = 0; k < choices.size(); ++k)
-            unary.back()[k] +=
-                price * static_cast<double>(p_.usage[static_cast<size_t>(m)][static_cast<size_t>(choices[k])]);
-        }
+        for (size_t t = 0; t < usage_.count(); ++t) sum[t + 1] = sum[t] + factor * best_prices_[t];
       }
       std::vector<int> before;
       for (int v : part) before.push_back(choice_[static_cast<size_t>(v)]);
@@ -252,42 +245,34 @@ class Solver {
           choice_[static_cast<size_t>(v)] =
               static_cast<int>(random_() % static_cast<unsigned>(folded_.sizes[static_cast<size_t>(v)]));
       } else {
-        passes_.pass(unary, choice_, {.table_limit = 4096, .spread = kSpread, .only = &part}, random_);
+        passes_.pass(priced(part, sum), choice_, {.table_limit = 4096, .spread = kSpread, .only = &part}, random_);
       }
-      double after = cost_around(part);
-      bool moved = false;
-      std::fill(change.begin(), change.end(), 0);
-      for (size_t i = 0; i < part.size(); ++i) {
-        auto v = static_cast<size_t>(part[i]);
-        if (choice_[v] == before[i]) continue;
-        moved = true;
-        for (int m : members_[v]) {
-          auto [first, end] = times_.of(static_cast<size_t>(m));
-          const std::vector<int>& choices = folded_.choice_of[static_cast<size_t>(m)];
-          const std::vector<int64_t>& usage = p_.usage[static_cast<size_t>(m)];
-          int64_t delta = usage[static_cast<size_t>(choices[static_cast<size_t>(choice_[v])])] -
-                          usage[static_cast<size_t>(choices[static_cast<size_t>(before[i])])];
-          change[first] += delta, change[end] -= delta;
-        }
-      }
-      if (!moved || (excess == 0 && after > old)) {
+      double delta = cost_around(part) - old, now = usage_.excess();
+      bool moved = gather(part, before);
+      double left = (1 - spent()) / (1 - from), heat = kHeat * left * left * left * (seen > 0 ? more / seen : 0);
+      if (delta > 0 && delta < folded_.penalty / 2) more += delta, ++seen;
+      bool cheap = delta <= 0 || (delta < folded_.penalty / 2 && heat > 0 &&
+                                  std::exp(-delta / heat) * 4294967296.0 > static_cast<double>(random_()));
+      if (!moved || (now == 0 && !cheap)) {
         take_back(part, before);
         continue;
       }
-      // First of all less above the limit, then less cost.
-      double next = 0;
-      int64_t more = 0;
-      for (size_t t = 0; t < times_.count() && p_.limit >= 0 && next <= excess; ++t)
-        next += static_cast<double>(std::max<int64_t>(use_[t] + (more += change[t]) - p_.limit, 0));
-      if (next > excess || (next == excess && after > old)) {
+      double next = usage_.excess_after(now);
+      if (next > now || (next == now && !cheap)) {
         take_back(part, before);
         continue;
       }
-      excess = next;
-      more = 0;
-      for (size_t t = 0; t < times_.count(); ++t) use_[t] += more += change[t];
+      if (now == 0 && delta > 0 && fresh) {  // the best so far is left
+        best_folded_ = choice_;
+        for (size_t i = 0; i < part.size(); ++i) best_folded_[static_cast<size_t>(part[i])] = before[i];
+        fresh = false;
+      }
+      usage_.apply(next);
+      cost += delta;
+      if (now > 0 || cost < least) least = cost, fresh = true;
     }
-    best_folded_ = choice_;
+    if (fresh) best_folded_ = choice_;
+    choice_ = best_folded_;
     note();
   }
 
@@ -296,15 +281,15 @@ class Solver {
   std::vector<std::vector<int>> members_, edges_of_;
   std::vector<int> mark_;
   int marks_ = 0;
+  int64_t tries_ = 0;
   double start_;
   std::mt19937 random_;
-  Times times_;
+  Usage usage_;
   Folded folded_;
   ConditionedElimination passes_;
   std::vector<int> choice_, best_folded_, all_;
-  std::vector<double> prices_;
-  std::vector<int64_t> use_;
-  int64_t peak_ = 0;
+  std::vector<double> prices_, best_prices_;
+  std::vector<double> noise_;  ///< by variable: how much dearer memory looks to it
   BudgetedSolution best_;
 };
 

@@ -8,9 +8,9 @@
 //
 // Memory gets a price for each time (Lagrange multipliers), which rises where the limit is exceeded and falls where
 // there is room. Under given prices what is left is a plain assignment, improved by passes that choose for thousands
-// of variables together (conditioned.h). The cheapest choice that fits is kept, and then improved further by passes
-// over parts of the graph that must not exceed the limit. Before all that, variables whose choice another's choice
-// leaves no freedom are joined with it.
+// of variables together (conditioned.h). The cheapest choice that fits is kept, and then improved by passes over
+// parts of the graph, at prices around those it came from, by simulated annealing that never exceeds the limit.
+// Before all that, variables whose choice another's choice leaves no freedom are joined with it.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +37,7 @@ struct BudgetedAssignment {
 
 struct BudgetedOptions {
   double seconds = 10;  ///< of the processor
+  double passes = 0;    ///< in place of seconds, so that the answer is always the same: over all variables
   unsigned seed = 1;
   std::function<void(double seconds, double cost)> progress = {};  ///< called at each better solution
 };

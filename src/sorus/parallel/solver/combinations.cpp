@@ -31,7 +31,8 @@ std::string family(const StepConfig& c) {
   auto add = [&](const char* name, int64_t size) {
     if (size > 1) s += (s.empty() ? "" : " + ") + std::string(name);
   };
-  add("data", c.data), add("expert", c.expert), add("tensor", c.tensor), add("pipeline", c.pipeline);
+  add("data", c.data), add("expert", c.expert), add("context", c.context), add("tensor", c.tensor);
+  add("pipeline", c.pipeline);
   if (s.empty()) s = "one device";
   if (c.zero > 0) s += fmt::format(", ZeRO {}", c.zero);
   if (c.offload.optimizer) s += ", offload";
@@ -56,25 +57,28 @@ std::vector<Candidate> Combinations::all() const {
   for (int64_t tensor : divisors(n)) {
     if (!allowed("tp", tensor) || (tensor > std::max<int64_t>(node, 16) && fixed("tp") < 0)) continue;
     for (int64_t pipeline : divisors(n / tensor)) {
-      int64_t data = n / tensor / pipeline;
-      if (!allowed("pp", pipeline) || !allowed("dp", data) || batch % data != 0) continue;
-      if (pipeline > static_cast<int64_t>(chain_.units.size())) continue;
-      for (int64_t expert : divisors(std::gcd(costs_.experts(), data)))
-        for (int64_t micro : divisors(batch / data)) {
-          if (!allowed("ep", expert)) continue;
-          if (traced % micro != 0 || !allowed("micro_batch", micro)) continue;
-          int64_t m = batch / data / micro;
-          for (Candidate& c : variants(data, tensor, pipeline, micro, m)) {
-            c.config.expert = expert, c.family = family(c.config);
-            found.push_back(std::move(c));
+      if (!allowed("pp", pipeline) || pipeline > static_cast<int64_t>(chain_.units.size())) continue;
+      for (int64_t context : divisors(std::gcd(costs_.tokens(), n / tensor / pipeline))) {
+        int64_t data = n / tensor / pipeline / context;
+        if (!allowed("cp", context) || !allowed("dp", data) || batch % data != 0) continue;
+        if (context > 1 && fixed("cp") < 0 && costs_.tokens() / context < kLeastTokens) continue;
+        for (int64_t expert : divisors(std::gcd(costs_.experts(), data)))
+          for (int64_t micro : divisors(batch / data)) {
+            if (!allowed("ep", expert)) continue;
+            if (traced % micro != 0 || !allowed("micro_batch", micro)) continue;
+            int64_t m = batch / data / micro;
+            for (Candidate& c : variants({data, context}, tensor, pipeline, micro, m)) {
+              c.config.expert = expert, c.family = family(c.config);
+              found.push_back(std::move(c));
+            }
           }
-        }
+      }
     }
   }
   return found;
 }
 
-std::vector<Candidate> Combinations::variants(int64_t data, int64_t tensor, int64_t pipeline, int64_t micro,
+std::vector<Candidate> Combinations::variants(Replicas replicas, int64_t tensor, int64_t pipeline, int64_t micro,
                                               int64_t m) const {
   std::vector<Candidate> out;
   std::vector<std::pair<Schedule, int64_t>> schedules;
@@ -92,7 +96,7 @@ std::vector<Candidate> Combinations::variants(int64_t data, int64_t tensor, int6
   for (auto [schedule, chunks] : schedules) {
     if (!allowed("chunks", chunks)) continue;
     if (pipeline > 1 && !allowed("schedule", static_cast<int64_t>(schedule))) continue;
-    for (int zero = 0; zero <= (data > 1 ? 3 : 0); ++zero) {
+    for (int zero = 0; zero <= (replicas.data * replicas.context > 1 ? 3 : 0); ++zero) {
       // Gradients or parameters that are split do not go with a pipeline that keeps them for the whole step.
       if (!allowed("zero", zero) || (zero >= 2 && pipeline > 1 && fixed("zero") < 0)) continue;
       for (Recompute r : {Recompute::none, Recompute::selective, Recompute::full}) {
@@ -102,7 +106,8 @@ std::vector<Candidate> Combinations::variants(int64_t data, int64_t tensor, int6
           for (int offload = 0; offload <= (costs_.cluster().host.bandwidth > 0 ? 1 : 0); ++offload) {
             if (!allowed("offload", offload)) continue;
             Candidate c;
-            c.config.data = data, c.config.tensor = tensor, c.config.pipeline = pipeline, c.config.chunks = chunks;
+            c.config.data = replicas.data, c.config.context = replicas.context, c.config.tensor = tensor,
+            c.config.pipeline = pipeline, c.config.chunks = chunks;
             c.config.micro_batch = micro, c.config.micro_batches = m, c.config.schedule = schedule,
             c.config.zero = zero;
             c.config.sequence = sequence, c.config.recompute = r, c.config.overlap = true;
@@ -118,15 +123,24 @@ std::vector<Candidate> Combinations::variants(int64_t data, int64_t tensor, int6
 
 std::string Combinations::contradiction() const {
   int64_t n = request_.devices;
-  int64_t tp = fixed("tp", 1), pp = fixed("pp", 1), dp = fixed("dp");
-  for (auto [name, value] : {std::pair<const char*, int64_t>{"tp", tp}, {"pp", pp}, {"dp", dp < 0 ? 1 : dp}})
+  int64_t tp = fixed("tp", 1), pp = fixed("pp", 1), cp = fixed("cp", 1), dp = fixed("dp");
+  for (auto [name, value] :
+       {std::pair<const char*, int64_t>{"tp", tp}, {"pp", pp}, {"cp", cp}, {"dp", dp < 0 ? 1 : dp}})
     if (value < 1 || n % value != 0)
       return fmt::format("{} = {} does not divide the {} devices; the nearest that does is {}", name, value, n,
                          nearest_divisor(n, value));
-  if (n % (tp * pp) != 0 || (dp > 0 && dp * tp * pp > n))
-    return fmt::format("the given dimensions need {} devices, there are {}", tp * pp * std::max<int64_t>(1, dp), n);
-  if (dp > 0 && fixed("tp") > 0 && fixed("pp") > 0 && dp * tp * pp != n)
-    return fmt::format("dp {} x tp {} x pp {} are {} devices, not {}", dp, tp, pp, dp * tp * pp, n);
+  int64_t inside = tp * pp * cp;
+  if (n % inside != 0 || (dp > 0 && dp * inside > n))
+    return fmt::format("the given dimensions need {} devices, there are {}", inside * std::max<int64_t>(1, dp), n);
+  bool all = dp > 0 && fixed("tp") > 0 && fixed("pp") > 0 && (fixed("cp") > 0 || costs_.tokens() < 2 * kLeastTokens);
+  if (all && dp * inside != n)
+    return fmt::format("dp {}{} x tp {} x pp {} are {} devices, not {}", dp,
+                       cp > 1 ? fmt::format(" x cp {}", cp) : "", tp, pp, dp * inside, n);
+  if (costs_.tokens() % cp != 0)
+    return costs_.tokens() == 1
+               ? fmt::format("cp = {}, but the model has an operator that needs all tokens of a sample at once", cp)
+               : fmt::format("cp = {} does not divide the {} tokens of a sample; the nearest that does is {}", cp,
+                             costs_.tokens(), nearest_divisor(costs_.tokens(), cp));
   if (int64_t ep = fixed("ep", 1); costs_.experts() % std::max<int64_t>(1, ep) != 0 || ep < 1)
     return costs_.experts() == 1 ? fmt::format("ep = {}, but the model has no experts", ep)
                                  : fmt::format("ep = {} does not divide the {} experts; the nearest that does is {}",

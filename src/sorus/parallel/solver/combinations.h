@@ -8,6 +8,10 @@
 
 namespace sorus::parallel {
 
+/// Unless they are given, so many ranks share the tokens of a sample that each has at least these: with fewer, rings
+/// of keys and values have nothing to run beside, and the space would grow for nothing.
+constexpr int64_t kLeastTokens = 1024;
+
 class Combinations {
  public:
   /// All of these must outlive it.
@@ -23,7 +27,11 @@ class Combinations {
  private:
   int64_t fixed(const char* name, int64_t otherwise = -1) const;
   bool allowed(const char* name, int64_t value) const;
-  std::vector<Candidate> variants(int64_t data, int64_t tensor, int64_t pipeline, int64_t micro, int64_t m) const;
+  struct Replicas {
+    int64_t data, context;
+  };
+  std::vector<Candidate> variants(Replicas replicas, int64_t tensor, int64_t pipeline, int64_t micro,
+                                  int64_t m) const;
 
   const UnitCosts& costs_;
   const Chain& chain_;

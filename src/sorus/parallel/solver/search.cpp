@@ -216,8 +216,8 @@ SearchResult search(UnitCosts& costs, const SearchRequest& request) {
   int64_t most = costs.cluster().max_devices();
   SORUS_CHECK(most == 0 || request.devices <= most, ValueError, "the cluster '{}' has {} devices, {} are asked for",
               costs.cluster().name, most, request.devices);
-  static const std::set<std::string> names = {"dp",   "ep", "tp",        "pp",       "micro_batch", "chunks",
-                                              "zero", "sp", "recompute", "schedule", "offload"};
+  static const std::set<std::string> names = {"dp",     "ep",   "cp", "tp",        "pp",       "micro_batch",
+                                              "chunks", "zero", "sp", "recompute", "schedule", "offload"};
   for (const auto& [name, value] : request.fix)
     SORUS_CHECK(names.contains(name), ValueError, "--fix {}: there are {}", name, fmt::join(names, ", "));
   return Search(costs, request).run();

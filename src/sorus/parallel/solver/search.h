@@ -22,8 +22,8 @@ namespace sorus::parallel {
 
 struct SearchRequest {
   int64_t devices = 1, batch = 1;
-  /// Dimensions that are given: dp (with ep), ep, tp, pp, micro_batch, chunks, zero, sp (0 or 1), recompute (0 none,
-  /// 1 selective, 2 full), schedule (0 none .. 4 zero-bubble), offload (0 or 1).
+  /// Dimensions that are given: dp (with ep), ep, cp, tp, pp, micro_batch, chunks, zero, sp (0 or 1), recompute (0
+  /// none, 1 selective, 2 full), schedule (0 none .. 4 zero-bubble), offload (0 or 1).
   std::map<std::string, int64_t> fix;
   double memory_bytes = 0;                                               ///< of a device; 0: the cluster's
   double time_limit = 0;                                                 ///< seconds; 0: none

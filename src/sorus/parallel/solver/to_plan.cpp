@@ -26,9 +26,10 @@ Plan to_plan(UnitCosts& costs, const Candidate& c, const SearchRequest& request)
     a.collective = algorithm;
     p.mesh.push_back(a);
   };
-  axis("pp", AxisKind::pipeline, k.pipeline, k.tensor * k.data);
-  axis("dp", AxisKind::data, k.data / k.expert, k.tensor * k.expert);
-  if (k.expert > 1) axis("ep", AxisKind::expert, k.expert, k.tensor);
+  axis("pp", AxisKind::pipeline, k.pipeline, k.tensor * k.replicas());
+  axis("dp", AxisKind::data, k.data / k.expert, k.tensor * k.context * k.expert);
+  if (k.expert > 1) axis("ep", AxisKind::expert, k.expert, k.tensor * k.context);
+  if (k.context > 1) axis("cp", AxisKind::sequence, k.context, k.tensor);
   axis("tp", AxisKind::tensor, k.tensor, 1);
   if (!cluster.exceptions.empty()) p.device_of_rank = cluster.usable(request.devices);
   for (const Exception& e : cluster.exceptions)
@@ -69,7 +70,7 @@ Plan to_plan(UnitCosts& costs, const Candidate& c, const SearchRequest& request)
   if (k.tensor > 1 || k.expert > 1) {
     UnitRequest q;
     q.batch_parts = costs.model().batch / k.micro_batch, q.tensor = k.tensor;
-    q.sequence = k.sequence && k.tensor > 1, q.span = {k.tensor, 1}, q.expert = k.expert;
+    q.sequence = k.sequence && k.tensor > 1, q.span = {k.tensor, 1}, q.expert = k.expert, q.context = k.context;
     std::map<std::string, size_t> marked;
     auto mark = [&](const Node& n, size_t slot, const char* axis, int64_t dim) {
       const std::string& name = n.inputs[slot].node->label;
