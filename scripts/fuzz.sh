@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-30}
 [ $# -eq 0 ] || shift
 data=(safetensors checkpoint npy idx cifar tokenizer)
-formats=(onnx tflite mslite graph plan contest)
+formats=(onnx tflite mslite graph plan cluster contest)
 readers=("$@")
 [ $# -gt 0 ] || readers=("${data[@]}" "${formats[@]}")
 among() { [[ " ${*:2} " == *" $1 "* ]]; }
@@ -18,7 +18,7 @@ program() {  # program NAME FLAGS -- SOURCES: compiles what is older than its so
   while [ "$1" != -- ]; do flags+=("$1"); shift; done
   shift
   newest=$(ls -t tests/fuzz/*.h tests/cpp/import/*.h src/sorus/{base,tensor,graph,io,data,import}/*.h \
-    src/sorus/parallel/{plan,solver}/*.h | head -1)
+    src/sorus/parallel/{cluster,plan,solver}/*.h | head -1)
   printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} sh -c '
     object=build-fuzz/$(echo {} | tr / _).o
     [ "$object" -nt {} ] && [ "$object" -nt '"$newest"' ] || clang++-14 -std=c++20 -O1 -gline-tables-only -fopenmp \
@@ -39,7 +39,7 @@ done
   src/sorus/data/{dataset,images,sampler,bpe,bpe_train,simple_tokenizers,tokenizer_json,word_splitter}.cpp
 [ -z "${needs_formats:-}" ] || program formats -Lbuild -lsorus -Wl,-rpath,"$PWD/build" -- \
   tests/fuzz/{driver,formats_fuzz}.cpp src/sorus/import/*.cpp src/sorus/graph/{graph_text,attr}.cpp \
-  src/sorus/io/json.cpp src/sorus/parallel/{plan/plan,plan/plan_json,solver/contest}.cpp
+  src/sorus/io/{json,toml}.cpp src/sorus/parallel/{cluster/cluster,plan/plan,plan/plan_json,solver/contest}.cpp
 
 for reader in "${readers[@]}"; do
   echo "== $reader"

@@ -13,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(g++ cmake ninja-build ccache pkg-config python3-dev python3-venv
-  libdnnl-dev ocl-icd-opencl-dev libfmt-dev nlohmann-json3-dev libtomlplusplus-dev libpcre2-dev zlib1g-dev
+  libdnnl-dev ocl-icd-opencl-dev libfmt-dev nlohmann-json3-dev libpcre2-dev zlib1g-dev
   libopenmpi-dev openmpi-bin libgtest-dev librapidcheck-dev libbenchmark-dev)
 lint_packages=(clang-format-14 clang-tidy-14 libomp-14-dev)
 # The C libraries of the cross compilers are only recommended by them.

@@ -7,6 +7,7 @@
 #include "sorus/import/mslite.h"
 #include "sorus/import/onnx.h"
 #include "sorus/import/tflite.h"
+#include "sorus/parallel/cluster/cluster.h"
 #include "sorus/parallel/plan/plan.h"
 #include "sorus/parallel/solver/budget.h"
 
@@ -63,6 +64,8 @@ const Reader kReaders[] = {
        plan.notes = {"a note"};
        write_plan(plan, p.string());
      }},
+    {"cluster", [](const fs::path& p) { parallel::read_cluster(p.string()); },
+     [](const fs::path& p) { write_file(p, parallel::to_toml(parallel::preset_cluster("dgx-a100"))); }},
     {"contest", [](const fs::path& p) { parallel::read_contest(p.string()); },
      [](const fs::path& p) {
        write_file(p, R"({"problem": {"name": "x", "nodes": {"intervals": [[0, 2], [1, 3]], "costs": [[1, 2], [3]],

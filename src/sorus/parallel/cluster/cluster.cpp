@@ -1,7 +1,5 @@
 #include "sorus/parallel/cluster/cluster.h"
 
-#include <toml++/toml.h>
-
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -10,6 +8,7 @@
 #include "sorus/base/error.h"
 #include "sorus/base/files.h"
 #include "sorus/base/text.h"
+#include "sorus/io/toml.h"
 
 namespace sorus::parallel {
 namespace {
@@ -17,79 +16,74 @@ namespace {
 // Reads members of one table and complains with line and name; what nobody asked for is an error.
 class Table {
  public:
-  Table(const toml::table& t, std::string file, std::string name)
+  using Kind = io::TomlValue::Kind;
+  Table(const io::TomlValue& t, std::string file, std::string name)
       : t_(t), file_(std::move(file)), name_(std::move(name)) {}
   void finish() const {
-    for (auto&& [key, value] : t_)
-      if (!known_.contains(std::string(key.str())))
-        fail<FileError>("{}:{}: {} is not a field of {}", file_, key.source().begin.line, quote(key.str()),
+    for (const auto& [key, value] : t_.members)
+      if (!known_.contains(key))
+        fail<FileError>("{}:{}: {} is not a field of {}", file_, value.line, quote(key),
                         name_.empty() ? "a cluster" : name_);
   }
-  bool has(const char* key) const { return t_.contains(key); }
   void get(const char* key, std::string& to) {
-    if (const toml::node* n = find(key)) {
-      SORUS_CHECK(n->is_string(), FileError, "{}: expected text", where(*n, key));
-      to = n->value<std::string>().value_or("");
-    }
+    if (const io::TomlValue* n = find(key, Kind::string, "text")) to = n->string;
   }
   void get(const char* key, double& to, double factor, double least = 0, double most = 1e30) {
-    if (const toml::node* n = find(key)) to = number(*n, key, least, most) * factor;
+    if (const io::TomlValue* n = find(key)) to = number(*n, key, least, most) * factor;
   }
   void get(const char* key, bool& to) {
-    if (const toml::node* n = find(key)) {
-      SORUS_CHECK(n->is_boolean(), FileError, "{}: expected true or false", where(*n, key));
-      to = n->value<bool>().value_or(false);
-    }
+    if (const io::TomlValue* n = find(key, Kind::boolean, "true or false")) to = n->boolean;
   }
   void get(const char* key, int64_t& to, int64_t least = 0) {
-    if (const toml::node* n = find(key)) {
-      SORUS_CHECK(n->is_integer(), FileError, "{}: expected a whole number", where(*n, key));
-      to = n->value<int64_t>().value_or(0);
-      SORUS_CHECK(to >= least && to <= (int64_t{1} << 32), FileError, "{}: must be at least {}, not {}",
+    if (const io::TomlValue* n = find(key, Kind::integer, "a whole number")) {
+      to = n->integer;
+      SORUS_CHECK(to >= least && to <= (int64_t{1} << 32), FileError, "{}: must be from {} to 2^32, not {}",
                   where(*n, key), least, to);
     }
   }
   void get(const char* key, std::vector<int64_t>& to) {
-    if (const toml::node* n = find(key)) {
-      SORUS_CHECK(n->is_array(), FileError, "{}: expected a list of whole numbers", where(*n, key));
-      for (const toml::node& e : *n->as_array()) {
-        SORUS_CHECK(e.is_integer() && *e.value<int64_t>() > 0 && *e.value<int64_t>() <= (1 << 20), FileError,
-                    "{}: expected a list of positive whole numbers", where(e, key));
-        to.push_back(*e.value<int64_t>());
+    if (const io::TomlValue* n = find(key, Kind::array, "a list of whole numbers")) {
+      for (const io::TomlValue& e : n->items) {
+        SORUS_CHECK(e.is(Kind::integer) && e.integer > 0 && e.integer <= (1 << 20), FileError,
+                    "{}: expected a list of whole numbers from 1 to 2^20", where(e, key));
+        to.push_back(e.integer);
       }
     }
   }
-  const toml::table* table(const char* key) {
-    const toml::node* n = find(key);
-    if (!n) return nullptr;
-    SORUS_CHECK(n->is_table(), FileError, "{}: expected a table", where(*n, key));
-    return n->as_table();
+  const io::TomlValue* table(const char* key) { return find(key, Kind::table, "a table"); }
+  /// All of [[key]].
+  std::vector<io::TomlValue> tables(const char* key) {
+    std::string expected = fmt::format("[[{}]] tables", key);
+    const io::TomlValue* n = find(key, Kind::array, expected);
+    if (!n) return {};
+    for (const io::TomlValue& e : n->items) expect(e, key, Kind::table, expected);
+    return n->items;
   }
-  const toml::array* tables(const char* key) {
-    const toml::node* n = find(key);
-    if (!n) return nullptr;
-    SORUS_CHECK(n->is_array(), FileError, "{}: expected [[{}]] tables", where(*n, key), key);
-    for (const toml::node& e : *n->as_array())
-      SORUS_CHECK(e.is_table(), FileError, "{}: expected [[{}]] tables", where(e, key), key);
-    return n->as_array();
-  }
-  double number(const toml::node& n, const std::string& key, double least, double most) {
+  double number(const io::TomlValue& n, const std::string& key, double least, double most) {
     SORUS_CHECK(n.is_number(), FileError, "{}: expected a number", where(n, key));
-    double v = n.value<double>().value_or(0);
+    double v = n.number();
     SORUS_CHECK(std::isfinite(v) && v >= least && v <= most, FileError, "{}: must lie in [{}, {}], not {}",
                 where(n, key), least, most, v);
     return v;
   }
-  std::string where(const toml::node& n, const std::string& key) const {
-    return fmt::format("{}:{}: {}{}{}", file_, n.source().begin.line, name_, name_.empty() ? "" : ".", key);
+  std::string where(const io::TomlValue& n, const std::string& key) const {
+    return fmt::format("{}:{}: {}{}{}", file_, n.line, name_, name_.empty() ? "" : ".", key);
   }
 
  private:
-  const toml::node* find(const char* key) {
-    known_.insert(key);
-    return t_.get(key);
+  void expect(const io::TomlValue& n, const std::string& key, Kind kind, const std::string& expected) const {
+    SORUS_CHECK(n.is(kind), FileError, "{}: expected {}", where(n, key), expected);
   }
-  const toml::table& t_;
+  const io::TomlValue* find(const char* key) {
+    known_.insert(key);
+    return t_.find(key);
+  }
+  const io::TomlValue* find(const char* key, Kind kind, const std::string& expected) {
+    const io::TomlValue* n = find(key);
+    if (n) expect(*n, key, kind, expected);
+    return n;
+  }
+  const io::TomlValue& t_;
   std::string file_, name_;
   std::set<std::string> known_;
 };
@@ -192,24 +186,18 @@ void Cluster::check() const {
 }
 
 Cluster parse_cluster(std::string_view text, const std::string& file) {
-  toml::table parsed;
-  try {
-    parsed = toml::parse(text, std::string_view(file));
-  } catch (const toml::parse_error& e) {
-    fail<FileError>("{}:{}: {}", file, e.source().begin.line, sanitize_utf8(std::string(e.description())));
-  }
+  io::TomlValue parsed = io::parse_toml(text, file);
   Cluster c;
   Table t(parsed, file, "");
   t.get("name", c.name);
-  if (const toml::table* inside = t.table("device")) {
+  if (const io::TomlValue* inside = t.table("device")) {
     Table d(*inside, file, "device");
     d.get("name", c.device.name);
     d.get("memory_gb", c.device.memory_bytes, 1e9);
     d.get("memory_gb_per_s", c.device.memory_bandwidth, 1e9);
     d.get("vector_tflops", c.device.vector_flops, 1e12);
-    if (const toml::table* flops = d.table("tflops"))
-      for (auto&& [key, value] : *flops) {
-        std::string k(key.str());
+    if (const io::TomlValue* flops = d.table("tflops"))
+      for (const auto& [k, value] : flops->members) {
         static const std::set<std::string> types = {"f8", "f16", "bf16", "f32", "f64"};
         SORUS_CHECK(types.contains(k), FileError, "{}: there are {}", d.where(value, "tflops." + k),
                     fmt::join(types, ", "));
@@ -217,13 +205,13 @@ Cluster parse_cluster(std::string_view text, const std::string& file) {
       }
     d.finish();
   }
-  if (const toml::table* inside = t.table("host")) {
+  if (const io::TomlValue* inside = t.table("host")) {
     Table h(*inside, file, "host");
     h.get("memory_gb", c.host.memory_bytes, 1e9), h.get("gb_per_s", c.host.bandwidth, 1e9);
     h.get("memory_gb_per_s", c.host.memory_bandwidth, 1e9), h.get("tflops", c.host.flops, 1e12);
     h.finish();
   }
-  if (const toml::table* inside = t.table("efficiency")) {
+  if (const io::TomlValue* inside = t.table("efficiency")) {
     Table e(*inside, file, "efficiency");
     e.get("matrix", c.efficiency.matrix, 1, 1e-3, 1), e.get("matrix_size", c.efficiency.matrix_size, 1);
     e.get("composite", c.efficiency.composite, 1, 1e-3, 1), e.get("window_size", c.efficiency.window_size, 1);
@@ -232,25 +220,23 @@ Cluster parse_cluster(std::string_view text, const std::string& file) {
     e.get("launch_us", c.efficiency.launch_s, 1e-6), e.get("spread", c.efficiency.spread, 1, 0, 1);
     e.finish();
   }
-  if (const toml::array* levels = t.tables("level"))
-    for (const toml::node& n : *levels) {
-      Table l(*n.as_table(), file, "level");
-      Level level;
-      l.get("name", level.name), l.get("count", level.count, 1), l.get("gb_per_s", level.bandwidth, 1e9);
-      l.get("latency_us", level.latency, 1e-6), l.get("shared_gb_per_s", level.shared_bandwidth, 1e9);
-      l.get("torus", level.torus), l.get("dims", level.dims);
-      level.torus |= !level.dims.empty();
-      l.finish();
-      c.levels.push_back(std::move(level));
-    }
-  if (const toml::array* slow = t.tables("slow"))
-    for (const toml::node& n : *slow) {
-      Table s(*n.as_table(), file, "slow");
-      Exception e;
-      s.get("device", e.device), s.get("level", e.level), s.get("factor", e.factor, 1, 0, 1);
-      s.finish();
-      c.exceptions.push_back(std::move(e));
-    }
+  for (const io::TomlValue& n : t.tables("level")) {
+    Table l(n, file, "level");
+    Level level;
+    l.get("name", level.name), l.get("count", level.count, 1), l.get("gb_per_s", level.bandwidth, 1e9);
+    l.get("latency_us", level.latency, 1e-6), l.get("shared_gb_per_s", level.shared_bandwidth, 1e9);
+    l.get("torus", level.torus), l.get("dims", level.dims);
+    level.torus |= !level.dims.empty();
+    l.finish();
+    c.levels.push_back(std::move(level));
+  }
+  for (const io::TomlValue& n : t.tables("slow")) {
+    Table s(n, file, "slow");
+    Exception e;
+    s.get("device", e.device), s.get("level", e.level), s.get("factor", e.factor, 1, 0, 1);
+    s.finish();
+    c.exceptions.push_back(std::move(e));
+  }
   t.finish();
   try {
     c.check();
@@ -263,9 +249,9 @@ Cluster parse_cluster(std::string_view text, const std::string& file) {
 Cluster read_cluster(const std::string& path) { return parse_cluster(read_file(path, 1 << 24), path); }
 
 std::string to_toml(const Cluster& c) {
-  std::string s =
-      fmt::format("name = \"{}\"\n\n[device]\nname = \"{}\"\nmemory_gb = {}\nmemory_gb_per_s = {}\ntflops = {{",
-                  c.name, c.device.name, c.device.memory_bytes / 1e9, c.device.memory_bandwidth / 1e9);
+  std::string s = fmt::format("name = {}\n\n[device]\nname = {}\nmemory_gb = {}\nmemory_gb_per_s = {}\ntflops = {{",
+                              io::toml_quoted(c.name), io::toml_quoted(c.device.name), c.device.memory_bytes / 1e9,
+                              c.device.memory_bandwidth / 1e9);
   const char* comma = " ";
   for (const auto& [type, flops] : c.device.flops)
     s += fmt::format("{}{} = {}", comma, type, flops / 1e12), comma = ", ";
@@ -283,7 +269,7 @@ std::string to_toml(const Cluster& c) {
       e.matrix, e.matrix_size, e.composite, e.window_size, e.accumulate, e.memory, e.network, e.launch_s * 1e6,
       e.spread);
   for (const Level& l : c.levels) {
-    s += fmt::format("\n[[level]]\nname = \"{}\"\n", l.name);
+    s += fmt::format("\n[[level]]\nname = {}\n", io::toml_quoted(l.name));
     if (l.count) s += fmt::format("count = {}\n", l.count);
     s += fmt::format("gb_per_s = {}\nlatency_us = {}\n", l.bandwidth / 1e9, l.latency * 1e6);
     if (l.shared_bandwidth > 0) s += fmt::format("shared_gb_per_s = {}\n", l.shared_bandwidth / 1e9);
@@ -291,7 +277,8 @@ std::string to_toml(const Cluster& c) {
       s += l.dims.empty() ? std::string("torus = true\n") : fmt::format("dims = [{}]\n", fmt::join(l.dims, ", "));
   }
   for (const Exception& x : c.exceptions)
-    s += fmt::format("\n[[slow]]\ndevice = {}\nlevel = \"{}\"\nfactor = {}\n", x.device, x.level, x.factor);
+    s += fmt::format("\n[[slow]]\ndevice = {}\nlevel = {}\nfactor = {}\n", x.device, io::toml_quoted(x.level),
+                     x.factor);
   return s;
 }
 
