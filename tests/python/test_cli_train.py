@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sorus.cli import main
 from sorus.cli.report import Csv
 from sorus.cli.training import Schedule
 
@@ -157,6 +158,41 @@ def test_mistakes(folder: Path) -> None:
     (folder / "text" / "new.txt").unlink()
     assert "the loss became" in error(*SMALL, "--data", "text", "--steps", "30", "--lr", "1e30", "--mode", "eager",
                                       "--warmup", "0")  # fmt: skip
+
+
+def without(name: str) -> Callable[[dict], dict]:
+    return lambda state: {k: v for k, v in state.items() if k != name}
+
+
+def changed(part: str, **values: object) -> Callable[[dict], dict]:
+    return lambda state: {**state, part: {**state[part], **values}}
+
+
+def test_damaged_checkpoints_are_named(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    train(*SMALL, "--data", "text", "--steps", "1", "--mode", "eager", "--out", "a", "--json")
+    path = max(Path("a/checkpoints").iterdir())
+    whole = path.read_bytes()
+    cases: list[tuple[Callable[[dict], dict], str | None, str | None]] = [
+        (without("settings"), "expected a dict as 'settings', found nothing", "expected a dict as 'settings'"),
+        (without("model"), "expected a dict as 'model', found nothing", "expected a dict as 'model'"),
+        (lambda s: {**s, "config": 3}, "expected a dict as 'config', found int", "expected a dict as 'config'"),
+        (changed("settings", odd=1), "unexpected keyword argument 'odd'", None),
+        (changed("settings", batch="a"), "batch is 'a', expected int", None),
+        (lambda s: {**s, "schedule": {"a": 1}}, "unexpected keyword argument 'a'", None),
+        (lambda s: {**s, "loader": {}}, "expected the number 'epoch'", None),
+        (lambda s: {**s, "optimizer": {}}, "'param_groups' is missing", None),
+        (changed("config", n_embd=32), None, "size mismatch for"),
+        (changed("config", odd=1), None, "unexpected keyword argument 'odd'"),
+    ]
+    for damage, resumed, generated in cases:
+        path.write_bytes(whole)
+        sorus.save(damage(sorus.load(path)), path)
+        for arguments, message in ((["train", "gpt", "--resume", str(path)], resumed),
+                                   (["generate", str(path), "--tokens", "1"], generated)):  # fmt: skip
+            if message is not None:
+                assert main(arguments) == 2
+                error = capsys.readouterr().err
+                assert f"{path}: " in error and message in error, error
 
 
 def test_a_full_disk_ends_a_run_and_keeps_its_checkpoint(folder: Path) -> None:

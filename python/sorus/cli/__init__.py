@@ -6,6 +6,8 @@ import argparse
 import importlib
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 COMMANDS = {
     "train": ("train_gpt", "train a model; `sorus train gpt` trains a language model on text"),
@@ -22,6 +24,21 @@ COMMANDS = {
 
 class CommandError(Exception):
     """A mistake of the user: shown as one message, without a traceback."""
+
+
+def number(kind: type, least: float, most: float = 2**63 - 1) -> Callable[[str], Any]:
+    """The type of an argument that is a number from `least` to `most`."""
+
+    def parse(text: str) -> Any:
+        value = kind(text)
+        if not value >= least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        if not value <= most:
+            raise argparse.ArgumentTypeError(f"{text} is more than {most}")
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse
 
 
 def build_parser(wanted: str | None = None) -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import CommandError, runs
+from . import CommandError, number, runs
 
 EXAMPLES = """examples:
   sorus generate                                       the newest run below out/
@@ -25,18 +25,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("model", nargs="?", metavar="PATH", help="run, checkpoint or GPT-2 folder (the newest run)")
     parser.add_argument("--prompt", default="def ", help="what the text begins with ('def ')")
-    parser.add_argument("--tokens", type=int, default=200, metavar="N", help="how many to write (200)")
-    parser.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0: always the likeliest (0.8)")
-    parser.add_argument("--top-k", type=int, default=50, metavar="K", help="draw from the K likeliest; 0: all (50)")
-    parser.add_argument("--seed", type=int, metavar="N", help="for the same text each time")
-    parser.add_argument("--threads", type=int, metavar="N", help="that compute")
+    count = number(int, 0)
+    parser.add_argument("--tokens", type=count, default=200, metavar="N", help="how many to write (200)")
+    parser.add_argument(
+        "--temperature", type=number(float, 0), default=0.8, metavar="T", help="0: always the likeliest (0.8)"
+    )
+    parser.add_argument("--top-k", type=count, default=50, metavar="K", help="draw from the K likeliest; 0: all (50)")
+    parser.add_argument("--seed", type=count, metavar="N", help="for the same text each time")
+    parser.add_argument("--threads", type=number(int, 1), metavar="N", help="that compute")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     parser.set_defaults(run=run)
 
 
 def load_model(given: str | None):
     """The model and tokenizer of a path, and what was loaded."""
-    import sorus
     from sorus.data import load_tokenizer
     from sorus.models import GPT
 
@@ -46,11 +48,10 @@ def load_model(given: str | None):
             raise CommandError(f"{folder}: expected tokenizer.json beside config.json, found none")
         return GPT.from_pretrained(folder), load_tokenizer(folder / "tokenizer.json"), folder
     checkpoint = runs.find_checkpoint(given)
-    state = sorus.load(checkpoint)
-    if not isinstance(state, dict) or state.get("kind") != "gpt":
-        raise CommandError(f"{checkpoint}: neither a checkpoint of `sorus train gpt` nor a GPT-2 folder")
-    model = GPT(**state["config"])
-    model.load_state_dict(state["model"])
+    state = runs.load_state(checkpoint)
+    with runs.reading(checkpoint):
+        model = GPT(**state["config"])
+        model.load_state_dict(state["model"])
     return model.eval(), load_tokenizer(runs.run_of(checkpoint) / "tokenizer.json"), checkpoint
 
 
@@ -59,8 +60,6 @@ def run(options: argparse.Namespace) -> int:
 
     if options.threads:
         sorus.set_num_threads(options.threads)
-    if options.temperature < 0 or options.top_k < 0 or options.tokens < 0:
-        raise CommandError("--temperature, --top-k and --tokens must not be negative")
     model, tokenizer, path = load_model(options.model)
     ids = tokenizer.encode(options.prompt)
     if not ids:

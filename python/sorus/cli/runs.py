@@ -9,7 +9,10 @@ out/gpt-nano-1/run.json                  the options it was started with
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from . import CommandError
 
@@ -56,6 +59,38 @@ def find_checkpoint(given: str | None) -> Path:
     if not path.exists():
         raise CommandError(f"{path}: no such file or folder")
     return newest_checkpoint(path.parent if path.name == "checkpoints" else path)
+
+
+# What a checkpoint of `sorus train gpt` holds; beside it, what older ones may lack.
+FIELDS: dict[str, Any] = {"step": int, "seconds": (int, float), "settings": dict, "config": dict, "schedule": dict, "loader": dict,
+          "text": dict, "model": dict, "optimizer": dict, "target": dict}  # fmt: skip
+
+
+def load_state(checkpoint: Path) -> dict[str, Any]:
+    """The state in a checkpoint of `sorus train gpt`. CommandError for other files, and if a part of it is not there."""
+    import sorus
+
+    state = sorus.load(checkpoint)
+    if not isinstance(state, dict) or state.get("kind") != "gpt":
+        raise CommandError(f"{checkpoint}: not a checkpoint of `sorus train gpt`")
+    for name, kind in FIELDS.items():
+        if not isinstance(state.get(name), kind):
+            found = type(state[name]).__name__ if name in state else "nothing"
+            wanted = kind.__name__ if isinstance(kind, type) else "number"
+            raise CommandError(f"{checkpoint}: damaged: expected a {wanted} as {name!r}, found {found}")
+    return state
+
+
+@contextlib.contextmanager
+def reading(checkpoint: Path) -> Iterator[None]:
+    """Where parts of a checkpoint are put to use: what does not fit there is the file's fault."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
+        text = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) and error.args else str(error)
+        raise CommandError(f"{checkpoint}: damaged, or of another version: {text}") from error
+    except (ValueError, RuntimeError) as error:
+        raise CommandError(f"{checkpoint}: {error}") from error
 
 
 def run_of(checkpoint: Path) -> Path:

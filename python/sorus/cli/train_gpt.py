@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import CommandError, runs
+from . import CommandError, number, runs
 
 # Layers, heads, width, tokens a sample, samples a step, vocabulary; learning rate, steps of warmup, steps between
 # validations.
@@ -43,30 +43,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     gpt.description = ("Trains a GPT on text and shows how it goes. A run lies in a folder: checkpoints, losses as CSV "
                        "and PNG, the tokenizer, and at the end the model as a GPT-2 folder. Ctrl-C stops after the step; "
                        "--resume goes on with the same numbers, to the bit, as if it had not stopped.")  # fmt: skip
-    positive, count = _number(int, 1), _number(int, 0)
+    positive, count = number(int, 1), number(int, 0)
     size = gpt.add_argument_group("the model")
     size.add_argument("--preset", choices=PRESETS, help="sizes to start from (nano)")
     size.add_argument("--layers", dest="n_layer", type=positive, metavar="N", help="transformer blocks")
     size.add_argument("--heads", dest="n_head", type=positive, metavar="N", help="attention heads")
     size.add_argument("--width", dest="n_embd", type=positive, metavar="N", help="numbers that stand for a token")
     size.add_argument("--context", type=positive, metavar="N", help="tokens that the model sees")
-    size.add_argument(
-        "--vocab", type=_number(int, 257), metavar="N", help="tokens of the tokenizer, which is trained"
-    )
-    size.add_argument("--dropout", type=_number(float, 0), metavar="P", help="share of activations dropped (0)")
+    size.add_argument("--vocab", type=number(int, 257), metavar="N", help="tokens of the tokenizer, which is trained")
+    size.add_argument("--dropout", type=number(float, 0), metavar="P", help="share of activations dropped (0)")
 
     work = gpt.add_argument_group("training")
     work.add_argument("--data", nargs="+", metavar="PATH", help="text files or folders (Python's standard library)")
     work.add_argument("--steps", type=positive, metavar="N", help="stop after N steps")
     work.add_argument(
         "--minutes",
-        type=_number(float, 0),
+        type=number(float, 0),
         metavar="M",
         help="stop after about M minutes, those before a --resume included (2)",
     )
     work.add_argument("--batch", type=positive, metavar="N", help="samples of a step")
     work.add_argument("--grad-accum", type=positive, metavar="N", help="batches of a step (1)")
-    work.add_argument("--lr", type=_number(float, 0), metavar="X", help="the highest learning rate")
+    work.add_argument("--lr", type=number(float, 0), metavar="X", help="the highest learning rate")
     work.add_argument("--warmup", type=count, metavar="N", help="steps in which the learning rate rises")
     work.add_argument("--dtype", type=_dtype, choices=["float32", "bfloat16", "float16"],
                       help="of the arithmetic (also f32, bf16, f16); weights are float32, f16 scales the loss")  # fmt: skip
@@ -101,17 +99,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     out.add_argument("--keep", type=count, default=3, metavar="N", help="checkpoints to keep (3; 0: all)")
     out.add_argument("--json", action="store_true", help="print one JSON object a step, and nothing else")
     gpt.set_defaults(run=run)
-
-
-def _number(kind, least):
-    def parse(text: str):
-        value = kind(text)
-        if not value >= least:
-            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
-        return value
-
-    parse.__name__ = kind.__name__
-    return parse
 
 
 def _size(text: str) -> int:
@@ -211,8 +198,8 @@ class _Stop:
         self.asked = True
 
     def __exit__(self, *_) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        for which, handler in self._before.items():
+            signal.signal(which, handler)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -234,10 +221,9 @@ def run(options: argparse.Namespace) -> int:
     checkpoint = state = None
     if options.resume is not None:
         checkpoint = ranks.of_first(lambda: runs.find_checkpoint(options.resume or options.out))
-        state = sorus.load(checkpoint)
-        if not isinstance(state, dict) or state.get("kind") != "gpt":
-            raise CommandError(f"{checkpoint}: not a checkpoint of `sorus train gpt`")
-    settings = _settings(options, state and state["settings"])
+        state = runs.load_state(checkpoint)
+    with runs.reading(checkpoint) if checkpoint else contextlib.nullcontext():
+        settings = _settings(options, state and state["settings"])
     arrangement = _arrangement(options, settings)  # errors before anything is read
     if options.memory_limit:
         from sorus.utils.memory import set_memory_limit
@@ -325,7 +311,8 @@ def _prepare(options, ranks, folder: Path, settings, checkpoint, state, display,
     training.plan, training.plan_again = predicted, plan_again
     training.tokenizer = text.tokenizer
     if state is not None:
-        training.load(state)
+        with runs.reading(checkpoint):
+            training.load(state)
         training.schedule.peak = settings.lr
     else:
         import json

@@ -70,6 +70,18 @@ class Settings:
     val_batches: int = 16
     data: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        kinds: dict[str, Any] = {
+            "int": int,
+            "float": (int, float),
+            "str": str,
+            "list[str]": list,
+        }  # they may come from a file
+        for name, wanted in type(self).__annotations__.items():
+            value = getattr(self, name)
+            if not isinstance(value, kinds[wanted]):
+                raise TypeError(f"settings: {name} is {value!r}, expected {wanted}")
+
 
 class Training:
     tokenizer: Any
