@@ -12,7 +12,7 @@ from ._core import operators as _op
 __all__ = [
     "block_diag", "corrcoef", "cov", "cumulative_trapezoid", "diagflat", "diagonal_scatter", "fill", "isreal", "ldexp",
     "logaddexp2", "narrow_copy", "positive", "renorm", "resolve_conj", "resolve_neg", "rot90", "select_scatter", "sgn",
-    "slice_scatter", "split_with_sizes", "trapezoid", "trapz", "unsafe_chunk", "unsafe_split",
+    "slice_scatter", "split_with_sizes", "trapezoid", "trapz", "unsafe_chunk", "unsafe_split", "view_as_complex", "view_as_real",
 ]  # fmt: skip
 
 
@@ -29,6 +29,24 @@ def sgn(input: Tensor) -> Tensor:
         return _op["sign"](input)
     size = input.abs()
     return input / _op["where"](size == 0, 1.0, size)
+
+
+def view_as_real(input: Tensor) -> Tensor:
+    """Real and imaginary parts along a new last dimension; in memory of their own. RuntimeError for real numbers."""
+    if not input.is_complex():
+        raise RuntimeError(f"view_as_real: expected complex numbers, got {input.dtype}")
+    return _op["stack"]([_op["real_part"](input), _op["imag_part"](input)], -1)
+
+
+def view_as_complex(input: Tensor) -> Tensor:
+    """Complex numbers of the pairs along the last dimension [.., 2]; in memory of their own.
+
+    Raises: RuntimeError for other types than float32 and float64, and other shapes.
+    """
+    if input.dtype not in (_core.float32, _core.float64) or input.dim() == 0 or input.shape[-1] != 2:
+        kind = f"{input.dtype} of shape {tuple(input.shape)}"
+        raise RuntimeError(f"view_as_complex: expected float32 or float64 with a last dimension of 2, got {kind}")
+    return _op["complex"](input.select(-1, 0), input.select(-1, 1))
 
 
 def resolve_conj(input: Tensor) -> Tensor:

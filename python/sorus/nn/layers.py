@@ -220,6 +220,33 @@ class AdaptiveMaxPool3d(AdaptiveMaxPool1d):
     function = staticmethod(F.adaptive_max_pool3d)
 
 
+class FractionalMaxPool2d(_Function):
+    """Maxima of windows whose distances are drawn; exactly one of `output_size` and `output_ratio` is given."""
+
+    function: Callable[..., Any] = staticmethod(F.fractional_max_pool2d)
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        output_size: Any = None,
+        output_ratio: Any = None,
+        return_indices: bool = False,
+        _random_samples: Any = None,
+    ) -> None:
+        if (output_size is None) == (output_ratio is None):
+            raise ValueError(f"{type(self).__name__}: give either output_size or output_ratio")
+        self._keep(
+            kernel_size=kernel_size, output_size=output_size, output_ratio=output_ratio,
+            return_indices=return_indices, _random_samples=_random_samples,
+        )  # fmt: skip
+
+
+class FractionalMaxPool3d(FractionalMaxPool2d):
+    """The same for volumes."""
+
+    function: Callable[..., Any] = staticmethod(F.fractional_max_pool3d)
+
+
 class LPPool1d(_Function):
     """The norm of each window."""
 

@@ -306,3 +306,26 @@ def case_grad_scaler(torch):
         scaler.update()
         seen.append([w.detach().clone(), torch.tensor(scaler.get_scale())])
     return [seen, {k: torch.tensor(float(v)) for k, v in scaler.state_dict().items()}]
+
+
+def case_pairs_as_complex_numbers(torch):
+    pairs = numbers(torch, 3, 4, 2)
+    turned = torch.view_as_complex(pairs) * torch.polar(numbers(torch, 4).abs(), numbers(torch, 4, start=2))
+    return [
+        torch.view_as_real(turned),
+        torch.view_as_real(numbers(torch, 3).to(torch.complex64)),
+        with_gradients(torch, lambda x: torch.view_as_real(torch.view_as_complex(x) ** 2), pairs),
+    ]
+
+
+def case_fractional_pooling(torch):
+    pool2, pool3 = torch.nn.functional.fractional_max_pool2d, torch.nn.functional.fractional_max_pool3d
+    x, draws = numbers(torch, 2, 3, 7, 9), numbers(torch, 2, 3, 2).abs()
+    volume, draws3 = numbers(torch, 1, 2, 5, 6, 7), numbers(torch, 1, 2, 3).abs()
+    return [
+        pool2(x, 2, (4, 5), _random_samples=draws, return_indices=True),
+        pool2(x[0], (3, 2), output_ratio=(0.5, 0.6), _random_samples=draws[:1]),
+        with_gradients(torch, lambda t: pool2(t, 3, (1, 4), _random_samples=draws), x),
+        pool3(volume, 2, (3, 3, 4), _random_samples=draws3, return_indices=True),
+        with_gradients(torch, lambda t: pool3(t, (1, 2, 3), output_ratio=0.5, _random_samples=draws3), volume),
+    ]
