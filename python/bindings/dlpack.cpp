@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "methods.h"
+
 namespace sorus::python {
 
 nb::dlpack::dtype to_dlpack(DType t) {
@@ -26,7 +28,7 @@ DType from_dlpack(nb::dlpack::dtype t) {
                   int{t.bits}, int{t.lanes});
 }
 
-nb::object give(nb::handle self, nb::kwargs options) {
+nb::object give(Self self, nb::kwargs options) {
   const Tensor& t = tensor_in(self.ptr());
   if (t.requires_grad()) fail<Error>("__dlpack__: the tensor requires gradients; use detach() first");
   auto* keep = new Tensor(t);

@@ -134,7 +134,7 @@ std::pair<Shape, TensorList> given_indices(const Selection& s) {
 
 }  // namespace
 
-nb::object get_item(nb::handle self, nb::handle index) {
+nb::object get_item(Self self, nb::handle index) {
   const Tensor& t = tensor_in(self.ptr());
   Selection s = resolve(t, index);
   if (s.advanced) {
@@ -151,7 +151,7 @@ nb::object get_item(nb::handle self, nb::handle index) {
   return wrap(s.view);
 }
 
-void set_item(nb::handle self, nb::handle index, nb::handle value) {
+void set_item(Self self, nb::handle index, nb::handle value) {
   static const OpDef& copy = find_op("copy");
   const Tensor& t = tensor_in(self.ptr());
   Selection s = resolve(t, index);

@@ -1,11 +1,11 @@
 // x[...] and x[...] = v.
 #pragma once
 
-#include "bind.h"
+#include "methods.h"
 
 namespace sorus::python {
 
-nb::object get_item(nb::handle self, nb::handle index);
-void set_item(nb::handle self, nb::handle index, nb::handle value);
+nb::object get_item(Self self, nb::handle index);
+void set_item(Self self, nb::handle index, nb::handle value);
 
 }  // namespace sorus::python

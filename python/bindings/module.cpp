@@ -67,6 +67,10 @@ const Part basics{0, [](nb::module_& m) {
                         std::rethrow_exception(p);
                       } catch (const Error& e) {
                         PyErr_SetString(error_class(e), e.what());
+                      } catch (const std::bad_cast&) {
+                        PyErr_SetString(
+                            PyExc_TypeError,
+                            detail::with_source("an argument is not of the type that is expected").c_str());
                       }
                     });
                     m.def("set_num_threads", &set_num_threads);

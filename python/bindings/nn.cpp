@@ -109,6 +109,9 @@ const Part modules{
       container<nn::ModuleList>(m, "ModuleList");
       container<nn::ModuleDict>(m, "ModuleDict");
       m.def("set_data", &nn::set_data);
+      m.def(
+          "is_begun", [](nb::handle module) { return nb::inst_ready(module); },
+          "Whether its __init__ has called that of Module.");
 
       gpt_part<nn::Mlp>(m, "Mlp");
       gpt_part<nn::Block>(m, "Block");

@@ -2,6 +2,7 @@
 #include <nanobind/stl/optional.h>
 
 #include "bind.h"
+#include "methods.h"
 #include "sorus/nn/random.h"
 #include "sorus/tensor/copy.h"
 
@@ -20,7 +21,12 @@ Shape size_from(nb::args args, const nb::object& size) {
     items = size;
   else if (nb::len(args) == 1 && !PyLong_Check(args[0].ptr()))
     items = args[0];
-  for (nb::handle i : nb::iter(items)) out.push_back(nb::cast<int64_t>(i));
+  for (nb::handle i : nb::iter(items)) {
+    nb::object n = nb::steal(PyNumber_Index(i.ptr()));  // an error that says what it was
+    if (!n.is_valid()) nb::raise_python_error();
+    out.push_back(PyLong_AsLongLong(n.ptr()));
+    if (PyErr_Occurred()) nb::raise_python_error();
+  }
   return out;
 }
 
@@ -92,7 +98,7 @@ const Part part{
       nb::handle type(reinterpret_cast<PyObject*>(tensor_type));
       nb::setattr(type, "normal_",
                   nb::cpp_function(
-                      [](nb::handle self, double mean, double std, Generator* g) {
+                      [](Self self, double mean, double std, Generator* g) {
                         nn::normal_(tensor_in(self.ptr()), mean, std, chosen(g));
                         return nb::borrow(self);
                       },
@@ -100,7 +106,7 @@ const Part part{
                       nb::arg("std") = 1.0, nb::kw_only(), nb::arg("generator").none() = nb::none()));
       nb::setattr(type, "uniform_",
                   nb::cpp_function(
-                      [](nb::handle self, double low, double high, Generator* g) {
+                      [](Self self, double low, double high, Generator* g) {
                         nn::uniform_(tensor_in(self.ptr()), low, high, chosen(g));
                         return nb::borrow(self);
                       },

@@ -8,6 +8,7 @@
 #include "bind.h"
 #include "dlpack.h"
 #include "indexing.h"
+#include "methods.h"
 #include "operators.h"
 #include "sorus/autodiff/tape.h"
 #include "sorus/tensor/copy.h"
@@ -47,7 +48,7 @@ nb::object to_list(const Tensor& t) {
   return nested(copy, 0, at);
 }
 
-nb::object to_numpy(nb::handle self, bool force) {
+nb::object to_numpy(Self self, bool force) {
   Tensor t = nb::cast<Tensor>(self);
   if (t.requires_grad() && !force) fail<Error>("numpy: the tensor requires gradients; use detach().numpy()");
   SORUS_CHECK(t.dtype() != DType::bf16, TypeError, "numpy: NumPy has no bfloat16; use float() first");
@@ -65,7 +66,7 @@ Tensor converted(const Tensor& t, DType dtype) {
 }
 
 // to(dtype), to(other), to("cpu"), to(device, dtype), in any order, by keyword too.
-nb::object to(nb::handle self, nb::args args, nb::kwargs kwargs) {
+nb::object to(Self self, nb::args args, nb::kwargs kwargs) {
   std::optional<DType> wanted;
   bool copy = false;
   auto take = [&](nb::handle o) {
@@ -112,7 +113,7 @@ Tensor reversed(const Tensor& t) {
   return call_one(permute, {t}, {Attr(dims)});
 }
 
-nb::object shape_of(nb::handle self) { return wrap_size(tensor_in(self.ptr()).sizes()); }
+nb::object shape_of(Self self) { return wrap_size(tensor_in(self.ptr()).sizes()); }
 
 bool truth(const Tensor& t) {
   if (t.numel() != 1) fail<Error>("bool: the truth of a tensor with {} elements is ambiguous", t.numel());
@@ -120,7 +121,7 @@ bool truth(const Tensor& t) {
 }
 
 // Python objects that stand for this tensor's hooks; removing one makes it do nothing.
-nb::object register_hook(nb::handle self, nb::object f) {
+nb::object register_hook(Self self, nb::object f) {
   nb::object alive = nb::cast(true);
   nb::list box;
   box.append(f);
@@ -131,7 +132,7 @@ nb::object register_hook(nb::handle self, nb::object f) {
   return nb::module_::import_("sorus._python").attr("RemovableHandle")(box);
 }
 
-nb::object register_accumulated_hook(nb::handle self, nb::object f) {
+nb::object register_accumulated_hook(Self self, nb::object f) {
   nb::list box;
   box.append(f);
   add_accumulated_hook(tensor_in(self.ptr()), [box](const Tensor& leaf) {
@@ -142,14 +143,14 @@ nb::object register_accumulated_hook(nb::handle self, nb::object f) {
   return nb::module_::import_("sorus._python").attr("RemovableHandle")(box);
 }
 
-void set_grad_of(nb::handle self, nb::object grad) { set_grad(tensor_in(self.ptr()), unwrap(grad, "grad")); }
+void set_grad_of(Self self, nb::object grad) { set_grad(tensor_in(self.ptr()), unwrap(grad, "grad")); }
 
 void bind_properties(nb::class_<Tensor>& c) {
   c.def(nb::init<const Tensor&>())
       .def_prop_ro("shape", &shape_of)
       .def(
           "size",
-          [](nb::handle self, std::optional<int64_t> dim) -> nb::object {
+          [](Self self, std::optional<int64_t> dim) -> nb::object {
             return dim ? nb::object(nb::int_(tensor_in(self.ptr()).size(*dim))) : shape_of(self);
           },
           nb::arg("dim") = nb::none())
@@ -182,7 +183,7 @@ void bind_properties(nb::class_<Tensor>& c) {
 }
 
 template <class Value>
-nb::object fill(nb::handle self, Value value) {
+nb::object fill(Self self, Value value) {
   set_item(self, nb::handle(Py_Ellipsis), nb::cast(value));
   return nb::borrow(self);
 }
@@ -191,26 +192,30 @@ void bind_conversions(nb::class_<Tensor>& c) {
   c.def("item", [](const Tensor& t) { return wrap_scalar(t.item()); })
       .def("tolist", &to_list)
       .def(
-          "numpy", [](nb::handle self, bool force) { return to_numpy(self, force); }, nb::kw_only(),
+          "numpy", [](Self self, bool force) { return to_numpy(self, force); }, nb::kw_only(),
           nb::arg("force") = false)
       .def(
           "__array__",
-          [](nb::handle self, nb::object dtype, nb::object) {
+          [](Self self, nb::object dtype, nb::object) {
             nb::object a = to_numpy(self, false);
             return dtype.is_none() ? a : nb::object(a.attr("astype")(dtype));
           },
           nb::arg("dtype") = nb::none(), nb::arg("copy") = nb::none())
       .def("to", &to)
       .def("type_as", [](const Tensor& t, const Tensor& o) { return converted(t, o.dtype()); })
-      .def("cpu", [](nb::handle self) { return nb::borrow(self); })
+      .def("cpu", [](Self self) { return nb::borrow(self); })
       .def("detach", &Tensor::detach)
-      .def("detach_", [](nb::handle self) { return nb::borrow(self); })
+      .def("detach_", [](Self self) { return nb::borrow(self); })
       .def("__len__",
            [](const Tensor& t) {
              SORUS_CHECK(t.dim() > 0, TypeError, "len: a tensor without dimensions has no length");
              return t.sizes()[0];
            })
-      .def("__iter__", [](nb::handle self) { return nb::iter(call_group("unbind", {self})); })
+      .def("__iter__",
+           [](Self self) {
+             SORUS_CHECK(tensor_in(self.ptr()).dim() > 0, TypeError, "iter: a tensor without dimensions has no rows");
+             return nb::iter(call_group("unbind", {self}));
+           })
       .def("__bool__", &truth)
       .def("__int__", [](const Tensor& t) { return t.item().to_int(); })
       .def("__float__", [](const Tensor& t) { return t.item().to_double(); })
@@ -221,15 +226,14 @@ void bind_conversions(nb::class_<Tensor>& c) {
                          "only integer tensors of a single element can be an index");
              return t.item().to_int();
            })
-      .def("zero_", [](nb::handle self) { return fill(self, 0.0); })
+      .def("zero_", [](Self self) { return fill(self, 0.0); })
       .def(
-          "fill_", [](nb::handle self, nb::handle value) { return fill(self, value); }, nb::arg("value"))
+          "fill_", [](Self self, nb::handle value) { return fill(self, value); }, nb::arg("value"))
       .def("__hash__", [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.impl()) >> 4; })
       .def("__getitem__", &get_item, nb::arg("index").none())
       .def("__setitem__", &set_item, nb::arg("index").none(), nb::arg("value"))
-      .def("__repr__",
-           [](nb::handle self) { return nb::module_::import_("sorus._format").attr("tensor_text")(self); })
-      .def("__format__", [](nb::handle self, nb::str spec) -> nb::object {
+      .def("__repr__", [](Self self) { return nb::module_::import_("sorus._format").attr("tensor_text")(self); })
+      .def("__format__", [](Self self, nb::str spec) -> nb::object {
         const Tensor& t = tensor_in(self.ptr());
         if (t.dim() == 0) return wrap_scalar(t.item()).attr("__format__")(spec);
         return nb::repr(self);
@@ -239,7 +243,7 @@ void bind_conversions(nb::class_<Tensor>& c) {
       {"long", DType::i64},   {"int", DType::i32},      {"short", DType::i16},     {"char", DType::i8},
       {"byte", DType::u8},    {"bool", DType::boolean}, {"cfloat", DType::c64},    {"cdouble", DType::c128}};
   for (auto [name, type] : kNames)
-    c.def(name, [type = type](nb::handle self, nb::kwargs) -> nb::object {
+    c.def(name, [type = type](Self self, nb::kwargs) -> nb::object {
       const Tensor& t = tensor_in(self.ptr());
       return t.dtype() == type ? nb::borrow(self) : wrap(converted(t, type));
     });
@@ -250,7 +254,7 @@ void bind_gradients(nb::class_<Tensor>& c) {
                 [](const Tensor& t, bool wanted) { set_requires_grad(t, wanted); })
       .def(
           "requires_grad_",
-          [](nb::handle self, bool wanted) {
+          [](Self self, bool wanted) {
             set_requires_grad(tensor_in(self.ptr()), wanted);
             return nb::borrow(self);
           },

@@ -67,8 +67,11 @@ struct Flattener {
   Shape shape;
   std::vector<Scalar> values;
   Scalar::Kind kind = Scalar::Kind::boolean;
+  bool huge = false;  ///< an integer is beyond int64
 
   void walk(PyObject* o, size_t depth) {
+    if (depth > kMostDimensions)  // a list may hold itself
+      fail<ValueError>("tensor: the sequences are nested deeper than {} times", kMostDimensions);
     if (is_tensor(o) || (!PyList_Check(o) && !PyTuple_Check(o) && PyObject_HasAttrString(o, "tolist"))) {
       nb::object list = nb::steal(PyObject_CallMethod(o, "tolist", nullptr));
       if (!list.is_valid()) nb::raise_python_error();
@@ -79,6 +82,7 @@ struct Flattener {
         fail<ValueError>("tensor: the nested sequences have different depths");
       leaf_depth_ = static_cast<int64_t>(depth);
       kind = std::max(kind, s->kind());
+      huge = huge || (PyLong_Check(o) && s->kind() == Scalar::Kind::real);
       values.push_back(*s);
       return;
     }
@@ -97,6 +101,7 @@ struct Flattener {
   }
 
  private:
+  static constexpr size_t kMostDimensions = 64;
   int64_t leaf_depth_ = -1;
 };
 
@@ -243,12 +248,22 @@ Tensor tensor_from(nb::handle data, std::optional<DType> dtype) {
   }
   Flattener f;
   f.walk(o, 0);
+  SORUS_CHECK(!f.huge || (dtype && is_differentiable(*dtype)), ValueError, "tensor: an integer does not fit into {}",
+              name(dtype.value_or(DType::i64)));
   DType natural = f.values.empty()                  ? default_dtype()
                   : f.kind == Scalar::Kind::boolean ? DType::boolean
                   : f.kind == Scalar::Kind::integer ? DType::i64
                   : f.kind == Scalar::Kind::real    ? default_dtype()
                                                     : complex_of(default_dtype());
   DType wide = f.kind == Scalar::Kind::complex ? DType::c128 : f.kind == Scalar::Kind::real ? DType::f64 : DType::i64;
+  if (dtype && wide == DType::i64 && is_integral(*dtype) && *dtype != DType::i64) {
+    // As in PyTorch, -1 may stand for the largest unsigned number.
+    int bits = static_cast<int>(8 * size_of(*dtype)) - (*dtype == DType::u8 ? 0 : 1);
+    int64_t most = (int64_t{1} << bits) - 1, least = *dtype == DType::u8 ? -most : -most - 1;
+    for (const Scalar& v : f.values)
+      SORUS_CHECK(v.to_int() >= least && v.to_int() <= most, ValueError, "tensor: {} does not fit into {}",
+                  v.to_int(), name(*dtype));
+  }
   Tensor flat = Tensor::empty(f.shape, wide);
   for (size_t i = 0; i < f.values.size(); ++i) {
     if (wide == DType::i64) flat.data<int64_t>()[i] = f.values[i].to_int();

@@ -229,7 +229,7 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
     sizes = split_size_or_sections
     if not isinstance(sizes, (tuple, list)):
         return _op["split"](tensor, [sizes], dim)
-    if sum(sizes) != tensor.shape[dim]:
+    if sum(sizes) != tensor.shape[dim] or min(sizes, default=0) < 0:
         raise RuntimeError(f"split: the pieces {list(sizes)} do not add up to {tensor.shape[dim]}, "
                            f"dimension {dim} of {tuple(tensor.shape)}")  # fmt: skip
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
@@ -433,6 +433,9 @@ def randint_like(
 def bernoulli(input: Tensor, p: float | None = None, *, generator: Any = None) -> Tensor:
     """Ones with the probabilities that `input` holds (or with probability p), else zeros."""
     chance = input if p is None else p
+    low, high = (chance.min(), chance.max()) if isinstance(chance, Tensor) and chance.numel() else (p or 0, p or 0)
+    if not (low >= 0 and high <= 1):
+        raise RuntimeError("bernoulli: probabilities must lie in [0, 1]")
     return (_core.rand(*input.shape, dtype=_core.float64, generator=generator) < chance).to(input.dtype)
 
 
@@ -441,6 +444,8 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None
     """Normal numbers with the given means and standard deviations, tensors or numbers (then `size` is the shape)."""
     shapes = [x.shape for x in (mean, std) if isinstance(x, Tensor)]
     shape = broadcast_shapes(*shapes) if shapes else tuple(size)
+    if not bool((std >= 0).all() if isinstance(std, Tensor) else std >= 0):
+        raise RuntimeError("normal: standard deviations must not be negative")
     y = _core.randn(*shape, dtype=dtype, generator=generator) * std + mean
     return y.requires_grad_() if requires_grad else y
 

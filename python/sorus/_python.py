@@ -8,7 +8,7 @@ class device:
 
     def __init__(self, type: str | device = "cpu", index: int | None = None) -> None:
         name = str(type)
-        if not name.startswith("cpu"):
+        if name not in ("cpu", "cpu:0"):
             raise RuntimeError(f"there is no device {name!r}; the only one is 'cpu'")
         self.type, self.index = "cpu", None
 

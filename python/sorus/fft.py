@@ -38,11 +38,17 @@ def _complex(x: Tensor) -> Tensor:
     return x.to(_core.complex128 if x.dtype is _core.float64 else _core.complex64)
 
 
+def _length(x: Tensor, dim: int) -> int:
+    if not -x.dim() <= dim < x.dim():
+        raise IndexError(f"fft: dimension {dim} is out of range for a tensor of {x.dim()} dimensions")
+    return x.shape[dim]
+
+
 def _resized(x: Tensor, n: int, dim: int) -> Tensor:
     """Cut off, or filled up with zeros, along a dimension."""
     if n < 1:
         raise RuntimeError(f"fft: expected at least one element along dimension {dim}, got {n}")
-    have = x.shape[dim]
+    have = _length(x, dim)
     if n <= have:
         return x.narrow(dim, 0, n) if n < have else x
     shape = list(x.shape)
@@ -52,7 +58,7 @@ def _resized(x: Tensor, n: int, dim: int) -> Tensor:
 
 def _transform(x: Tensor, n: int | None, dim: int, norm: str | None, inverse: bool) -> Tensor:
     x = _complex(x)
-    n = x.shape[dim] if n is None else n
+    n = _length(x, dim) if n is None else n
     y = _op["fourier"](_resized(x, n, dim), dim, inverse)
     scale = _scale(norm, n, inverse)
     return y if scale == 1 else y * scale
@@ -72,7 +78,7 @@ def rfft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = 
     """The first half of the transform of real numbers; the rest are its conjugates."""
     if input.is_complex():
         raise RuntimeError(f"rfft: expected real numbers, got {input.dtype}")
-    n = input.shape[dim] if n is None else n
+    n = _length(input, dim) if n is None else n
     return fft(input, n, dim, norm).narrow(dim, 0, n // 2 + 1)
 
 

@@ -73,6 +73,11 @@ def _batched(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:])
 
 
+def _square(A: Tensor, who: str) -> None:
+    if A.dim() < 2 or A.shape[-1] != A.shape[-2]:
+        raise RuntimeError(f"{who}: expected square matrices, got shape {tuple(A.shape)}")
+
+
 def _columns(A: Tensor, B: Tensor) -> tuple[Tensor, bool]:
     """The right side of A X = B as matrices, and whether it was vectors."""
     vector = B.dim() == 1 or (A.dim() - 1 == B.dim() and B.shape == A.shape[:-1])
@@ -248,6 +253,7 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
 
 def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
     """The inverse, and 0 or the place of the first pivot that is 0."""
+    _square(A, "linalg.inv")
     one = _op["eye"](A.shape[-1], dtype=A.dtype).expand(*A.shape)
     x, info = _op["solution"](A, one)
     if check_errors:

@@ -106,6 +106,18 @@ def save(obj, f) -> None:
     _core._io.save_checkpoint(Path(f), *_packed(obj))
 
 
+def _foreign(path: Path) -> str | None:
+    """What a file is that other programs write for the same purpose."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError:
+        return None
+    if start == b"PK\x03\x04":
+        return "a zip archive, as torch.save writes it"
+    return "a pickle" if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") else None
+
+
 def load(f, map_location=None, *, weights_only: bool = True, mmap: bool = True):
     """Reads what `save` wrote; a safetensors file of another program is a dict of its tensors.
 
@@ -113,7 +125,14 @@ def load(f, map_location=None, *, weights_only: bool = True, mmap: bool = True):
     """
     import json
 
-    tensors, state = _core._io.load_checkpoint(Path(f))
+    try:
+        tensors, state = _core._io.load_checkpoint(Path(f))
+    except OSError as error:
+        if (kind := _foreign(Path(f))) is not None:
+            raise OSError(
+                f"{os.fspath(f)}: {kind}, which can hold code and is not read; save the tensors as safetensors"
+            ) from error
+        raise
     state = json.loads(state)
     if _ROOT not in state:
         return tensors

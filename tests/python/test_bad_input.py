@@ -1,7 +1,10 @@
 """What goes wrong in a script names the operator or file, what was expected and found, and the line."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sorus.utils.data import BatchSampler, ConcatDataset, DataLoader, IterableDataset, RandomSampler
@@ -91,6 +94,69 @@ def test_loaders_of_every_kind():
     assert "index 9 of 7" in message_of(lambda: ConcatDataset([range(3), range(4)])[9])
     assert "__iter__ is not written" in message_of(lambda: list(DataLoader(IterableDataset())))
     assert "cannot say where it stands" in message_of(lambda: DataLoader(Count()).state_dict())
+
+
+RECURSIVE: list = []
+RECURSIVE.append(RECURSIVE)
+TENSOR: Any = sorus.Tensor
+
+
+class NotBegun(nn.Module):
+    def __init__(self) -> None:
+        self.layer = nn.Linear(1, 1)
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    # Shapes, indices and sizes.
+    (lambda: sorus.ones(5).narrow(0, 3, 5), "narrow: 5 elements from 3 on reach beyond dimension 0 of size 5"),
+    (lambda: sorus.ones(5).narrow(0, 3, -1), "narrow: -1 elements"),
+    (lambda: sorus.ones(5).narrow(0, 6, 0), "narrow: start 6 is out of range"),
+    (lambda: sorus.ones(5).split([6, -1]), r"split: the pieces \[6, -1\] do not add up to 5"),
+    (lambda: sorus.arange(0, 1e30, 1), "too many steps"),
+    (lambda: iter(sorus.tensor(1.0)), "without dimensions has no rows"),
+    (lambda: sorus.operators["slice_backward"](sorus.ones(2, 0, 3), [1, 1], 2, 0, 0), "slice_backward: .* is not what"),
+    (lambda: sorus.ones(4, 4).index_put([sorus.zeros(1, dtype=sorus.int64)], sorus.ones(2, 1, 4)), "values of shape"),
+    (lambda: sorus.ones(4, 4).index_put([sorus.ones(4)], sorus.tensor(1.0)), "indices must be integers, not float32"),
+    (lambda: sorus.unique(sorus.tensor(1.0), dim=0), "without dimensions has no dimension 0"),
+    (lambda: sorus.searchsorted(sorus.ones(3), sorus.ones(2), sorter=sorus.tensor([0, 1, 9])), "index 9 of sorter"),
+    (lambda: sorus.fft.fft(sorus.ones(4), dim=3), "fft: dimension 3 is out of range"),
+    (lambda: sorus.linalg.inv(sorus.ones(2, 3)), r"linalg.inv: expected square matrices, got shape \(2, 3\)"),
+    (lambda: sorus.signal.windows.hann(2**45), "out of memory"),
+    # Numbers and types.
+    (lambda: sorus.tensor(RECURSIVE), "nested deeper than 64 times"),
+    (lambda: sorus.tensor([1, 2**64]), "an integer does not fit into int64"),
+    (lambda: sorus.tensor([300], dtype=sorus.uint8), "tensor: 300 does not fit into uint8"),
+    (lambda: sorus.ones(2) & sorus.ones(2), "'bitand' does not exist for floating-point numbers"),
+    (lambda: sorus.rand([sorus.ones(2)]), "integer"),
+    (lambda: TENSOR.byte(3), "incompatible function arguments"),
+    (lambda: TENSOR.normal_(3), "incompatible function arguments"),
+    (lambda: sorus.normal(0.0, -1.0, (2,)), "standard deviations must not be negative"),
+    (lambda: sorus.bernoulli(sorus.tensor([2.0])), r"probabilities must lie in \[0, 1\]"),
+    (lambda: nn.functional.one_hot(sorus.ones(2)), "one_hot: expected integers, got sorus.float32"),
+    (lambda: sorus.device("cpux"), "no device 'cpux'"),
+    # Modules and optimizers.
+    (lambda: setattr(nn.Linear(1, 1), "weight", 3), "cannot assign 'int' as parameter 'weight'"),
+    (lambda: nn.Sequential(3), "Sequential: '0' is a int, expected a Module"),
+    (NotBegun, r"NotBegun.__init__: call super\(\).__init__\(\) before"),
+    (lambda: sorus.optim.SGD([{"nothing": 1}], lr=0.1), "a group must be a dictionary with 'params'"),
+])  # fmt: skip
+def test_what_is_refused_says_why(call, message):
+    with pytest.raises((ValueError, TypeError, IndexError, AttributeError, RuntimeError), match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"), [(b"PK\x03\x04" + bytes(99), "a zip archive"), (b"\x80\x02}q\x00.", "a pickle")]
+)
+def test_files_of_torch_save_are_named(tmp_path: Path, content: bytes, kind: str):
+    (tmp_path / "model.pt").write_bytes(content)
+    text = message_of(lambda: sorus.load(tmp_path / "model.pt"))
+    assert text.startswith(f"{tmp_path / 'model.pt'}: {kind}") and "not read" in text
+
+
+def test_submodules_are_there_without_an_import_of_their_own():
+    code = "import sorus as torch; torch.utils.data.DataLoader, torch.optim.lr_scheduler.StepLR, torch.nn.utils.rnn"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_printing():

@@ -8,6 +8,7 @@ from .. import _core
 from .._core import Tensor, _functional, operators
 from ._embedding import embedding as embedding
 from ._embedding import embedding_bag as embedding_bag
+from ._fractional import fractional_max_pool
 from ._losses import ctc_loss as ctc_loss
 from ._losses import linear_cross_entropy as linear_cross_entropy
 from ._losses import multilabel_margin_loss as multilabel_margin_loss
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # the operators are there at run time only
 globals().update({name: f for name, f in operators.items() if "." not in name and name not in globals()})
 
 max_unpool1d, max_unpool2d, max_unpool3d = _max_unpool(1), _max_unpool(2), _max_unpool(3)
+fractional_max_pool2d, fractional_max_pool3d = fractional_max_pool(2), fractional_max_pool(3)
 dropout, batch_norm = _functional.dropout, _functional.batch_norm
 dropout1d = dropout2d = dropout3d = _functional.dropout_channels
 scaled_dot_product_attention, rotary = _functional.scaled_dot_product_attention, _functional.rotary
@@ -67,6 +69,8 @@ for _name in (
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """Rows of zeros with a one at each index: [..] of integers to [.., num_classes]. ValueError if one does not fit."""
+    if tensor.is_floating_point() or tensor.is_complex():
+        raise RuntimeError(f"one_hot: expected integers, got {tensor.dtype}")
     largest = int(tensor.max().item()) if tensor.numel() else -1
     if tensor.numel() and int(tensor.min().item()) < 0:
         raise ValueError("one_hot: indices must not be negative")
@@ -252,7 +256,7 @@ def fold(
     if x.shape[2] != rows * columns or c * kh * kw != x.shape[1]:
         raise RuntimeError(f"fold: {tuple(input.shape)} does not hold {rows * columns} windows of {(kh, kw)}")
     # The gradient of unfold: each element of the columns goes where its window took it from.
-    places = unfold(operators["arange"](h * w).reshape(1, 1, h, w).float().double(), (kh, kw), (dh, dw), 0, (sh, sw))
+    places = unfold(operators["arange"](h * w).reshape(1, 1, h, w).double(), (kh, kw), (dh, dw), 0, (sh, sw))
     places = places.long().reshape(-1).expand(n, c, kh * kw * rows * columns)
     y = operators["scatter_add"](x.new_zeros((n, c, h * w)), 2, places.contiguous(), x.reshape(n, c, -1))
     y = y.reshape(n, c, h, w)[:, :, ph : ph + oh, pw : pw + ow]

@@ -54,7 +54,16 @@ def _getattr(self: Module, name: str) -> Any:
     raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
+def _check_begun(self: Module) -> None:
+    if not _nn.is_begun(self):
+        raise AttributeError(
+            f"{type(self).__name__}.__init__: call super().__init__() before tensors or modules are set"
+        )
+
+
 def _setattr(self: Module, name: str, value: Any) -> None:
+    if isinstance(value, (Module, Tensor)):
+        _check_begun(self)
     if isinstance(value, Parameter):
         self.register_parameter(name, value)
     elif isinstance(value, Module):
@@ -73,6 +82,9 @@ def _setattr(self: Module, name: str, value: Any) -> None:
             _set(self, name, None)
         else:
             _set(self, name, value)
+    elif _nn.is_begun(self) and (found := Module._find_tensor(self, name)) is not None:
+        kind = "parameter" if found[1] else "buffer"
+        raise TypeError(f"cannot assign {type(value).__name__!r} as {kind} {name!r} (a Tensor or None is expected)")
     else:
         _set(self, name, value)
 
@@ -109,7 +121,9 @@ def register_buffer(self: Module, name: str, tensor: Tensor | None, persistent: 
 
 
 def register_module(self: Module, name: str, module: Module | None) -> None:
-    """Makes `module` a child under `name`."""
+    """Makes `module` a child under `name`. TypeError for what is no module."""
+    if module is not None and not isinstance(module, Module):
+        raise TypeError(f"{type(self).__name__}: {name!r} is a {type(module).__name__}, expected a Module")
     Module._register_module(self, name, module)
     _set(self, name, module)
 

@@ -93,6 +93,8 @@ def _groups(params: Iterable) -> list[dict[str, Any]]:
         items = [{"params": items}]
     groups = []
     for group in items:
+        if not isinstance(group, (dict, MutableMapping)) or "params" not in group:
+            raise ValueError(f"optimizer: a group must be a dictionary with 'params', found {repr(group)[:80]}")
         group = dict(group)
         given = group["params"]
         if isinstance(given, set):

@@ -25,6 +25,7 @@ def _made(name: str, M: int, sym: bool, value: Callable[[int, int], float], opti
     dtype = options.get("dtype") or _core.get_default_dtype()
     if dtype not in (_core.float32, _core.float64):
         raise RuntimeError(f"{name}: expected float32 or float64, got {dtype}")
+    _core.operators["empty"]([M], dtype=dtype)  # an error if there is no room for it, before anything is computed
     n = M - 1 if sym else M
     values = [1.0] if M == 1 else [value(k, n) for k in range(M)]
     return _core.tensor(values, dtype=dtype, requires_grad=options.get("requires_grad", False))

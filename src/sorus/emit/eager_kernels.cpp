@@ -59,7 +59,10 @@ void operate(const ScalarOp& op, T* out, const T* a, const T* b, const T* c, int
     if (name == "select") return loop([&](int64_t i) { return a[i] != T(0) ? b[i] : c[i]; });
   }
   auto f = evaluator<T>(op);
-  SORUS_CHECK(f != nullptr, TypeError, "the operation '{}' does not exist for numbers of this kind", name);
+  SORUS_CHECK(f != nullptr, TypeError, "the operation '{}' does not exist for {} numbers", name,
+              std::is_same_v<T, int64_t>  ? "whole"
+              : std::is_same_v<T, double> ? "floating-point"
+                                          : "complex");
   for (int64_t i = 0; i < n; ++i) {
     T v[3] = {a[i], b ? b[i] : T(0), c ? c[i] : T(0)};
     out[i] = f(v);

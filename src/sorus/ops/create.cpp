@@ -58,6 +58,8 @@ const bool creation = [] {
         double n = std::ceil((end(b) - end(a)) / end(s));
         SORUS_CHECK(n >= 0, ValueError, "arange: from {} to {} there is no step of {}", a.to_double(), b.to_double(),
                     s.to_double());
+        SORUS_CHECK(n < 0x1p62, ValueError, "arange: from {} to {} there are too many steps of {}", a.to_double(),
+                    b.to_double(), s.to_double());
         DType t = !c.attr(3).is_none() ? c.attr(3).dtype() : integers ? DType::i64 : default_dtype();
         return {{t, Shape{static_cast<int64_t>(n)}, false}};
       })
@@ -258,6 +260,17 @@ const bool copies = [] {
   // Places what a slice, a view or an in-place write touched into zeros or into the old value.
   op("slice_backward(grad, size: int[], dim: int, start: int, step: int)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
+        const Shape &part = c.input(0).shape, &whole = c.attr(0).ints();
+        int64_t d = c.attr(1).to_int(), start = c.attr(2).to_int(), step = c.attr(3).to_int();
+        bool fits = part.size() == whole.size() && d >= 0 && d < static_cast<int64_t>(whole.size()) && step > 0;
+        for (size_t i = 0; fits && i < whole.size(); ++i)
+          fits = static_cast<int64_t>(i) == d
+                     ? start >= 0 && part[i] <= whole[i] &&
+                           (part[i] == 0 || (start < whole[i] && part[i] - 1 <= (whole[i] - 1 - start) / step))
+                     : part[i] == whole[i];
+        SORUS_CHECK(fits, ValueError,
+                    "slice_backward: {} is not what a slice from {} by {} of dimension {} of {} leaves",
+                    to_string(part), start, step, d, to_string(whole));
         return {{c.input(0).dtype, c.attr(0).ints(), false}};
       })
       .kernel(

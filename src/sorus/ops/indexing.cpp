@@ -165,6 +165,16 @@ Layout layout_of(const Tensor& whole, const Shape& dims, TensorSpan indices, std
   for (const Tensor& t : indices) shapes.push_back(t.sizes());
   return layout_of(whole.sizes(), dims, shapes, who);
 }
+/// The same by types, of a call whose inputs are the tensor, the indices, and `after` others.
+Layout layout_of(const TypeCall& c, size_t after) {
+  std::vector<Shape> shapes;
+  for (size_t i = 1; i + after < c.inputs.size(); ++i) {
+    const TensorType& t = *c.inputs[i];
+    SORUS_CHECK(is_integral(t.dtype), IndexError, "{}: indices must be integers, not {}", c.op.name(), name(t.dtype));
+    shapes.push_back(t.shape);
+  }
+  return layout_of(c.input(0).shape, c.attr(0).ints(), shapes, c.op.name());
+}
 TensorList list_of(std::span<const Tensor> inputs, size_t after) {
   return TensorList(inputs.begin() + 1, inputs.end() - static_cast<ptrdiff_t>(after));
 }
@@ -172,9 +182,7 @@ TensorList list_of(std::span<const Tensor> inputs, size_t after) {
 const bool indexing = [] {
   op("index(input, dims: int[], indices: Tensor[])")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
-        std::vector<Shape> shapes;
-        for (size_t i = 1; i < c.inputs.size(); ++i) shapes.push_back(c.inputs[i]->shape);
-        return {{c.input(0).dtype, layout_of(c.input(0).shape, c.attr(0).ints(), shapes, "index").result, false}};
+        return {{c.input(0).dtype, layout_of(c, 0).result, false}};
       })
       .kernel(
           [](const Call& c, std::span<Tensor> out) {
@@ -195,6 +203,10 @@ const bool indexing = [] {
       .doc("Elements picked along `dims` by arrays of indices, as x[rows, :, columns] does.");
   op("index_put(input, dims: int[], indices: Tensor[], values: mask, accumulate: bool = false)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
+        Shape result = layout_of(c, 1).result;
+        SORUS_CHECK(broadcast_shapes(result, c.inputs.back()->shape, "index_put") == result, ValueError,
+                    "index_put: values of shape {} do not fit into {}", to_string(c.inputs.back()->shape),
+                    to_string(result));
         return {{c.input(0).dtype, c.input(0).shape, false}};
       })
       .kernel(

@@ -197,6 +197,8 @@ TensorList runs(const Tensor& rows, const Tensor& order) {
 TensorList unique_of(const Call& c, bool sorted) {
   Tensor x = c.input(0).detach();
   bool flat = c.attr(0).is_none();
+  SORUS_CHECK(flat || x.dim() > 0, IndexError, "{}: a tensor without dimensions has no dimension {}", c.op.name(),
+              c.attr(0).to_int());
   int64_t d = flat ? 0 : wrap_dim(c.attr(0).to_int(), x.dim(), c.op.name());
   Tensor rows = contiguous(flat ? reshape(x, Shape{-1}) : movedim(x, Shape{d}, Shape{0})), order;
   if (sorted && rows.dim() == 1) {
@@ -269,6 +271,8 @@ const bool places = [] {
             fits, Error,
             "searchsorted: the sorted sequence {} must have one dimension or all but the last of the values {}",
             to_string(s), to_string(x));
+        SORUS_CHECK(!c.has(2) || c.input(2).dtype == DType::i64, TypeError,
+                    "searchsorted: sorter must be int64, not {}", name(c.has(2) ? c.input(2).dtype : DType::i64));
         SORUS_CHECK(!c.has(2) || c.input(2).shape == s, Error,
                     "searchsorted: sorter {} and sequence {} must have the same shape",
                     to_string(c.has(2) ? c.input(2).shape : s), to_string(s));
@@ -282,6 +286,9 @@ const bool places = [] {
         int64_t n = s.sizes().back(), lines = s.dim() == 1 ? 1 : (n ? s.numel() / n : 1);
         int64_t each = lines ? x.numel() / lines : 0;
         bool right = c.attr(0).to_bool();
+        for (int64_t i = 0; sorter && i < s.numel(); ++i)
+          SORUS_CHECK(sorter[i] >= 0 && sorter[i] < n, IndexError,
+                      "searchsorted: index {} of sorter is out of range for sequences of {}", sorter[i], n);
         kernels::visit_dtype(t, [&]<DType T>() {
           if constexpr (T != DType::c64 && T != DType::c128 && T != DType::bf16 && T != DType::f16) {
             using E = typename kernels::ElementOf<T>::type;

@@ -232,8 +232,15 @@ const bool shorthands = [] {
     return {c.input(0).dim() < 2 ? c.input(0) : transpose(c.input(0), 0, 1)};
   });
   op("narrow(input, dim: int, start: int, length: int)").expand([](const Call& c) -> TensorList {
-    int64_t start = c.attr(1).to_int();
-    return {slice(c.input(0), c.attr(0).to_int(), start, start + c.attr(2).to_int())};
+    const Tensor& x = c.input(0);
+    SORUS_CHECK(x.dim() > 0, IndexError, "narrow: a tensor without dimensions cannot be narrowed");
+    int64_t d = wrap_dim(c.attr(0).to_int(), x.dim(), "narrow"), size = x.size(d), length = c.attr(2).to_int();
+    int64_t start = c.attr(1).to_int() < 0 ? c.attr(1).to_int() + size : c.attr(1).to_int();
+    SORUS_CHECK(start >= 0 && start <= size, IndexError,
+                "narrow: start {} is out of range for dimension {} of size {}", c.attr(1).to_int(), d, size);
+    SORUS_CHECK(length >= 0 && length <= size - start, ValueError,
+                "narrow: {} elements from {} on reach beyond dimension {} of size {}", length, start, d, size);
+    return {slice(x, d, start, start + length)};
   });
   op("expand_as(input, other: mask)").expand([](const Call& c) -> TensorList {
     return {expand(c.input(0), c.input(1).sizes())};
@@ -251,6 +258,8 @@ const bool shorthands = [] {
       return out;
     }
     for (int64_t n : asked) {
+      SORUS_CHECK(n >= 0 && n <= size - at, ValueError, "split: the pieces {} do not add up to {}", to_string(asked),
+                  size);
       out.push_back(slice(c.input(0), d, at, at + n));
       at += n;
     }
