@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
@@ -114,12 +115,17 @@ def cases() -> Iterator[tuple[Step, int, str]]:
         yield resnet(64), 8, pins
 
 
+def ranks_of(pins: str) -> int:
+    """How many ranks a plan with these pins has."""
+    return math.prod(int(value) for name, value in (pin.split("=") for pin in pins.split(",")) if name in ("dp", "tp", "pp"))
+
+
 def plan_of(step: Step, batch: int, pins: str, toml: str) -> tuple[Arrangement, dict[str, Any]]:
     """The planner's plan for these dimensions. ValueError if there is none, or it does not run here."""
     from sorus._core import _planning
 
     given = {name: int(value) for name, value in (pin.split("=") for pin in pins.split(","))}
-    ranks = given.get("dp", 1) * given.get("tp", 1) * given.get("pp", 1)
+    ranks = ranks_of(pins)
     micro = given.pop("micro", 1)
     fix = {"dp": 1, "ep": 1, "tp": 1, "pp": 1, "sp": 0, "offload": 0, "recompute": 0, "zero": 0} | given
     fix["micro_batch"] = batch // fix["dp"] // micro

@@ -329,6 +329,7 @@ nb::dict report_of(const CompiledGraph& g) {
   d["arena_bytes"] = r.arena_bytes;
   d["arena_lower_bound"] = r.arena_lower_bound;
   d["moved_bytes"] = r.moved_bytes;
+  d["moved_ahead_bytes"] = r.moved_ahead_bytes;
   d["from_cache"] = r.from_cache;
   d["without_compiler"] = r.without_compiler;
   d["seconds"] = r.seconds;
@@ -353,6 +354,12 @@ const Part part{
               "report", [](const Recording& r, bool backward) { return report_of(pick(r, backward)); },
               nb::arg("backward") = false)
           .def(
+              "predicted_wait",
+              [](const Recording& r, double seconds, double bytes_per_second) {
+                return r.forward().predicted_wait(seconds, bytes_per_second);
+              },
+              nb::arg("seconds"), nb::arg("bytes_per_second"))
+          .def(
               "peak",
               [](const Recording& r, bool backward) {
                 nb::list out;
@@ -373,6 +380,7 @@ const Part part{
                  d["captured"] = m.captured, d["arena"] = m.arena, d["values"] = m.values, d["total"] = m.total();
                  return d;
                })
+          .def("measured_memory", [](const Recording& r, int rank) { return parallel_step(r).measured_memory(rank); })
           .def("gather", [](const Recording& r) { parallel_step(r).gather(); })
           .def("layouts",
                [](const Recording& r) {

@@ -63,6 +63,7 @@ const Part machine{25, [](nb::module_& root) {
                        d["brought_in"] = s.brought_in;
                        d["put_out"] = s.put_out;
                        d["seconds"] = s.seconds;
+                       d["waited"] = s.waited;
                        return d;
                      });
                      m.def("host_memory_rate", [] {

@@ -131,6 +131,11 @@ class CompiledFunction(_core._Compiled):
         """Counts of loops and kernels, bytes of the arena, seconds it took to compile."""
         return self._newest().report(backward)
 
+    def predicted_wait(self, seconds: float, bytes_per_second: float) -> float:
+        """Under a memory limit, after the first run: seconds in which a run that computes for `seconds` only waits for host memory,
+        from which so many bytes come in a second. What comes in while another step of the graph computes is not counted."""
+        return self._newest().predicted_wait(seconds, bytes_per_second)
+
     def rank_graph(self, rank: int = 0) -> str:
         """The graph of one rank of the mesh, with its collectives."""
         return self._newest().rank_graph(rank)
@@ -147,6 +152,18 @@ class CompiledFunction(_core._Compiled):
             ValueError: the rank runs in another process.
         """
         return self._newest().rank_memory(rank)
+
+    def measured_memory(self, rank: int = 0) -> int:
+        """Bytes that a rank held when it was fullest in the last run, counted as memory was given out: its blocks of parameters
+        and optimizer state, and all tensors and messages of more than 512 bytes. 0 before the first run.
+
+        Beside them, and in neither figure: working memory of kernels, which each thread keeps, and the buffers that ranks
+        share to exchange messages.
+
+        Raises:
+            ValueError: the rank runs in another process.
+        """
+        return self._newest().measured_memory(rank)
 
     def gather(self) -> None:
         """Where ranks are processes: brings the whole of every captured tensor up to date here. All ranks call it."""

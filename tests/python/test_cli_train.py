@@ -264,6 +264,15 @@ def test_several_devices_give_the_losses_of_one(folder: Path, fix: str) -> None:
     assert_same_losses(many, one)
 
 
+def test_a_batch_that_does_not_divide_is_shared_all_the_same(folder: Path) -> None:
+    options = [*SMALL, "--data", "text", "--steps", "3", "--json", "--threads", "1"]
+    one = lines(train(*options, "--out", "one").stdout)
+    many = lines(train(*options, "--out", "many", "--devices", "3", "--fix", "dp=3").stdout)
+    assert_same_losses(many, one)
+    held = many[-1]["rank_memory"]
+    assert held["measured"] == pytest.approx(held["total"], rel=0.02)
+
+
 def test_without_pins_the_planner_decides_and_is_held_to_its_word(folder: Path) -> None:
     options = [*SMALL, "--data", "text", "--steps", "3", "--json", "--threads", "1"]
     one = lines(train(*options, "--out", "one").stdout)
@@ -427,7 +436,7 @@ def test_a_plan_of_another_program_is_refused(folder: Path) -> None:
     ("arguments", "message"),
     [
         (["--devices", "7"], "a batch of 4 is smaller than the 7 data-parallel ranks, by 3"),
-        (["--devices", "3"], "cannot be shared equally by 3"),
+        (["--devices", "3", "--fix", "dp=3,micro=2"], "cannot be shared equally by 3"),
         (["--devices", "4", "--fix", "dp=3"], "cannot be arranged as dp=3"),
         (["--devices", "2", "--fix", "dp=2,dp=1"], "dp is both 2 and 1"),
         (["--fix", "dp=2"], "--fix needs --devices"),

@@ -173,6 +173,7 @@ def test_what_cannot_be_cut_says_so():
         (4, 12, ["cp=2"], "dp 2 x cp 2"),
         (4, 16, ["pp=4"], "pp 4, 8 micro-batches, 1f1b"),
         (4, 16, ["pp=2,chunks=2"], "dp 2 x pp 2, 4 micro-batches, interleaved of 2 chunks"),
+        (7, 12, [], "dp 7"),
     ],
 )
 def test_arrangements(devices, batch, fix, expected):
@@ -182,7 +183,7 @@ def test_arrangements(devices, batch, fix, expected):
 @pytest.mark.parametrize(
     ("devices", "batch", "fix", "message"),
     [
-        (7, 12, [], "batch of 12 cannot be shared equally by 7 .* dp=6, or a batch of 14"),
+        (7, 24, ["dp=7,micro=2"], "batch of 24 cannot be shared equally by 7 .* dp=6, or a batch of 21"),
         (4, 2, [], "batch of 2 is smaller than the 4 data-parallel ranks, by 2"),
         (4, 12, ["tp=3"], "4 ranks cannot be arranged as tp=3.*--devices 3 would do"),
         (4, 12, ["dp=2,tp=1,pp=1"], "that makes 2; --devices 2 would do"),

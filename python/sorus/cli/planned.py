@@ -131,7 +131,8 @@ def plan_here(settings: Any, vocabulary: int, devices: int, fix: list[str], arra
             made.recompute = made.recompute or tried["recompute"] > 0
             best = (made, report | {"machine": found})
     if best is None:
-        if chosen:
+        # The planner's ranks have equal shares of the batch; those of the executor may have a sample more or less.
+        if chosen or settings.batch % a.shares:
             return a, None
         raise CommandError(f"{devices} ranks: {problem}")
     return best

@@ -190,6 +190,12 @@ class Screen:
                 f"{moved['moved_bytes_a_step'] / 1e6:.0f} MB in {1e3 * moved['measured_s_a_step']:.3g} ms, "
                 f"{1e3 * moved['predicted_s_a_step']:.3g} ms predicted",
             )
+        if held := summary["rank_memory"]:
+            table.add_row(
+                "memory",
+                f"{held['measured'] / 1e6:.1f} MB of tensors on rank 0, {held['total'] / 1e6:.1f} MB planned "
+                f"({held['total'] / held['measured'] - 1:+.1%})",
+            )
         table.add_row("checkpoint", summary["checkpoint"])
         table.add_row("model", f"{summary['model']} (a GPT-2 folder)")
         table.add_row("losses", f"{summary['csv']}, {summary['plot']}")

@@ -113,7 +113,7 @@ class Training:
             "tokens": int(train_tokens.shape[0]),
             "hash": hashlib.blake2b(memoryview(train_tokens.numpy()), digest_size=8).hexdigest(),
         }
-        self.moving: list[float] = []  # seconds of each step that went into host memory and back
+        self.moving: list[float] = []  # seconds of each step in which it waited for host memory
         self.step = 0
         self.seconds = 0.0  # of the clock, since the start; the command counts them
         self._batches = self._endless()
@@ -203,7 +203,7 @@ class Training:
                 loss += self._accumulate(*next(self._batches)).item()
             self._update()
         if before and (after := memory_statistics()):
-            self.moving.append(after["seconds"] - before["seconds"])
+            self.moving.append(after["waited"] - before["waited"])
         self.step += 1
         return loss
 
@@ -221,16 +221,19 @@ class Training:
         return sum(losses) / len(losses)
 
     def rank_memory(self) -> dict[str, int] | None:
-        """On several devices: bytes of rank 0 when it is fullest, by kind, as its program has them planned."""
-        return self._whole.rank_memory() if self.arrangement and self.step else None
+        """On several devices: bytes of rank 0 when it is fullest, by kind, as its program has them planned; `measured`: what
+        it held in the last step."""
+        if not self.arrangement or not self.step:
+            return None
+        return self._whole.rank_memory() | {"measured": self._whole.measured_memory()}
 
     def _gather(self) -> None:
         if self.arrangement:
             self._whole.gather()
 
     def offloaded(self) -> dict[str, float] | None:
-        """With a memory limit: its statistics, and what of a step is spent on moving, as predicted from the bytes that the
-        recorded step must move and this machine's speed of doing so."""
+        """With a memory limit: its statistics, and how long a step waits for host memory, as predicted from the bytes that
+        the recorded step must move, those that come in while it computes, and this machine's speed of doing so."""
         from sorus._core import _machine
 
         found = memory_statistics()
@@ -240,8 +243,10 @@ class Training:
         times = (1,) if self.settings.grad_accum == 1 else (self.settings.grad_accum, 1)
         moved = sum(n * f.report()["moved_bytes"] for n, f in zip(times, functions, strict=True))
         measured = sorted(self.moving)[len(self.moving) // 2] if self.moving else 0.0
-        return found | {"moved_bytes_a_step": moved, "predicted_s_a_step": moved / _machine.host_memory_rate(),
-                        "measured_s_a_step": measured}  # fmt: skip
+        rate = _machine.host_memory_rate()
+        computing = self.plan["step_time_s"] if self.plan else 0.0  # not known: nothing is hidden behind it
+        waits = sum(n * f.predicted_wait(computing, rate) for n, f in zip(times, functions, strict=True))
+        return found | {"moved_bytes_a_step": moved, "predicted_s_a_step": waits, "measured_s_a_step": measured}
 
     @property
     def tokens_per_step(self) -> int:

@@ -231,9 +231,10 @@ class Arrangement:
                 f"a batch of {batch} is smaller than the {ranks} data-parallel ranks, by {ranks - batch}; the "
                 f"nearest that fit: dp={_near(self.dp, fits, self.dp)}, or a batch of {ranks}"
             )
-        if batch % ranks:
+        if batch % ranks and (self.micro > 1 or self.ep > 1):  # else ranks have a sample more or less
+            what = "experts on ranks" if self.ep > 1 else "micro-batches"
             raise ValueError(
-                f"a batch of {batch} cannot be shared equally by {ranks} data-parallel ranks; the nearest that fit: "
+                f"a batch of {batch} cannot be shared equally by {ranks} data-parallel ranks, as {what} need it; the nearest that fit: "
                 f"dp={_near(self.dp, fits, 2 * self.dp)}, or a batch of "
                 f"{_near(batch, lambda n: n % ranks == 0, 2 * batch + ranks)}"
             )

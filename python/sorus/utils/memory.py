@@ -47,8 +47,9 @@ def parse_size(text: str) -> int:
 def set_memory_limit(bytes: int, folder: str | os.PathLike[str] | None = None) -> None:
     """Keeps tensors of 64 KiB and more that are made from now on in host memory, at most `bytes` of them in reach at a time.
 
-    Compiled functions bring in what each of their steps needs, and put out what is needed last (Belady's rule); eager
-    programs put out what was made first. 0 ends the limit for tensors made later.
+    Compiled functions bring in what each of their steps needs, and put out what is needed last (Belady's rule); with fewer
+    threads than cores, while the step before computes. Eager programs put out what was made first. 0 ends the limit for
+    tensors made later.
 
     Args:
         bytes: at least 2**20, or 0.
@@ -65,5 +66,5 @@ def set_memory_limit(bytes: int, folder: str | os.PathLike[str] | None = None) -
 
 def memory_statistics() -> dict[str, float] | None:
     """Bytes `limit`, `held` (of tensors in host memory), `resident` (in reach), `peak_resident`, `brought_in` and `put_out`
-    since the start, and the `seconds` spent on those; None without a limit."""
+    since the start, the `seconds` spent on those, and of them the `waited`, in which nothing was computed; None without a limit."""
     return _machine.host_memory()

@@ -27,6 +27,8 @@ CompiledGraph::Impl::Impl(TracedGraph t) : traced(std::move(t)) {
   traced.graph = simplify_graph(
       expand_composites(simplify_graph(traced.graph), [](const OpDef& op) { return op.is_kernel_in_graphs(); }));
   mirrors = mirror_casts(traced);
+  for (const Mirror& m : mirrors)
+    report.mirrored_bytes += static_cast<int64_t>(traced.captures[static_cast<size_t>(m.copy)].nbytes());
   graph = simplify_graph(join_insets(simplify_graph(traced.graph)));
   placement = std::make_unique<Placement>(graph);
   units = fuse(graph, *placement);
@@ -55,6 +57,7 @@ void CompiledGraph::Impl::build_code() {
     scratch_bytes = std::max(scratch_bytes, u.loop.scratch_bytes());
   }
   report.distinct_loops = static_cast<int>(texts.size());
+  report.scratch_bytes = scratch_bytes;
   size_t files = std::clamp<size_t>(texts.size() / 6, 1, 4);
   std::vector<std::string> sources(files, std::string(c_preamble()) + "\n");
   for (const std::string& t : texts) {  // the longest job decides: fill the shortest file
@@ -80,6 +83,9 @@ TensorList CompiledGraph::run(TensorSpan inputs) { return impl_->run(inputs); }
 const Graph& CompiledGraph::graph() const { return impl_->graph; }
 const CompileReport& CompiledGraph::report() const { return impl_->report; }
 void CompiledGraph::share_arena(const Tensor& memory) { impl_->share_arena(memory); }
+double CompiledGraph::predicted_wait(double seconds, double bytes_per_second) const {
+  return impl_->predicted_wait(seconds, bytes_per_second);
+}
 const std::vector<PeakValue>& CompiledGraph::peak() const { return impl_->peak; }
 const std::string& CompiledGraph::source() const { return impl_->source; }
 

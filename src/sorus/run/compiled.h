@@ -19,7 +19,10 @@ struct CompileReport {
   int loops = 0, kernels = 0, copies = 0;  ///< units; `copies` are written back at the end
   int distinct_loops = 0;
   int64_t arena_bytes = 0, arena_lower_bound = 0;
+  int64_t scratch_bytes = 0;   ///< of loops, for each thread; kept from run to run
+  int64_t mirrored_bytes = 0;  ///< of captured tensors, kept beside them in the type that the graph reads (mirror.h)
   int64_t moved_bytes = 0;  ///< brought in from host memory by each run, under a memory limit; known after the first
+  int64_t moved_ahead_bytes = 0;  ///< of these, while another step computes (residency.h)
   bool from_cache = false;
   std::string without_compiler;  ///< why loops are not compiled, if they are not
   double seconds = 0;
@@ -43,6 +46,9 @@ class CompiledGraph {
   TensorList run(TensorSpan inputs);
   const Graph& graph() const;  ///< after all passes
   const CompileReport& report() const;
+  /// Under a memory limit, after the first run: seconds in which a run only waits for host memory, if it computes for
+  /// `seconds`, which units share as their arithmetic and memory traffic say.
+  double predicted_wait(double seconds, double bytes_per_second) const;
   /// Puts the temporaries into `memory`, of at least `arena_bytes`, instead of an arena of this graph alone: graphs
   /// that never run at the same time may share one. Before the first run; ValueError if it is too small.
   void share_arena(const Tensor& memory);

@@ -100,6 +100,7 @@ struct CompiledGraph::Impl {
   void set_addresses(const TensorList& inputs, const TensorList& outputs);
   Tensor tensor(int index, const Geometry& view, const TensorList& inputs, const TensorList& outputs) const;
   void keep_within_limit(const TensorList& inputs);
+  double predicted_wait(double seconds, double bytes_per_second) const;
   void run_loop(const Step& s);
   void prepare(Step& s, const TensorList& inputs, const TensorList& outputs);
   static TensorList run_graph_node(const Node& node);

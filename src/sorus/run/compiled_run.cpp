@@ -114,7 +114,8 @@ void CompiledGraph::Impl::keep_within_limit(const TensorList& inputs) {
   if (!memory) return residency.reset();
   std::vector<char*> captured(known.begin() + traced.explicit_inputs,
                               known.begin() + static_cast<ptrdiff_t>(inputs.size()));
-  if (!residency || residency->limit() != memory->limit() || resident_at != captured) {
+  bool ahead = num_threads() < omp_get_num_procs();  // who moves needs a core
+  if (!residency || residency->limit() != memory->limit() || residency->ahead() != ahead || resident_at != captured) {
     std::vector<std::vector<HostMemory::Range>> touched(units.size());
     for (size_t u = 0; u < units.size(); ++u) {
       auto touch = [&](int number) {
@@ -137,11 +138,35 @@ void CompiledGraph::Impl::keep_within_limit(const TensorList& inputs) {
       this->describe(units[u], e);
       return e.source.known() ? fmt::format("{} at {}", e.name, e.source.to_string()) : e.name;
     };
-    residency.emplace(*memory, touched, describe);
+    residency.emplace(*memory, touched, describe, ahead);
     resident_at = std::move(captured);
-    report.moved_bytes = static_cast<int64_t>(residency->traffic());
+    report.moved_bytes = report.moved_ahead_bytes = 0;
+    for (const Residency::Traffic& t : residency->traffic()) {
+      report.moved_ahead_bytes += static_cast<int64_t>(t.ahead);
+      report.moved_bytes += static_cast<int64_t>(t.ahead + t.at_once);
+    }
   }
   residency->begin();
+}
+
+double CompiledGraph::Impl::predicted_wait(double seconds, double bytes_per_second) const {
+  if (!residency) return 0;
+  constexpr double kFlops = 4e10, kBytes = 1e10;  // a second; only their ratio counts
+  std::vector<double> share;
+  double all = 0, wait = 0;
+  for (const Unit& u : units) {
+    ProfileEvent e;
+    describe(u, e);
+    share.push_back(std::max(e.flops / kFlops, e.bytes / kBytes));
+    all += share.back();
+  }
+  std::vector<Residency::Traffic> traffic = residency->traffic();
+  for (size_t s = 0; s < traffic.size(); ++s) {
+    double computing = s == 0 || all == 0 ? 0 : seconds * share[s - 1] / all;
+    wait += static_cast<double>(traffic[s].at_once) / bytes_per_second;
+    wait += std::max(0.0, static_cast<double>(traffic[s].ahead) / bytes_per_second - computing);
+  }
+  return wait;
 }
 
 void CompiledGraph::Impl::run_loop(const Step& s) {
@@ -221,9 +246,8 @@ TensorList CompiledGraph::Impl::run(TensorSpan explicit_inputs) {
   }
   if (scratch_threads < num_threads()) {
     scratch_threads = num_threads();
-    scratch = Tensor::empty({std::max<int64_t>(scratch_bytes * scratch_threads, 64)}, DType::u8);
     // Tiny storages are only aligned to a word; loops ask for 64 bytes.
-    if (scratch.nbytes() < 4096) scratch = Tensor::empty({4096}, DType::u8);
+    scratch = Tensor::empty({std::max<int64_t>(scratch_bytes * scratch_threads, 4096)}, DType::u8);
   }
   set_addresses(packed, outputs);
   keep_within_limit(packed);

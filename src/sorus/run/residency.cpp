@@ -5,24 +5,10 @@
 #include "sorus/base/error.h"
 
 namespace sorus {
-namespace {
-
-template <class F>
-void in_ranges(std::vector<HostMemory::Block>& blocks, F f) {
-  std::sort(blocks.begin(), blocks.end());
-  for (size_t i = 0; i < blocks.size();) {
-    size_t end = i + 1;
-    while (end < blocks.size() && blocks[end] == blocks[end - 1] + 1) ++end;
-    f(blocks[i], static_cast<HostMemory::Block>(end - i));
-    i = end;
-  }
-}
-
-}  // namespace
 
 Residency::Residency(HostMemory& memory, const std::vector<std::vector<HostMemory::Range>>& steps,
-                     const std::function<std::string(size_t)>& describe)
-    : memory_(&memory), limit_(memory.limit() / HostMemory::kBlock), steps_(steps.size()) {
+                     const std::function<std::string(size_t)>& describe, bool ahead)
+    : memory_(&memory), ahead_(ahead), limit_(memory.limit() / HostMemory::kBlock), steps_(steps.size()) {
   std::vector<std::vector<Block>> touched(steps.size());
   for (size_t s = 0; s < steps.size(); ++s) {
     for (const HostMemory::Range& r : steps[s])
@@ -98,27 +84,80 @@ Residency::Moves Residency::plan(size_t step) {
   return moves;
 }
 
-void Residency::begin() { start(memory_->resident_blocks()); }
-
-void Residency::before(size_t step) {
-  Moves moves = plan(step);
-  in_ranges(moves.out, [&](Block first, Block count) { memory_->put_out(first, count); });
-  in_ranges(moves.in, [&](Block first, Block count) { memory_->bring_in(first, count); });
+// What the next step needs and has room beside the running one. Nothing goes that is needed as soon.
+Residency::Moves Residency::plan_ahead(size_t running) {
+  Moves moves;
+  size_t next = running + 1;
+  if (next >= steps_.size()) return moves;
+  std::vector<Candidate> kept;
+  for (uint32_t id : steps_[next]) {
+    if (in_reach_[id]) continue;
+    while (resident_ >= limit_ && !candidates_.empty()) {
+      Candidate c = candidates_.top();
+      if (c.next <= next) break;
+      candidates_.pop();
+      if (c.id < blocks_.size()) {
+        if (!in_reach_[c.id] || c.next != next_[c.id]) continue;
+        if (touched_[c.id] == running) {
+          kept.push_back(c);
+          continue;
+        }
+        in_reach_[c.id] = 0;
+      }
+      moves.out.push_back(c.block);
+      --resident_;
+    }
+    if (resident_ >= limit_) break;
+    moves.in.push_back(blocks_[id]);
+    in_reach_[id] = 1;
+    ++resident_;
+    kept.push_back({next_[id], blocks_[id], id});
+  }
+  for (const Candidate& c : kept) candidates_.push(c);
+  return moves;
 }
 
-size_t Residency::traffic() const {
+HostMemory::Moves Residency::in_ranges(Moves blocks) {
+  auto joined = [](std::vector<Block>& from) {
+    std::vector<HostMemory::Range> ranges;
+    std::sort(from.begin(), from.end());
+    for (Block b : from)
+      if (!ranges.empty() && ranges.back().first + ranges.back().count == b)
+        ++ranges.back().count;
+      else
+        ranges.push_back({b, 1});
+    return ranges;
+  };
+  return {joined(blocks.out), joined(blocks.in)};
+}
+
+void Residency::begin() {
+  memory_->wait();  // of a run that failed
+  start(memory_->resident_blocks());
+}
+
+void Residency::before(size_t step) {
+  memory_->wait();
+  memory_->move(in_ranges(plan(step)));
+  if (ahead_) memory_->start(in_ranges(plan_ahead(step)));
+}
+
+std::vector<Residency::Traffic> Residency::traffic() const {
   Residency played = *this;
   played.start({});
-  size_t moved = 0;
+  std::vector<Traffic> moved(steps_.size());
   for (int run = 0; run < 2; ++run) {
-    moved = 0;
-    for (size_t s = 0; s < steps_.size(); ++s) moved += played.plan(s).in.size();
+    size_t ahead = 0;
+    for (size_t s = 0; s < steps_.size(); ++s) {
+      moved[s] = {ahead * HostMemory::kBlock, played.plan(s).in.size() * HostMemory::kBlock};
+      ahead = ahead_ ? played.plan_ahead(s).in.size() : 0;
+    }
     std::vector<Block> resident;
     for (size_t id = 0; id < blocks_.size(); ++id)
       if (played.in_reach_[id]) resident.push_back(blocks_[id]);
     played.start(resident);
   }
-  return moved * HostMemory::kBlock;
+  return moved;
 }
 
 }  // namespace sorus

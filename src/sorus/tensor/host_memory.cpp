@@ -9,6 +9,8 @@
 #include <chrono>
 #include <cstring>
 #include <mutex>
+#include <thread>
+#include <utility>
 
 #include "sorus/base/error.h"
 
@@ -150,6 +152,48 @@ void HostMemory::put_out(Block first, Block count) {
   seconds_ += now() - begin;
 }
 
+void HostMemory::move(const Moves& moves) {
+  if (moves.empty()) return;
+  double begin = now();
+  for (const Range& r : moves.out) put_out(r.first, r.count);
+  for (const Range& r : moves.in) bring_in(r.first, r.count);
+  waited_ += now() - begin;
+}
+
+void HostMemory::start(Moves moves) {
+  if (moves.empty()) return;
+  wait();
+  std::lock_guard lock(moves_mutex_);
+  moves_ = std::move(moves);
+  moving_ = true;
+  // It lives as long as the process, as the memory does.
+  if (!has_thread_) std::thread([this] { run_moves(); }).detach();
+  has_thread_ = true;
+  moves_changed_.notify_all();
+}
+
+void HostMemory::run_moves() {
+  for (;;) {
+    std::unique_lock lock(moves_mutex_);
+    moves_changed_.wait(lock, [&] { return moving_; });
+    Moves moves = std::move(moves_);
+    lock.unlock();
+    for (const Range& r : moves.out) put_out(r.first, r.count);
+    for (const Range& r : moves.in) bring_in(r.first, r.count);
+    lock.lock();
+    moving_ = false;
+    moves_changed_.notify_all();
+  }
+}
+
+void HostMemory::wait() {
+  std::unique_lock lock(moves_mutex_);
+  if (!moving_) return;
+  double begin = now();
+  moves_changed_.wait(lock, [&] { return !moving_; });
+  waited_ += now() - begin;
+}
+
 void HostMemory::settle() {
   std::lock_guard lock(mutex);
   for (size_t b = 0; b < in_reach_.size();) {
@@ -162,7 +206,8 @@ void HostMemory::settle() {
 
 HostMemory::Statistics HostMemory::statistics() const {
   std::lock_guard lock(mutex);
-  return {limit_, held_ * kBlock, resident_ * kBlock, peak_ * kBlock, brought_ * kBlock, put_ * kBlock, seconds_};
+  return {limit_,   held_ * kBlock, resident_ * kBlock, peak_ * kBlock, brought_ * kBlock, put_ * kBlock,
+          seconds_, waited_};
 }
 
 double HostMemory::rate() {

@@ -12,8 +12,10 @@
 // says so (run/residency.h); otherwise what was made longest ago goes first.
 #pragma once
 
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -42,6 +44,16 @@ class HostMemory {
   std::vector<Block> resident_blocks() const;
   void bring_in(Block first, Block count);
   void put_out(Block first, Block count);
+  struct Moves {
+    std::vector<Range> out, in;
+    bool empty() const { return out.empty() && in.empty(); }
+  };
+  /// Puts out, then brings in; the caller waits.
+  void move(const Moves& moves);
+  /// The same beside the caller. Whoever touches what is on its way only waits for its page.
+  void start(Moves moves);
+  /// Until all that was started is done.
+  void wait();
   /// Puts out what was touched without being brought in: by whoever went through much (a checkpoint).
   void settle();
 
@@ -49,6 +61,7 @@ class HostMemory {
     size_t limit = 0, held = 0, resident = 0, peak_resident = 0;  ///< bytes
     size_t brought_in = 0, put_out = 0;                           ///< bytes since the start
     double seconds = 0;                                           ///< spent on both
+    double waited = 0;                                            ///< the part of them in which nothing else was done
   };
   Statistics statistics() const;
   /// Bytes a second that go out and come back, measured on some of its own.
@@ -59,13 +72,20 @@ class HostMemory {
   HostMemory(size_t limit, const std::string& folder);
   void hold(Block first, Block count);
   void make_room(Block count);
+  void run_moves();
 
   std::byte* base_ = nullptr;
   size_t limit_ = 0, held_ = 0, resident_ = 0, peak_ = 0, brought_ = 0, put_ = 0;
-  double seconds_ = 0;
+  double seconds_ = 0, waited_ = 0;
   std::vector<bool> in_reach_;
   std::vector<Range> free_;   // sorted by place, neighbours joined
   std::vector<Block> queue_;  // in the order of their making, for programs that do not say what comes next
+
+  // The thread that moves, made by the first `start`.
+  bool has_thread_ = false, moving_ = false;
+  Moves moves_;
+  std::mutex moves_mutex_;
+  std::condition_variable moves_changed_;
 };
 
 /// From now on tensors of 64 KiB and more are kept in host memory (with `folder`, in a file there that vanishes with

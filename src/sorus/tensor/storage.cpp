@@ -12,6 +12,7 @@
 
 #include "sorus/base/error.h"
 #include "sorus/tensor/host_memory.h"
+#include "sorus/tensor/memory_account.h"
 
 namespace sorus {
 namespace {
@@ -164,6 +165,14 @@ Ref<Storage> Storage::allocate(size_t nbytes) {
   if (HostMemory* host = nbytes >= HostMemory::kBlock ? HostMemory::active() : nullptr) {
     std::byte* data = host->allocate(nbytes);
     return wrap(data, nbytes, [host, data, nbytes] { host->free(data, nbytes); });
+  }
+  if (const auto* account = nbytes > kTiny ? MemoryAccount::current() : nullptr) {
+    void* data = Arena::instance().allocate(nbytes);
+    (*account)->add(static_cast<int64_t>(nbytes));
+    return wrap(data, nbytes, [account = *account, data, nbytes] {
+      Arena::instance().free(data, nbytes);
+      account->add(-static_cast<int64_t>(nbytes));
+    });
   }
   void* data = nbytes <= kTiny ? allocate_small(std::max<size_t>(nbytes, 1)) : Arena::instance().allocate(nbytes);
   return Ref<Storage>(new Storage(Kind::owned, static_cast<std::byte*>(data), nbytes, true));

@@ -586,6 +586,9 @@ TEST(ParallelTraining, MemoryIsAsPlanned) {
       captured += static_cast<double>(memory.captured);
       values += static_cast<double>(memory.values), total += static_cast<double>(memory.total());
       most = std::max(most, static_cast<double>(memory.values));
+      EXPECT_NEAR(static_cast<double>(step->measured_memory(r)), static_cast<double>(memory.total()),
+                  0.02 * static_cast<double>(memory.total()))
+          << "rank " << r << " of " << ranks;
     }
     EXPECT_GE(captured, 4 * 256 * 256 * 3 * 4);  // weights and their two moments
     if (ranks == 1)
@@ -597,6 +600,7 @@ TEST(ParallelTraining, MemoryIsAsPlanned) {
           << measured << " of " << values << ", " << most;
     }
     EXPECT_THROW(step->rank_memory(ranks), ValueError);
+    EXPECT_THROW(step->measured_memory(ranks), ValueError);
   }
 }
 

@@ -77,7 +77,7 @@ class Transfers final : public Progress {
   };
   struct Unexpected {
     Head head;
-    std::vector<std::byte> data;
+    Ref<Storage> data;
     std::shared_ptr<Item> claimed;  // asked for while it was coming in
   };
   struct Peer {

@@ -84,7 +84,7 @@ void Transfers::finish(const std::shared_ptr<Item>& item) {
 
 void Transfers::deliver(const std::shared_ptr<Item>& item, Unexpected& message) {
   if (message.head.bytes == item->bytes)
-    std::memcpy(item->to, message.data.data(), message.data.size());
+    std::memcpy(item->to, message.data->data(), message.data->nbytes());
   else
     item->error = fmt::format("recv: {} bytes were expected from rank {} (tag {}), which sent {}", item->bytes,
                               item->peer, item->tag, message.head.bytes);
@@ -168,7 +168,7 @@ bool Transfers::progress_recv(int from) {
     if (!p.target) {
       p.aside = std::make_shared<Unexpected>();
       p.aside->head = p.head;
-      p.aside->data.resize(static_cast<size_t>(p.head.bytes));
+      p.aside->data = Storage::allocate(static_cast<size_t>(p.head.bytes));
       for (size_t i = 0; i < p.recvs.size(); ++i)
         if (p.recvs[i]->tag == p.head.tag) {
           p.aside->claimed = p.recvs[i];
@@ -181,7 +181,7 @@ bool Transfers::progress_recv(int from) {
   }
   int64_t n = std::min(there, p.head.bytes - p.taken);
   if (n > 0) {
-    take((p.target ? p.target->to : p.aside->data.data()) + p.taken, n);
+    take((p.target ? p.target->to : p.aside->data->data()) + p.taken, n);
     p.taken += n;
     moved = true;
   }

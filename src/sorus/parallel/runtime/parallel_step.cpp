@@ -8,6 +8,7 @@
 #include "sorus/parallel/runtime/program_runner.h"
 #include "sorus/parallel/runtime/rank_pool.h"
 #include "sorus/tensor/copy.h"
+#include "sorus/tensor/memory_account.h"
 
 namespace sorus::parallel {
 namespace {
@@ -88,6 +89,9 @@ struct ParallelStep::Impl {
     std::vector<Piece> pieces;
     std::unique_ptr<ProgramRunner> runner;
     TensorList results;
+    std::shared_ptr<MemoryAccount> account = std::make_shared<MemoryAccount>();
+    int64_t elsewhere = 0;  // bytes of pieces that lie in the whole tensors, which no account has
+    bool ran = false;
   };
 
   ExecutionOptions options;
@@ -131,6 +135,11 @@ struct ParallelStep::Impl {
     remember();
   }
 
+  const Rank& here(int number) const {
+    for (const Rank& r : ranks)
+      if (r.number == number) return r;
+    fail<ValueError>("rank {} is not a rank of this process, which has {}", number, fmt::join(pool.local(), ", "));
+  }
   int pipeline_rank(int number) const { return number / static_cast<int>(inner.size()); }
   int inner_rank(int number) const { return number % static_cast<int>(inner.size()); }
   bool one_process_each() const { return pool.local().size() == 1; }
@@ -162,6 +171,7 @@ struct ParallelStep::Impl {
   Rank make_rank(int number) {
     Rank r;
     r.number = number;
+    AccountScope scope(r.account);
     Program program = program_of(number);
     TensorList captures;
     for (size_t i = 0; i < whole.captures.size(); ++i) {
@@ -176,6 +186,7 @@ struct ParallelStep::Impl {
         Tensor view = view_of(t, p.block);
         // What nobody writes all ranks read where it is.
         p.lies_in_whole = (p.writes_whole || !written[i]) && view.is_contiguous();
+        if (p.lies_in_whole) r.elsewhere += static_cast<int64_t>(view.nbytes());
         if (!p.lies_in_whole) {
           p.tensor = copied(view);
         } else if (p.block.sizes == t.sizes()) {
@@ -214,6 +225,9 @@ struct ParallelStep::Impl {
   void step(int number, TensorSpan inputs) {
     GradMode off(false);
     Rank& r = *std::find_if(ranks.begin(), ranks.end(), [&](const Rank& x) { return x.number == number; });
+    AccountScope scope(r.account);
+    r.account->reset_peak();
+    r.ran = true;
     refresh(r);
     std::vector<TensorList> mine(static_cast<size_t>(options.micro_batches));
     for (int m = 0; m < options.micro_batches; ++m)
@@ -326,9 +340,11 @@ Graph ParallelStep::rank_graph(int rank) const {
 }
 Program ParallelStep::rank_program(int rank) const { return impl_->program_of(rank); }
 RankMemory ParallelStep::rank_memory(int rank) const {
-  for (const Impl::Rank& r : impl_->ranks)
-    if (r.number == rank) return r.runner->memory();
-  fail<ValueError>("rank {} is not a rank of this process, which has {}", rank, fmt::join(impl_->pool.local(), ", "));
+  return impl_->here(rank).runner->memory(impl_->pool.threads_each());
+}
+int64_t ParallelStep::measured_memory(int rank) const {
+  const Impl::Rank& r = impl_->here(rank);
+  return r.ran ? r.account->peak() + r.elsewhere : 0;
 }
 
 }  // namespace sorus::parallel

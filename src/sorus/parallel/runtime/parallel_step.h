@@ -44,8 +44,12 @@ class ParallelStep {
   /// Of the first micro-batch.
   Graph rank_graph(int rank) const;
   Program rank_program(int rank) const;
-  /// What a rank of this process holds when it is fullest. ValueError for a rank of another process.
+  /// What a rank of this process holds when it is fullest, as planned. ValueError for a rank of another process.
   RankMemory rank_memory(int rank) const;
+  /// What it held when it was fullest in the last run, counted as memory was given out (tensor/memory_account.h): its
+  /// pieces of captured tensors, and all tensors and messages that it made. 0 before the first run. Not counted by
+  /// either: the working memory of kernels, which each thread keeps, and the buffers that ranks share.
+  int64_t measured_memory(int rank) const;
 
  private:
   struct Impl;

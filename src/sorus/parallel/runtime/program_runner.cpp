@@ -79,11 +79,16 @@ struct ProgramRunner::Impl {
   }
 
   // Values by the actions that make them and drop them.
-  RankMemory memory() const {
+  RankMemory memory(int threads) const {
     RankMemory m;
     for (const Tensor& t : captures)
       if (t.defined()) m.captured += static_cast<int64_t>(t.nbytes());
     if (arena.defined()) m.arena = static_cast<int64_t>(arena.nbytes());
+    for (const auto& graphs : ready)
+      for (const auto& g : graphs) {
+        m.arena += std::max<int64_t>(g->report().scratch_bytes * threads, 4096);
+        m.captured += g->report().mirrored_bytes;
+      }
     int64_t now = 0;
     std::set<std::pair<int, int>> alive;
     auto make = [&](int slot, int micro) {
@@ -225,6 +230,6 @@ ProgramRunner::ProgramRunner(Program program, TensorList captures, std::string g
 ProgramRunner::~ProgramRunner() = default;
 TensorList ProgramRunner::run(const std::vector<TensorList>& inputs) { return impl_->run(inputs); }
 const Program& ProgramRunner::program() const { return impl_->program; }
-RankMemory ProgramRunner::memory() const { return impl_->memory(); }
+RankMemory ProgramRunner::memory(int threads) const { return impl_->memory(threads); }
 
 }  // namespace sorus::parallel

@@ -10,7 +10,7 @@ namespace sorus::parallel {
 /// Bytes of one rank when it is fullest, known before it runs.
 struct RankMemory {
   int64_t captured = 0;  ///< its blocks of parameters, optimizer state and what else outlives a step
-  int64_t arena = 0;     ///< temporaries of the segments, which run one after the other and share it
+  int64_t arena = 0;     ///< temporaries of the segments, which run one after the other and share it, and of loops
   int64_t values = 0;    ///< arguments, and what goes from one segment to another: activations, sums of gradients
   int64_t total() const { return captured + arena + values; }
 };
@@ -28,8 +28,8 @@ class ProgramRunner {
   /// results are at another rank of the pipeline.
   TensorList run(const std::vector<TensorList>& inputs);
   const Program& program() const;
-  /// `captured` is what `captures` hold; 0 for the arena if the segments are not compiled.
-  RankMemory memory() const;
+  /// With so many threads. `captured` is what `captures` hold; 0 for the arena if the segments are not compiled.
+  RankMemory memory(int threads) const;
 
  private:
   struct Impl;

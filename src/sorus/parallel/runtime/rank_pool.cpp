@@ -6,6 +6,7 @@
 #include <numeric>
 #include <thread>
 
+#include "sorus/base/threads.h"
 #include "sorus/parallel/comm/groups.h"
 #include "sorus/parallel/comm/threads.h"
 #include "sorus/parallel/partition/partition.h"
@@ -125,6 +126,9 @@ RankPool::RankPool(DeviceMesh mesh) : impl_(std::make_unique<Impl>(std::move(mes
 RankPool::~RankPool() = default;
 const DeviceMesh& RankPool::mesh() const { return impl_->mesh; }
 const std::vector<int>& RankPool::local() const { return impl_->local; }
+int RankPool::threads_each() const {  // as comm::run_ranks shares them
+  return impl_->threads ? std::max(1, num_threads() / static_cast<int>(impl_->mesh.size())) : num_threads();
+}
 void RankPool::run(const std::function<void(int)>& f) { impl_->run(f); }
 
 }  // namespace sorus::parallel

@@ -26,6 +26,8 @@ class RankPool {
   const DeviceMesh& mesh() const;
   /// The ranks that run in this process.
   const std::vector<int>& local() const;
+  /// Of each rank.
+  int threads_each() const;
   void run(const std::function<void(int rank)>& f);
 
  private:

@@ -24,10 +24,16 @@ Placement shard_of(int dim, int64_t size, const ShardFactor& f, int64_t parts) {
   return Shard(dim, f.size % parts == 0 ? 1 : size / f.size);
 }
 
+using Wishes = std::unordered_map<Value, Layout>;
+
 class Propagation {
  public:
-  Propagation(const Graph& graph, const Request& request)
-      : graph_(graph), request_(request), mesh_(request.mesh), versions_(request.mesh, request.communication) {
+  Propagation(const Graph& graph, const Request& request, const Wishes& wishes)
+      : graph_(graph),
+        request_(request),
+        wishes_(wishes),
+        mesh_(request.mesh),
+        versions_(request.mesh, request.communication) {
     out_.mesh = mesh_;
     out_.micro_axis = request.micro ? mesh_.axes() - 1 : -1;
     for (int a = 0; a < mesh_.axes(); ++a) out_.groups.push_back(mesh_.group(a));
@@ -127,6 +133,9 @@ class Propagation {
     for (size_t o = 0; o < node.outputs.size(); ++o)
       if (auto it = demands_.find({const_cast<Node*>(&node), static_cast<int>(o)}); it != demands_.end())
         for (const Layout& l : it->second) asked = asked || l[a].is_shard();
+    for (size_t o = 0; o < node.outputs.size(); ++o)
+      if (auto it = wishes_.find({const_cast<Node*>(&node), static_cast<int>(o)}); it != wishes_.end())
+        asked = asked || it->second[a].is_shard();
     if (!asked || mesh_.size(axis) == 1) return out;
     for (size_t f = 0; f < rule.factors.size(); ++f)
       if (rule.factors[f].can_split() && fits(rule.factors[f].size, mesh_.size(axis), axis == out_.micro_axis))
@@ -209,11 +218,16 @@ class Propagation {
         total *= static_cast<double>(mine[f].size) / static_cast<double>(rule.factors[f].size);
     for (size_t i = 0; i < node.inputs.size(); ++i)
       if (node.inputs[i]) total += versions_.find(node.inputs[i], c.inputs[i]).seconds;
-    for (size_t o = 0; o < node.outputs.size(); ++o)
-      if (auto it = demands_.find({const_cast<Node*>(&node), static_cast<int>(o)}); it != demands_.end())
-        for (const Layout& l : it->second)
-          total += cost_of(mesh_, redistribution(mesh_, c.outputs[o], l), c.outputs[o], node.outputs[o],
-                           request_.communication);
+    for (size_t o = 0; o < node.outputs.size(); ++o) {
+      Value v{const_cast<Node*>(&node), static_cast<int>(o)};
+      auto add = [&](const Layout& l) {
+        total += cost_of(mesh_, redistribution(mesh_, c.outputs[o], l), c.outputs[o], node.outputs[o],
+                         request_.communication);
+      };
+      if (auto it = demands_.find(v); it != demands_.end())
+        for (const Layout& l : it->second) add(l);
+      if (auto it = wishes_.find(v); it != wishes_.end()) add(it->second);
+    }
     return total;
   }
 
@@ -308,12 +322,33 @@ class Propagation {
 
   const Graph& graph_;
   const Request& request_;
+  const Wishes& wishes_;
   const DeviceMesh& mesh_;
   Versions versions_;
   std::unordered_map<Value, std::vector<Layout>> demands_;
   std::unordered_set<Value> gathered_;
   Propagated out_;
 };
+
+// What is made whole along axes along which all its readers take the same block.
+void add_wishes(const Graph& graph, const Propagated& found, Wishes& wishes) {
+  std::unordered_map<Value, std::vector<const Layout*>> uses;
+  for (const auto& node : graph.nodes())
+    if (auto it = found.choices.find(node.get()); it != found.choices.end())
+      for (size_t i = 0; i < node->inputs.size(); ++i)
+        if (node->inputs[i]) uses[node->inputs[i]].push_back(&it->second.inputs[i]);
+  for (size_t i = 0; i < graph.outputs().size(); ++i) uses[graph.outputs()[i]].push_back(&found.outputs[i]);
+  for (const auto& [v, layouts] : uses) {
+    if (!found.choices.contains(v.node) || wishes.contains(v)) continue;
+    const Layout &made = found.layouts.at(v), &used = *layouts[0];
+    bool smaller = made != used;
+    for (const Layout* l : layouts) smaller = smaller && *l == used;
+    for (size_t a = 0; smaller && a < made.size(); ++a)
+      smaller = made[a] == used[a] ||
+                (made[a].is_replicate() && used[a].is_shard() && static_cast<int>(a) != found.micro_axis);
+    if (smaller) wishes.emplace(v, used);
+  }
+}
 
 }  // namespace
 
@@ -354,6 +389,15 @@ size_t Versions::add(const Value& v, const Layout& layout) {
   return have.size() - 1;
 }
 
-Propagated propagate(const Graph& graph, const Request& request) { return Propagation(graph, request).run(); }
+Propagated propagate(const Graph& graph, const Request& request) {
+  constexpr int kRounds = 8;  // each goes one node further back along a chain
+  Wishes wishes;
+  for (int round = 1;; ++round) {
+    Propagated found = Propagation(graph, request, wishes).run();
+    size_t before = wishes.size();
+    add_wishes(graph, found, wishes);
+    if (wishes.size() == before || round == kRounds) return found;
+  }
+}
 
 }  // namespace sorus::parallel
