@@ -517,6 +517,7 @@ bool is_linear(const OpDef& op, std::span<const int> slots) {
     }
     return true;
   };
+  if (op.inset) return std::ranges::all_of(slots, [](int slot) { return slot == 0; });  // its input among zeros
   if (op.each) return op.differentiable && linear(*op.each, {});
   if (op.index && op.index->derived == IndexRule::Derived::no && !op.index->initial &&
       (op.index->reduction == Reduction::sum || op.index->reduction == Reduction::none)) {

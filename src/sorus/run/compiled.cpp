@@ -87,6 +87,10 @@ double CompiledGraph::predicted_wait(double seconds, double bytes_per_second) co
   return impl_->predicted_wait(seconds, bytes_per_second);
 }
 const std::vector<PeakValue>& CompiledGraph::peak() const { return impl_->peak; }
+int64_t CompiledGraph::packed_bytes(const Node& kernel) const {
+  auto it = impl_->packed.find(&kernel);
+  return it == impl_->packed.end() ? 0 : it->second;
+}
 const std::string& CompiledGraph::source() const { return impl_->source; }
 
 }  // namespace sorus

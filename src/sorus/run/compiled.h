@@ -20,6 +20,7 @@ struct CompileReport {
   int distinct_loops = 0;
   int64_t arena_bytes = 0, arena_lower_bound = 0;
   int64_t scratch_bytes = 0;   ///< of loops, for each thread; kept from run to run
+  int64_t filled_bytes = 0;    ///< of tensors of one number that kernels want to see; kept as well
   int64_t mirrored_bytes = 0;  ///< of captured tensors, kept beside them in the type that the graph reads (mirror.h)
   int64_t moved_bytes = 0;  ///< brought in from host memory by each run, under a memory limit; known after the first
   int64_t moved_ahead_bytes = 0;  ///< of these, while another step computes (residency.h)
@@ -54,6 +55,8 @@ class CompiledGraph {
   void share_arena(const Tensor& memory);
   /// What holds the arena's peak, largest first.
   const std::vector<PeakValue>& peak() const;
+  /// Bytes of the operands that a kernel of this graph gets as copies in order, since it takes no strides.
+  int64_t packed_bytes(const Node& kernel) const;
   /// The C text of the loops.
   const std::string& source() const;
 

@@ -69,6 +69,7 @@ struct CompiledGraph::Impl {
   int scratch_threads = 0;
   CompileReport report;
   std::vector<PeakValue> peak;
+  std::unordered_map<const Node*, int64_t> packed;  // see CompiledGraph::packed_bytes
   std::vector<Mirror> mirrors;
   std::vector<std::string> loop_names;
   // What loops are called with, of all loops one after another. Only the addresses of inputs and outputs change from

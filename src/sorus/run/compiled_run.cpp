@@ -35,6 +35,13 @@ void CompiledGraph::Impl::make_steps() {
       for (const Operand& o : unit.operands) {
         s.operand_slots.push_back(o.source && slot_of.contains(o.source) ? slot(o.source) : -1);
         s.views.push_back(o.view);
+        size_t i = s.views.size() - 1;
+        const Value& v = unit.node->inputs[i];
+        const OpDef& op = *unit.node->op;
+        if (s.operand_slots[i] < 0 && v && !v.node->is_constant()) report.filled_bytes += v.type().nbytes();
+        if (s.operand_slots[i] >= 0 && op.kernel && !op.kernel_takes_strides && !op.is_view() &&
+            !is_contiguous(o.view.sizes, o.view.strides))
+          packed[unit.node] += v.type().nbytes();
       }
       auto stays = [&](int i) {
         const Slot* at = i < 0 ? nullptr : &slots[static_cast<size_t>(i)];

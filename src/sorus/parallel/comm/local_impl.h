@@ -10,7 +10,6 @@ namespace sorus::comm {
 
 inline constexpr int64_t kInline = 4096;       // bytes beside the counter
 inline constexpr int64_t kStage = 512 * 1024;  // of a piece
-inline constexpr int64_t kRing = 256 * 1024;   // of a channel
 
 /// What a rank says when it arrives at the first step of an operation.
 struct Announcement {

@@ -5,6 +5,7 @@
 
 #include "sorus/graph/call.h"
 #include "sorus/parallel/comm/groups.h"
+#include "sorus/parallel/partition/in_flight.h"
 #include "sorus/parallel/runtime/program_runner.h"
 #include "sorus/parallel/runtime/rank_pool.h"
 #include "sorus/tensor/copy.h"
@@ -340,7 +341,11 @@ Graph ParallelStep::rank_graph(int rank) const {
 }
 Program ParallelStep::rank_program(int rank) const { return impl_->program_of(rank); }
 RankMemory ParallelStep::rank_memory(int rank) const {
-  return impl_->here(rank).runner->memory(impl_->pool.threads_each());
+  const Impl::Rank& r = impl_->here(rank);
+  std::vector<Program> stages;  // of the ranks that this one exchanges messages with
+  for (int p = 0; p < impl_->options.pipeline.ranks; ++p)
+    stages.push_back(impl_->program_of(p * static_cast<int>(impl_->inner.size()) + impl_->inner_rank(rank)));
+  return r.runner->memory(impl_->pool.threads_each(), taken_by(stages, impl_->pipeline_rank(rank)));
 }
 int64_t ParallelStep::measured_memory(int rank) const {
   const Impl::Rank& r = impl_->here(rank);

@@ -1,11 +1,16 @@
 #include "sorus/parallel/runtime/program_runner.h"
 
+#include <algorithm>
 #include <array>
+#include <list>
+#include <map>
 #include <set>
 
 #include "sorus/base/error.h"
 #include "sorus/graph/call.h"
 #include "sorus/parallel/comm/groups.h"
+#include "sorus/parallel/comm/local.h"
+#include "sorus/parallel/sharding/operators.h"
 #include "sorus/run/compiled.h"
 #include "sorus/run/execute.h"
 #include "sorus/tensor/copy.h"
@@ -78,36 +83,88 @@ struct ProgramRunner::Impl {
     g.share_arena(arena);
   }
 
-  // Values by the actions that make them and drop them.
-  RankMemory memory(int threads) const {
+  // What a kernel of a segment needs beside its operands; kernels run one after the other.
+  int64_t workspace(size_t segment) const {
+    int64_t most = 0;
+    for (const auto& g : ready[segment])
+      for (const auto& n : g->graph().nodes()) {
+        if (!n->op) continue;
+        auto types = n->input_types();
+        most = std::max(most, g->packed_bytes(*n) + collective_workspace(TypeCall{*n->op, types, n->attrs}));
+      }
+    return most;
+  }
+
+  // Values by the actions that make them and drop them; one that is on its way is there until it is taken.
+  RankMemory memory(int threads, const std::vector<int>& taken) const {
     RankMemory m;
     for (const Tensor& t : captures)
       if (t.defined()) m.captured += static_cast<int64_t>(t.nbytes());
     if (arena.defined()) m.arena = static_cast<int64_t>(arena.nbytes());
     for (const auto& graphs : ready)
       for (const auto& g : graphs) {
-        m.arena += std::max<int64_t>(g->report().scratch_bytes * threads, 4096);
+        m.arena += std::max<int64_t>(g->report().scratch_bytes * threads, 4096) + g->report().filled_bytes;
         m.captured += g->report().mirrored_bytes;
       }
     int64_t now = 0;
-    std::set<std::pair<int, int>> alive;
+    using Key = std::pair<int, int>;
+    std::set<Key> alive, dropped;
+    auto key = [&](int slot, int micro) {
+      return Key{slot, program.slots[static_cast<size_t>(slot)].varies ? micro : -1};
+    };
+    auto bytes = [&](const Key& k) { return program.slots[static_cast<size_t>(k.first)].type.nbytes(); };
+    std::map<int, std::list<Key>> leaving;  // to each rank, in the order of sending
+    // What does not fit where messages wait stays with the sender, whole.
+    auto leaves_later = [&](const Key& k) {
+      for (const auto& [peer, messages] : leaving) {
+        int64_t before = 0;
+        for (const Key& m : messages)
+          if ((before += bytes(m) + 16) > comm::kRing && m == k) return true;
+      }
+      return false;
+    };
+    auto let_go = [&] {
+      std::erase_if(dropped, [&](const Key& k) {
+        bool gone = !leaves_later(k);
+        if (gone) now -= bytes(k);
+        return gone;
+      });
+    };
     auto make = [&](int slot, int micro) {
-      const SlotInfo& s = program.slots[static_cast<size_t>(slot)];
-      if (alive.insert({slot, s.varies ? micro : -1}).second) now += s.type.nbytes();
+      if (alive.insert(key(slot, micro)).second) now += bytes(key(slot, micro));
     };
     for (size_t s = 0; s < static_cast<size_t>(program.arguments); ++s)
       for (int micro = 0; micro < (program.slots[s].varies ? program.micro_batches : 1); ++micro)
         make(static_cast<int>(s), micro);
     m.values = now;
-    for (const Action& a : program.actions) {
-      if (a.kind == Action::Kind::run)
+    std::multimap<int, std::pair<int, Key>> taken_at;
+    for (int i = 0; i < static_cast<int>(program.actions.size()); ++i) {
+      const Action& a = program.actions[static_cast<size_t>(i)];
+      auto [first, end] = taken_at.equal_range(i);
+      for (auto it = first; it != end; ++it) {
+        std::list<Key>& messages = leaving[it->second.first];
+        messages.erase(std::find(messages.begin(), messages.end(), it->second.second));
+      }
+      if (first != end) let_go();
+      int64_t beside = 0;
+      if (a.kind == Action::Kind::run) {
         for (int s : program.segments[static_cast<size_t>(a.what)].makes) make(s, a.micro_batch);
+        beside = workspace(static_cast<size_t>(a.what));
+      }
       if (a.kind == Action::Kind::receive) make(a.what, a.micro_batch);
       if (a.kind == Action::Kind::add || a.kind == Action::Kind::join) make(a.to, -1);
-      m.values = std::max(m.values, now);
+      if (a.kind == Action::Kind::send) {
+        leaving[a.peer].push_back(key(a.what, a.micro_batch));
+        taken_at.emplace(taken[static_cast<size_t>(i)], std::pair(a.peer, key(a.what, a.micro_batch)));
+      }
+      m.values = std::max(m.values, now + beside);
       for (auto [slot, micro] : a.last) {
-        const SlotInfo& s = program.slots[static_cast<size_t>(slot)];
-        if (alive.erase({slot, s.varies ? micro : -1})) now -= s.type.nbytes();
+        Key k = key(slot, micro);
+        if (!alive.erase(k)) continue;
+        if (leaves_later(k))
+          dropped.insert(k);
+        else
+          now -= bytes(k);
       }
     }
     return m;
@@ -157,6 +214,10 @@ struct ProgramRunner::Impl {
     copy_elements(whole.with_geometry(g), v);
   }
 
+  // What has left is not kept.
+  void let_go() {
+    std::erase_if(leaving, [](const Leaving& l) { return l.work->is_completed(); });
+  }
   void send(const Tensor& v, int peer, int tag) {
     Tensor t = v;
     if (!t.is_contiguous()) {
@@ -164,7 +225,7 @@ struct ProgramRunner::Impl {
       copy_elements(t, v);
     }
     leaving.push_back({comm::group(group).isend(t.data(), static_cast<int64_t>(t.nbytes()), peer, tag), t});
-    std::erase_if(leaving, [](const Leaving& l) { return l.work->is_completed(); });
+    let_go();
   }
 
   void act(const Action& a, const TensorList& arguments) {
@@ -215,7 +276,10 @@ struct ProgramRunner::Impl {
     for (size_t m = 0; m < inputs.size(); ++m)
       for (size_t i = 0; i < inputs[m].size(); ++i)
         if (m < values[i].size()) values[i][m] = inputs[m][i];
-    for (const Action& a : program.actions) act(a, inputs[0]);
+    for (const Action& a : program.actions) {
+      act(a, inputs[0]);
+      if (!leaving.empty()) let_go();
+    }
     TensorList out;
     for (int s : program.results) out.push_back(s < 0 ? Tensor() : value(s, -1));
     for (Leaving& l : leaving) l.work->wait();
@@ -230,6 +294,8 @@ ProgramRunner::ProgramRunner(Program program, TensorList captures, std::string g
 ProgramRunner::~ProgramRunner() = default;
 TensorList ProgramRunner::run(const std::vector<TensorList>& inputs) { return impl_->run(inputs); }
 const Program& ProgramRunner::program() const { return impl_->program; }
-RankMemory ProgramRunner::memory(int threads) const { return impl_->memory(threads); }
+RankMemory ProgramRunner::memory(int threads, const std::vector<int>& taken) const {
+  return impl_->memory(threads, taken);
+}
 
 }  // namespace sorus::parallel

@@ -11,7 +11,9 @@ namespace sorus::parallel {
 struct RankMemory {
   int64_t captured = 0;  ///< its blocks of parameters, optimizer state and what else outlives a step
   int64_t arena = 0;     ///< temporaries of the segments, which run one after the other and share it, and of loops
-  int64_t values = 0;    ///< arguments, and what goes from one segment to another: activations, sums of gradients
+  /// Arguments, what goes from one segment to another (activations, sums of gradients) or to other ranks and may not
+  /// have been taken, and what collectives need for themselves.
+  int64_t values = 0;
   int64_t total() const { return captured + arena + values; }
 };
 
@@ -28,8 +30,9 @@ class ProgramRunner {
   /// results are at another rank of the pipeline.
   TensorList run(const std::vector<TensorList>& inputs);
   const Program& program() const;
-  /// With so many threads. `captured` is what `captures` hold; 0 for the arena if the segments are not compiled.
-  RankMemory memory(int threads) const;
+  /// With so many threads. `taken`: when messages are taken (partition/in_flight.h). `captured` is what `captures`
+  /// hold; 0 for the arena if the segments are not compiled.
+  RankMemory memory(int threads, const std::vector<int>& taken) const;
 
  private:
   struct Impl;

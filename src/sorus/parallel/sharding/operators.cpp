@@ -1,7 +1,10 @@
 // Collectives as operators of a graph. `parts` is the number of ranks in the group, so that the result's shape is
 // known where no ranks are running; the kernel checks it.
+#include "sorus/parallel/sharding/operators.h"
+
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "sorus/ops.h"
 #include "sorus/parallel/comm/groups.h"
@@ -53,6 +56,22 @@ void pack(const std::byte* tensor, std::byte* blocks, const Cut& c, size_t eleme
 }
 void unpack(const std::byte* blocks, std::byte* tensor, const Cut& c, size_t element) {
   each_row(c, element, 0, [&](int64_t at, int64_t from, size_t n) { std::memcpy(tensor + at, blocks + from, n); });
+}
+// Rows in front of the dimension that go at once, where blocks are brought into a row for their way: so that the room
+// that takes is bounded, and still in the cache when they are brought apart.
+constexpr int64_t kAtOnce = int64_t{256} << 10;
+int64_t rows_at_once(const Cut& c, size_t element) {
+  int64_t row = c.inner * static_cast<int64_t>(element) * std::accumulate(c.sizes.begin(), c.sizes.end(), int64_t{0});
+  return std::clamp<int64_t>(kAtOnce / std::max<int64_t>(row, 1), 1, std::max<int64_t>(c.outer, 1));
+}
+template <class Part>
+void by_rows(const Cut& c, size_t element, Part part) {
+  int64_t rows = rows_at_once(c, element);
+  for (int64_t begin = 0; begin < c.outer; begin += rows) {
+    Cut now = c;
+    now.outer = std::min(rows, c.outer - begin);
+    part(now, begin);
+  }
 }
 std::byte* bytes(const Tensor& t) { return static_cast<std::byte*>(t.data()); }
 
@@ -126,16 +145,24 @@ const bool collectives = [] {
         comm::Communicator& g = group_of(c, c.attr(2).string(), parts);
         Cut cut(out[0].sizes(), dim, parts, c.attr(3));
         size_t element = size_of(out[0].dtype());
-        auto gather = [&](void* to) {
+        auto gather = [&](const std::byte* from, void* to, const Cut& now) {
           if (c.attr(3).is_none())
-            g.all_gather(c.input(0).data(), to, static_cast<int64_t>(c.input(0).nbytes()));
+            g.all_gather(from, to, now.bytes(element)[0]);
           else
-            g.all_gather_v(c.input(0).data(), to, cut.bytes(element));
+            g.all_gather_v(from, to, now.bytes(element));
         };
-        if (cut.outer == 1) return gather(out[0].data());
-        Tensor blocks = Tensor::empty({std::max<int64_t>(static_cast<int64_t>(out[0].nbytes()), 1)}, DType::u8);
-        gather(blocks.data());
-        unpack(bytes(blocks), bytes(out[0]), cut, element);
+        if (cut.outer == 1) return gather(bytes(c.input(0)), out[0].data(), cut);
+        int64_t mine = c.input(0).numel() / std::max<int64_t>(cut.outer, 1);  // of a row
+        int64_t whole = out[0].numel() / std::max<int64_t>(cut.outer, 1);
+        auto at = [&](const Tensor& t, int64_t elements) {
+          return bytes(t) + elements * static_cast<int64_t>(element);
+        };
+        Tensor blocks;
+        by_rows(cut, element, [&](const Cut& now, int64_t begin) {
+          if (!blocks.defined()) blocks = Tensor::empty({std::max<int64_t>(now.outer * whole, 1)}, out[0].dtype());
+          gather(at(c.input(0), begin * mine), blocks.data(), now);
+          unpack(bytes(blocks), at(out[0], begin * whole), now, element);
+        });
       })
       .gradient([](const GradCall& c) -> TensorList {
         static const OpDef& scatter = find_op("reduce_scatter");
@@ -159,15 +186,22 @@ const bool collectives = [] {
         if (cut.outer == 1 && c.attr(4).is_none())
           return g.reduce_scatter(c.input(0).data(), out[0].data(), out[0].numel(), out[0].dtype(), reduce);
         // On its way every block is as large as the largest.
-        int64_t room = *std::max_element(cut.sizes.begin(), cut.sizes.end()), count = cut.of(room);
-        const Shape all{count * parts};
-        Tensor blocks = c.attr(4).is_none() ? Tensor::empty(all, out[0].dtype()) : Tensor::zeros(all, out[0].dtype());
-        pack(bytes(c.input(0)), bytes(blocks), cut, size_of(out[0].dtype()), room);
-        if (count == out[0].numel())
-          return g.reduce_scatter(blocks.data(), out[0].data(), count, out[0].dtype(), reduce);
-        Tensor mine = Tensor::empty({count}, out[0].dtype());
-        g.reduce_scatter(blocks.data(), mine.data(), count, out[0].dtype(), reduce);
-        std::memcpy(out[0].data(), mine.data(), out[0].nbytes());
+        int64_t room = *std::max_element(cut.sizes.begin(), cut.sizes.end());
+        size_t element = size_of(out[0].dtype());
+        int64_t whole = c.input(0).numel() / std::max<int64_t>(cut.outer, 1);  // of a row
+        int64_t own = out[0].numel() / std::max<int64_t>(cut.outer, 1);
+        Tensor blocks, mine;
+        by_rows(cut, element, [&](const Cut& now, int64_t begin) {
+          int64_t count = now.of(room);
+          if (!blocks.defined()) {
+            blocks = Tensor::zeros(Shape{count * parts}, out[0].dtype());
+            if (count != now.outer * own) mine = Tensor::empty({count}, out[0].dtype());
+          }
+          pack(bytes(c.input(0)) + begin * whole * static_cast<int64_t>(element), bytes(blocks), now, element, room);
+          std::byte* to = bytes(out[0]) + begin * own * static_cast<int64_t>(element);
+          g.reduce_scatter(blocks.data(), mine.defined() ? mine.data() : to, count, out[0].dtype(), reduce);
+          if (mine.defined()) std::memcpy(to, mine.data(), static_cast<size_t>(now.outer * own) * element);
+        });
       })
       .gradient([](const GradCall& c) -> TensorList {
         static const OpDef& gather = find_op("all_gather");
@@ -186,15 +220,19 @@ const bool collectives = [] {
         comm::Communicator& g = group_of(c, c.attr(3).string(), parts);
         auto n = static_cast<int64_t>(c.input(0).nbytes()), m = static_cast<int64_t>(out[0].nbytes());
         size_t element = size_of(out[0].dtype());
-        Tensor sent = Tensor::empty({std::max<int64_t>(n, 1)}, DType::u8),
-               got = Tensor::empty({std::max<int64_t>(m, 1)}, DType::u8);
         Cut from(c.input(0).sizes(), split, parts, c.attr(4)), to(out[0].sizes(), join, parts, c.attr(5));
-        pack(bytes(c.input(0)), bytes(sent), from, element);
+        // Blocks along the first dimension lie one behind the other already.
+        Tensor sent = c.input(0), got = out[0];
+        if (from.outer > 1) {
+          sent = Tensor::empty({std::max<int64_t>(n, 1)}, DType::u8);
+          pack(bytes(c.input(0)), bytes(sent), from, element);
+        }
+        if (to.outer > 1) got = Tensor::empty({std::max<int64_t>(m, 1)}, DType::u8);
         if (c.attr(4).is_none() && c.attr(5).is_none())
           g.all_to_all(sent.data(), got.data(), n / parts);
         else
           g.all_to_all_v(sent.data(), from.bytes(element), got.data(), to.bytes(element));
-        unpack(bytes(got), bytes(out[0]), to, element);
+        if (to.outer > 1) unpack(bytes(got), bytes(out[0]), to, element);
       })
       .gradient([](const GradCall& c) -> TensorList {
         return {call_one(c.op, {c.grad()},
@@ -208,4 +246,33 @@ const bool collectives = [] {
 }();
 
 }  // namespace
+
+// As the kernels above take it.
+int64_t collective_workspace(const TypeCall& c) {
+  static const OpDef &gather = find_op("all_gather"), &scatter = find_op("reduce_scatter"),
+                     &exchange = find_op("all_to_all");
+  if (&c.op != &gather && &c.op != &scatter && &c.op != &exchange) return 0;
+  const TensorType& in = c.input(0);
+  TensorType out = infer_types(c)[0];
+  size_t element = size_of(in.dtype);
+  auto dim = [&](int at) {
+    return wrap_dim(c.attr(at).to_int(), static_cast<int64_t>(in.shape.size()), c.op.name());
+  };
+  if (&c.op == &exchange) {
+    Cut from(in.shape, dim(0), c.attr(2).to_int(), c.attr(4)), to(out.shape, dim(1), c.attr(2).to_int(), c.attr(5));
+    return (from.outer > 1 ? in.nbytes() : 0) + (to.outer > 1 ? out.nbytes() : 0);
+  }
+  const TensorType& whole = &c.op == &gather ? out : in;
+  Cut cut(whole.shape, dim(0), c.attr(1).to_int(), c.attr(&c.op == &gather ? 3 : 4));
+  auto rows_of = [&](int64_t size) {
+    return rows_at_once(cut, element) * cut.inner * size * static_cast<int64_t>(element);
+  };
+  if (&c.op == &gather)
+    return cut.outer == 1 ? 0 : rows_of(std::accumulate(cut.sizes.begin(), cut.sizes.end(), int64_t{0}));
+  if (cut.outer == 1 && c.attr(4).is_none()) return 0;
+  int64_t room = *std::max_element(cut.sizes.begin(), cut.sizes.end());
+  bool larger = out.shape[static_cast<size_t>(dim(0))] != room;
+  return rows_of(room * static_cast<int64_t>(cut.sizes.size())) + (larger ? rows_of(room) : 0);
+}
+
 }  // namespace sorus::parallel
