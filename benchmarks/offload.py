@@ -21,10 +21,10 @@ from collections.abc import Callable
 from typing import Any
 
 from sorus._core import _machine
-from sorus.models import GPT
 from sorus.utils.memory import memory_statistics, set_memory_limit
 
 import sorus
+from sorus.models import GPT
 
 VOCABULARY = 512
 
@@ -102,7 +102,9 @@ def compare(options: argparse.Namespace, into: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--into", choices=["host", "file"], help="default: one after the other, each in a process of its own")
+    parser.add_argument(
+        "--into", choices=["host", "file"], help="default: one after the other, each in a process of its own"
+    )
     for name, value in (("layers", 6), ("width", 256), ("context", 64), ("batch", 4), ("rounds", 7), ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=value, help=f"default {value}")
     options = parser.parse_args()

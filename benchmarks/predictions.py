@@ -117,7 +117,9 @@ def cases() -> Iterator[tuple[Step, int, str]]:
 
 def ranks_of(pins: str) -> int:
     """How many ranks a plan with these pins has."""
-    return math.prod(int(value) for name, value in (pin.split("=") for pin in pins.split(",")) if name in ("dp", "tp", "pp"))
+    return math.prod(
+        int(value) for name, value in (pin.split("=") for pin in pins.split(",")) if name in ("dp", "tp", "pp")
+    )
 
 
 def plan_of(step: Step, batch: int, pins: str, toml: str) -> tuple[Arrangement, dict[str, Any]]:

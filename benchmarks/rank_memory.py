@@ -78,7 +78,12 @@ def main() -> None:
         sys.exit(f"no plan of {options.only or 'these'} is for {ranks.size} ranks")
     off = sorted(abs(row["error"]) for row in rows)
     within = sum(e <= 0.02 for e in off)
-    total = {"plans": len(rows), "within_2_percent": within, "median_error": off[len(off) // 2], "worst_error": off[-1]}
+    total = {
+        "plans": len(rows),
+        "within_2_percent": within,
+        "median_error": off[len(off) // 2],
+        "worst_error": off[-1],
+    }
     print(json.dumps(total) if options.json else f"{len(rows)} plans: {within} within 2%, median {total['median_error']:.2%}, "
           f"worst {total['worst_error']:.1%}")  # fmt: skip
 

@@ -92,6 +92,7 @@ def test_sequences_and_vocabularies_are_split():
     # A rank may trade its words for its samples; it never has all words of all samples from others.
     calls = [line.split(" : ")[-1] for line in step.rank_graph(0).splitlines() if "= all_" in line]
     assert calls and not any("[4, 9, 1001]" in result for result in calls), "logits are never whole"
+    assert "[4, 9, 1001]" not in step.rank_graph(0), "nor is their gradient"
 
 
 def test_marked_parameters_and_everything_else_follows():

@@ -580,22 +580,23 @@ TEST(ParallelTraining, MemoryIsAsPlanned) {
     recording.run(batch);
     auto measured = static_cast<double>(memory_stats().peak_in_use - before);
     double captured = 0, values = 0, total = 0, most = 0;
+    const double on_its_way = 4 * 128 * 256 * 4;
     for (int r = 0; r < ranks; ++r) {
       RankMemory memory = step->rank_memory(r);
       EXPECT_GT(memory.arena, 0);
       captured += static_cast<double>(memory.captured);
       values += static_cast<double>(memory.values), total += static_cast<double>(memory.total());
       most = std::max(most, static_cast<double>(memory.values));
-      EXPECT_NEAR(static_cast<double>(step->measured_memory(r)), static_cast<double>(memory.total()),
-                  0.02 * static_cast<double>(memory.total()))
-          << "rank " << r << " of " << ranks;
+      // Messages that may have to wait are planned for; where they are taken at once, a rank holds less.
+      auto held = static_cast<double>(step->measured_memory(r)), planned = static_cast<double>(memory.total());
+      EXPECT_LE(held, 1.02 * planned) << "rank " << r << " of " << ranks;
+      EXPECT_GE(held, 0.98 * planned - (ranks == 1 ? 0 : on_its_way)) << "rank " << r << " of " << ranks;
     }
     EXPECT_GE(captured, 4 * 256 * 256 * 3 * 4);  // weights and their two moments
     if (ranks == 1)
       EXPECT_NEAR(measured, values, 0.02 * total);
     else {  // threads of one process are not fullest at the same time, and what a late one has not taken lies with
             // both
-      const double on_its_way = 4 * 128 * 256 * 4;
       EXPECT_TRUE(measured <= values + on_its_way + 0.02 * total && measured >= most - 0.02 * total)
           << measured << " of " << values << ", " << most;
     }

@@ -1,10 +1,12 @@
 """Random plans at ranks that are processes: losses and weights are those of one device.
 
 mpirun -n 4 python plans.py
+mpirun -n 3 python plans.py --rounds 20 --first 1000    # others, from this seed on
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import random
 from typing import Any
@@ -142,6 +144,10 @@ def same(found, one, what: str) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=1, help="of all models")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    options = parser.parse_args()
     dist.init_process_group()
     n = dist.get_world_size()
     shapes: list[tuple[tuple[int, ...], tuple[str, ...]]] = [((n,), ("a",))]
@@ -149,13 +155,11 @@ def main() -> None:
         shapes.append(((2, 2), ("a", "b")))
     for number, name in enumerate(MODELS):
         one = train(name)
-        for seed, (shape, axes) in enumerate(shapes):
-            mesh = DeviceMesh("cpu", shape, mesh_dim_names=axes)
-            same(
-                train(name, mesh, random_plan(10 * number + seed, mesh)),
-                one,
-                f"{name} on {mesh}, seed {10 * number + seed}",
-            )
+        for round in range(options.rounds):
+            for place, (shape, axes) in enumerate(shapes):
+                mesh = DeviceMesh("cpu", shape, mesh_dim_names=axes)
+                seed = options.first + 100 * round + 10 * number + place
+                same(train(name, mesh, random_plan(seed, mesh)), one, f"{name} on {mesh}, seed {seed}")
     one = train("gpt")
     mesh = DeviceMesh("cpu", (n,), mesh_dim_names=("cp",))
     same(train("gpt", mesh, context="cp"), one, "a split sequence")
