@@ -59,30 +59,62 @@ std::unique_ptr<OpDef> derive_each(const OpDef& base, std::string_view suffix) {
   return def;
 }
 
-// The operators "gelu:grad0", "gelu:grad1", ... of an `each` operator, found once.
-const OpDef& gradient_operator(const OpDef& op, size_t input) {
-  thread_local std::unordered_map<const OpDef*, std::vector<const OpDef*>> found;
-  std::vector<const OpDef*>& known = found[&op];
-  if (known.size() <= input) known.resize(input + 1, nullptr);
-  if (!known[input]) known[input] = find_op_or_null(fmt::format("{}:grad{}", op.name(), input));
-  SORUS_CHECK(known[input], NotImplementedError, "{}: there is no gradient by '{}'", op.name(),
+// The gradient of an `each` operator with respect to one input.
+struct EachGradient {
+  const OpDef* op = nullptr;  // "gelu:grad0"
+  // Its body is nothing but the incoming gradient, or that times the number at `scale` of the attributes.
+  bool passes = false;
+  int scale = -1;
+
+  bool hands_on(const Attrs& attrs) const {
+    return passes && (scale < 0 || attrs[static_cast<size_t>(scale)].scalar().to_complex() == 1.0);
+  }
+};
+
+EachGradient make_each_gradient(const OpDef& op, size_t input) {
+  EachGradient g{find_op_or_null(fmt::format("{}:grad{}", op.name(), input))};
+  SORUS_CHECK(g.op, NotImplementedError, "{}: there is no gradient by '{}'", op.name(),
               op.signature.tensor_param(static_cast<int>(input)).name);
-  return *known[input];
+  const Expr body = simplify(g.op->each->results[0]);
+  auto is_grad = [](const Expr& e) { return e->kind == ScalarNode::Kind::argument && e->index == 0; };
+  g.passes = is_grad(body);
+  if (!body->is_call("mul")) return g;
+  for (size_t i = 0; i < 2; ++i) {
+    const Expr &side = body->inputs[i], &factor = side->is_call("conj") ? side->inputs[0] : side;
+    if (factor->kind != ScalarNode::Kind::parameter || !is_grad(body->inputs[1 - i])) continue;
+    g.passes = true;
+    g.scale = g.op->signature.attr_index(g.op->each->params[static_cast<size_t>(factor->index)]);
+  }
+  return g;
+}
+
+// Those of each operator, found once.
+const EachGradient& each_gradient_of(const OpDef& op, size_t input) {
+  thread_local std::unordered_map<const OpDef*, std::vector<EachGradient>> found;
+  std::vector<EachGradient>& known = found[&op];
+  if (known.size() <= input) known.resize(input + 1);
+  if (!known[input].op) known[input] = make_each_gradient(op, input);
+  return known[input];
 }
 
 TensorList each_gradient(const GradCall& c) {
   TensorList out(c.inputs.size());
   for (size_t i = 0; i < c.inputs.size(); ++i) {
     if (!c.needs[i] || !c.inputs[i].defined() || !is_differentiable(c.inputs[i].dtype())) continue;
-    const OpDef& g = gradient_operator(c.op, i);
+    const EachGradient& g = each_gradient_of(c.op, i);
     // abs and imag have real results: the gradient of their complex input is computed among complex numbers.
     DType t = c.inputs[i].dtype();
     TensorList in;
-    in.reserve(1 + g.base_inputs.size());
+    in.reserve(1 + g.op->base_inputs.size());
     in.push_back(is_complex(t) && !is_complex(c.grad().dtype()) ? to(c.grad(), complex_of(c.grad().dtype()))
                                                                 : c.grad());
-    for (int k : g.base_inputs) in.push_back(c.inputs[static_cast<size_t>(k)]);
-    out[i] = call_one(g, in, c.attrs);
+    // A sum's gradient is that of its operands as it is; `fitted` sees to shape and type.
+    if (g.hands_on(c.attrs)) {
+      out[i] = in[0];
+      continue;
+    }
+    for (int k : g.op->base_inputs) in.push_back(c.inputs[static_cast<size_t>(k)]);
+    out[i] = call_one(*g.op, in, c.attrs);
   }
   return out;
 }
