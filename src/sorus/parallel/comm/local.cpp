@@ -158,7 +158,8 @@ class LocalCommunicator final : public Communicator {
       return step();
     }
     // Iteration i brings the others' parts of piece i, reduces the own one, and takes the results of piece i - 1.
-    int64_t each = kStage / static_cast<int64_t>(element), pieces = (count + each - 1) / each;
+    // Small pieces go from one core's cache to the other's; where ranks take turns on a core, a step costs more.
+    int64_t each = (crowded_ ? kStage : kStage / 4) / static_cast<int64_t>(element), pieces = (count + each - 1) / each;
     auto piece = [&](int64_t i) { return Part{i * each, std::min(count, (i + 1) * each)}; };
     for (int64_t i = 0; i <= pieces; ++i) {
       Part now = i < pieces ? piece(i) : Part{0, 0};
