@@ -212,13 +212,22 @@ struct Attention {
 
   /// The running maximum need not be the maximum: results are the same as long as 2^(s - top) stays in range. So sums
   /// and O are scaled again only when it grows by much, that is, hardly ever after the first block.
-  static void raise_top(const Block& k, const ForwardScratch& f, float factor, int64_t vp, float* shift) {
-    constexpr float kSlack = 8;
+  static void raise_top(const Block& k, const ForwardScratch& f, float& factor, int64_t vp, float* shift) {
+    constexpr float kSlack = 8, kExact = 1 << 24;
     float top[kQueries];
     for (int i = 0; i < kQueries; ++i) top[i] = -__builtin_inff();
     each_part(k, part_max, f.s, top);
-    bool grows = false;
-    for (int i = 0; i < kQueries; ++i) top[i] *= factor, grows |= top[i] > f.top[i] + kSlack;
+    bool grows = false, huge = false;
+    for (int i = 0; i < kQueries; ++i) {
+      top[i] *= factor;
+      grows |= top[i] > f.top[i] + kSlack;
+      huge |= top[i] > kExact || (top[i] < -kExact && top[i] != -__builtin_inff());
+    }
+    // `top` is rounded: of huge scores by more than an exponent holds. Rounded likewise, they differ from it exactly.
+    if (huge && factor != 1) {
+      for (int64_t j = 0; j < k.n * kQueries; ++j) f.s[j] *= factor;
+      factor = 1;
+    }
     if (grows || k.j0 == 0) {
       for (int64_t i = 0; i < kQueries; ++i) {
         const float old = f.top[i], now = top[i] > old ? top[i] : old;

@@ -197,6 +197,23 @@ TEST(Attention, GrowingScores) {
   }
 }
 
+TEST(Attention, HugeScores) {
+  // The float of a maximum is off by more than an exponent holds: what is left is the largest key, not NaN or zero.
+  Case c{1, 2, 1, 70, 130, 16, 16, true, 0, 1.0, 60};
+  auto in = inputs(c, true);
+  for (double& x : in[0]) x *= 1 << 18;
+  for (double& x : in[1]) x *= 1 << 18;
+  auto want = run<DType::f64>(c, in, nullptr);
+  for (const GemmIsa* isa : instruction_sets()) {
+    auto f32 = run<DType::f32>(c, in, nullptr, isa), bf16 = run<DType::bf16>(c, in, nullptr, isa);
+    expect_near({f32[0]}, {want[0]}, 1e-6, c, isa->name);
+    expect_near({bf16[0]}, {want[0]}, 1e-2, c, isa->name);
+    for (const auto& out : {f32, bf16})
+      for (size_t i = 1; i < 4; ++i)
+        for (double x : out[i]) ASSERT_TRUE(std::isfinite(x)) << isa->name << ": gradient " << i;
+  }
+}
+
 TEST(Attention, OneBufferForThreeAndTheirGradients) {
   // q, k and v as they leave one projection, [batch, token, heads * d | kv_heads * d | kv_heads * d], and a gap.
   constexpr int64_t b = 2, h = 4, kvh = 2, n = 70, d = 24, gap = 5, w = (h + 2 * kvh) * d + gap;
