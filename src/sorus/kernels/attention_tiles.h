@@ -219,7 +219,8 @@ void scores_exp(float* s, int64_t rows, float factor, const float* shift, float*
   for (int j = 0; j < N; ++j) store<vf>(total + j * kLanes, load<vf>(total + j * kLanes) + sum[j]);
 }
 
-/// P as above, at most 1 (of huge scores the shift, which is rounded, may be too small), and dS = P * (dP - delta) where dP was; for dot products as bf16 rows, and dS also in pairs.
+/// P as above, at most 1 (of huge scores the shift, which is rounded, may be too small), and dS = P * (dP - delta)
+/// where dP was; for dot products as bf16 rows, and dS also in pairs.
 template <class T, int N>
 void scores_gradient(float* s, float* ds, int64_t rows, float factor, const float* shift, const float* delta,
                      typename T::S* p_rows, typename T::S* ds_rows, typename T::S* ds_pairs) {
@@ -245,8 +246,7 @@ void scores_gradient(float* s, float* ds, int64_t rows, float factor, const floa
         store<vh>(p16, narrow(p));
         store<vh>(ds16, narrow(g));
         if (i + 1 < rows) {
-          p = exp2_vector(
-              min_vector(vf{}, fms_vector(load<vf>(s + kQueries + j * kLanes), splat<vf>(factor), b[j])));
+          p = exp2_vector(min_vector(vf{}, fms_vector(load<vf>(s + kQueries + j * kLanes), splat<vf>(factor), b[j])));
           h = p * (load<vf>(ds + kQueries + j * kLanes) - d[j]);
           store<vh>(p16 + kQueries, narrow(p));
           store<vh>(ds16 + kQueries, narrow(h));

@@ -40,9 +40,9 @@ MatmulPlan make_plan(const GemmArgs& g, DType out, bool bias, bool add) {
 }
 
 /// Where oneDNN's sgemm is faster than its matmul, which does not know it. Measured on Sapphire Rapids in turns
-/// (benchmarks/kernels): with B's rows contiguous, as in the gradient of an input, by 0-6%, and up to 40% where matmul
-/// meets its slow layouts; with a transposed A besides, as in the gradient of a weight, by 5-30% for sums over up to
-/// 1024 rows, while longer ones are as fast or, wide times narrow, 20% slower.
+/// (benchmarks/kernels): with B's rows contiguous, as in the gradient of an input, by 0-6%, and up to 40% where
+/// matmul meets its slow layouts; with a transposed A besides, as in the gradient of a weight, by 5-30% for sums over
+/// up to 1024 rows, while longer ones are as fast or, wide times narrow, 20% slower.
 bool sgemm_is_faster(const GemmArgs& g) { return g.b_col == 1 && (g.a_col == 1 || g.k <= 1024); }
 
 void multiply(const GemmArgs& g, DType out, const void* a, const void* b, const void* bias, bool add, void* c) {
