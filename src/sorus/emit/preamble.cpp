@@ -35,22 +35,36 @@ SORUS_INLINE uint16_t sorus_f32_to_f16(float f) {
   return (uint16_t)(sign | h);
 }
 
-SORUS_INLINE float sorus_exp_f32(float x) {
-  float c = x > 89.0f ? 89.0f : x;
-  c = c < -104.0f ? -104.0f : c;
-  float n = (c * 1.44269504088896341f + 12582912.0f) - 12582912.0f;
-  float r = c - n * 0.693359375f;
-  r = r - n * -2.12194440e-4f;
+/* exp(c) = y 2^n; n comes as `shifted` = n + 3 2^22, whose lowest bits are those of n */
+SORUS_INLINE float sorus_exp_parts_f32(float c, float *shifted, float *n) {
+  *shifted = c * 1.44269504088896341f + 12582912.0f;
+  *n = *shifted - 12582912.0f;
+  float r = c - *n * 0.693359375f;
+  r = r - *n * -2.12194440e-4f;
   float p = 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  float y = p * (r * r) + r + 1.0f;
+  return p * (r * r) + r + 1.0f;
+}
+SORUS_INLINE float sorus_exp_f32(float x) {
+  float c = x > 89.0f ? 89.0f : x, shifted, n;
+  c = c < -104.0f ? -104.0f : c;
+  float y = sorus_exp_parts_f32(c, &shifted, &n);
   int32_t k = (int32_t)n, half = k >> 1;  /* in two factors: 2^128 and denormals are out of one's reach */
   y = y * sorus_bits_to_f32((uint32_t)(half + 127) << 23);
   return y * sorus_bits_to_f32((uint32_t)(k - half + 127) << 23);
+}
+/* exp from e-87 to e88, where n can be added to the exponent, and infinity beyond; c - c keeps a NaN, whose bits the
+   sum may spoil */
+SORUS_INLINE float sorus_exp_middle_f32(float x) {
+  float c = x > 88.0f ? 88.0f : x, shifted, n;
+  c = c < -87.0f ? -87.0f : c;
+  float y = sorus_exp_parts_f32(c, &shifted, &n);
+  y = sorus_bits_to_f32(sorus_f32_to_bits(y) + (sorus_f32_to_bits(shifted) << 23)) + (c - c);
+  return x > 88.0f ? INFINITY : y;
 }
 
 SORUS_INLINE float sorus_log_f32(float a) {
@@ -92,7 +106,7 @@ SORUS_INLINE float sorus_tanh_f32(float x) {
   return a < 0.625f ? near : far;
 }
 
-SORUS_INLINE float sorus_sigmoid_f32(float x) { return 1.0f / (1.0f + sorus_exp_f32(-x)); }
+SORUS_INLINE float sorus_sigmoid_f32(float x) { return 1.0f / (1.0f + sorus_exp_middle_f32(-x)); }
 
 /* erfc for arguments above 1 */
 SORUS_INLINE float sorus_erfc_tail_f32(float a) {
