@@ -57,6 +57,7 @@ const Part optimizers{
           .def("constants_version", &optim::Optimizer::constants_version)
           .def("steps", &optim::Optimizer::steps)
           .def("state_dict", &optim::Optimizer::state_dict)
+          .def("initial_state_dict", &optim::Optimizer::initial_state_dict)
           .def("load_state_dict", &optim::Optimizer::load_state_dict);
       auto adam = [](const auto& given, auto& o) {
         given.read("lr", o.lr), given.read("beta1", o.beta1), given.read("beta2", o.beta2), given.read("eps", o.eps);
@@ -83,6 +84,24 @@ const Part optimizers{
       });
       bind_algorithm<optim::Adamax, optim::AdamaxOptions>(m, "Adamax", [](const auto& given, auto& o) {
         given.read("lr", o.lr), given.read("beta1", o.beta1), given.read("beta2", o.beta2), given.read("eps", o.eps);
+        given.read("weight_decay", o.weight_decay), given.read("maximize", o.maximize);
+      });
+      auto moments = [](const auto& given, auto& o) {
+        given.read("lr", o.lr), given.read("beta1", o.beta1), given.read("beta2", o.beta2), given.read("eps", o.eps);
+        given.read("weight_decay", o.weight_decay), given.read("maximize", o.maximize),
+            given.read("decoupled_weight_decay", o.decoupled_weight_decay);
+      };
+      bind_algorithm<optim::NAdam, optim::NAdamOptions>(m, "NAdam", [moments](const auto& given, auto& o) {
+        moments(given, o), given.read("momentum_decay", o.momentum_decay);
+      });
+      bind_algorithm<optim::RAdam, optim::RAdamOptions>(m, "RAdam", moments);
+      bind_algorithm<optim::Rprop, optim::RpropOptions>(m, "Rprop", [](const auto& given, auto& o) {
+        given.read("lr", o.lr), given.read("eta_minus", o.eta_minus), given.read("eta_plus", o.eta_plus);
+        given.read("step_size_min", o.step_size_min), given.read("step_size_max", o.step_size_max),
+            given.read("maximize", o.maximize);
+      });
+      bind_algorithm<optim::ASGD, optim::ASGDOptions>(m, "ASGD", [](const auto& given, auto& o) {
+        given.read("lr", o.lr), given.read("lambd", o.lambd), given.read("alpha", o.alpha), given.read("t0", o.t0);
         given.read("weight_decay", o.weight_decay), given.read("maximize", o.maximize);
       });
       bind_algorithm<optim::SGD, optim::SGDOptions>(m, "SGD", [](const auto& given, auto& o) {

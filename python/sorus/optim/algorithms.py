@@ -163,3 +163,88 @@ class Adamax(CoreOptimizer):
         capturable: bool = False,
     ) -> None:
         super().__init__(_optim.Adamax, params, _settings(locals()))
+
+
+class NAdam(CoreOptimizer):
+    """Adam with Nesterov's momentum (Dozat 2016), whose momentum rises by `momentum_decay`. ValueError as Adam's.
+
+    With `decoupled_weight_decay` the decay shrinks the parameters themselves, as AdamW's; so with RAdam.
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: Any = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum_decay: float = 4e-3,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: Any = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        super().__init__(_optim.NAdam, params, _settings(locals()))
+
+
+class RAdam(CoreOptimizer):
+    """Adam whose first steps, with few gradients seen, are not adaptive (Liu et al. 2020). ValueError as Adam's."""
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: Any = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: Any = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        super().__init__(_optim.RAdam, params, _settings(locals()))
+
+
+class Rprop(CoreOptimizer):
+    """Each element has a step of its own, which grows while the sign of its gradient stays (Riedmiller, Braun 1993).
+
+    `etas` are the factors after a change of sign and without, `step_sizes` the limits. ValueError for negative
+    settings, and for etas that do not lie below and above 1.
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: Any = 1e-2,
+        etas: tuple[float, float] = (0.5, 1.2),
+        step_sizes: tuple[float, float] = (1e-6, 50),
+        *,
+        capturable: bool = False,
+        foreach: Any = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        super().__init__(_optim.Rprop, params, _settings(locals()))
+
+
+class ASGD(CoreOptimizer):
+    """Descent with a falling rate (Polyak, Juditsky 1992); `state[p]["ax"]` is the average of a parameter since step t0."""
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: Any = 1e-2,
+        lambd: float = 1e-4,
+        alpha: float = 0.75,
+        t0: float = 1e6,
+        weight_decay: float = 0,
+        foreach: Any = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+    ) -> None:
+        super().__init__(_optim.ASGD, params, _settings(locals()))

@@ -14,9 +14,13 @@ from .. import _core
 from .._core import Tensor
 
 # Settings that are a pair in Python; those that are true or false; those that say how PyTorch computes, not what.
-_PAIRS = {"betas": ("beta1", "beta2")}
-_FLAGS = {"amsgrad", "maximize", "nesterov"}
-_WITHOUT_EFFECT = {"foreach", "capturable", "differentiable", "fused", "decoupled_weight_decay"}
+_PAIRS = {
+    "betas": ("beta1", "beta2"),
+    "etas": ("eta_minus", "eta_plus"),
+    "step_sizes": ("step_size_min", "step_size_max"),
+}
+_FLAGS = {"amsgrad", "maximize", "nesterov", "decoupled_weight_decay"}
+_WITHOUT_EFFECT = {"foreach", "capturable", "differentiable", "fused"}
 
 
 def _number(name: str, value: Any) -> float:
@@ -336,13 +340,14 @@ class CoreOptimizer(Optimizer):
     def _load_state(self, state: dict[int, dict[str, Any]], groups: list[dict[str, Any]]) -> None:
         for old, new in zip(self.param_groups, groups, strict=True):
             old.update({k: v for k, v in new.items() if k != "params"})
-        # PyTorch leaves out the state of parameters that were never stepped; here it is there, as zeros.
+        # PyTorch leaves out the state of parameters that were never stepped; here it is there, as it begins.
         flat = {}
-        for name, own in self._core.state_dict().items():
+        own_state = self._core.state_dict()
+        for name, initial in self._core.initial_state_dict().items():
             kind, number, rest = name.split(".", 2)
-            value = state.get(int(number), {}).get(rest) if kind == "state" else own
+            value = state.get(int(number), {}).get(rest) if kind == "state" else own_state[name]
             if value is None:
-                value = _core.operators["zeros_like"](own)
+                value = initial
             flat[name] = value if isinstance(value, Tensor) else _core.tensor(value)
         for i, entry in state.items():
             for rest, value in entry.items():

@@ -1,30 +1,8 @@
 // Optimizers that adapt the rate of each element, beside Adam: RMSprop, Adagrad, Adadelta, Adamax. Their updates are
 // a few operators each, which a compiled step fuses into one loop.
-#include <array>
-
-#include "sorus/ops.h"
-#include "sorus/optim/optimizer.h"
+#include "sorus/optim/update.h"
 
 namespace sorus::optim {
-namespace {
-
-void check_setting_of(const char* who, const std::string& name, double value, double below = 1e300) {
-  SORUS_CHECK(value >= 0 && value < below, ValueError, "{}: {} must lie in [0, {}), found {}", who, name,
-              below < 1e300 ? "1" : "inf", value);
-}
-
-void write(const Tensor& target, const Tensor& value) {
-  static const OpDef& copy = find_op("copy");
-  call_into(copy, std::array{target, value}, {}, std::array{target});
-}
-
-// What all of them begin with: the gradient with the weight decay added.
-Tensor decayed(const Tensor& grad, const Tensor& p, const Tensor& weight_decay) { return grad + weight_decay * p; }
-Tensor towards(const Tensor& average, const Tensor& value, double share) {
-  return lerp(average, value, Tensor::weak_scalar(share));
-}
-
-}  // namespace
 
 RMSprop::RMSprop(const std::vector<Group>& groups, const RMSpropOptions& o)
     : Optimizer(groups, {{"lr", o.lr},
@@ -134,7 +112,7 @@ void Adamax::check_setting(const std::string& name, double value) const {
 }
 std::vector<const char*> Adamax::state_names(const OwnGroup&) const { return {"exp_avg", "exp_inf"}; }
 TensorList Adamax::prepare(const OwnGroup& g, const Tensor& step) {
-  Tensor bias = 1.0 - pow(Tensor::weak_scalar(g.setting("beta1")), to(step, DType::f64));
+  Tensor bias = bias_correction(g.setting("beta1"), to(step, DType::f64));
   return {to(g.lr / bias, g.scalar_type), to(g.weight_decay, g.scalar_type)};
 }
 void Adamax::update(const OwnGroup& g, Slot& s, const Tensor& grad, TensorSpan k) {

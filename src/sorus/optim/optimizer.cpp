@@ -41,7 +41,8 @@ void Optimizer::add_group(const Group& group) {
     own.settings[name] = value;
   }
   own.lr = number(own.settings.at("lr"));
-  own.weight_decay = number(own.settings.at("weight_decay"));
+  auto decay = own.settings.find("weight_decay");
+  own.weight_decay = number(decay == own.settings.end() ? 0.0 : decay->second);
   own.clocks.push_back({Tensor::zeros(Shape{}, DType::i64), {}, nullptr});
   for (const Tensor& p : group.parameters) {
     SORUS_CHECK(p.defined() && is_floating(p.dtype()), TypeError,
@@ -71,10 +72,14 @@ TensorList Optimizer::parameters(size_t group) const {
   return out;
 }
 
+Tensor Optimizer::initial_state(const OwnGroup&, std::string_view, const Tensor& parameter) const {
+  return Tensor::zeros(parameter.sizes(), parameter.dtype());
+}
+
 void Optimizer::make_state(OwnGroup& group) {
-  size_t wanted = state_names(group).size();
+  auto names = state_names(group);
   for (Slot& s : group.slots)
-    while (s.state.size() < wanted) s.state.push_back(Tensor::zeros(s.parameter.sizes(), s.parameter.dtype()));
+    while (s.state.size() < names.size()) s.state.push_back(initial_state(group, names[s.state.size()], s.parameter));
 }
 
 void Optimizer::check_setting(const std::string& name, double value) const {
@@ -173,7 +178,7 @@ void Optimizer::zero_grad() {
     for (Slot& s : g.slots) set_grad(s.parameter, {});
 }
 
-State Optimizer::state_dict() const {
+State Optimizer::state_of(bool initial) const {
   State out;
   size_t index = 0;
   for (size_t g = 0; g < groups_.size(); ++g) {
@@ -183,14 +188,19 @@ State Optimizer::state_dict() const {
     for (const Slot& s : group.slots) {
       if (counts_steps(group)) {
         const Tensor& step = group.clocks[s.clock].step;
-        out.emplace(fmt::format("state.{}.step", index), Tensor::scalar(*step.data<int64_t>(), DType::i64));
+        out.emplace(fmt::format("state.{}.step", index),
+                    Tensor::scalar(initial ? int64_t{0} : *step.data<int64_t>(), DType::i64));
       }
-      for (size_t k = 0; k < names.size(); ++k) out.emplace(fmt::format("state.{}.{}", index, names[k]), s.state[k]);
+      for (size_t k = 0; k < names.size(); ++k)
+        out.emplace(fmt::format("state.{}.{}", index, names[k]),
+                    initial ? initial_state(group, names[k], s.parameter) : s.state[k]);
       ++index;
     }
   }
   return out;
 }
+State Optimizer::state_dict() const { return state_of(false); }
+State Optimizer::initial_state_dict() const { return state_of(true); }
 
 void Optimizer::load_state_dict(const State& state) {
   // Settings first: they decide which state there is.

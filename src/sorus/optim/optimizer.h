@@ -61,6 +61,8 @@ class Optimizer {
 
   /// "state.3.exp_avg": a moment of the fourth parameter; "state.3.step" its counter; "param_groups.0.lr": a setting.
   State state_dict() const;
+  /// What `state_dict` gives before the first step.
+  State initial_state_dict() const;
   /// Copies, settings included; names and shapes must be those of this optimizer.
   void load_state_dict(const State& state);
 
@@ -86,6 +88,8 @@ class Optimizer {
   };
 
   virtual std::vector<const char*> state_names(const OwnGroup& group) const = 0;
+  /// What the state of that name begins with: zeros like the parameter.
+  virtual Tensor initial_state(const OwnGroup& group, std::string_view name, const Tensor& parameter) const;
   virtual bool counts_steps(const OwnGroup& group) const = 0;
   /// The 0-d tensors that updates of one step share; `step` is the number of this step, from 1.
   virtual TensorList prepare(const OwnGroup& group, const Tensor& step) = 0;
@@ -99,6 +103,7 @@ class Optimizer {
  private:
   const OwnGroup& at(size_t group) const;
   void make_state(OwnGroup& group);
+  State state_of(bool initial) const;
   void split_clocks(OwnGroup& group);
   Settings defaults_;
   int64_t constants_version_ = 0;
@@ -214,6 +219,77 @@ class Adamax : public Optimizer {
 
  protected:
   std::vector<const char*> state_names(const OwnGroup& group) const override;
+  bool counts_steps(const OwnGroup&) const override { return true; }
+  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
+  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
+  void check_setting(const std::string& name, double value) const override;
+};
+
+struct NAdamOptions {
+  double lr = 2e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0, momentum_decay = 4e-3;
+  bool decoupled_weight_decay = false, maximize = false;
+};
+/// Dozat 2016: Adam with Nesterov's momentum.
+class NAdam : public Optimizer {
+ public:
+  explicit NAdam(const std::vector<Group>& groups, const NAdamOptions& options = {});
+
+ protected:
+  std::vector<const char*> state_names(const OwnGroup& group) const override;
+  Tensor initial_state(const OwnGroup& group, std::string_view name, const Tensor& parameter) const override;
+  bool counts_steps(const OwnGroup&) const override { return true; }
+  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
+  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
+  void check_setting(const std::string& name, double value) const override;
+};
+
+struct RAdamOptions {
+  double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  bool decoupled_weight_decay = false, maximize = false;
+};
+/// Liu et al. 2020: Adam whose first steps, with few gradients seen, are not adaptive.
+class RAdam : public Optimizer {
+ public:
+  explicit RAdam(const std::vector<Group>& groups, const RAdamOptions& options = {});
+
+ protected:
+  std::vector<const char*> state_names(const OwnGroup& group) const override;
+  bool counts_steps(const OwnGroup&) const override { return true; }
+  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
+  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
+  void check_setting(const std::string& name, double value) const override;
+};
+
+struct RpropOptions {
+  double lr = 1e-2, eta_minus = 0.5, eta_plus = 1.2, step_size_min = 1e-6, step_size_max = 50;
+  bool maximize = false;
+};
+/// Riedmiller, Braun 1993: each element has a step of its own, which grows while the sign of its gradient stays.
+class Rprop : public Optimizer {
+ public:
+  explicit Rprop(const std::vector<Group>& groups, const RpropOptions& options = {});
+
+ protected:
+  std::vector<const char*> state_names(const OwnGroup& group) const override;
+  Tensor initial_state(const OwnGroup& group, std::string_view name, const Tensor& parameter) const override;
+  bool counts_steps(const OwnGroup&) const override { return true; }
+  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
+  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
+  void check_setting(const std::string& name, double value) const override;
+};
+
+struct ASGDOptions {
+  double lr = 1e-2, lambd = 1e-4, alpha = 0.75, t0 = 1e6, weight_decay = 0;
+  bool maximize = false;
+};
+/// Polyak, Juditsky 1992: descent with a falling rate; the average of the parameters since step t0 is its state `ax`.
+class ASGD : public Optimizer {
+ public:
+  explicit ASGD(const std::vector<Group>& groups, const ASGDOptions& options = {});
+
+ protected:
+  std::vector<const char*> state_names(const OwnGroup& group) const override;
+  Tensor initial_state(const OwnGroup& group, std::string_view name, const Tensor& parameter) const override;
   bool counts_steps(const OwnGroup&) const override { return true; }
   TensorList prepare(const OwnGroup& group, const Tensor& step) override;
   void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;

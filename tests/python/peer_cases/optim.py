@@ -109,3 +109,46 @@ def case_adadelta(torch):
 
 def case_adamax(torch):
     return train(torch, lambda p: torch.optim.Adamax(p, lr=0.1, weight_decay=0.1))
+
+
+def case_nadam(torch):
+    return train(torch, lambda p: torch.optim.NAdam(p, lr=0.02, momentum_decay=0.01), steps=9)
+
+
+def case_nadam_decay(torch):
+    return train(torch, lambda p: torch.optim.NAdam(p, lr=0.02, weight_decay=0.2, betas=(0.7, 0.9)))
+
+
+def case_nadam_decoupled(torch):
+    make = lambda p: torch.optim.NAdam(p, weight_decay=0.2, decoupled_weight_decay=True, maximize=True)  # noqa: E731
+    return train(torch, make)
+
+
+def case_radam(torch):
+    return train(torch, lambda p: torch.optim.RAdam(p, lr=0.05), steps=12)
+
+
+def case_radam_decay(torch):
+    return train(torch, lambda p: torch.optim.RAdam(p, lr=0.05, weight_decay=0.3, betas=(0.8, 0.9)), steps=12, skip=1)
+
+
+def case_radam_decoupled(torch):
+    make = lambda p: torch.optim.RAdam(p, lr=0.05, weight_decay=0.3, decoupled_weight_decay=True)  # noqa: E731
+    return train(torch, make, dtype="float64")
+
+
+def case_rprop(torch):
+    return train(torch, lambda p: torch.optim.Rprop(p, lr=0.02), steps=12)
+
+
+def case_rprop_limits(torch):
+    make = lambda p: torch.optim.Rprop(p, etas=(0.3, 2.0), step_sizes=(1e-3, 0.05), maximize=True)  # noqa: E731
+    return train(torch, make, steps=12, skip=2)
+
+
+def case_asgd(torch):
+    return train(torch, lambda p: torch.optim.ASGD(p, lr=0.1, t0=3, lambd=0.01), steps=9)
+
+
+def case_asgd_decay(torch):
+    return train(torch, lambda p: torch.optim.ASGD(p, lr=0.1, weight_decay=0.1, alpha=0.5))
