@@ -209,3 +209,44 @@ def test_parameters_as_a_vector():
     np.testing.assert_allclose(q.detach().numpy(), [[6], [8]])
     with pytest.raises(ValueError, match="expected a vector of 4"):
         nn.utils.vector_to_parameters(sorus.ones([3]), [p, q])
+
+
+def test_lbfgs_finds_a_fit():
+    x = sorus.linspace(0, 3, 40)
+    y = 2.5 * sorus.exp(-1.3 * x) + 0.5
+    p = sorus.tensor([1.0, -0.5, 0.0]).requires_grad_(True)
+    optimizer = optim.LBFGS([p], line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = ((p[0] * sorus.exp(p[1] * x) + p[2] - y) ** 2).mean()
+        loss.backward()
+        return loss
+
+    for _ in range(5):
+        optimizer.step(closure)
+    np.testing.assert_allclose(p.detach().numpy(), [2.5, -1.3, 0.5], atol=2e-3)
+    with pytest.raises(TypeError, match="needs a closure"):
+        optimizer.step()
+    with pytest.raises(ValueError, match="'strong_wolfe', found 'armijo'"):
+        optim.LBFGS([p], line_search_fn="armijo")
+    with pytest.raises(ValueError, match="one group"):
+        optim.LBFGS([{"params": [p]}, {"params": [parameter([1.0])]}])
+
+
+def test_states_that_do_not_begin_with_zeros_are_loaded():
+    def make(p):
+        return optim.Rprop([p], lr=0.03), optim.NAdam([parameter([1.0]), p])
+
+    p = parameter(START)
+    for k in range(2):
+        old, new = make(p)[k], make(p)[k]
+        new.load_state_dict(
+            {"state": {}, "param_groups": old.state_dict()["param_groups"]}
+        )  # as PyTorch saves parameters that were never stepped
+        for name, value in old.state_dict()["state"][0].items():
+            np.testing.assert_array_equal(new.state_dict()["state"][0][name].numpy(), value.numpy(), err_msg=name)
+    with pytest.raises(ValueError, match="etas must be below and above 1"):
+        optim.Rprop([p], etas=(1.2, 0.5))
+    with pytest.raises(ValueError, match="beta2 must lie in"):
+        optim.RAdam([p], betas=(0.9, 1.0))

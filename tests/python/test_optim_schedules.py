@@ -7,7 +7,7 @@ import peers
 import pytest
 
 import sorus
-from sorus.optim import SGD, lr_scheduler
+from sorus.optim import SGD, lr_scheduler, swa_utils
 
 CASES_FILE = peers.ROOT / "tests" / "python" / "peer_cases" / "schedules.py"
 CASES = peers.load_cases(CASES_FILE)
@@ -89,3 +89,18 @@ def test_what_makes_no_sense_is_said():
         lr_scheduler.ExponentialLR(optimizer(), 0.5, last_epoch=3)
     with pytest.raises(ValueError, match="factor must be below 1"):
         lr_scheduler.ReduceLROnPlateau(optimizer(), factor=2.0)
+
+
+def test_cycles_and_averages_say_what_makes_no_sense():
+    with pytest.raises(ValueError, match="mode must be"):
+        lr_scheduler.CyclicLR(optimizer(), 0.1, 1.0, mode="square")
+    with pytest.raises(ValueError, match="values of max_lr"):
+        lr_scheduler.CyclicLR(optimizer(), 0.1, [1.0, 2.0, 3.0], cycle_momentum=False)
+    with pytest.raises(ValueError, match="anneal_strategy"):
+        swa_utils.SWALR(optimizer(), 0.1, anneal_strategy="none")
+    with pytest.raises(ValueError, match="exclude each other"):
+        swa_utils.AveragedModel(
+            sorus.nn.Linear(1, 1), avg_fn=swa_utils.get_ema_avg_fn(), multi_avg_fn=swa_utils.get_ema_multi_avg_fn()
+        )
+    with pytest.raises(ValueError, match=r"\[0, 1\], found 1.5"):
+        swa_utils.get_ema_multi_avg_fn(1.5)

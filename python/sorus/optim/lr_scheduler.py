@@ -338,6 +338,88 @@ class OneCycleLR(LRScheduler):
         return rates
 
 
+class CyclicLR(LRScheduler):
+    """Up from `base_lr` to `max_lr` in `step_size_up` steps and down again, over and over (Smith 2017).
+
+    `mode` "triangular2" halves the height after each cycle, "exp_range" multiplies it by gamma^step; `scale_fn` of the
+    number of cycles or of steps (`scale_mode`: "cycle" or "iterations") stands in for both. With `cycle_momentum` the
+    momentum (or beta1) goes the other way between `max_momentum` and `base_momentum`. ValueError for an unknown mode, or for
+    cycle_momentum with an optimizer that has none.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        base_lr: Any,
+        max_lr: Any,
+        step_size_up: int = 2000,
+        step_size_down: int | None = None,
+        mode: str = "triangular",
+        gamma: float = 1.0,
+        scale_fn: Callable[[float], float] | None = None,
+        scale_mode: str = "cycle",
+        cycle_momentum: bool = True,
+        base_momentum: Any = 0.8,
+        max_momentum: Any = 0.9,
+        last_epoch: int = -1,
+    ) -> None:
+        if mode not in ("triangular", "triangular2", "exp_range"):
+            raise ValueError(f"CyclicLR: mode must be 'triangular', 'triangular2' or 'exp_range', found {mode!r}")
+        groups = optimizer.param_groups
+        self.max_lrs = self._one_for_each("max_lr", max_lr, groups)
+        self.up = float(step_size_up)
+        self.total = self.up + float(step_size_up if step_size_down is None else step_size_down)
+        self.mode, self.gamma = mode, gamma
+        self._scale_fn, self.scale_mode = scale_fn, scale_mode
+        if scale_fn is None:
+            self.scale_mode = "iterations" if mode == "exp_range" else "cycle"
+        for group, rate in zip(groups, self._one_for_each("base_lr", base_lr, groups), strict=True):
+            if last_epoch == -1:
+                group["lr"] = rate
+                group["initial_lr"] = rate
+        self.cycle_momentum = cycle_momentum
+        if cycle_momentum:
+            if not all("momentum" in group or "betas" in group for group in groups):
+                raise ValueError("CyclicLR: cycle_momentum needs an optimizer with momentum or betas")
+            self.base_momentums = self._one_for_each("base_momentum", base_momentum, groups)
+            self.max_momentums = self._one_for_each("max_momentum", max_momentum, groups)
+        super().__init__(optimizer, last_epoch)
+
+    @staticmethod
+    def _one_for_each(name: str, given: Any, groups: Sequence[Any]) -> list[float]:
+        values = list(given) if isinstance(given, (list, tuple)) else [given] * len(groups)
+        if len(values) != len(groups):
+            raise ValueError(
+                f"CyclicLR: expected {len(groups)} values of {name}, one for each group, got {len(values)}"
+            )
+        return [float(v) for v in values]
+
+    def scale_fn(self, x: float) -> float:
+        """The height of the cycles, as a share of the first one's."""
+        if self._scale_fn is not None:
+            return self._scale_fn(x)
+        return {"triangular": 1.0, "triangular2": 1 / 2.0 ** (x - 1), "exp_range": self.gamma**x}[self.mode]
+
+    def get_lr(self) -> list[float]:
+        cycle = math.floor(1 + self.last_epoch / self.total)
+        x = 1 + self.last_epoch / self.total - cycle
+        rise = self.up / self.total
+        share = x / rise if x <= rise else (x - 1) / (rise - 1)
+        share *= self.scale_fn(cycle if self.scale_mode == "cycle" else self.last_epoch)
+        if self.cycle_momentum:
+            limits = zip(self.optimizer.param_groups, self.base_momentums, self.max_momentums, strict=True)
+            for group, low, high in limits:
+                momentum = high - (high - low) * share
+                if "momentum" in group:
+                    group["momentum"] = momentum
+                else:
+                    group["betas"] = (momentum, *group["betas"][1:])
+        return [base + (top - base) * share for base, top in zip(self.base_lrs, self.max_lrs, strict=True)]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {k: v for k, v in super().state_dict().items() if k != "_scale_fn"}
+
+
 class SequentialLR(LRScheduler):
     """One schedule after another: `schedulers[i]` from milestone i - 1 on."""
 

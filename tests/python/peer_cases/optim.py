@@ -152,3 +152,55 @@ def case_asgd(torch):
 
 def case_asgd_decay(torch):
     return train(torch, lambda p: torch.optim.ASGD(p, lr=0.1, weight_decay=0.1, alpha=0.5))
+
+
+def valley(torch, dtype="float64", **settings):
+    """Rosenbrock's function of four numbers."""
+    x = torch.tensor([-1.2, 1.0, 0.5, 2.0], dtype=getattr(torch, dtype)).requires_grad_(True)
+    optimizer = torch.optim.LBFGS([x], history_size=5, **settings)
+    calls = []
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+        loss.backward()
+        calls.append(loss.detach().clone())
+        return loss
+
+    first = [optimizer.step(closure).detach().clone() for _ in range(5)]
+    return {"first": first, "evaluations": torch.tensor(float(len(calls))), "x": x.detach().clone()}
+
+
+def case_lbfgs(torch):
+    return valley(torch, lr=0.1, max_iter=8)
+
+
+def case_lbfgs_line_search(torch):
+    return valley(torch, line_search_fn="strong_wolfe")
+
+
+def case_averages(torch):
+    swa = torch.optim.swa_utils
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
+    with torch.no_grad():
+        for i, p in enumerate(model.parameters()):
+            p.copy_(torch.arange(p.numel(), dtype=torch.float32).reshape(p.shape) * 0.1 + i)
+    kinds = [
+        {},
+        {"multi_avg_fn": swa.get_ema_multi_avg_fn(0.9)},
+        {"avg_fn": swa.get_ema_avg_fn(0.5), "use_buffers": True},
+    ]
+    found = {}
+    for i, kind in enumerate(kinds):
+        averaged = swa.AveragedModel(model, **kind)
+        for _ in range(4):
+            with torch.no_grad():
+                for p in model.parameters():
+                    p.mul_(1.1)
+            model(torch.arange(12, dtype=torch.float32).reshape(4, 3))
+            averaged.update_parameters(model)
+        found[f"{i}"] = {n: t.float() for n, t in averaged.state_dict().items()}
+    batches = [torch.arange(12, dtype=torch.float32).reshape(4, 3) * k for k in (1, 2, 3)]
+    swa.update_bn([[batches[0], 0], batches[1], batches[2]], averaged)
+    found["measured"] = [b.float() for b in averaged.buffers()]
+    return found

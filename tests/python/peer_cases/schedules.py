@@ -101,3 +101,44 @@ def case_plateau(torch):
             metrics=lambda i: 0.02 * i,
         ),
     }
+
+
+def cycles(torch, **settings):
+    p = torch.ones(2).requires_grad_(True)
+    o = torch.optim.SGD([p], lr=0.5, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.CyclicLR(o, 0.1, 1.0, step_size_up=4, **settings)
+    seen = []
+    for _ in range(14):
+        o.step()
+        schedule.step()
+        seen.append(torch.tensor([schedule.get_last_lr()[0], o.param_groups[0]["momentum"]]))
+    return {"rates": seen}
+
+
+def case_cyclic(torch):
+    return cycles(torch)
+
+
+def case_cyclic_halved(torch):
+    return cycles(torch, mode="triangular2", step_size_down=3)
+
+
+def case_cyclic_falling(torch):
+    return cycles(torch, mode="exp_range", gamma=0.9, cycle_momentum=False)
+
+
+def case_cyclic_own(torch):
+    return cycles(torch, scale_fn=lambda x: 1 / (5**x), base_momentum=0.5)
+
+
+def case_swa(torch):
+    seen = []
+    for strategy in ("cos", "linear"):
+        for epochs in (5, 0):
+            o = torch.optim.SGD([torch.ones(2).requires_grad_(True)], lr=0.5)
+            schedule = torch.optim.swa_utils.SWALR(o, 0.05, epochs, strategy)
+            for _ in range(8):
+                o.step()
+                schedule.step()
+                seen.append(torch.tensor(schedule.get_last_lr()))
+    return {"rates": seen}
