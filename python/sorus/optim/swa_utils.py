@@ -59,12 +59,10 @@ def _check_decay(decay: float) -> None:
 
 
 def _ema(average: Tensor, parameter: Tensor, decay: float) -> Tensor:
-    return average * decay + parameter * (1 - decay) if average.is_floating_point() else parameter
+    return average * decay + parameter * (1 - decay)
 
 
 def _mean(average: Tensor, parameter: Tensor, averaged: Any) -> Tensor:
-    if not average.is_floating_point():
-        return parameter
     return average + (parameter - average) / (float(averaged) + 1)
 
 
