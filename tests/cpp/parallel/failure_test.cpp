@@ -1,6 +1,8 @@
 // A rank that fails, ends, hangs or does something else than the others ends all of them, soon, with its name.
 #include <chrono>
+#include <cstdlib>
 #include <thread>
+#include <tuple>
 
 #include "parallel/ranks.h"
 
@@ -97,6 +99,25 @@ TEST(Failure, a_thread_that_sleeps_hangs_one_that_computes_does_not) {
         group().barrier();
       },
       kShort);
+}
+
+// As one does whose loops are being compiled.
+TEST(Failure, a_rank_that_waits_for_a_program_that_computes_does_not_hang) {
+  for (bool computes : {true, false}) {
+    std::string error = error_of([&] {
+      run_ranks(2,
+                [&] {
+                  const char* command = computes ? "timeout 4 sh -c 'while :; do :; done'" : "sleep 4";
+                  if (group().rank() == 1) std::ignore = std::system(command);
+                  group().barrier();
+                },
+                {.timeout = 60s, .hang = 1500ms});
+    });
+    if (computes)
+      EXPECT_EQ(error, "");
+    else
+      EXPECT_CONTAINS(error, "hangs");
+  }
 }
 
 TEST(Failure, a_message_of_another_size_is_told) {

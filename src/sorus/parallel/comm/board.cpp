@@ -2,8 +2,13 @@
 
 #include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <sstream>
 #include <thread>
 
 namespace sorus::comm {
@@ -24,6 +29,30 @@ int64_t computed_ns(const Member& m) {
   timespec t{};
   if (clock_gettime(m.clock, &t) != 0) return -1;
   return t.tv_sec * 1'000'000'000 + t.tv_nsec;
+}
+
+// Nanoseconds of the processor that programs have used which this process has started, and those which these have; 0
+// where the system does not tell.
+int64_t started_computed_ns(int pid, bool itself = false) {
+  std::string folder = fmt::format("/proc/{}", pid);
+  int64_t ticks = 0;
+  if (std::ifstream stat(folder + "/stat"); stat) {
+    std::string text((std::istreambuf_iterator<char>(stat)), {});
+    std::istringstream fields(text.substr(std::min(text.size(), text.rfind(')') + 1)));  // the name may have blanks
+    std::string skipped;
+    for (int i = 0; i < 11; ++i) fields >> skipped;
+    int64_t user = 0, system = 0, ended_user = 0, ended_system = 0;
+    fields >> user >> system >> ended_user >> ended_system;
+    ticks = ended_user + ended_system + (itself ? user + system : 0);
+  }
+  int64_t ns = ticks * (1'000'000'000 / sysconf(_SC_CLK_TCK));
+  std::error_code error;
+  for (auto thread = std::filesystem::directory_iterator(folder + "/task", error);
+       !error && thread != std::filesystem::directory_iterator(); thread.increment(error)) {
+    std::ifstream children(thread->path() / "children");
+    for (int child = 0; children >> child;) ns += started_computed_ns(child, true);
+  }
+  return ns;
 }
 }  // namespace
 
@@ -87,6 +116,7 @@ void Patience::check(int other, const Operation& waiting_in) {
     watched_ = other;
     progress_at_ = now;
     computed_ = computed_ns(m);
+    started_computed_ = -1;
     board_.member[self_].waits_since.store(now);
     board_.member[self_].waits_for.store(other);
   }
@@ -96,6 +126,7 @@ void Patience::check(int other, const Operation& waiting_in) {
   int64_t computed = computed_ns(m);
   if (computed < 0) give_up(other, "has ended", waiting_in);
   int64_t hang = std::chrono::nanoseconds(options_.hang).count();
+  if (started_computed_ < 0) started_computed_ = started_computed_ns(m.pid.load());
   int next = m.waits_for.load();
   if (next >= 0) {  // it waits itself, with little work now and then: nothing to tell from its time
     computed_ = computed, progress_at_ = now;
@@ -104,6 +135,10 @@ void Patience::check(int other, const Operation& waiting_in) {
   } else if (computed - computed_ > kProgress) {
     computed_ = computed, progress_at_ = now;
   } else if (hang > 0 && now - progress_at_ > hang) {
+    if (int64_t started = started_computed_ns(m.pid.load()); started - started_computed_ > kProgress) {
+      started_computed_ = started, progress_at_ = now;
+      return;
+    }
     give_up(other,
             fmt::format("hangs: it has neither computed nor communicated for {:.0f} s",
                         static_cast<double>(now - progress_at_) * 1e-9),

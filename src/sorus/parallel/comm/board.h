@@ -3,7 +3,8 @@
 // Each writes what it does (computes, waits for whom, has left) and its last operation; whoever waits too long looks
 // there why. The first failure is written on the board and ends every wait of every rank. Nobody sends heartbeats:
 // the system knows how much time each process (or thread) has computed, and one that neither computes nor
-// communicates while others wait for it hangs. Ranks that wait for each other in a circle are told apart from that.
+// communicates while others wait for it hangs, unless a program that it has started computes (the compiler of its
+// loops). Ranks that wait for each other in a circle are told apart from that.
 #pragma once
 
 #include <atomic>
@@ -69,6 +70,7 @@ class Patience {
   int64_t started_ = 0, next_ = 0;
   int watched_ = -1;
   int64_t computed_ = 0, progress_at_ = 0;
+  int64_t started_computed_ = -1;  // by programs that `watched_` has started
 };
 
 }  // namespace sorus::comm
