@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import CommandError
+from . import CommandError, number
 
 EXAMPLES = """examples:
   sorus plan gpt3-175b --cluster dgx-a100 --devices 1024 --batch 1536 --seq 2048
@@ -35,13 +35,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a preset, or FILE.py:FUNCTION")
     parser.add_argument("--cluster", default="dgx-a100", help="a preset or a TOML file (dgx-a100)")
-    parser.add_argument("--devices", type=int, default=8, metavar="N", help="devices to use (8)")
-    parser.add_argument("--batch", type=int, default=64, metavar="N", help="samples of a step (64)")
-    parser.add_argument("--seq", type=int, metavar="N", help="tokens of a sample (the model's)")
-    parser.add_argument("--memory", type=float, metavar="GB", help="of a device, in place of the cluster's")
+    parser.add_argument("--devices", type=number(int, 1, 1 << 20), default=8, metavar="N", help="devices to use (8)")
+    parser.add_argument(
+        "--batch", type=number(int, 1, 1 << 31), default=64, metavar="N", help="samples of a step (64)"
+    )
+    parser.add_argument("--seq", type=number(int, 1, 1 << 31), metavar="N", help="tokens of a sample (the model's)")
+    parser.add_argument(
+        "--memory", type=number(float, 1e-3, 1e6), metavar="GB", help="of a device, in place of the cluster's"
+    )
     parser.add_argument("--fix", action="append", default=[], metavar="NAME=VALUE",
                         help="give a dimension: dp, ep, cp, tp, pp, micro_batch, chunks, zero, sp, recompute, schedule, offload")  # fmt: skip
-    parser.add_argument("--time-limit", type=float, default=0, metavar="S", help="stop searching after S seconds")
+    parser.add_argument(
+        "--time-limit", type=number(float, 0), default=0, metavar="S", help="stop searching after S seconds"
+    )
     parser.add_argument("--out", default="plan.json", metavar="FILE", help="the plan (plan.json)")
     parser.add_argument("--export", choices=["megatron", "deepspeed", "torchtitan", "devicemesh"],
                         help="print the plan for another program")  # fmt: skip

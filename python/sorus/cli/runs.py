@@ -61,9 +61,11 @@ def find_checkpoint(given: str | None) -> Path:
     return newest_checkpoint(path.parent if path.name == "checkpoints" else path)
 
 
-# What a checkpoint of `sorus train gpt` holds; beside it, what older ones may lack.
-FIELDS: dict[str, Any] = {"step": int, "seconds": (int, float), "settings": dict, "config": dict, "schedule": dict, "loader": dict,
-          "text": dict, "model": dict, "optimizer": dict, "target": dict}  # fmt: skip
+# What every checkpoint of `sorus train gpt` holds.
+FIELDS: dict[str, Any] = {
+    "step": int, "seconds": (int, float), "settings": dict, "config": dict, "schedule": dict, "loader": dict, "text": dict,
+    "model": dict, "optimizer": dict, "target": dict,
+}  # fmt: skip
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
@@ -72,7 +74,9 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
 
     state = sorus.load(checkpoint)
     if not isinstance(state, dict) or state.get("kind") != "gpt":
-        raise CommandError(f"{checkpoint}: not a checkpoint of `sorus train gpt`")
+        raise CommandError(
+            f"{checkpoint}: not a checkpoint of `sorus train gpt`; a GPT-2 model is named by its folder"
+        )
     for name, kind in FIELDS.items():
         if not isinstance(state.get(name), kind):
             found = type(state[name]).__name__ if name in state else "nothing"
