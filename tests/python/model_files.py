@@ -1,4 +1,4 @@
-"""Small model files of other frameworks, made in tests: .tflite by tables, .onnx by messages."""
+"""Small model files of other frameworks, made in tests: .tflite and .ms by tables, .onnx by messages."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from sorus.quantization import flatbuffer
 
 TFLITE_TYPES = {"float32": 0, "int32": 2, "uint8": 3, "int64": 4, "bool": 6, "int16": 7, "int8": 9}
+MS_TYPES = {"bool": 30, "int8": 32, "int32": 34, "int64": 35, "uint8": 37, "float32": 43}
 ONNX_TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9}
 
 
@@ -60,6 +61,38 @@ class Tflite:
     def file(self) -> bytes:
         codes = [{0: np.int8(min(c, 127)), 2: np.int32(3), 3: np.int32(c)} for c in self.codes]
         return bytes(flatbuffer.write({0: np.uint32(3), 1: codes, 2: self.graphs, 3: "", 4: self.buffers}, b"TFL3"))
+
+
+class MsLite:
+    """Tensors and operators of one graph, in order. Field numbers are those of MindSpore Lite, from version 1.1 on."""
+
+    def __init__(self, version: str = "MindSpore Lite 2.0.0") -> None:
+        self.version = version
+        self.tensors: list[dict[int, Any]] = []
+        self.nodes: list[dict[int, Any]] = []
+
+    def tensor(self, name: str, shape: Any, kind: str, scale: Any = None, zero: int = 0, data: Any = None) -> int:
+        """`scale`: one, or one for each index of dimension 0."""
+        t: dict[int, Any] = {1: np.int32(MS_TYPES[kind]), 2: np.array(shape, np.int32), 9: name}
+        if data is not None:
+            t[6] = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
+        if scale is not None:
+            t[7] = [{0: np.float64(s), 1: np.int32(zero), 6: np.bool_(True)} for s in np.atleast_1d(scale)]
+        self.tensors.append(t)
+        return len(self.tensors) - 1
+
+    def constant(self, name: str, data: np.ndarray, scale: Any = None) -> int:
+        return self.tensor(name, data.shape, str(data.dtype), scale, data=data)
+
+    def node(self, number: int, inputs: list[int], outputs: list[int], fields: Any = ()) -> None:
+        """`number`: the operator's."""
+        self.nodes.append({2: {0: np.uint8(number), 1: dict(fields)}, 3: np.array(inputs, np.uint32),
+                           4: np.array(outputs, np.uint32)})  # fmt: skip
+
+    def file(self, inputs: list[int], outputs: list[int], mark: bytes = b"MSL2") -> bytes:
+        root = {0: "made in a test", 1: self.version, 3: np.array(inputs, np.uint32), 4: np.array(outputs, np.uint32),
+                6: self.nodes, 7: self.tensors}  # fmt: skip
+        return bytes(flatbuffer.write(root, mark))
 
 
 def varint(value: int) -> bytes:

@@ -205,6 +205,17 @@ $P_SIMD static inline __m128i $P_narrow1(__m256i a, int zero)
   return $P_bytes(_mm256_permute4x64_epi64(_mm256_packs_epi32(a, a), 8));
 }
 )"},
+    {"avx2_real", {"avx2_bytes"}, R"(
+/* round(sum * scale), halves to even, of eight sums; see $P_rescale_real. */
+#define $P_SETR(x) _mm256_set1_ps(x)
+#define $P_LOADR(p) _mm256_loadu_ps(p)
+$P_SIMD static inline __m256i $P_rescales_real(__m256i sum, __m256 scale)
+{
+  __m256 v = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale);
+  v = _mm256_min_ps(_mm256_max_ps(v, _mm256_set1_ps(-1048576.0F)), _mm256_set1_ps(1048576.0F));
+  return _mm256_cvttps_epi32(_mm256_sub_ps(_mm256_add_ps(v, _mm256_set1_ps(12582912.0F)), _mm256_set1_ps(12582912.0F)));
+}
+)"},
     {"avx2_residual", {"avx2_bytes"}, R"(
 /* The residual connection: v is the result of the sums of products, r what is added to it. */
 $P_SIMD static inline __m256i $P_residual8(__m128i v, __m128i r, int left, int za, int ma, int sa, int zb, int mb, int sb,

@@ -2,6 +2,7 @@
 // left is cut out of weights and tensors. A convolution's result lies between the results of its smallest and largest
 // possible sums, because rescaling is monotone; where both are equal the channel is a constant.
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -24,6 +25,11 @@ int64_t channels_of(const Model& m, int tensor) {
 }
 
 int32_t finish(const Rescale& r, int64_t sum, int64_t channel) {
+  if (!r.real.empty()) {  // bounds are integers, so it does not matter whether they come before the rounding
+    float v = static_cast<float>(sum) * r.real_of(channel);
+    v = std::clamp(v, static_cast<float>(r.low - r.zero_point), static_cast<float>(r.high - r.zero_point));
+    return static_cast<int32_t>(std::nearbyint(v)) + r.zero_point;
+  }
   return std::clamp(r.zero_point + rescaled(sum, r.multiplier_of(channel), r.shift_of(channel)), r.low, r.high);
 }
 
@@ -270,6 +276,7 @@ class Channels {
     }
     f.weight = std::move(weight);
     f.bias = kept(f.bias, gone);
+    if (f.rescale.real.size() > 1) f.rescale.real = kept(f.rescale.real, gone);
     if (f.rescale.multiplier.size() > 1) f.rescale.multiplier = kept(f.rescale.multiplier, gone);
     if (f.rescale.shift.size() > 1) f.rescale.shift = kept(f.rescale.shift, gone);
     w.out_c = left;

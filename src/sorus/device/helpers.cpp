@@ -37,6 +37,24 @@ static inline int32_t $P_rescale_left(int32_t sum, int32_t multiplier, int right
   return right < 0 ? $P_rescale(sum * (1 << -right), multiplier, 0) : $P_rescale(sum, multiplier, right);
 }
 )"},
+    {"rescale_real", {}, R"(
+/* round(sum * scale), halves to even, where that is less than 2^20 in size: floats beyond 2^23 have no fractions. */
+static inline int32_t $P_rescale_real(float sum, float scale)
+{
+  float v = sum * scale;
+  v = v < -1048576.0F ? -1048576.0F : v > 1048576.0F ? 1048576.0F : v;
+  v += 12582912.0F;
+  return (int32_t)(v - 12582912.0F);
+}
+)"},
+    {"rescale_wide", {}, R"(
+/* round(sum * multiplier / 2^right), where that is less than 2^20 in size. */
+static inline int32_t $P_rescale_wide(int64_t sum, int32_t multiplier, int right)
+{
+  const int64_t v = (sum * multiplier + ((int64_t)1 << (right - 1))) >> right;
+  return v < -1048576 ? -1048576 : v > 1048576 ? 1048576 : (int32_t)v;
+}
+)"},
     {"clamp", {}, R"(
 static inline int32_t $P_clamp(int32_t v, int32_t low, int32_t high)
 {

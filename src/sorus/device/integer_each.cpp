@@ -65,6 +65,14 @@ Expr number(const Scalar& v, DType compute) {
 
 Shape each_order(const DeviceCall& c, const Shape& now) { return only_input(c) >= 0 ? now : natural(now.size()); }
 
+std::function<Tensor(const Tensor&)> element_function(const DeviceCall& c) {
+  int only = c.op.each && c.outputs.size() == 1 ? only_input(c) : -1;
+  if (only < 0) return {};
+  auto plain = [](DType t) { return element(t) && t != DType::boolean; };
+  const TensorType &x = c.input(only), &y = c.outputs[0];
+  return x.shape == y.shape && plain(x.dtype) && plain(y.dtype) ? unary_of(c, only) : nullptr;
+}
+
 std::optional<DeviceForm> integer_each(const DeviceCall& c) {
   if (!c.op.each || c.outputs.size() != 1 || !element(c.outputs[0].dtype)) return std::nullopt;
   bool integers = whole(c.outputs[0].dtype);
@@ -90,8 +98,6 @@ std::optional<DeviceForm> integer_each(const DeviceCall& c) {
   IntegerEachForm f;
   f.compute = body_type({c.op, c.inputs, c.attrs}, *c.op.each, c.outputs[0].dtype);
   f.offset = offset_of(c.outputs[0].dtype);
-  bool truth = c.outputs[0].dtype == DType::boolean || (unary && c.input(only).dtype == DType::boolean);
-  if (unary && !truth) f.unary = unary_of(c, only);
   Shape order = unary ? c.order : natural(result.size());
   f.sizes = reordered(result, order);
   // Numbers go into the body, other inputs are operands.

@@ -18,16 +18,11 @@ void set_arguments(Values& values, const Prepared& p, const std::string& in_type
   values["ARGS"] = text;
 }
 
-namespace {
-
-// 64-bit numbers lie in the arena at multiples of 4.
 std::string pointed(Element e, Prepared& p) {
   if (e != Element::i64) return c_name(e);
   p.helpers.emplace_back("i64");
   return "$P_i64";
 }
-
-}  // namespace
 
 void finish_typed(const Model& model, const Step& step, Prepared& p, Values& values, const std::string& text) {
   auto changed = [&](int t) { return std::find(step.changes.begin(), step.changes.end(), t) != step.changes.end(); };
@@ -53,32 +48,53 @@ void add_table(Prepared& p, std::string type, std::string argument, std::vector<
 
 void set_rescale(Values& values, Prepared& p, const Rescale& r, int64_t channels, int64_t pad) {
   auto set = [&](const char* name, int64_t value) { values[name] = std::to_string(value); };
+  set("ZP", r.zero_point), set("LOW", r.low), set("HIGH", r.high), set("REAL", !r.real.empty());
+  set("CLAMP", r.low != -128 || r.high != 127);
+  if (!r.real.empty()) {
+    p.helpers.emplace_back("rescale_real");
+    set("LEFT", 0), set("NOSHIFT", 1), set("FIX", 0);
+    bool one = std::all_of(r.real.begin(), r.real.end(), [&](float v) { return v == r.real[0]; });
+    set("UNIFORM", one);
+    values["MUL"] = one ? float_literal(r.real[0]) : "multiplier[o]";
+    values["RESCALE"] = "$P_rescale_real", values["RIGHT"] = "0";
+    values["RESCALED"] = fmt::format("$P_rescale_real((float)sum, {})", values["MUL"]);
+    if (one) return;
+    std::vector<float> factors = r.real;
+    while (static_cast<int64_t>(factors.size()) % pad) factors.push_back(0);
+    p.tables.push_back({"float", {}, factors, "multiplier"});
+    return;
+  }
   auto same = [](const std::vector<int32_t>& list) {
     return std::all_of(list.begin(), list.end(), [&](int32_t v) { return v == list[0]; });
   };
   bool uniform = same(r.multiplier), level = same(r.shift);
-  set("UNIFORM", uniform && level), set("ZP", r.zero_point), set("LOW", r.low), set("HIGH", r.high);
-  set("CLAMP", r.low != -128 || r.high != 127);
+  set("UNIFORM", uniform && level);
   set("LEFT", std::any_of(r.shift.begin(), r.shift.end(), [](int32_t s) { return s > 0; }));
   set("NOSHIFT", std::any_of(r.shift.begin(), r.shift.end(), [](int32_t s) { return s >= 0; }));
   // A result below its zero point is clamped anyway: how halves below it are rounded does not show.
   set("FIX", r.low < r.zero_point);
-  values["RESCALE"] = values["LEFT"] == "1" ? "$P_rescale_left" : "$P_rescale";
-  p.helpers.push_back(values["LEFT"] == "1" ? "rescale_left" : "rescale");
+  std::string function = r.wide ? "rescale_wide" : values["LEFT"] == "1" ? "rescale_left" : "rescale";
+  values["RESCALE"] = "$P_" + function;
+  p.helpers.push_back(function);
+  auto multiplier = [&](int64_t m) { return !r.wide ? m : m < 0x7FFF0000 ? (m + (1 << 15)) >> 16 : 0x7FFF; };
   if (uniform) {
-    values["MUL"] = std::to_string(r.multiplier[0]);
+    values["MUL"] = std::to_string(multiplier(r.multiplier[0]));
   } else {
     values["MUL"] = "multiplier[o]";
-    add_table(p, "int32_t", "multiplier", {r.multiplier.begin(), r.multiplier.end()}, pad);
+    std::vector<int64_t> list;
+    for (int32_t m : r.multiplier) list.push_back(multiplier(m));
+    add_table(p, "int32_t", "multiplier", list, pad);
   }
+  auto right = [&](int64_t c) { return (r.wide ? 15 : 0) - r.shift_of(c); };
   if (level) {
-    values["RIGHT"] = std::to_string(-r.shift[0]);
+    values["RIGHT"] = std::to_string(right(0));
   } else {
     values["RIGHT"] = "shift[o]";
-    std::vector<int64_t> right;
-    for (int64_t c = 0; c < channels; ++c) right.push_back(-r.shift_of(c));
-    add_table(p, "int8_t", "shift", right, pad);
+    std::vector<int64_t> list;
+    for (int64_t c = 0; c < channels; ++c) list.push_back(right(c));
+    add_table(p, "int8_t", "shift", list, pad);
   }
+  values["RESCALED"] = fmt::format("{}(sum, {}, {})", values["RESCALE"], values["MUL"], values["RIGHT"]);
 }
 
 std::vector<int64_t> folded_bias(const ConvForm& f, int64_t more) {

@@ -30,6 +30,8 @@ inline Element element(const Model& m, int tensor) { return m.tensors[static_cas
 /// The name of an input among those parameters: in, in2, in3, ...
 std::string input_name(size_t input);
 const char* c_name(Element e);
+/// The type that pointers to such elements have: 64-bit numbers lie in the arena at multiples of 4.
+std::string pointed(Element e, Prepared& p);
 /// A float as C.
 std::string float_literal(float v);
 
@@ -40,9 +42,9 @@ std::optional<Prepared> prepare_integers(const Model& model, const Step& step);
 /// The forms of graph/layer_forms.h.
 std::optional<Prepared> prepare_layers(const Model& model, const Step& step);
 
-/// MULT, SHIFT (to the right), ZP, LOW, HIGH, CLAMP, UNIFORM, LEFT (some shift goes left), and as expressions of `o`
-/// the multiplier and shift: MUL, RIGHT. Adds tables where they differ from channel to channel, padded to a multiple
-/// of `pad`.
+/// ZP, LOW, HIGH, CLAMP, UNIFORM, LEFT (some shift goes left), and as expressions of `o` the multiplier and shift: MUL,
+/// RIGHT; RESCALED is the whole of `sum` without the zero point. Factors that are floats (REAL) have no shift. Adds
+/// tables where they differ from channel to channel, padded to a multiple of `pad`.
 void set_rescale(Values& values, Prepared& p, const Rescale& r, int64_t channels, int64_t pad = 1);
 
 /// A table of int32 biases into which the input's zero point is folded: bias - zero * sum(weights). `more`: what the

@@ -20,12 +20,14 @@ namespace {
 
 // From the sum to 8 bits. FAST: sums are small enough for SMMULR.
 const char* const kRound = R"(
-static inline int8_t $FN_round(int32_t sum, int32_t multiplier, int right$RESARG)
+static inline int8_t $FN_round(int32_t sum, $MTYPE multiplier, int right$RESARG)
 {
 ?FAST   int32_t v = $P_high(sum, multiplier);
 ?FAST?FIX   v += v >> 31; /* halves away from zero */
 ?FAST   v = (v + ((1 << right) >> 1) + ($ZP) * (1 << right)) >> right;
-!FAST   int32_t v = $RESCALE(sum, multiplier, right) + ($ZP);
+!FAST!REAL   int32_t v = $RESCALE(sum, multiplier, right) + ($ZP);
+?REAL   int32_t v = $P_rescale_real((float)sum, multiplier) + ($ZP);
+?REAL   (void)right;
 ?CLAMP   v = $P_clamp(v, $LOW, $HIGH);
 !CLAMP   v = __ssat(v, 8);
 ?RES   v = $FN_add(v, other);
@@ -250,7 +252,7 @@ class Dsp : public KernelSet {
  public:
   Prepared prepare(const Model& model, const Step& step, const PrepareOptions& options) const override {
     auto* f = std::get_if<ConvForm>(&step.form);
-    if (!f || f->is_float || f->weight_zero != 0) return plain_kernels().prepare(model, step, options);
+    if (!f || !f->bytes() || f->weight_zero != 0) return plain_kernels().prepare(model, step, options);
     const Window& w = f->window;
     if (f->depthwise) {
       bool ring = w.kernel_h == 3 && w.kernel_w == 3 && w.dilation_h == 1 && w.dilation_w == 1 &&
@@ -271,8 +273,12 @@ class Dsp : public KernelSet {
     add_table(p, "int32_t", "bias", bias, pad);
     set_rescale(v, p, f.rescale, f.window.out_c, pad);
     set_residual(v, p, step.residual);
-    auto [low, high] = std::minmax_element(f.rescale.shift.begin(), f.rescale.shift.end());
-    bool fast = most < (1 << 29) && *high <= 0 && *low >= -20 && (*high < 0 || v["FIX"] == "0");
+    bool fast = f.rescale.real.empty() && most < (1 << 29);
+    if (fast) {
+      auto [low, high] = std::minmax_element(f.rescale.shift.begin(), f.rescale.shift.end());
+      fast = *high <= 0 && *low >= -20 && (*high < 0 || v["FIX"] == "0");
+    }
+    v["MTYPE"] = f.rescale.real.empty() ? "int32_t" : "float";
     set(v, "FAST", fast);
     if (fast) std::erase_if(p.helpers, [](const std::string& h) { return h == "rescale" || h == "rescale_left"; });
     if (fast && step.residual) p.helpers.push_back("rescale");

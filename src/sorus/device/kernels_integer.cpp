@@ -57,6 +57,29 @@ Prepared one(const Model& m, const Step& step, const IntegerEachForm& f) {
   return p;
 }
 
+const char* const kRescale = R"(
+  int r, o;
+  for (r = 0; r < $ROWS; r++)
+    for (o = 0; o < $CHANNELS; o++) {
+      const $T sum = *in++;
+      *out++ = (int8_t)$P_clamp($RESCALED + ($ZP), $LOW, $HIGH);
+    }
+)";
+
+Prepared one(const Model& m, const Step& step, const RescaleForm& f) {
+  Prepared p;
+  Values v;
+  set_numbers(v, {{"ROWS", f.rows}, {"CHANNELS", f.channels}});
+  v["T"] = c_name(element(m, step.inputs[0]));
+  set_rescale(v, p, f.rescale, f.channels);
+  p.helpers.push_back("clamp");
+  p.overlaps = {{0, true}};
+  p.kernel = "change of scale, plain";
+  p.instructions = static_cast<double>(f.rows * f.channels) * 16;
+  finish_typed(m, step, p, v, kRescale + 1);
+  return p;
+}
+
 Prepared one(const Model& m, const Step& step, const ReduceForm& f) {
   using Kind = ReduceForm::Kind;
   Prepared p;
@@ -119,7 +142,8 @@ Prepared one(const Model& m, const Step& step, const ReduceForm& f) {
   if (sum) {
     set_rescale(v, p, f.rescale, 1);
     p.helpers.push_back("clamp");
-    text += indent + "out[n++] = (int8_t)$P_clamp($RESCALE(v, $MUL, $RIGHT) + ($ZP), $LOW, $HIGH);\n";
+    text += fmt::format("{}out[n++] = ({})$P_clamp($RESCALE(v, $MUL, $RIGHT) + ($ZP), $LOW, $HIGH);\n", indent,
+                        c_name(element(m, step.output)));
   } else {
     text += fmt::format("{}out[n++] = ({}){};\n", indent, c_name(element(m, step.output)), place ? "where" : "v");
   }
@@ -148,7 +172,7 @@ const char* const kTransposed = R"(
             }
           }
 ?FLOAT          *out = sum;
-!FLOAT          *out = (int8_t)$P_clamp($RESCALE(sum, $MUL, $RIGHT) + ($ZP), $LOW, $HIGH);
+!FLOAT          *out = ($T)$P_clamp($RESCALED + ($ZP), $LOW, $HIGH);
         }
 )";
 
@@ -170,10 +194,12 @@ Prepared one(const Model& m, const Step& step, const TransposedForm& f) {
   p.instructions = static_cast<double>(f.macs()) * 6;
   if (f.is_float) {
     p.tables = {{"float", {}, f.weight_f, "w"}, {"float", {}, f.bias_f, "bias"}};
-    for (const char* name : {"RESCALE", "MUL", "RIGHT", "ZP", "LOW", "HIGH"}) v[name] = "";
+    for (const char* name : {"RESCALED", "ZP", "LOW", "HIGH"}) v[name] = "";
   } else {
+    if (f.halves) v["T"] = "int16_t";
+    if (f.rescale.wide) v["A"] = "int64_t";
     add_table(p, "int8_t", "w", {f.weight.begin(), f.weight.end()});
-    add_table(p, "int32_t", "bias", {f.bias.begin(), f.bias.end()});
+    add_table(p, v["A"], "bias", f.bias);
     set_rescale(v, p, f.rescale, f.out_c);
     p.helpers.push_back("clamp");
   }

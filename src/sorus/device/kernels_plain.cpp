@@ -11,23 +11,23 @@ namespace {
 
 // What a result in 8 bits still needs after the sum.
 const char* const kStore = R"(
-      int32_t v = $RESCALE(sum, $MUL, $RIGHT) + ($ZP);
-?CLAMP       v = $P_clamp(v, $LOW, $HIGH);
-!CLAMP       v = $P_clamp(v, -128, 127);
-?RES       v = $FN_add(v, in2[$AT]);
-      out[$AT] = (int8_t)v;
+!SUMS      int32_t v = $RESCALED + ($ZP);
+!SUMS      v = $P_clamp(v, $LOW, $HIGH);
+?RES      v = $FN_add(v, in2[$AT]);
+!SUMS      out[$AT] = ($T)v;
+?SUMS      out[$AT] = sum;
 )";
 
 // One pixel after the other: what lies under the window is gathered, then multiplied by each row of weights.
 const char* const kConv = R"(
 static void $FN($ARGS)
 {
-?GATHER   int8_t *const x = scratch;
+?GATHER   $T *const x = scratch;
   int p, o, k;
   for (p = 0; p < $N; p++) {
-?GATHER     int8_t *to = x;
+?GATHER     $T *to = x;
 ?GATHER     const int top = p / $OW % $OH * $SH - $PT, left = p % $OW * $SW - $PL;
-?GATHER     const int8_t *const image = in + p / ($OW * $OH) * ($IH * $IW * $IC);
+?GATHER     const $T *const image = in + p / ($OW * $OH) * ($IH * $IW * $IC);
 ?GATHER     int i, j;
 ?GATHER     for (i = 0; i < $KH; i++)
 ?GATHER       for (j = 0; j < $KW; j++) {
@@ -38,10 +38,10 @@ static void $FN($ARGS)
 ?GATHER?PAD         }
 ?GATHER         for (k = 0; k < $IC; k++) *to++ = image[(y * $IW + z) * $IC + k];
 ?GATHER       }
-!GATHER     const int8_t *const x = in + p * $K;
+!GATHER     const $T *const x = in + p * $K;
     for (o = 0; o < $OC; o++) {
       const int8_t *const row = w + o * $K;
-      int32_t sum = bias[o];
+      $A sum = bias[o];
 ?WZ       for (k = 0; k < $K; k++) sum += (row[k] - ($WZ)) * x[k];
 !WZ       for (k = 0; k < $K; k++) sum += row[k] * x[k];
 $STORE    }
@@ -55,9 +55,9 @@ static void $FN($ARGS)
   int p, o, i, j;
   for (p = 0; p < $N; p++) {
     const int top = p / $OW % $OH * $SH - $PT, left = p % $OW * $SW - $PL;
-    const int8_t *const image = in + p / ($OW * $OH) * ($IH * $IW * $IC);
+    const $T *const image = in + p / ($OW * $OH) * ($IH * $IW * $IC);
     for (o = 0; o < $OC; o++) {
-      int32_t sum = bias[o];
+      $A sum = bias[o];
       for (i = 0; i < $KH; i++)
         for (j = 0; j < $KW; j++) {
           const int y = top + i * $DH, z = left + j * $DW;
@@ -203,12 +203,17 @@ class Plain : public KernelSet {
     if (std::optional<Prepared> moves = prepare_moves(model, step)) return *moves;
     if (std::optional<Prepared> integers = prepare_integers(model, step)) return *integers;
     if (std::optional<Prepared> layers = prepare_layers(model, step)) return *layers;
+    if (auto* conv = std::get_if<ConvForm>(&step.form)) return one(model, step, *conv);
     return std::visit([&](const auto& form) { return one(step, form); }, step.form);
   }
 
  private:
   static void finish(Prepared& p, Values& v, const Step& step, const std::string& type, const std::string& text) {
-    set_arguments(v, p, type, step.inputs.size(), type);
+    finish(p, v, step, type, type, text);
+  }
+  static void finish(Prepared& p, Values& v, const Step& step, const std::string& from, const std::string& to,
+                     const std::string& text) {
+    set_arguments(v, p, from, step.inputs.size(), to);
     p.text = fill(text, v);
   }
 
@@ -220,7 +225,7 @@ class Plain : public KernelSet {
     return std::string(kResidualText) + text.substr(1, place - 1) + (kStore + 1) + text.substr(place + 6);
   }
 
-  static Prepared one(const Step& step, const ConvForm& f) {
+  static Prepared one(const Model& model, const Step& step, const ConvForm& f) {
     if (f.is_float) return one_float(step, f);
     Prepared p;
     const Window& w = f.window;
@@ -233,17 +238,27 @@ class Plain : public KernelSet {
     v["PER"] = std::to_string(std::max<int64_t>(w.out_c / std::max<int64_t>(w.in_c, 1), 1)),
     v["GATHER"] = gather ? "1" : "0";
     add_table(p, "int8_t", "w", {f.weight.begin(), f.weight.end()});
-    add_table(p, "int32_t", "bias", folded_bias(f));
-    set_rescale(v, p, f.rescale, w.out_c);
+    // Sums of 16-bit numbers are in 64 bits: a bias of that size says that they may need them.
+    bool wide = f.rescale.wide;
+    int64_t size = f.halves ? 2 : 1;
+    std::string type = f.halves ? "int16_t" : "int8_t", to = type;
+    v["T"] = type, v["A"] = wide ? "int64_t" : "int32_t", v["SUMS"] = f.sums ? "1" : "0";
+    add_table(p, v["A"], "bias", folded_bias(f));
+    if (f.sums) {
+      to = pointed(element(model, step.output), p);
+      for (const char* name : {"RESCALED", "ZP", "LOW", "HIGH"}) v[name] = "";
+    } else {
+      set_rescale(v, p, f.rescale, w.out_c);
+      p.helpers.push_back("clamp");
+    }
     set_residual(v, p, step.residual);
-    p.helpers.push_back("clamp");
-    if (gather) p.scratch = (k + 3) / 4 * 4;
-    p.overlaps.push_back(one_pixel ? Overlap{} : Overlap{sliding_gap(w, 1, 1, gather), false});
+    if (gather) p.scratch = (size * k + 3) / 4 * 4;
+    p.overlaps.push_back(one_pixel || f.sums ? Overlap{} : Overlap{sliding_gap(w, size, 1, gather), false});
     if (step.residual) p.overlaps.push_back({0, true});
     p.kernel = f.depthwise ? "depthwise, plain" : gather ? "convolution, plain" : "dense, plain";
     p.instructions =
         static_cast<double>(f.macs()) * (f.depthwise ? 12 : 5) + static_cast<double>(w.pixels() * w.out_c) * 16;
-    finish(p, v, step, "int8_t",
+    finish(p, v, step, type, to,
            with_store(f.depthwise ? kDepthwise : kConv, v, fmt::format("p * {} + o", w.out_c).c_str()));
     return p;
   }
@@ -277,13 +292,13 @@ class Plain : public KernelSet {
     v["AVERAGE"] = f.kind == PoolForm::Kind::average ? "1" : "0";
     v["SCALED"] = f.scale_f == 1 ? "0" : "1", v["SCALE"] = float_literal(f.scale_f);
     v["RZ"] = std::to_string(f.rounding_zero);
-    v["T"] = f.is_float ? "float" : "int8_t", v["A"] = f.is_float ? "float" : "int32_t";
+    v["T"] = f.is_float ? "float" : f.halves ? "int16_t" : "int8_t", v["A"] = f.is_float ? "float" : "int32_t";
     v["LOW"] = f.is_float ? float_literal(f.low_f) : std::to_string(f.low);
     v["HIGH"] = f.is_float ? float_literal(f.high_f) : std::to_string(f.high);
-    p.overlaps.push_back({sliding_gap(f.window, f.is_float ? 4 : 1, 1, false), false});
+    p.overlaps.push_back({sliding_gap(f.window, f.is_float ? 4 : f.halves ? 2 : 1, 1, false), false});
     const Window& w = f.window;
     bool whole = w.pixels() == 1 && w.in_h == w.kernel_h && w.in_w == w.kernel_w && w.inside();
-    if (whole && !f.is_float && f.kind == PoolForm::Kind::average) {
+    if (whole && !f.is_float && !f.halves && f.kind == PoolForm::Kind::average) {
       p.overlaps = {{std::nullopt, true}};
       p.kernel = "mean over the image";
       p.helpers = {"clamp"};

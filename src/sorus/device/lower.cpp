@@ -233,7 +233,10 @@ class Lowering {
     DeviceCall c{*node.op, node.attrs, types, constants, node.outputs};
     c.order = each_order(c, order_of(from.geometry));
     if (std::optional<DeviceForm> form = integer_each(c)) return by_rule(node, c, std::move(*form), name);
-    if (body(node, types, constants, name)) return;
+    if (body(node, types, constants, name)) {
+      model_.steps.back().unary = element_function(c);
+      return;
+    }
     missing_[node.op->name()].push_back(node.id);
     const TensorType& type = node.outputs[0];
     bool known_type = type.dtype == DType::i8 || type.dtype == DType::i32 || type.dtype == DType::f32;
@@ -287,6 +290,7 @@ class Lowering {
     const auto& variant = static_cast<const DeviceForm::variant&>(form);
     if (int input = std::visit(changed, variant); input >= 0) change_in_place(node, step, input);
     bool all = std::visit(has_all, variant) && c.uses(1);
+    step.unary = element_function(c);
     step.form = std::move(form);
     step.output = all ? side_by_side(node, name) : tensor(result, name, order);
     model_.steps.push_back(std::move(step));

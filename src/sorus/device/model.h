@@ -6,6 +6,7 @@
 //   Project p = print_project(m, plan, ...) // device/project.h
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,9 @@ struct Step {
   /// A second input that is added to the result before the last clamp: a residual connection.
   std::optional<AddForm> residual;
   std::vector<int> changes = {};  ///< states among the inputs that the step changes in place
+  /// Of a function of one element of its only input: the result for any tensor of elements as they are stored, so that
+  /// a chain of such steps that begins and ends in 8 bits becomes one table (fold_tables).
+  std::function<Tensor(const Tensor&)> unary = {};
 };
 
 /// Memory that the caller keeps from run to run, in the arena's first bytes.

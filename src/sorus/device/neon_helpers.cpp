@@ -202,6 +202,17 @@ typedef $P_four $P_DOT_T;
 #define $P_MM_FIRST(a, b) vzip1q_s32(a, b)
 #define $P_MM_SECOND(a, b) vzip2q_s32(a, b)
 )"},
+    {"neon_real", {"neon_bytes"}, R"(
+/* round(sum * scale), halves to even, of four sums; see $P_rescale_real. */
+#define $P_SETR(x) vdupq_n_f32(x)
+#define $P_LOADR(p) vld1q_f32(p)
+$P_SIMD static inline int32x4_t $P_rescales_real(int32x4_t sum, float32x4_t scale)
+{
+  float32x4_t v = vmulq_f32(vcvtq_f32_s32(sum), scale);
+  v = vminq_f32(vmaxq_f32(v, vdupq_n_f32(-1048576.0F)), vdupq_n_f32(1048576.0F));
+  return vcvtq_s32_f32(vsubq_f32(vaddq_f32(v, vdupq_n_f32(12582912.0F)), vdupq_n_f32(12582912.0F)));
+}
+)"},
     {"neon_residual", {"neon_bytes"}, R"(
 /* The residual connection: v is the result of the sums of products, r what is added to it. */
 $P_SIMD static inline int32x4_t $P_residual4(int16x4_t v, int16x4_t r, int left, int za, int ma, int sa, int zb, int mb,

@@ -46,6 +46,24 @@ void remove_renames(Model& model) {
   if (count) model.notes.push_back(fmt::format("{} change(s) of shape removed", count));
 }
 
+void fuse_rescales(Model& model) {
+  std::vector<char> gone(model.steps.size(), 0);
+  for (size_t s = 0; s < model.steps.size(); ++s) {
+    Step& step = model.steps[s];
+    auto* form = std::get_if<RescaleForm>(&step.form);
+    int writer = form ? model.writer(step.inputs[0]) : -1;
+    if (writer < 0 || model.readers(step.inputs[0]).size() != 1 || model.is_output(step.inputs[0])) continue;
+    Step& from = model.steps[static_cast<size_t>(writer)];
+    auto* conv = std::get_if<ConvForm>(&from.form);
+    if (!conv || !conv->sums || form->channels != conv->window.out_c) continue;
+    conv->sums = false, conv->rescale = form->rescale;
+    from.output = step.output;
+    from.notes.push_back("change of scale " + step.name + " fused");
+    gone[s] = 1;
+  }
+  erase_steps(model, gone);
+}
+
 void fuse_residuals(Model& model) {
   std::vector<char> gone(model.steps.size(), 0);
   for (size_t s = 0; s < model.steps.size(); ++s) {
@@ -59,7 +77,7 @@ void fuse_residuals(Model& model) {
       if (writer < 0 || gone[static_cast<size_t>(writer)]) continue;
       const Step& from = model.steps[static_cast<size_t>(writer)];
       auto* conv = std::get_if<ConvForm>(&from.form);
-      if (!conv || from.residual || conv->is_float != add->is_float || model.is_output(from.output) ||
+      if (!conv || from.residual || conv->is_float != add->is_float || conv->sums || conv->halves || model.is_output(from.output) ||
           model.readers(from.output).size() != 1)
         continue;
       if (writer > best) best = writer, slot = k;
@@ -86,6 +104,7 @@ void fuse_residuals(Model& model) {
 
 void simplify(Model& model) {
   remove_renames(model);
+  fuse_rescales(model);
   fold_tables(model);
   fold_lines(model);
   fold_moves(model);

@@ -19,6 +19,8 @@ void fold_moves(Model& model);
 void fuse_pads(Model& model);
 /// Functions of one element, one after the other, become one table if the first reads 8 bits and the last writes 8.
 void fold_tables(Model& model);
+/// Sums of products of integers become 8 bits where they are stored.
+void fuse_rescales(Model& model);
 /// An addition whose operand comes from a sum of products is made where that is stored.
 void fuse_residuals(Model& model);
 /// Finds the range of every channel. One that always has the same value is not computed if its readers can take the

@@ -31,8 +31,7 @@ void fold_tables(Model& model) {
   int folded = 0;
   for (Step& step : model.steps) {
     auto* table = std::get_if<TableForm>(&step.form);
-    auto* each = std::get_if<IntegerEachForm>(&step.form);
-    if (step.residual || step.inputs.size() != 1 || !(table || (each && each->unary))) continue;
+    if (step.residual || step.inputs.size() != 1 || !(table || step.unary)) continue;
     Known from;
     auto it = known.find(step.inputs[0]);
     if (it != known.end()) {
@@ -43,7 +42,7 @@ void fold_tables(Model& model) {
     } else {
       continue;
     }
-    Known result{from.source, table ? looked_up(*table, from.values) : each->unary(from.values)};
+    Known result{from.source, table ? looked_up(*table, from.values) : step.unary(from.values)};
     known[step.output] = result;
     const DeviceTensor& to = model.tensors[static_cast<size_t>(step.output)];
     if (!byte(to.type) || (table && from.source == step.inputs[0])) continue;

@@ -145,7 +145,9 @@ void finish(Prepared& p, const Step& step, const std::string& type, const std::s
 
 Prepared SimdKernels::prepare(const Model& model, const Step& step, const PrepareOptions& options) const {
   if (auto* f = std::get_if<ConvForm>(&step.form)) {
-    std::optional<Prepared> p = f->is_float ? simd::floats(simd_, step, *f) : simd::bytes(simd_, step, *f, options);
+    std::optional<Prepared> p = f->is_float  ? simd::floats(simd_, step, *f)
+                                : f->bytes() ? simd::bytes(simd_, step, *f, options)
+                                             : std::nullopt;
     if (p) return *p;
   }
   return plain_kernels().prepare(model, step, options);

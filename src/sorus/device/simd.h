@@ -45,6 +45,7 @@ struct FloatWay {
 struct Simd {
   std::string name;                     ///< "NEON", for reports
   std::string floats, bytes, residual;  ///< helpers
+  std::string real;                     ///< helper: sums times floats
   std::string wide_floats = {};         ///< helper with the words of all ways of floats, where there are more
   int64_t lanes;                        ///< sums in a vector: floats of the least way, or 32-bit integers
   int64_t vectors;                      ///< of channels, where there are many pixels: of floats...

@@ -39,8 +39,23 @@ Rounding::Rounding(Prepared& p, const Simd& s, const Step& step, const ConvForm&
     return fmt::format("$P_LOADI({} + {{0}})", name);
   };
   add_table(p, "int32_t", "bias", arranged([&](int64_t c) { return bias[static_cast<size_t>(c)]; }));
-  multiplier_ = factor("multiplier", r.multiplier, [&](int64_t c) { return r.multiplier_of(c); });
-  shift_ = factor("shift", r.shift, [&](int64_t c) { return -r.shift_of(c) * s.right; });
+  if (!r.real.empty()) {
+    p.helpers.push_back(s.real);
+    bool one = std::all_of(r.real.begin(), r.real.end(), [&](float v) { return v == r.real[0]; });
+    multiplier_ = one ? fmt::format("$P_SETR({})", float_literal(r.real[0])) : "$P_LOADR(multiplier + {})";
+    if (!one) {
+      std::vector<float> list;
+      for (int64_t o = 0; o < f.window.out_c; o += s.lanes * vectors)
+        for (int64_t i = 0; i < s.lanes * vectors; ++i) {
+          int64_t c = o + channel_at(s, vectors, i);
+          list.push_back(c < f.window.out_c ? r.real_of(c) : 0);
+        }
+      p.tables.push_back({"float", {}, list, "multiplier"});
+    }
+  } else {
+    multiplier_ = factor("multiplier", r.multiplier, [&](int64_t c) { return r.multiplier_of(c); });
+    shift_ = factor("shift", r.shift, [&](int64_t c) { return -r.shift_of(c) * s.right; });
+  }
   if (step.residual) p.helpers.push_back(s.residual);
 }
 
@@ -61,9 +76,10 @@ std::string Rounding::store(const std::vector<std::string>& sums, const std::str
   std::string text = "        {\n          $P_BYTES v;\n";
   for (size_t i = 0; i < sums.size(); ++i) {
     std::string place = fmt::format("{} + {}", table, s_.lanes * static_cast<int64_t>(i));
-    text +=
-        fmt::format("          {0} = $P_rescales({0}, {1}, {2}, {3});\n", sums[i],
-                    fmt::format(fmt::runtime(multiplier_), place), fmt::format(fmt::runtime(shift_), place), below);
+    std::string multiplier = fmt::format(fmt::runtime(multiplier_), place);
+    text += r.real.empty() ? fmt::format("          {0} = $P_rescales({0}, {1}, {2}, {3});\n", sums[i], multiplier,
+                                         fmt::format(fmt::runtime(shift_), place), below)
+                           : fmt::format("          {0} = $P_rescales_real({0}, {1});\n", sums[i], multiplier);
   }
   text += sums.size() == 2 ? fmt::format("          v = $P_narrow2({}, {}, {});\n", sums[0], sums[1], r.zero_point)
                            : fmt::format("          v = $P_narrow1({}, {});\n", sums[0], r.zero_point);

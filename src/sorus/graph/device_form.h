@@ -56,10 +56,13 @@ struct ConvForm {
   bool depthwise = false;
   bool is_float = false;
   std::vector<int8_t> weight;  ///< [out_c, kernel_h, kernel_w, in_c]; depthwise [kernel_h, kernel_w, out_c]
-  std::vector<int32_t> bias;   ///< out_c
+  std::vector<int64_t> bias;   ///< out_c
   int32_t input_zero = 0;      ///< zero point of the input
   int32_t weight_zero = 0;     ///< of asymmetric weights, as 8-bit numbers between -128 and 127
   Rescale rescale;
+  bool halves = false;  ///< input and result are int16
+  bool sums = false;    ///< the result is the sums themselves
+  bool bytes() const { return !is_float && !halves && !sums; }
   std::vector<float> weight_f, bias_f;
   float low_f = -kNoBound, high_f = kNoBound;
   int64_t macs() const {
@@ -71,6 +74,7 @@ struct PoolForm {
   enum class Kind : uint8_t { average, maximum, sum } kind = Kind::average;
   Window window;  ///< out_c == in_c; averages count what lies inside
   bool is_float = false;
+  bool halves = false;  ///< int16
   int32_t low = -128, high = 127;
   int32_t rounding_zero = 0;  ///< means are rounded away from this value
   float scale_f = 1;          ///< sums of floats are multiplied with it
@@ -156,7 +160,7 @@ struct RenameForm {
 
 struct DeviceForm
     : std::variant<ConvForm, PoolForm, AddForm, TableForm, SoftmaxForm, PadForm, RenameForm, LineForm, EachForm,
-                   MoveForm, JoinForm, ConstantForm, IntegerEachForm, ReduceForm, TransposedForm, BlendForm,
+                   MoveForm, JoinForm, ConstantForm, IntegerEachForm, RescaleForm, ReduceForm, TransposedForm, BlendForm,
                    MatmulForm, TakeForm, SvdfForm, RecurrentForm, LstmForm, AttentionForm, LookupForm> {
   using variant::variant;
 };

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -16,11 +15,23 @@ struct Rescale {
   std::vector<int32_t> multiplier;  ///< one, or one for each output channel
   std::vector<int32_t> shift;       ///< left if positive; as many
   int32_t zero_point = 0, low = -128, high = 127;
+  /// Where there are any, sums are multiplied with these floats instead, and rounded half to even: ONNX's arithmetic.
+  std::vector<float> real = {};
+  /// One rounding, with multipliers of 16 bits: 64-bit sums of int16 (ops/quantized_elementwise.cpp, requantize_wide).
+  bool wide = false;
 
   int32_t multiplier_of(int64_t channel) const {
     return multiplier[multiplier.size() == 1 ? 0 : static_cast<size_t>(channel)];
   }
   int32_t shift_of(int64_t channel) const { return shift[shift.size() == 1 ? 0 : static_cast<size_t>(channel)]; }
+  float real_of(int64_t channel) const { return real[real.size() == 1 ? 0 : static_cast<size_t>(channel)]; }
+};
+
+/// Sums of integers as 8 bits, by real factors; one factor for all or one for each index of the last dimension. What
+/// stands behind sums of products is done where those are stored (fuse_rescales).
+struct RescaleForm {
+  int64_t rows = 0, channels = 1;
+  Rescale rescale;
 };
 
 /// A scalar body on integers, or between integers and floats: the result is contiguous, operands lie as their strides
@@ -36,9 +47,6 @@ struct IntegerEachForm {
   std::shared_ptr<const ScalarFunction> body;
   DType compute = DType::i64;
   int32_t offset = 0;  ///< is taken off the result: 128 for unsigned bytes
-  /// Of one input and numbers: the result for any tensor of elements as they are stored, so that a chain of such
-  /// steps that begins and ends in 8 bits becomes one table (fold_tables).
-  std::function<Tensor(const Tensor&)> unary;
 };
 
 /// Over some dimensions: a sum that is rescaled, an extremum (of floats too), or the place of the first one.
@@ -57,10 +65,11 @@ struct TransposedForm {
   int64_t kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, pad_top = 0, pad_left = 0;
   int64_t dilation_h = 1, dilation_w = 1;
   std::vector<int8_t> weight;
-  std::vector<int32_t> bias;
+  std::vector<int64_t> bias;
   int32_t input_zero = 0, weight_zero = 0;
   Rescale rescale;
   bool is_float = false;
+  bool halves = false;  ///< input and result are int16
   std::vector<float> weight_f, bias_f;
   int64_t macs() const { return batch * in_h * in_w * in_c * kernel_h * kernel_w * out_c; }
 };

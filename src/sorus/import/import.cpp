@@ -2,10 +2,25 @@
 #include <algorithm>
 
 #include "sorus/base/files.h"
+#include "sorus/base/text.h"
+#include "sorus/import/flatbuffer.h"
 #include "sorus/import/model.h"
 #include "sorus/import/mslite.h"
 
 namespace sorus::importer {
+namespace {
+
+// The version that wrote a file, where it says one: field 1 has always been that.
+std::string mslite_version(std::string_view bytes) {
+  try {
+    std::string version = sanitize_utf8(FlatTable::root(bytes, "", "").text(1));
+    return version.empty() ? "" : fmt::format(", written by '{}'", version.substr(0, 64));
+  } catch (const FileError&) {
+    return "";
+  }
+}
+
+}  // namespace
 
 ImportedModel import_model(const std::filesystem::path& path) {
   auto file = MappedFile::open(path);
@@ -19,9 +34,9 @@ ImportedModel import_model(const std::filesystem::path& path) {
               "{}: a TensorFlow Lite file of the kind '{}'; the kind 'TFL3' can be read", name, kind);
   SORUS_CHECK(
       path.extension() != ".ms" && !mark.starts_with("MSL"), FileError,
-      "{}: a MindSpore Lite file of the kind '{}'; the kind 'MSL2' can be read: files that were written before "
+      "{}: a MindSpore Lite file of the kind '{}'{}; the kind 'MSL2' can be read: files that were written before "
       "version 1.1 have other numbers of operators; convert the model again with a newer converter",
-      name, kind);
+      name, kind, mslite_version(bytes));
   // ONNX has no mark: its first field is the version of the format, a small number.
   if (bytes.size() >= 2 && bytes[0] == 8 && bytes[1] > 0 && bytes[1] < 64) return import_onnx(bytes, name);
   fail<FileError>("{}: this is none of the formats that can be read (.tflite, .onnx, .ms)", name);

@@ -285,11 +285,13 @@ class Importer {
       TensorType t = type_of(m, path_, name);
       if (!values_.contains(name)) values_[name] = builder_.input(name, t);  // older files list initializers too
     }
-    int number = 0;
-    for (const Message& m : nodes) convert(m, ++number);
-    for (const Message& m : outputs) {
+    std::vector<FileNode> read;
+    std::vector<std::string> results;
+    for (const Message& m : nodes) read.push_back(node_of(m, static_cast<int>(read.size()) + 1));
+    for (const Message& m : outputs) results.push_back(sanitize_utf8(m.last(1).bytes));
+    for (const FileNode& node : fold_quantized(read, values_, results)) convert(node);
+    for (const std::string& name : results) {
       if (stopped_) break;
-      std::string name = sanitize_utf8(m.last(1).bytes);
       auto v = values_.find(name);
       SORUS_CHECK(v != values_.end(), FileError, "{}: the output '{}' is not computed", path_, name);
       builder_.guarded([&] { builder_.output(name, v->second); });
@@ -298,19 +300,16 @@ class Importer {
   }
 
  private:
-  void convert(const Message& m, int number) {
-    Node n;
-    n.opset = opset_;
-    std::vector<std::string> in, out;
-    std::string domain;
-    std::vector<Message> attributes;
+  static FileNode node_of(const Message& m, int number) {
+    FileNode n;
+    n.number = number;
     for (const Field& f : m.fields()) {
       switch (f.number) {
         case 1:
-          in.push_back(sanitize_utf8(f.bytes));
+          n.in.push_back(sanitize_utf8(f.bytes));
           break;
         case 2:
-          out.push_back(sanitize_utf8(f.bytes));
+          n.out.push_back(sanitize_utf8(f.bytes));
           break;
         case 3:
           n.name = sanitize_utf8(f.bytes);
@@ -319,15 +318,24 @@ class Importer {
           n.op = sanitize_utf8(f.bytes);
           break;
         case 5:
-          attributes.push_back(f.message());
+          n.attributes.push_back(f.message());
           break;
         case 7:
-          domain = sanitize_utf8(f.bytes);
+          n.domain = sanitize_utf8(f.bytes);
           break;
         default:
           break;
       }
     }
+    return n;
+  }
+
+  void convert(const FileNode& file) {
+    Node n;
+    n.opset = opset_, n.op = file.op, n.name = file.name, n.attributes = file.more;
+    const std::string& domain = file.domain;
+    const std::vector<std::string>&in = file.in, &out = file.out;
+    int number = file.number;
     bool standard = domain.empty() || domain == "ai.onnx" || domain == "com.microsoft";
     n.outputs = out.size();
     std::string shown = standard ? n.op : domain + "." + n.op;
@@ -337,7 +345,7 @@ class Importer {
       return;
     }
     bool done = builder_.convert(number, shown, [&] {
-      for (const Message& a : attributes) {
+      for (const Message& a : file.attributes) {
         std::string name;
         Attribute value = attribute_of(a, path_, name);
         n.attributes[name] = std::move(value);
@@ -367,7 +375,7 @@ class Importer {
   GraphBuilder builder_;
   int64_t opset_ = 0;
   bool stopped_ = false;  ///< after an operator that cannot be converted
-  std::map<std::string, Tensor, std::less<>> values_;
+  Constants values_;
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "sorus/import/builder.h"
+#include "sorus/import/layers.h"
 #include "sorus/import/protobuf.h"
 
 namespace sorus::importer::onnx {
@@ -58,5 +59,21 @@ std::span<const OpKind> shape_kinds();
 std::span<const OpKind> quantized_kinds();
 
 std::optional<DType> type_of(int64_t number);
+/// The window of a node over images [n, c, h, w].
+Window2d window_of(const Node& n, const Tensor& x, const Shape& kernel);
+
+/// A node as the file has it.
+struct FileNode {
+  int number = 0;  ///< from 1
+  std::string op, name, domain;
+  std::vector<std::string> in, out;
+  std::vector<Message> attributes;
+  std::map<std::string, Attribute, std::less<>> more = {};  ///< attributes that the reader has added
+};
+using Constants = std::map<std::string, Tensor, std::less<>>;
+/// Products between DequantizeLinear and QuantizeLinear become the QLinear operators that they stand for: sums of
+/// integers. `constants`: initializers; `results`: names that the model gives out.
+std::vector<FileNode> fold_quantized(const std::vector<FileNode>& nodes, const Constants& constants,
+                                     const std::vector<std::string>& results);
 
 }  // namespace sorus::importer::onnx

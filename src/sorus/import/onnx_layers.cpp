@@ -6,9 +6,7 @@
 #include "sorus/ops.h"
 
 namespace sorus::importer::onnx {
-namespace {
 
-// The window of a node over images; images of one dimension get a second one of size 1 in front of it.
 Window2d window_of(const Node& n, const Tensor& x, const Shape& kernel) {
   auto rank = static_cast<size_t>(x.dim() - 2);
   Shape stride = n.integers("strides"), dilation = n.integers("dilations"), pads = n.integers("pads");
@@ -32,7 +30,9 @@ Window2d window_of(const Node& n, const Tensor& x, const Shape& kernel) {
   return {kernel, stride, dilation, {pads[0], pads[2], pads[1], pads[3]}};
 }
 
-// [n, c, w] as [n, c, 1, w].
+namespace {
+
+// Images of one dimension get a second one of size 1 in front of it: [n, c, w] as [n, c, 1, w].
 Tensor as_image(const Tensor& t) { return t.dim() == 3 ? unsqueeze(t, 2) : t; }
 
 // The node for images of two dimensions.

@@ -30,6 +30,12 @@ std::vector<Factor> channel_factors(double input_scale, const std::vector<double
   return out;
 }
 
+SumFactors sum_factors(double a, double b, double y, int64_t left) {
+  double twice = 2 * std::max(a, b);
+  return {fixed_factor(a / twice), fixed_factor(b / twice),
+          fixed_factor(twice / (static_cast<double>(int64_t{1} << left) * y))};
+}
+
 std::pair<int64_t, int64_t> code_range(DType t) {
   switch (t) {
     case DType::i8:

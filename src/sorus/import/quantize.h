@@ -18,6 +18,13 @@ Factor fixed_factor(double real);
 std::vector<Factor> channel_factors(double input_scale, const std::vector<double>& weight_scales,
                                     double output_scale);
 
+/// Factors of a sum of two tensors: both go to one scale with `left` more bits, half that of the larger one, then to that
+/// of the result.
+struct SumFactors {
+  Factor a, b, y;
+};
+SumFactors sum_factors(double a, double b, double y, int64_t left);
+
 /// The smallest and largest integer of a type.
 std::pair<int64_t, int64_t> code_range(DType t);
 

@@ -118,9 +118,7 @@ void sum(Importer& f, const FileOp& op, bool minus) {
   bool wide = f.info(y).type.dtype == DType::i16;
   SORUS_CHECK(!wide || !op.options.flag(1, true), NotImplementedError, "int16 with scales that are powers of two");
   int64_t left = wide ? 15 : 20;
-  double twice = 2 * std::max(f.scale(a), f.scale(b));
-  Factor fa = fixed_factor(f.scale(a) / twice), fb = fixed_factor(f.scale(b) / twice),
-         fy = fixed_factor(twice / (static_cast<double>(int64_t{1} << left) * f.scale(y)));
+  auto [fa, fb, fy] = sum_factors(f.scale(a), f.scale(b), f.scale(y), left);
   auto [low, high] = f.activation_range(y, op.options.number<int8_t>(0));
   auto both = minus ? quantized_sub : quantized_add;
   f.set(y, both(f.weight(a, f.get(a), f.info(a).quantization), f.weight(b, f.get(b), f.info(b).quantization), left,
@@ -302,9 +300,43 @@ void quantized_from(Importer& f, const FileOp& op) {
                       low, high, t));
 }
 
+// A filter over time whose state is int8, as TensorFlow Lite Micro has it: the newest features behind those that were
+// kept, then a convolution over time in groups of `rank` filters.
+void svdf_of_bytes(Importer& f, const FileOp& op) {
+  int x = f.in(op, 0), feature = f.in(op, 1), time = f.in(op, 2), kept = f.in(op, 4), y = f.out(op);
+  Factor one = fixed_factor(in_f32(f.scale(x), f.scale(feature), f.scale(kept))),
+         two = fixed_factor(static_cast<double>(static_cast<float>(f.scale(kept)) * static_cast<float>(f.scale(time)) /
+                                                static_cast<float>(f.scale(y))));
+  int64_t rank = op.options.number<int32_t>(0), zero = f.zero_point(kept);
+  Tensor t = f.get(x), w = f.get(time), state = f.state(kept);
+  SORUS_CHECK(t.dim() == 2 && w.dim() == 2 && rank > 0 && w.size(0) % rank == 0 && is_constant(w) &&
+                  state.numel() == t.size(0) * w.numel(),
+              ValueError, "weights over time {} for an input {}", to_string(w.sizes()), to_string(t.sizes()));
+  int64_t rows = t.size(0), filters = w.size(0), memory = w.size(1), units = filters / rank;
+  auto whole = [](int64_t v) { return Tensor::weak_scalar(v); };
+  Tensor fresh = requantize(integer_linear(t, operand(f, feature), {}, f.zero_point(x), 0), whole(one.multiplier),
+                            whole(one.shift), zero, std::max<int64_t>(-128, zero - 128),
+                            std::min<int64_t>(127, zero + 127), DType::i8);
+  Tensor past = slice(reshape(state, Shape{rows, filters, memory}), 2, 1, memory);
+  Tensor now = cat(std::vector{past, unsqueeze(fresh, 2)}, 2);
+  // [units, rank, memory] as weights [units, 1, memory, rank] of an image [rows, 1, memory, filters].
+  Tensor turned = computed([&] {
+    return contiguous(permute(reshape(w, Shape{units, 1, rank, memory}), Shape{0, 1, 3, 2}));
+  });
+  const std::string& name = f.info(time).name;
+  Tensor sums = quantized_conv2d(
+      unsqueeze(permute(now, Shape{0, 2, 1}), 1), f.weight(time, turned, f.info(time).quantization),
+      f.weight_named(name + "_multiplier", int32s({two.multiplier})), f.weight_named(name + "_shift", int32s({two.shift})),
+      f.has(op, 3) ? operand(f, op.in[3]) : Tensor(), Shape{1, 1}, Shape{0, 0, 0, 0}, Shape{1, 1}, units, zero, 0,
+      f.zero_point(y), -128, 127);
+  f.set(y, reshape(sums, Shape{rows, units}));
+  f.update(state, reshape(now, state.sizes()));
+}
+
 // Tensors: input, weights over features, weights over time, bias, state.
 void svdf(Importer& f, const FileOp& op) {
   int x = f.in(op, 0), feature = f.in(op, 1), time = f.in(op, 2), state = f.in(op, 4), y = f.out(op);
+  if (f.info(time).type.dtype == DType::i8 && f.info(state).type.dtype == DType::i8) return svdf_of_bytes(f, op);
   SORUS_CHECK(f.info(time).type.dtype == DType::i16, NotImplementedError, "with weights over time of {}",
               name(f.info(time).type.dtype));
   Factor one = fixed_factor(in_f32(f.scale(x), f.scale(feature), f.scale(state))),

@@ -220,9 +220,11 @@ Bound attribute(const char* name) {
 template <int spatial>
 DeviceRule pool(PoolForm::Kind kind) {
   return [kind](const DeviceCall& c) -> std::optional<DeviceForm> {
-    if (!real(c.input(0))) return std::nullopt;
+    const TensorType& x = c.input(0);
+    bool bytes = kind == PoolForm::Kind::maximum && (x.dtype == DType::i8 || x.dtype == DType::u8);
+    if (!real(x) && !bytes) return std::nullopt;
     PoolForm f;
-    f.is_float = true;
+    f.is_float = !bytes;
     f.kind = kind;
     Window& w = f.window = window_of(sides(c, c.input(0).shape, spatial), sides(c, c.outputs[0].shape, spatial));
     set_steps(c, w, spatial, c.integers("kernel_size"));

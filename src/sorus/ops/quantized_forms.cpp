@@ -10,17 +10,37 @@ namespace {
 
 using namespace quantized_rules;
 
-// Inputs weight, multiplier, shift and bias, in these slots, of convolutions and products.
-void set_weights(const DeviceCall& c, ConvForm& f) {
+bool codes(const TensorType& t) { return bytes(t) || t.dtype == DType::i16; }
+
+// Weights and bias, a sum of products each, in slots 1 and `bias`.
+void set_weights(const DeviceCall& c, ConvForm& f, int bias) {
   int32_t offset = offset_of(c.input(1));
   for (int64_t w : integers_of(c.constant(1))) f.weight.push_back(static_cast<int8_t>(w - offset));
-  f.rescale.multiplier = small(integers_of(c.constant(2)));
-  f.rescale.shift = small(integers_of(c.constant(3)));
-  f.bias =
-      c.has(4) ? small(integers_of(c.constant(4))) : std::vector<int32_t>(static_cast<size_t>(f.window.out_c), 0);
+  f.bias = c.has(bias) ? integers_of(c.constant(bias))
+                       : std::vector<int64_t>(static_cast<size_t>(f.window.out_c), 0);
+  if (f.bias.size() == 1) f.bias.resize(static_cast<size_t>(f.window.out_c), f.bias[0]);
   f.input_zero = static_cast<int32_t>(c.integer("input_zero_point")) - offset_of(c.input(0));
   f.weight_zero = static_cast<int32_t>(c.integer("weight_zero_point")) - offset;
+}
+
+// Whether no sum leaves 32 bits.
+bool fits(const DeviceCall& c, const ConvForm& f) {
+  int64_t largest = c.input(0).dtype == DType::i16 ? 65535 : 255, row = 1;
+  for (int64_t o = 0; o < f.window.out_c; ++o) row = std::max(row, std::abs(f.bias[static_cast<size_t>(o)]));
+  return row + largest * 255 * (numel(c.input(1).shape) / std::max<int64_t>(f.window.out_c, 1)) <= INT32_MAX;
+}
+
+// Multipliers and shifts in slots 2 and 3, and a bias in slot 4; nothing if a sum may be too large.
+bool set_rescaled(const DeviceCall& c, ConvForm& f) {
+  set_weights(c, f, 4);
+  f.halves = c.input(0).dtype == DType::i16;
+  f.rescale.multiplier = small(integers_of(c.constant(2)));
+  f.rescale.shift = small(integers_of(c.constant(3)));
   set_range(c, f.rescale);
+  if (!f.halves) return true;
+  f.rescale.wide = !(c.has(4) && c.input(4).dtype == DType::i32);
+  return f.rescale.wide ? std::all_of(f.rescale.shift.begin(), f.rescale.shift.end(), [](int32_t s) { return s < 15; })
+                        : fits(c, f);
 }
 
 int64_t at(const Shape& list, size_t i) { return list[list.size() == 1 ? 0 : i]; }
@@ -46,9 +66,11 @@ void widen_groups(ConvForm& f, int64_t groups, int64_t channels) {
   f.weight = std::move(wide);
 }
 
+// `sums`: the sums themselves are the result.
+template <bool sums>
 std::optional<DeviceForm> convolution(const DeviceCall& c) {
   const Shape& k = c.input(1).shape;
-  if (!bytes(c.input(0)) || !bytes(c.input(1))) return std::nullopt;
+  if (!(sums ? bytes(c.input(0)) : codes(c.input(0))) || !bytes(c.input(1)) || !c.is_constant(1)) return std::nullopt;
   ConvForm f;
   Window& w = f.window = window_of(c.input(0).shape, c.outputs[0].shape);
   w.kernel_h = k[1], w.kernel_w = k[2];
@@ -57,7 +79,12 @@ std::optional<DeviceForm> convolution(const DeviceCall& c) {
   w.pad_top = at(c.integers("padding"), 0), w.pad_left = at(c.integers("padding"), 2);
   int64_t groups = c.integer("groups");
   f.depthwise = groups > 1 && groups == w.in_c;
-  set_weights(c, f);
+  f.sums = sums;
+  if (sums)
+    set_weights(c, f, 2);
+  else if (!set_rescaled(c, f))
+    return std::nullopt;
+  if (sums && !fits(c, f)) return std::nullopt;
   if (groups > 1 && !f.depthwise) widen_groups(f, groups, k[3]);
   if (f.depthwise) {  // from [channel, place] to [place, channel]
     int64_t places = k[1] * k[2];
@@ -70,20 +97,46 @@ std::optional<DeviceForm> convolution(const DeviceCall& c) {
   return f;
 }
 
+template <bool sums>
 std::optional<DeviceForm> product(const DeviceCall& c) {
-  if (!bytes(c.input(0)) || !bytes(c.input(1))) return std::nullopt;
+  if (!(sums ? bytes(c.input(0)) : codes(c.input(0))) || !bytes(c.input(1)) || !c.is_constant(1)) return std::nullopt;
   ConvForm f;
   f.window.in_c = c.input(1).shape[1], f.window.out_c = c.input(1).shape[0];
   f.window.in_h = f.window.out_h = numel(c.input(0).shape) / f.window.in_c;  // rows are pixels of one column
-  set_weights(c, f);
+  f.sums = sums;
+  if (sums)
+    set_weights(c, f, 2);
+  else if (!set_rescaled(c, f))
+    return std::nullopt;
+  if (sums && !fits(c, f)) return std::nullopt;
+  return f;
+}
+
+// requantize_real of sums with constant factors, one for all or one by channel.
+std::optional<DeviceForm> rescaled_sums(const DeviceCall& c) {
+  const TensorType &x = c.input(0), &y = c.outputs[0];
+  if (!bytes(y) || (x.dtype != DType::i32 && x.dtype != DType::i64) || x.shape != y.shape || !c.is_constant(1) ||
+      !c.is_constant(2) || c.constant(2).numel() != 1)
+    return std::nullopt;
+  RescaleForm f;
+  f.channels = x.shape.empty() ? 1 : x.shape.back();
+  f.rows = numel(x.shape) / std::max<int64_t>(f.channels, 1);
+  f.rescale.real = reals_of(c.constant(1));
+  const Shape& s = c.input(1).shape;
+  if (f.rescale.real.size() != 1 && (s.back() != f.channels || numel(s) != f.channels)) return std::nullopt;
+  int32_t offset = offset_of(y);
+  f.rescale.zero_point = static_cast<int32_t>(integers_of(c.constant(2))[0]) - offset;
+  f.rescale.low = static_cast<int32_t>(c.integer("quant_min")) - offset;
+  f.rescale.high = static_cast<int32_t>(c.integer("quant_max")) - offset;
   return f;
 }
 
 DeviceRule pool(PoolForm::Kind kind) {
   return [kind](const DeviceCall& c) -> std::optional<DeviceForm> {
-    if (!bytes(c.input(0))) return std::nullopt;
+    if (!codes(c.input(0))) return std::nullopt;
     PoolForm f;
     f.kind = kind;
+    f.halves = c.input(0).dtype == DType::i16;
     Window& w = f.window = window_of(c.input(0).shape, c.outputs[0].shape);
     w.kernel_h = at(c.integers("kernel_size"), 0), w.kernel_w = at(c.integers("kernel_size"), 1);
     w.stride_h = at(c.integers("stride"), 0), w.stride_w = at(c.integers("stride"), 1);
@@ -126,7 +179,9 @@ std::optional<DeviceForm> softmax(const DeviceCall& c) {
 }
 
 [[maybe_unused]] const bool forms =
-    device_form("quantized_conv2d", convolution) && device_form("quantized_linear", product) &&
+    device_form("quantized_conv2d", convolution<false>) && device_form("quantized_linear", product<false>) &&
+    device_form("integer_conv2d", convolution<true>) && device_form("integer_linear", product<true>) &&
+    device_form("requantize_real", rescaled_sums) &&
     device_form("quantized_avg_pool2d", pool(PoolForm::Kind::average)) &&
     device_form("quantized_max_pool2d", pool(PoolForm::Kind::maximum)) && device_form("quantized_add", sum(false)) &&
     device_form("quantized_sub", sum(true)) && device_form("quantized_softmax", softmax);

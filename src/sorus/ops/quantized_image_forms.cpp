@@ -11,7 +11,8 @@ namespace {
 using namespace quantized_rules;
 
 std::optional<DeviceForm> transposed(const DeviceCall& c) {
-  if (!bytes(c.input(0)) || !bytes(c.input(1))) return std::nullopt;
+  bool halves = c.input(0).dtype == DType::i16;
+  if (!(bytes(c.input(0)) || halves) || !bytes(c.input(1)) || !c.is_constant(1)) return std::nullopt;
   const Shape &x = c.input(0).shape, &y = c.outputs[0].shape, &k = c.input(1).shape;
   TransposedForm f;
   f.batch = x[0], f.in_h = x[1], f.in_w = x[2], f.in_c = x[3];
@@ -20,12 +21,19 @@ std::optional<DeviceForm> transposed(const DeviceCall& c) {
   f.pad_top = c.integers("padding")[0], f.pad_left = c.integers("padding")[1];
   for (int64_t w : integers_of(c.constant(1))) f.weight.push_back(static_cast<int8_t>(w - offset_of(c.input(1))));
   auto channels = static_cast<size_t>(f.out_c);
-  f.bias = c.has(4) ? small(integers_of(c.constant(4))) : std::vector<int32_t>(channels, 0);
+  f.bias = c.has(4) ? integers_of(c.constant(4)) : std::vector<int64_t>(channels, 0);
   if (f.bias.size() == 1) f.bias.resize(channels, f.bias[0]);
+  f.halves = halves, f.rescale.wide = halves && !(c.has(4) && c.input(4).dtype == DType::i32);
   f.rescale.multiplier = small(integers_of(c.constant(2))), f.rescale.shift = small(integers_of(c.constant(3)));
   f.input_zero = static_cast<int32_t>(c.integer("input_zero_point")) - offset_of(c.input(0));
   f.weight_zero = static_cast<int32_t>(c.integer("weight_zero_point")) - offset_of(c.input(1));
   set_range(c, f.rescale);
+  if (f.rescale.wide)
+    for (int32_t s : f.rescale.shift)
+      if (s >= 15) return std::nullopt;
+  // Sums of int16 with a bias of 32 bits have no more than those.
+  int64_t taps = f.kernel_h * f.kernel_w * f.in_c;
+  if (halves && !f.rescale.wide && taps * 255 * 65535 > INT32_MAX / 2) return std::nullopt;
   return f;
 }
 
@@ -61,13 +69,13 @@ std::vector<char> reduced_dims(const Shape& shape, const Shape& dims) {
 
 std::optional<DeviceForm> summed(const DeviceCall& c) {
   const TensorType& x = c.input(0);
-  if (!bytes(x)) return std::nullopt;
+  if (!bytes(x) && x.dtype != DType::i16) return std::nullopt;
   ReduceForm f;
   f.sizes = x.shape, f.reduced = reduced_dims(x.shape, c.integers("dim"));
   if (c.integers("dim").empty()) f.reduced.assign(x.shape.size(), 0);  // no dimension, not all
   int64_t terms = 1;
   for (size_t d = 0; d < f.sizes.size(); ++d) terms *= f.reduced[d] ? f.sizes[d] : 1;
-  std::optional<Rescale> r = rescale_of(c, terms * 255);
+  std::optional<Rescale> r = rescale_of(c, terms * (bytes(x) ? 255 : 65535));
   if (!r) return std::nullopt;
   f.rescale = *r;
   f.input_zero = static_cast<int32_t>(c.integer("input_zero_point")) - offset_of(x);
