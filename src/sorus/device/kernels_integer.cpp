@@ -139,7 +139,9 @@ Prepared one(const Model& m, const Step& step, const ReduceForm& f) {
   }
   // Without a dimension to go over there is a block of its own, since names are declared in it.
   close(inner);
-  if (sum) {
+  if (sum && f.sums) {
+    text += indent + "out[n++] = v;\n";
+  } else if (sum) {
     set_rescale(v, p, f.rescale, 1);
     p.helpers.push_back("clamp");
     text += fmt::format("{}out[n++] = ({})$P_clamp($RESCALE(v, $MUL, $RIGHT) + ($ZP), $LOW, $HIGH);\n", indent,
@@ -165,7 +167,7 @@ const char* const kTransposed = R"(
             for (j = 0; j < $KW; j++) {
               const int v = x + $PL - j * $DW;
               const $T *const from = in + ((b * $IH + u / $SH) * $IW + v / $SW) * $IC;
-              const $T *const row = w + ((o * $KH + i) * $KW + j) * $IC;
+              const $W *const row = w + ((o * $KH + i) * $KW + j) * $IC;
               if (v < 0 || v % $SW || v / $SW >= $IW) continue;
 ?FLOAT              for (c = 0; c < $IC; c++) sum += from[c] * row[c];
 !FLOAT              for (c = 0; c < $IC; c++) sum += (from[c] - ($IZ)) * (row[c] - ($WZ));
@@ -189,6 +191,7 @@ Prepared one(const Model& m, const Step& step, const TransposedForm& f) {
   set_numbers(v, {{"PT", f.pad_top}, {"PL", f.pad_left}, {"IZ", f.input_zero}, {"WZ", f.weight_zero}});
   set_numbers(v, {{"DH", f.dilation_h}, {"DW", f.dilation_w}});
   set_kind(v, f.is_float);
+  v["W"] = v["T"];
   p.overlaps = {{}};
   p.kernel = "transposed convolution, plain";
   p.instructions = static_cast<double>(f.macs()) * 6;

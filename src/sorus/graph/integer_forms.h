@@ -56,6 +56,7 @@ struct ReduceForm {
   std::vector<char> reduced;  ///< one a dimension
   int32_t input_zero = 0;     ///< sums: of the input
   Rescale rescale;
+  bool sums = false;      ///< the result is the sums themselves
   bool is_float = false;  ///< extrema and their places
 };
 

@@ -61,6 +61,9 @@ std::span<const OpKind> quantized_kinds();
 std::optional<DType> type_of(int64_t number);
 /// The window of a node over images [n, c, h, w].
 Window2d window_of(const Node& n, const Tensor& x, const Shape& kernel);
+/// AveragePool or MaxPool of the node's first input.
+TensorList pool(const Node& n, bool maximum);
+TensorList resized(const Node& n);
 
 /// A node as the file has it.
 struct FileNode {

@@ -4,8 +4,9 @@
 //   DequantizeLinear(x), DequantizeLinear(w), DequantizeLinear(b) -> Conv [-> Relu] -> QuantizeLinear
 //   becomes QLinearConv(x, w, b)
 //
-// so that weights stay in bytes and sums in integers, as ONNX Runtime does when it optimises such a model. Everything
-// else between the two (additions, pooling, ...) stays what it says: arithmetic of floats.
+// so that weights stay in bytes and sums in integers, as ONNX Runtime does when it optimises such a model. Means and
+// resizing become operators on whole numbers too. Everything else between the two stays what it says: arithmetic of
+// floats.
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -92,10 +93,11 @@ class Folder {
       if (!read_once(q.in[0]) || product->in.size() != 1) return std::nullopt;
       product = maker(product->in[0], &at);
     }
-    if (!product || product->in.size() < 2 || product->out.size() != 1 || !read_once(product->out[0]))
-      return std::nullopt;
+    if (!product || product->in.empty() || product->out.size() != 1 || !read_once(product->out[0])) return std::nullopt;
+    if (!clipped)
+      if (auto linear = linear_before(at, quantize)) return linear;
     bool conv = product->op == "Conv", gemm = product->op == "Gemm", matmul = product->op == "MatMul";
-    if (!conv && !gemm && !matmul) return std::nullopt;
+    if ((!conv && !gemm && !matmul) || product->in.size() < 2) return std::nullopt;
     bool by_rows = gemm && attribute(*product, "transB").value_or(0) != 0;
     if (gemm && (attribute(*product, "transA").value_or(0) != 0 || has(*product, "alpha") || has(*product, "beta")))
       return std::nullopt;
@@ -126,6 +128,24 @@ class Folder {
       n.more["relu"].integer = 1;
       gone_[relu] = 1;
     }
+    gone_[at] = 1;
+    return n;
+  }
+
+  // Means and resizing: inputs x, its scale and zero point, those of the result, then what else the operator takes.
+  std::optional<FileNode> linear_before(size_t at, size_t quantize) {
+    const FileNode &q = nodes_[quantize], &op = nodes_[at];
+    bool resize = op.op == "Resize";
+    if (op.op != "GlobalAveragePool" && op.op != "AveragePool" && !resize &&
+        (op.op != "ReduceMean" || op.in.size() != 1 || !has(op, "axes")))
+      return std::nullopt;
+    const FileNode* x = maker(op.in[0]);
+    if (!x || x->op != "DequantizeLinear" || !of_bytes(*x, -1)) return std::nullopt;
+    FileNode n = op;
+    n.op = "QLinear" + op.op;
+    n.out = q.out;
+    n.in = {x->in[0], x->in[1], x->in[2], q.in[1], q.in[2]};
+    n.in.insert(n.in.end(), op.in.begin() + 1, op.in.end());
     gone_[at] = 1;
     return n;
   }

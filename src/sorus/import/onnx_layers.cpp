@@ -82,6 +82,8 @@ TensorList transposed_convolution(const Node& given) {
   return {line ? squeeze(y, Shape{2}) : y};
 }
 
+}  // namespace
+
 TensorList pool(const Node& given, bool maximum) {
   Node n = in_two_dimensions(given);
   SORUS_CHECK(n.outputs <= 1, NotImplementedError, "with indices");
@@ -105,6 +107,8 @@ TensorList pool(const Node& given, bool maximum) {
       maximum ? maximum_pool2d(n.in[0], w) : average_pool2d(n.in[0], w, n.integer("count_include_pad", 0) != 0);
   return {line ? squeeze(y, Shape{2}) : y};
 }
+
+namespace {
 
 Shape spatial(const Tensor& x) {
   Shape dims;

@@ -151,13 +151,49 @@ TensorList codes(const Node& n, const Tensor& y, size_t scale) {
   return {quantize_linear(y, along(n.at(scale), 0, 1), along(zero, 0, 1), low, high, zero.dtype())};
 }
 
+// Means are sums of integers, multiplied once: ties do not depend on the order of their terms.
+TensorList mean_of(const Node& n, const Shape& dims, bool keep) {
+  const Tensor& x = n.at(0);
+  int64_t terms = 1;
+  for (int64_t d : dims) terms *= x.size(d);
+  SORUS_CHECK(n.at(1).numel() == 1 && n.at(3).numel() == 1 && terms > 0, NotImplementedError, "with several scales");
+  Tensor sums = sum(x, dims, keep) - to(along(zero_of(n, 2), 0, 1), DType::i64) * Tensor::weak_scalar(terms);
+  Tensor zero = n.has(4) ? n.in[4] : Tensor::zeros(Shape{}, x.dtype());
+  auto factor = [&] { return along(n.at(1) / n.at(3), 0, 1) / static_cast<double>(terms); };
+  Tensor k = is_constant(n.at(1)) && is_constant(n.at(3)) ? computed(factor) : factor();
+  auto [low, high] = code_range(zero.dtype());
+  return {requantize_real(sums, k, along(zero, 0, 1), low, high, zero.dtype())};
+}
+
 TensorList global_mean(const Node& n) {
   const Tensor& x = n.at(0);
   bool last = n.integer("channels_last", 0) != 0;
   SORUS_CHECK(x.dim() > 2, ValueError, "expected an image, found {}", x.type().to_string());
   Shape dims;
   for (int64_t d = last ? 1 : 2; d < x.dim() - (last ? 1 : 0); ++d) dims.push_back(d);
-  return codes(n, mean(real(n, 0), dims, true), 3);
+  return mean_of(n, dims, true);
+}
+
+TensorList reduced_mean(const Node& n) {
+  Shape dims = n.integers("axes");
+  for (int64_t& d : dims) d = n.dim(d, n.at(0));
+  SORUS_CHECK(!dims.empty(), NotImplementedError, "over all dimensions");
+  return mean_of(n, dims, n.integer("keepdims", 1) != 0);
+}
+
+// An operator that is linear, on whole numbers, and the scale behind it: what lies half way between two results is then
+// seen as that, whatever the scale.
+TensorList linear_operator(const Node& n, Converter convert) {
+  SORUS_CHECK(n.at(1).numel() == 1, NotImplementedError, "with several scales");
+  Node floats = n;
+  Tensor one = Tensor::of(std::vector<float>{1}, Shape{});
+  floats.in = {dequantize_linear(n.at(0), one, along(zero_of(n, 2), 0, 1))};
+  for (size_t i = 5; i < n.in.size(); ++i) floats.in.push_back(n.in[i]);
+  return codes(n, convert(floats)[0] * along(n.at(1), 0, 1), 3);
+}
+TensorList average(const Node& n) {
+  SORUS_CHECK(!n.integer("channels_last", 0), NotImplementedError, "with channels last");
+  return linear_operator(n, [](const Node& floats) { return pool(floats, false); });
 }
 
 TensorList qlinear_softmax(const Node& n) {
@@ -185,7 +221,10 @@ const OpKind kinds[] = {
     {"MatMulInteger", product},
     {"QLinearAdd", [](const Node& n) { return codes(n, real(n, 0) + real(n, 3), 6); }},
     {"QLinearMul", [](const Node& n) { return codes(n, real(n, 0) * real(n, 3), 6); }},
+    {"QLinearAveragePool", average},
     {"QLinearGlobalAveragePool", global_mean},
+    {"QLinearReduceMean", reduced_mean},
+    {"QLinearResize", [](const Node& n) { return linear_operator(n, resized); }},
     {"QLinearSigmoid", [](const Node& n) { return codes(n, sigmoid(real(n, 0)), 3); }},
     {"QLinearLeakyRelu", [](const Node& n) { return codes(n, leaky_relu(real(n, 0), n.real("alpha", 0.01)), 3); }},
     {"QLinearSoftmax", qlinear_softmax},

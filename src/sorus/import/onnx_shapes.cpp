@@ -239,6 +239,8 @@ TensorList space_to_depth(const Node& n) {
   return {reshape(y, Shape{batch, c * b * b, h, w})};
 }
 
+}  // namespace
+
 TensorList resized(const Node& n) {
   Tensor y = n.at(0);
   bool old = n.op == "Upsample" || n.opset < 11;
@@ -272,6 +274,9 @@ TensorList resized(const Node& n) {
     p = Places::half_pixel_unless_one;
   else
     SORUS_CHECK(place == "half_pixel", NotImplementedError, "with places '{}'", place);
+  // Between integers there are fractions, which are cut off in the end.
+  DType given = y.dtype();
+  if (mode == "linear" && !is_floating(given)) y = to(y, DType::f32);
   for (int64_t d = 0; d < y.dim(); ++d) {
     double s = size[static_cast<size_t>(d)];
     SORUS_CHECK(s >= 1 && s < (1 << 24), ValueError, "a size of {}", s);
@@ -285,8 +290,10 @@ TensorList resized(const Node& n) {
     else
       fail<NotImplementedError>("in the mode '{}'", mode);
   }
-  return {y};
+  return {y.dtype() == given ? y : to(y, given)};
 }
+
+namespace {
 
 const OpKind kinds[] = {
     {"Reshape", reshaped},

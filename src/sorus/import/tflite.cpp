@@ -192,8 +192,14 @@ void Importer::convert(const FlatTable& table, int number) {
     if (!kind && find(integers ? plain_kinds() : quantized_kinds()))
       throw NotImplementedError(integers ? "on integers" : "on floats");
     if (!kind) throw NotImplementedError("");
-    kind->convert(*this, op);
+    // Shapes that a file computes from shapes, and the like: what depends on constants only is computed now.
+    fixed_ = !op.in.empty() && std::ranges::all_of(op.in, [&](int t) { return t < 0 || is_known(t); });
+    if (fixed_)
+      computed([&] { kind->convert(*this, op); });
+    else
+      kind->convert(*this, op);
   });
+  fixed_ = false;
   for (int t : op.out) {
     if (t < 0 || done) continue;
     const FileTensor& f = info(t);
@@ -279,13 +285,20 @@ void Importer::set_image(int tensor, const Tensor& t) {
   held_[static_cast<size_t>(tensor)] = {{}, t};
 }
 
+bool Importer::is_known(int tensor) const {
+  const Held& h = held_[static_cast<size_t>(tensor)];
+  if (h.plain.defined() || h.image.defined()) return is_constant(h.plain.defined() ? h.plain : h.image);
+  return !info(tensor).data.empty() && !info(tensor).variable;
+}
+
 Tensor Importer::weight(int tensor, const Tensor& prepared, const Quantization& quantization) {
-  if (!is_constant(prepared)) return prepared;
+  if (!is_constant(prepared) || fixed_) return prepared;
   builder_.name_weight(prepared, info(tensor).name, quantization);
   return prepared;
 }
 
 Tensor Importer::weight_named(const std::string& name, const Tensor& constant) {
+  if (fixed_) return constant;
   builder_.name_weight(constant, name);
   return constant;
 }

@@ -91,6 +91,7 @@ class Importer {
   void read_tensors(const FlatTable& subgraph);
   void convert(const FlatTable& op, int number);
   void check(int tensor, const TensorType& found);
+  bool is_known(int tensor) const;  ///< its value is a constant
 
   std::string_view bytes_;
   std::string path_;
@@ -103,7 +104,8 @@ class Importer {
   std::vector<Held> held_;
   std::map<int, std::string> handles_;
   std::map<std::string, Tensor> variables_, first_values_;
-  bool once_ = false;  ///< in a graph that gives variables their first values
+  bool fixed_ = false;  ///< in an operator on constants
+  bool once_ = false;   ///< in a graph that gives variables their first values
 };
 
 using Converter = void (*)(Importer&, const FileOp&);

@@ -236,14 +236,24 @@ DeviceRule pool(PoolForm::Kind kind) {
   };
 }
 
-// A sum over dimensions that lie side by side in memory.
+// A sum of floats over dimensions that lie side by side in memory, or of bytes over any.
 std::optional<DeviceForm> total(const DeviceCall& c) {
-  if (!real(c.input(0)) || !real(c.outputs[0])) return std::nullopt;
-  auto rank = static_cast<int64_t>(c.input(0).shape.size());
+  const TensorType& x = c.input(0);
+  bool bytes = (x.dtype == DType::i8 || x.dtype == DType::u8) && c.outputs[0].dtype == DType::i64;
+  if (!bytes && (!real(x) || !real(c.outputs[0]))) return std::nullopt;
+  auto rank = static_cast<int64_t>(x.shape.size());
   std::vector<char> reduced(static_cast<size_t>(rank), c.is_none("dim"));
   if (!c.is_none("dim"))
     for (int64_t d : c.integers("dim")) reduced[static_cast<size_t>(c.place(d))] = 1;
-  Shape s = c.in_memory(c.input(0).shape);
+  Shape s = c.in_memory(x.shape);
+  if (bytes) {
+    ReduceForm f;
+    f.kind = ReduceForm::Kind::sum, f.sums = true, f.sizes = s, f.reduced = reduced;
+    f.input_zero = x.dtype == DType::u8 ? -128 : 0;  // how uint8 lies on devices
+    if (numel(s) >= 1 << 23) return std::nullopt;
+    c.result_order = device_rules::kept_order(c, reduced);
+    return f;
+  }
   PoolForm f;
   f.is_float = true;
   f.kind = PoolForm::Kind::sum;
