@@ -85,7 +85,9 @@ class Numbers:
                 on_sums = m.constant(self.scales[i] * self.act[i][0])
                 real = m.node("DequantizeLinear", x, *steps[i])
                 kernel = m.node("DequantizeLinear", weight, scale, zeros, axis=0)
-                x = m.node("Conv", real, kernel, m.node("DequantizeLinear", bias, on_sums, axis=0), **self.settings[i])
+                x = m.node(
+                    "Conv", real, kernel, m.node("DequantizeLinear", bias, on_sums, axis=0), **self.settings[i]
+                )
                 x = m.node("QuantizeLinear", m.node("Relu", x) if i == 0 else x, *steps[i + 1])
             else:
                 x = m.node("QLinearConv", x, *steps[i], weight, scale, zeros, *steps[i + 1], bias, **self.settings[i])
@@ -125,6 +127,41 @@ def test_onnx_on_devices(target: str, tmp_path: pathlib.Path) -> None:
         assert sum(layer["macs"] > 0 for layer in report["layers"]) == 4
 
 
+def test_what_lies_half_way_between_two_bytes(tmp_path: pathlib.Path) -> None:
+    """Means and resizing in QDQ form: ties are decided by whole numbers, not by how floats were rounded before."""
+    for name, attributes, more in (
+        ("AveragePool", {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [0, 0, 1, 1]}, []),
+        ("GlobalAveragePool", {}, []),
+        ("ReduceMean", {"axes": [2, 3], "keepdims": 0}, []),
+        ("Resize", {"mode": "linear"}, [np.array([], np.float32), np.array([1, 1, 2, 2], np.float32)]),
+    ):
+        m = Onnx(13)
+        scale, zero = m.constant(np.array(0.013, np.float32)), m.constant(np.array(7, np.int8))
+        x = m.input("x", (1, 6, 4, 5), "int8")
+        y = m.node(name, m.node("DequantizeLinear", x, scale, zero), *[m.constant(a) for a in more], **attributes)
+        shape = {"Resize": (1, 6, 8, 10), "AveragePool": (1, 6, 2, 3), "ReduceMean": (1, 6)}.get(name, (1, 6, 1, 1))
+        m.output(m.node("QuantizeLinear", y, scale, zero), shape, "int8")
+        path = tmp_path / f"{name}.onnx"
+        path.write_bytes(m.file())
+        for target in ("x86", "cortex-m4"):
+            same_bits(path, tmp_path / f"{name}{target}", target)
+        v = np.random.default_rng(1).integers(-128, 128, (1, 6, 4, 5)).astype(np.int8)
+        found = run(path, v)
+        if name in ("GlobalAveragePool", "ReduceMean"):
+            assert (found.ravel() == np.rint(v.astype(np.float64).mean((2, 3)).ravel())).all()
+
+
+def test_resizing_bytes(tmp_path: pathlib.Path) -> None:
+    m = Onnx(13)
+    x = m.input("x", (1, 1, 1, 3), "uint8")
+    sizes = m.constant(np.array([1, 1, 2, 2], np.float32))
+    m.output(m.node("Resize", x, "", sizes, mode="linear"), (1, 1, 2, 6), "uint8")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(m.file())
+    found = run(path, np.array([[[[0, 100, 201]]]], np.uint8))
+    assert found[0, 0].tolist() == [[0, 25, 75, 125, 175, 201]] * 2
+
+
 def test_other_operators_of_onnx_runtime(tmp_path: pathlib.Path) -> None:
     m, r = Onnx(), np.random.default_rng(5)
 
@@ -160,7 +197,10 @@ def sixteen(path: pathlib.Path, wide: bool) -> dict[str, np.ndarray]:
     n["a"] = r.integers(-127, 128, (6, 3, 3, 4)).astype(np.int8)
     n["b"] = r.integers(-127, 128, (1, 3, 3, 6)).astype(np.int8)
     n["c"] = r.integers(-127, 128, (5, 6)).astype(np.int8)
-    n["sa"], n["sb"] = (r.random(6) * 0.01 + 0.005).astype(np.float32), (r.random(6) * 0.01 + 0.005).astype(np.float32)
+    n["sa"], n["sb"] = (
+        (r.random(6) * 0.01 + 0.005).astype(np.float32),
+        (r.random(6) * 0.01 + 0.005).astype(np.float32),
+    )
     for name, count in (("ba", 6), ("bb", 6), ("bc", 5)):
         n[name] = r.integers(-(10**6), 10**6, count).astype(kind)
     x = f.tensor("x", (1, 6, 6, 4), "int16", 0.001)
@@ -207,6 +247,80 @@ def test_a_convolution_of_16_bits_is_what_its_numbers_say(tmp_path: pathlib.Path
     out = stored(mean @ n["c"].astype(np.int64).T + n["bc"], np.float64(0.02) * 0.003 / 0.0005)
     # Multipliers of 16 bits are as exact as that.
     assert np.abs(run(path, x).astype(np.float64) - out).max() <= 3 + np.abs(out).max() / 4000
+
+
+def test_a_transposed_convolution_of_16_bits(tmp_path: pathlib.Path) -> None:
+    f, r = Tflite(), np.random.default_rng(8)
+    x, y = f.tensor("x", (1, 3, 4, 5), "int16", 0.001), f.tensor("y", (1, 6, 8, 4), "int16", 0.003)
+    scales = (r.random(4) * 0.02 + 0.01).astype(np.float32)
+    w = f.constant("w", r.integers(-127, 128, (4, 3, 2, 5)).astype(np.int8), scales, np.zeros(4))
+    bias = f.constant("b", r.integers(-(10**6), 10**6, 4).astype(np.int64), scales, np.zeros(4))
+    size = f.constant("size", np.array([1, 6, 8, 4], np.int32))
+    f.operator(67, [size, w, x, bias], [y], {1: np.int32(2), 2: np.int32(2)}, kind=49)
+    f.graph([x], [y])
+    path = tmp_path / "m.tflite"
+    path.write_bytes(f.file())
+    for target in ("x86", "cortex-m4"):
+        same_bits(path, tmp_path / target, target)
+
+
+# ---- TensorFlow Lite: what keyword spotters and dynamic shapes need
+
+
+def test_filters_over_time_of_bytes(tmp_path: pathlib.Path) -> None:
+    """Weights over time and the state in int8, as TensorFlow Lite Micro has them beside int16."""
+    f, r = Tflite(), np.random.default_rng(9)
+    rank, units, memory, features, zero = 2, 3, 5, 7, 4
+    feature = r.integers(-127, 128, (units * rank, features)).astype(np.int8)
+    time = r.integers(-127, 128, (units * rank, memory)).astype(np.int8)
+    bias = r.integers(-900, 900, units).astype(np.int32)
+    x, y = f.tensor("x", (1, features), "int8", 0.05, -3), f.tensor("y", (1, units), "int8", 0.08, 6)
+    state = f.tensor("state", (1, units * rank * memory), "int8", 0.1, zero, variable=True)
+    inputs = [
+        x,
+        f.constant("feature", feature, 0.01),
+        f.constant("time", time, 0.006),
+        f.constant("b", bias, 0.0006),
+        state,
+    ]
+    f.operator(27, inputs, [y], {0: np.int32(rank)}, kind=22)
+    f.graph([x], [y])
+    path = tmp_path / "m.tflite"
+    path.write_bytes(f.file())
+    for target in ("x86", "cortex-m4"):
+        report = same_bits(path, tmp_path / target, target, runs=12)
+        assert report["state_bytes"] == 32  # 30 elements
+    model, past = sorus.load_model(path), np.zeros((units * rank, memory))
+    for _ in range(8):
+        v = r.integers(-128, 128, (1, features)).astype(np.int8)
+        fresh = np.clip(
+            np.rint(feature.astype(np.int64) @ (v[0].astype(np.int64) + 3) * (0.05 * 0.01 / 0.1)), -128, 127
+        )
+        past = np.concatenate([past[:, 1:], np.clip(fresh + zero, -128, 127)[:, None] - zero], 1)
+        sums = (past * time).sum(1).reshape(units, rank).sum(1) + bias
+        expected = np.clip(np.rint(sums * (0.1 * 0.006 / 0.08)) + 6, -128, 127)
+        found = np.asarray(model(sorus.tensor(v)).detach().numpy())[0].astype(np.int64)
+        # Halves of the newest features go away from zero in the file's arithmetic, to even here.
+        assert np.abs(found - expected).max() <= 1
+
+
+def test_shapes_that_a_file_computes(tmp_path: pathlib.Path) -> None:
+    """Keras' Flatten with an open batch: SHAPE, STRIDED_SLICE, PACK, RESHAPE."""
+    f = Tflite()
+    x, y = f.tensor("x", (1, 2, 3), "float32"), f.tensor("y", (1, 6), "float32")
+    shape, batch = f.tensor("shape", (3,), "int32"), f.tensor("batch", (), "int32")
+    size = f.tensor("size", (2,), "int32")
+    f.operator(77, [x], [shape], {0: np.int8(2)}, kind=55)
+    one = [f.constant(f"c{i}", np.array([v], np.int32)) for i, v in enumerate((0, 1, 1))]
+    f.operator(45, [shape, *one], [batch], {4: np.int32(1)}, kind=32)
+    rest = f.constant("rest", np.array(6, np.int32))
+    f.operator(83, [batch, rest], [size], {0: np.int32(2), 1: np.int32(0)}, kind=59)
+    f.operator(22, [x, size], [y], kind=17)
+    f.graph([x], [y])
+    path = tmp_path / "m.tflite"
+    path.write_bytes(f.file())
+    v = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
+    assert run(path, v).tolist() == [[0, 1, 2, 3, 4, 5]]
 
 
 # ---- MindSpore Lite

@@ -8,8 +8,8 @@ namespace sorus::device {
 
 /// The form of a call with a scalar body that reads or writes integers; nothing if it has none.
 std::optional<DeviceForm> integer_each(const DeviceCall& c);
-/// A call with a scalar body whose only input beside numbers has the result's shape, as a function of elements as they are
-/// stored (Step::unary); nothing for others.
+/// A call with a scalar body whose only input beside numbers has the result's shape, as a function of elements as
+/// they are stored (Step::unary); nothing for others.
 std::function<Tensor(const Tensor&)> element_function(const DeviceCall& c);
 /// The order in memory for such a call: as the input lies if all others are numbers, else that of the dimensions.
 Shape each_order(const DeviceCall& c, const Shape& now);

@@ -42,9 +42,9 @@ std::optional<Prepared> prepare_integers(const Model& model, const Step& step);
 /// The forms of graph/layer_forms.h.
 std::optional<Prepared> prepare_layers(const Model& model, const Step& step);
 
-/// ZP, LOW, HIGH, CLAMP, UNIFORM, LEFT (some shift goes left), and as expressions of `o` the multiplier and shift: MUL,
-/// RIGHT; RESCALED is the whole of `sum` without the zero point. Factors that are floats (REAL) have no shift. Adds
-/// tables where they differ from channel to channel, padded to a multiple of `pad`.
+/// ZP, LOW, HIGH, CLAMP, UNIFORM, LEFT (some shift goes left), and as expressions of `o` the multiplier and shift:
+/// MUL, RIGHT; RESCALED is the whole of `sum` without the zero point. Factors that are floats (REAL) have no shift.
+/// Adds tables where they differ from channel to channel, padded to a multiple of `pad`.
 void set_rescale(Values& values, Prepared& p, const Rescale& r, int64_t channels, int64_t pad = 1);
 
 /// A table of int32 biases into which the input's zero point is folded: bias - zero * sum(weights). `more`: what the

@@ -37,8 +37,8 @@ struct Step {
   /// A second input that is added to the result before the last clamp: a residual connection.
   std::optional<AddForm> residual;
   std::vector<int> changes = {};  ///< states among the inputs that the step changes in place
-  /// Of a function of one element of its only input: the result for any tensor of elements as they are stored, so that
-  /// a chain of such steps that begins and ends in 8 bits becomes one table (fold_tables).
+  /// Of a function of one element of its only input: the result for any tensor of elements as they are stored, so
+  /// that a chain of such steps that begins and ends in 8 bits becomes one table (fold_tables).
   std::function<Tensor(const Tensor&)> unary = {};
 };
 

@@ -77,8 +77,8 @@ void fuse_residuals(Model& model) {
       if (writer < 0 || gone[static_cast<size_t>(writer)]) continue;
       const Step& from = model.steps[static_cast<size_t>(writer)];
       auto* conv = std::get_if<ConvForm>(&from.form);
-      if (!conv || from.residual || conv->is_float != add->is_float || conv->sums || conv->halves || model.is_output(from.output) ||
-          model.readers(from.output).size() != 1)
+      if (!conv || from.residual || conv->is_float != add->is_float || conv->sums || conv->halves ||
+          model.is_output(from.output) || model.readers(from.output).size() != 1)
         continue;
       if (writer > best) best = writer, slot = k;
     }

@@ -111,7 +111,8 @@ bool takes_padding(const DeviceForm& form, const PadForm& pad, const Window*& wi
   auto* pool = std::get_if<PoolForm>(&form);
   if (!pool || pool->is_float != pad.is_float) return false;
   window = &pool->window;
-  if (pool->kind == PoolForm::Kind::maximum) return pool->is_float ? pad.value_f <= -kNoBound : pad.value == (pool->halves ? -32768 : -128);
+  if (pool->kind == PoolForm::Kind::maximum)
+    return pool->is_float ? pad.value_f <= -kNoBound : pad.value == (pool->halves ? -32768 : -128);
   return pool->kind == PoolForm::Kind::sum && pad.value_f == 0;
 }
 

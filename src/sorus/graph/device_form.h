@@ -160,8 +160,8 @@ struct RenameForm {
 
 struct DeviceForm
     : std::variant<ConvForm, PoolForm, AddForm, TableForm, SoftmaxForm, PadForm, RenameForm, LineForm, EachForm,
-                   MoveForm, JoinForm, ConstantForm, IntegerEachForm, RescaleForm, ReduceForm, TransposedForm, BlendForm,
-                   MatmulForm, TakeForm, SvdfForm, RecurrentForm, LstmForm, AttentionForm, LookupForm> {
+                   MoveForm, JoinForm, ConstantForm, IntegerEachForm, RescaleForm, ReduceForm, TransposedForm,
+                   BlendForm, MatmulForm, TakeForm, SvdfForm, RecurrentForm, LstmForm, AttentionForm, LookupForm> {
   using variant::variant;
 };
 

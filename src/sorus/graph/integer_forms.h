@@ -17,7 +17,8 @@ struct Rescale {
   int32_t zero_point = 0, low = -128, high = 127;
   /// Where there are any, sums are multiplied with these floats instead, and rounded half to even: ONNX's arithmetic.
   std::vector<float> real = {};
-  /// One rounding, with multipliers of 16 bits: 64-bit sums of int16 (ops/quantized_elementwise.cpp, requantize_wide).
+  /// One rounding, with multipliers of 16 bits: 64-bit sums of int16 (ops/quantized_elementwise.cpp,
+  /// requantize_wide).
   bool wide = false;
 
   int32_t multiplier_of(int64_t channel) const {

@@ -108,8 +108,8 @@ Tensor Importer::get(size_t i) {
   if (f.plain.defined()) return f.plain;
   if (f.codes.defined()) return f.plain = real(f, f.codes);
   if (f.image.defined()) {
-    f.plain = is_constant(f.image) ? computed([&] { return permute(f.image, kFromImage); })
-                                   : permute(f.image, kFromImage);
+    f.plain =
+        is_constant(f.image) ? computed([&] { return permute(f.image, kFromImage); }) : permute(f.image, kFromImage);
     return f.plain;
   }
   Tensor t = raw(i);
@@ -232,7 +232,8 @@ void Importer::read_tensors(const FlatTable& root) {
       f.quantization.zero_point.push_back(q.number<int32_t>(1));
     }
     if (f.quantization.scale.size() > 1) f.quantization.axis = 0;
-    auto [low, high] = f.known_type && is_byte(f.type.dtype) ? code_range(f.type.dtype) : std::pair<int64_t, int64_t>{INT32_MIN, INT32_MAX};
+    auto [low, high] = f.known_type && is_byte(f.type.dtype) ? code_range(f.type.dtype)
+                                                             : std::pair<int64_t, int64_t>{INT32_MIN, INT32_MAX};
     for (int64_t z : f.quantization.zero_point)
       SORUS_CHECK(z >= low && z <= high, FileError, "{}: tensor '{}': the zero point {} is no {}", path_, f.name, z,
                   name(f.type.dtype));

@@ -199,7 +199,8 @@ void transposed_convolution(Importer& f, const Op& op) {
               "weights {} for a kernel {}", to_string(w.sizes()), to_string(g.kernel));
   int mode = op.fields.number<uint8_t>(4);
   for (size_t i = 0; i < 2; ++i) {
-    int64_t n = x.size(static_cast<int64_t>(i) + 2), whole = (n - 1) * g.stride[i] + (g.kernel[i] - 1) * g.dilation[i] + 1;
+    int64_t n = x.size(static_cast<int64_t>(i) + 2),
+            whole = (n - 1) * g.stride[i] + (g.kernel[i] - 1) * g.dilation[i] + 1;
     int64_t behind = 0;
     if (mode == 0 && pads.size() == 4) before[i] = pads[2 * i], behind = pads[2 * i + 1];
     if (mode == 1) {  // as many places as strides make of the input
@@ -233,8 +234,8 @@ void layer_normalized(Importer& f, const Op& op) {
   Tensor x = f.get(f.input(op, 0));
   int64_t begin = op.fields.number<int64_t>(0);
   begin += begin < 0 ? x.dim() : 0;
-  SORUS_CHECK(begin >= 0 && begin < x.dim() && op.out.size() == 1, NotImplementedError, "from dimension {} of {}", begin,
-              to_string(x.sizes()));
+  SORUS_CHECK(begin >= 0 && begin < x.dim() && op.out.size() == 1, NotImplementedError, "from dimension {} of {}",
+              begin, to_string(x.sizes()));
   Shape s(x.sizes().begin() + begin, x.sizes().end());
   f.set(f.output(op), layer_norm(x, s, f.has(op, 1) ? f.get(op.in[1]) : Tensor(),
                                  f.has(op, 2) ? f.get(op.in[2]) : Tensor(), op.fields.number<float>(1, 1e-5F)));
@@ -286,11 +287,13 @@ const OpKind table[] = {
     {19, "BatchNorm", [](Importer& f, const Op& op) { normalized(f, op, 0); }},
     PAIRS(23, "BiasAdd", false, a + b),
     {11, "ArgMaxFusion", place_of_extreme},
-    {28, "Cast", [](Importer& f, const Op& op) {
+    {28, "Cast",
+     [](Importer& f, const Op& op) {
        f.set(f.output(op), to(f.get(f.input(op, 0)), f.tensor(f.output(op)).type.dtype));
      }},
     EACH(29, "Ceil", ceil(x)),
-    {30, "Clip", [](Importer& f, const Op& op) {
+    {30, "Clip",
+     [](Importer& f, const Op& op) {
        f.set(f.output(op), clamp(f.get(f.input(op, 0)), Scalar(static_cast<double>(op.fields.number<float>(1))),
                                  Scalar(static_cast<double>(op.fields.number<float>(0)))));
      }},
@@ -298,10 +301,10 @@ const OpKind table[] = {
     {36, "Conv2dTransposeFusion", transposed_convolution},
     EACH(37, "Cos", cos(x)),
     PAIRS(47, "DivFusion", true, a / b),
-    {51, "Elu", [](Importer& f, const Op& op) {
-       f.set(f.output(op), elu(f.get(f.input(op, 0)), op.fields.number<float>(0)));
-     }},
-    {55, "ExpFusion", [](Importer& f, const Op& op) {
+    {51, "Elu",
+     [](Importer& f, const Op& op) { f.set(f.output(op), elu(f.get(f.input(op, 0)), op.fields.number<float>(0))); }},
+    {55, "ExpFusion",
+     [](Importer& f, const Op& op) {
        SORUS_CHECK(op.fields.number<float>(0, -1) == -1 && op.fields.number<float>(1, 1) == 1 &&
                        op.fields.number<float>(2) == 0,
                    NotImplementedError, "of another base");

@@ -142,7 +142,8 @@ void padded(Importer& f, const Op& op) {
   int mode = op.fields.number<uint8_t>(1);
   SORUS_CHECK(mode <= 1, NotImplementedError, "in the mode SYMMETRIC");
   if (!reversed.empty())
-    t = mode ? pad(t, reversed, "reflect") : pad(t, reversed, "constant", f.padding_value(x, op.fields.number<float>(2)));
+    t = mode ? pad(t, reversed, "reflect")
+             : pad(t, reversed, "constant", f.padding_value(x, op.fields.number<float>(2)));
   f.set(f.output(op), t);
 }
 
@@ -181,7 +182,8 @@ void resized(Importer& f, const Op& op) {
   Places p = where == 1 ? Places::align_corners : where == 2 ? Places::half_pixel : Places::asymmetric;
   for (int64_t d = 0; d < 2; ++d) {
     int64_t n = size[static_cast<size_t>(d)];
-    t = method ? resize_nearest(t, d + 2, n, p, where == 1 ? "round_prefer_ceil" : "floor") : resize_linear(t, d + 2, n, p);
+    t = method ? resize_nearest(t, d + 2, n, p, where == 1 ? "round_prefer_ceil" : "floor")
+               : resize_linear(t, d + 2, n, p);
   }
   f.set_image(f.output(op), t, last);
 }

@@ -57,7 +57,8 @@ Weights weights_of(Importer& f, const Op& op, const Tensor& prepared) {
     std::vector<float> steps;
     for (double s : w.scale) steps.push_back(static_cast<float>(x.scale[0] * s));
     bias = computed([&] {
-      return to(round(to(bias, DType::f32) / Tensor::of(steps, Shape{static_cast<int64_t>(steps.size())})), DType::i32);
+      return to(round(to(bias, DType::f32) / Tensor::of(steps, Shape{static_cast<int64_t>(steps.size())})),
+                DType::i32);
     });
   }
   SORUS_CHECK(bias.dtype() == DType::i32, NotImplementedError, "with a bias of {}", sorus::name(bias.dtype()));
@@ -86,10 +87,10 @@ bool convolution(Importer& f, const Op& op) {
   SORUS_CHECK(g.kernel == (Shape{k.size(1), k.size(2)}), ValueError, "weights {} for a kernel {}",
               to_string(k.sizes()), to_string(g.kernel));
   Weights p = weights_of(f, op, k);
-  Tensor out = quantized_conv2d(x, p.weight, p.multiplier, p.shift, p.bias, g.stride, g.padding, g.dilation,
-                                std::max<int64_t>(1, op.fields.number<int64_t>(7)),
-                                f.tensor(in).quantization.zero_point[0], p.zero_point,
-                                f.tensor(y).quantization.zero_point[0], range->first, range->second);
+  Tensor out =
+      quantized_conv2d(x, p.weight, p.multiplier, p.shift, p.bias, g.stride, g.padding, g.dilation,
+                       std::max<int64_t>(1, op.fields.number<int64_t>(7)), f.tensor(in).quantization.zero_point[0],
+                       p.zero_point, f.tensor(y).quantization.zero_point[0], range->first, range->second);
   set_image(f, op, out, last);
   return true;
 }
@@ -100,9 +101,9 @@ bool product(Importer& f, const Op& op, const Tensor& x, const Tensor& weight, i
   auto range = range_of(f.tensor(y), activation);
   if (!range) return false;
   Weights p = weights_of(f, op, weight);
-  f.set_codes(y, quantized_linear(x, p.weight, p.multiplier, p.shift, p.bias,
-                                  f.tensor(op.in[0]).quantization.zero_point[0], p.zero_point,
-                                  f.tensor(y).quantization.zero_point[0], range->first, range->second));
+  f.set_codes(
+      y, quantized_linear(x, p.weight, p.multiplier, p.shift, p.bias, f.tensor(op.in[0]).quantization.zero_point[0],
+                          p.zero_point, f.tensor(y).quantization.zero_point[0], range->first, range->second));
   return true;
 }
 
@@ -139,9 +140,9 @@ bool sum(Importer& f, const Op& op, bool minus) {
   const Quantization &qa = f.tensor(a).quantization, &qb = f.tensor(b).quantization, &qy = f.tensor(y).quantization;
   SumFactors k = sum_factors(qa.scale[0], qb.scale[0], qy.scale[0], 20);
   auto both = minus ? quantized_sub : quantized_add;
-  f.set_codes(y, both(f.codes(a), f.codes(b), 20, qa.zero_point[0], k.a.multiplier, k.a.shift, qb.zero_point[0],
-                      k.b.multiplier, k.b.shift, qy.zero_point[0], k.y.multiplier, k.y.shift, range->first,
-                      range->second));
+  f.set_codes(
+      y, both(f.codes(a), f.codes(b), 20, qa.zero_point[0], k.a.multiplier, k.a.shift, qb.zero_point[0],
+              k.b.multiplier, k.b.shift, qy.zero_point[0], k.y.multiplier, k.y.shift, range->first, range->second));
   return true;
 }
 

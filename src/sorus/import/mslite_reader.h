@@ -1,9 +1,10 @@
 // The reader of .ms files, as its converters of operators see it (mslite_*.cpp). Images and weights are [n, h, w, c]
-// and [o, h, w, c] or [n, c, h, w] and [o, c, h, w], as each operator says; inside floats are channels-first, as in the
-// graphs of the other formats.
+// and [o, h, w, c] or [n, c, h, w] and [o, c, h, w], as each operator says; inside floats are channels-first, as in
+// the graphs of the other formats.
 //
 // Of quantised models, convolutions, products, additions and pooling are computed in integers, with the arithmetic of
-// ops/fixed_point.h; moves keep integers. Every other operator is what its floats say, rounded to the scale of its result.
+// ops/fixed_point.h; moves keep integers. Every other operator is what its floats say, rounded to the scale of its
+// result.
 #pragma once
 
 #include <span>
@@ -58,8 +59,8 @@ std::span<const IntegerKind> integer_kinds();
 
 Tensor activated(const Tensor& t, int kind);
 Shape longs(const FlatTable& t, int field);
-/// Padding [top, bottom, left, right]: pad_mode 0 as given, 1 as many places as strides, 2 none. Fields of kernel, stride,
-/// dilation (-1: none), pad_mode and padding; `x` is [n, c, h, w].
+/// Padding [top, bottom, left, right]: pad_mode 0 as given, 1 as many places as strides, 2 none. Fields of kernel,
+/// stride, dilation (-1: none), pad_mode and padding; `x` is [n, c, h, w].
 Window2d window_of(const FlatTable& o, int kernel, int stride, int dilation, int mode, int pad, const Shape& x);
 
 class Importer {

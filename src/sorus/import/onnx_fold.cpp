@@ -93,7 +93,8 @@ class Folder {
       if (!read_once(q.in[0]) || product->in.size() != 1) return std::nullopt;
       product = maker(product->in[0], &at);
     }
-    if (!product || product->in.empty() || product->out.size() != 1 || !read_once(product->out[0])) return std::nullopt;
+    if (!product || product->in.empty() || product->out.size() != 1 || !read_once(product->out[0]))
+      return std::nullopt;
     if (!clipped)
       if (auto linear = linear_before(at, quantize)) return linear;
     bool conv = product->op == "Conv", gemm = product->op == "Gemm", matmul = product->op == "MatMul";

@@ -1,7 +1,7 @@
 // Converters of ONNX's quantised operators. QuantizeLinear and DequantizeLinear (QDQ) become operators on tensors of
 // scales; weights that are dequantised become float parameters. QLinear convolutions and products, and those between
-// both (onnx_fold.cpp), become integer sums and `requantize_real`, which multiplies by a float and rounds half to even,
-// as ONNX Runtime does. ONNX Runtime's other QLinear operators (com.microsoft) are defined by their floats.
+// both (onnx_fold.cpp), become integer sums and `requantize_real`, which multiplies by a float and rounds half to
+// even, as ONNX Runtime does. ONNX Runtime's other QLinear operators (com.microsoft) are defined by their floats.
 #include <algorithm>
 
 #include "sorus/import/layers.h"
@@ -101,7 +101,8 @@ TensorList qlinear_convolution(const Node& n) {
 }
 
 // Rows of integers times a matrix [depth, columns], less the zero points.
-Tensor product_sums(const Tensor& x, const Tensor& x_zero, const Tensor& w, const Tensor& w_zero, const Tensor& bias) {
+Tensor product_sums(const Tensor& x, const Tensor& x_zero, const Tensor& w, const Tensor& w_zero,
+                    const Tensor& bias) {
   auto xz = one_zero(x_zero), wz = one_zero(w_zero);
   if (xz && wz && is_constant(w) && w.dim() == 2 && x.dim() > 0) {
     Tensor rows = prepared(w, [](const Tensor& t) { return transpose(t, 0, 1); });
@@ -181,8 +182,8 @@ TensorList reduced_mean(const Node& n) {
   return mean_of(n, dims, n.integer("keepdims", 1) != 0);
 }
 
-// An operator that is linear, on whole numbers, and the scale behind it: what lies half way between two results is then
-// seen as that, whatever the scale.
+// An operator that is linear, on whole numbers, and the scale behind it: what lies half way between two results is
+// then seen as that, whatever the scale.
 TensorList linear_operator(const Node& n, Converter convert) {
   SORUS_CHECK(n.at(1).numel() == 1, NotImplementedError, "with several scales");
   Node floats = n;
@@ -207,8 +208,8 @@ TensorList qlinear_concat(const Node& n) {
   for (size_t i = 2; i + 2 < n.in.size(); i += 3) parts.push_back(real(n, i));
   SORUS_CHECK(!parts.empty(), ValueError, "there is no input");
   auto [low, high] = code_range(n.at(1).dtype());
-  return {quantize_linear(cat(parts, n.dim(n.integer("axis", 0), n.at(2))), along(n.at(0), 0, 1), along(n.at(1), 0, 1),
-                          low, high, n.at(1).dtype())};
+  return {quantize_linear(cat(parts, n.dim(n.integer("axis", 0), n.at(2))), along(n.at(0), 0, 1),
+                          along(n.at(1), 0, 1), low, high, n.at(1).dtype())};
 }
 
 const OpKind kinds[] = {

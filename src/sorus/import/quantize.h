@@ -18,8 +18,8 @@ Factor fixed_factor(double real);
 std::vector<Factor> channel_factors(double input_scale, const std::vector<double>& weight_scales,
                                     double output_scale);
 
-/// Factors of a sum of two tensors: both go to one scale with `left` more bits, half that of the larger one, then to that
-/// of the result.
+/// Factors of a sum of two tensors: both go to one scale with `left` more bits, half that of the larger one, then to
+/// that of the result.
 struct SumFactors {
   Factor a, b, y;
 };

@@ -305,8 +305,8 @@ void quantized_from(Importer& f, const FileOp& op) {
 void svdf_of_bytes(Importer& f, const FileOp& op) {
   int x = f.in(op, 0), feature = f.in(op, 1), time = f.in(op, 2), kept = f.in(op, 4), y = f.out(op);
   Factor one = fixed_factor(in_f32(f.scale(x), f.scale(feature), f.scale(kept))),
-         two = fixed_factor(static_cast<double>(static_cast<float>(f.scale(kept)) * static_cast<float>(f.scale(time)) /
-                                                static_cast<float>(f.scale(y))));
+         two = fixed_factor(static_cast<double>(static_cast<float>(f.scale(kept)) *
+                                                static_cast<float>(f.scale(time)) / static_cast<float>(f.scale(y))));
   int64_t rank = op.options.number<int32_t>(0), zero = f.zero_point(kept);
   Tensor t = f.get(x), w = f.get(time), state = f.state(kept);
   SORUS_CHECK(t.dim() == 2 && w.dim() == 2 && rank > 0 && w.size(0) % rank == 0 && is_constant(w) &&
@@ -326,9 +326,9 @@ void svdf_of_bytes(Importer& f, const FileOp& op) {
   const std::string& name = f.info(time).name;
   Tensor sums = quantized_conv2d(
       unsqueeze(permute(now, Shape{0, 2, 1}), 1), f.weight(time, turned, f.info(time).quantization),
-      f.weight_named(name + "_multiplier", int32s({two.multiplier})), f.weight_named(name + "_shift", int32s({two.shift})),
-      f.has(op, 3) ? operand(f, op.in[3]) : Tensor(), Shape{1, 1}, Shape{0, 0, 0, 0}, Shape{1, 1}, units, zero, 0,
-      f.zero_point(y), -128, 127);
+      f.weight_named(name + "_multiplier", int32s({two.multiplier})),
+      f.weight_named(name + "_shift", int32s({two.shift})), f.has(op, 3) ? operand(f, op.in[3]) : Tensor(),
+      Shape{1, 1}, Shape{0, 0, 0, 0}, Shape{1, 1}, units, zero, 0, f.zero_point(y), -128, 127);
   f.set(y, reshape(sums, Shape{rows, units}));
   f.update(state, reshape(now, state.sizes()));
 }

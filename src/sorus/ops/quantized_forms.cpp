@@ -16,8 +16,7 @@ bool codes(const TensorType& t) { return bytes(t) || t.dtype == DType::i16; }
 void set_weights(const DeviceCall& c, ConvForm& f, int bias) {
   int32_t offset = offset_of(c.input(1));
   for (int64_t w : integers_of(c.constant(1))) f.weight.push_back(static_cast<int8_t>(w - offset));
-  f.bias = c.has(bias) ? integers_of(c.constant(bias))
-                       : std::vector<int64_t>(static_cast<size_t>(f.window.out_c), 0);
+  f.bias = c.has(bias) ? integers_of(c.constant(bias)) : std::vector<int64_t>(static_cast<size_t>(f.window.out_c), 0);
   if (f.bias.size() == 1) f.bias.resize(static_cast<size_t>(f.window.out_c), f.bias[0]);
   f.input_zero = static_cast<int32_t>(c.integer("input_zero_point")) - offset_of(c.input(0));
   f.weight_zero = static_cast<int32_t>(c.integer("weight_zero_point")) - offset;
@@ -39,8 +38,9 @@ bool set_rescaled(const DeviceCall& c, ConvForm& f) {
   set_range(c, f.rescale);
   if (!f.halves) return true;
   f.rescale.wide = !(c.has(4) && c.input(4).dtype == DType::i32);
-  return f.rescale.wide ? std::all_of(f.rescale.shift.begin(), f.rescale.shift.end(), [](int32_t s) { return s < 15; })
-                        : fits(c, f);
+  return f.rescale.wide
+             ? std::all_of(f.rescale.shift.begin(), f.rescale.shift.end(), [](int32_t s) { return s < 15; })
+             : fits(c, f);
 }
 
 int64_t at(const Shape& list, size_t i) { return list[list.size() == 1 ? 0 : i]; }
