@@ -14,7 +14,8 @@
 //
 // Nodes are visited forwards, so one whose inputs all lie whole at every rank is computed whole, though all its
 // readers may take the same block of it (the gradient of a look-up in a split table, made of zeros and indices). Such
-// a value is wished for in that layout, and the graph is gone through again, until nothing new is wished for (at most eight times).
+// a value is wished for in that layout, and the graph is gone through again, until nothing new is wished for (at most
+// eight times).
 #pragma once
 
 #include <unordered_map>
