@@ -120,3 +120,23 @@ def test_strategies_counts_points_like_the_contest(tmp_path):
     assert done.returncode == 0, done.stderr
     cost = int(done.stdout.split("cost")[1].split()[0].replace(",", ""))
     assert f"points {100 / cost:.4f}" in done.stdout
+
+
+def test_ranks_hold_what_was_planned():
+    done = run("rank_memory.py", "--only", "mixture", "--steps", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    *rows, total = map(json.loads, done.stdout.splitlines())
+    assert total["plans"] == len(rows) == 8
+    for row in rows:
+        for rank in row["ranks"]:
+            # What may have to wait at its sender is planned for, and may be taken at once.
+            waits = 0.1 if "1f1b" in row["plan"] else 0.02
+            assert -0.02 <= rank["planned"] / rank["measured"] - 1 <= waits, row
+
+
+def test_a_limited_step_is_equal_and_its_moves_are_predicted():
+    done = run("offload.py", "--into", "host", "--layers", "2", "--width", "128", "--rounds", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)
+    assert row["equal"] and row["held"] > 3 * row["limit"] >= 3 * row["peak_resident"]
+    assert 0 <= row["moved_ahead_bytes"] <= row["moved_bytes"] and row["cpu"]["predicted_slowdown"] > 1
