@@ -69,6 +69,14 @@ def test_tokens_are_shared_where_that_pays():
     assert make_plan("gpt2", "dgx-a100", 8, 8, 256, {"cp": 2, "tp": 1})["choice"]["cp"] == 2
 
 
+def test_a_plan_that_shares_tokens_is_arranged():
+    fix = {"cp": 2, "dp": 2, "tp": 1, "pp": 1, "ep": 1, "sp": 0, "offload": 0, "recompute": 0, "zero": 0}
+    plan = make_plan("gpt2", "cpu", 4, 8, 256, fix)["plan"]
+    a = Arrangement.of_plan(plan, 8, "plan")
+    assert (a.dp, a.cp, a.tp, a.devices) == (2, 2, 1, 4) and a.order == ("dp", "cp")
+    assert a.options()["context"] == "cp"
+
+
 def test_every_matrix_of_a_layer_is_split():
     plan = make_plan("gpt3-175b", "dgx-a100", 64, 64, fix={"tp": 8})["plan"]
     marks = {m["name"]: m["on"]["tp"] for m in plan["marks"]}

@@ -262,7 +262,8 @@ Published read(const Row& r, const std::string& cluster_text) {
   c.overlap_tensor = newer && c.sequence && (c.zero < 3 || preset.starts_with("tpu"));
   bool eight = r.text("precision").find('8') != std::string::npos;
   if (hopper && attention.empty() && notes.find("flash") == notes.npos && (eight || (split && c.zero < 3)))
-    cluster.efficiency.composite *= 2;
+    cluster.efficiency.composite *= 2, assume("the attention of later kernels");
+  if (c.overlap_tensor) assume("tensor communication beside products");
 
   std::string precision = r.text("precision");
   if (precision.find('8') != precision.npos) out.products = "f8";
@@ -324,7 +325,7 @@ Json compare(const Published& p, double time_limit) {
   StepEstimate printed = estimate(costs, p.config);
   SearchRequest request;
   request.devices = p.config.devices(), request.batch = batch;
-  request.families = false, request.time_limit = time_limit;
+  request.families = false, request.time_limit = time_limit, request.overlap_tensor = p.config.overlap_tensor;
   SearchResult found = search(costs, request);
   Json out;
   out["published"] = {{"iter_time_s", printed.time}, {"mem_gb", printed.memory / kGiB}};

@@ -112,6 +112,7 @@ std::vector<Candidate> Combinations::variants(Replicas replicas, int64_t tensor,
             c.config.zero = zero;
             c.config.sequence = sequence, c.config.recompute = r, c.config.overlap = true;
             c.config.offload.optimizer = offload;
+            c.config.overlap_tensor = request_.overlap_tensor && sequence;
             out.push_back(std::move(c));
           }
         }

@@ -10,7 +10,7 @@ namespace sorus::parallel {
 
 /// Unless they are given, so many ranks share the tokens of a sample that each has at least these: with fewer, rings
 /// of keys and values have nothing to run beside, and the space would grow for nothing.
-constexpr int64_t kLeastTokens = 1024;
+constexpr int64_t kLeastTokens = 2048;
 
 class Combinations {
  public:

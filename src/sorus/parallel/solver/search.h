@@ -25,9 +25,10 @@ struct SearchRequest {
   /// Dimensions that are given: dp (with ep), ep, cp, tp, pp, micro_batch, chunks, zero, sp (0 or 1), recompute (0
   /// none, 1 selective, 2 full), schedule (0 none .. 4 zero-bubble), offload (0 or 1).
   std::map<std::string, int64_t> fix;
-  double memory_bytes = 0;                                               ///< of a device; 0: the cluster's
-  double time_limit = 0;                                                 ///< seconds; 0: none
-  bool families = true;                                                  ///< estimate the best of each family as well
+  bool overlap_tensor = false;  ///< of plans with sequence parallelism; see StepConfig
+  double memory_bytes = 0;      ///< of a device; 0: the cluster's
+  double time_limit = 0;        ///< seconds; 0: none
+  bool families = true;         ///< estimate the best of each family as well
   std::function<bool(double best, double bound, size_t left)> progress;  ///< false: stop
 };
 
