@@ -4,12 +4,12 @@
 #include <array>
 #include <atomic>
 #include <condition_variable>
-#include <cstring>
 #include <deque>
 #include <mutex>
 #include <numeric>
 #include <thread>
 
+#include "sorus/base/move_bytes.h"
 #include "sorus/base/threads.h"
 
 namespace sorus::comm {
@@ -186,14 +186,14 @@ void Communicator::all_reduce(const void* in, void* out, int64_t count, DType dt
   check_reduction(dtype, op);
   drain();
   if (size() > 1) return do_all_reduce(in, out, count, dtype, op);
-  if (in != out) std::memcpy(out, in, static_cast<size_t>(count) * size_of(dtype));
+  move_bytes(out, in, static_cast<size_t>(count) * size_of(dtype));
 }
 
 void Communicator::reduce_scatter(const void* in, void* out, int64_t count, DType dtype, ReduceOp op) {
   check_reduction(dtype, op);
   drain();
   if (size() > 1) return do_reduce_scatter(in, out, count, dtype, op);
-  if (in != out) std::memcpy(out, in, static_cast<size_t>(count) * size_of(dtype));
+  move_bytes(out, in, static_cast<size_t>(count) * size_of(dtype));
 }
 
 // Everybody reduces a part, the root collects the parts.
@@ -203,7 +203,7 @@ void Communicator::reduce(const void* in, void* out, int64_t count, DType dtype,
   drain();
   size_t bytes = static_cast<size_t>(count) * size_of(dtype);
   if (size() == 1) {
-    if (in != out) std::memcpy(out, in, bytes);
+    move_bytes(out, in, bytes);
     return;
   }
   if (rank_ == root) return do_all_reduce(in, out, count, dtype, op);
@@ -215,14 +215,14 @@ void Communicator::all_gather(const void* in, void* out, int64_t bytes) {
   drain();
   std::vector<int64_t> sizes(members_.size(), bytes);
   if (size() > 1) return do_all_gather_v(in, out, sizes, true);
-  if (in != out) std::memcpy(out, in, static_cast<size_t>(bytes));
+  move_bytes(out, in, static_cast<size_t>(bytes));
 }
 
 void Communicator::all_gather_v(const void* in, void* out, std::span<const int64_t> bytes) {
   SORUS_CHECK(bytes.size() == members_.size(), ValueError, "all_gather: {} sizes for {} ranks", bytes.size(), size());
   drain();
   if (size() > 1) return do_all_gather_v(in, out, bytes, false);
-  if (in != out) std::memcpy(out, in, static_cast<size_t>(bytes[0]));
+  move_bytes(out, in, static_cast<size_t>(bytes[0]));
 }
 
 void Communicator::all_to_all(const void* in, void* out, int64_t bytes) {
@@ -239,7 +239,7 @@ void Communicator::all_to_all_v(const void* in, std::span<const int64_t> send_by
   if (size() > 1) return do_all_to_all_v(in, send_bytes, out, recv_bytes);
   SORUS_CHECK(send_bytes[0] == recv_bytes[0], ValueError, "all_to_all: {} bytes are sent to rank 0, which expects {}",
               send_bytes[0], recv_bytes[0]);
-  if (in != out) std::memcpy(out, in, static_cast<size_t>(send_bytes[0]));
+  move_bytes(out, in, static_cast<size_t>(send_bytes[0]));
 }
 
 void Communicator::broadcast(void* data, int64_t bytes, int root) {

@@ -1,7 +1,7 @@
 // A world of two levels: shared memory inside a machine, another communicator across.
 #include <algorithm>
-#include <cstring>
 
+#include "sorus/base/move_bytes.h"
 #include "sorus/parallel/comm/mpi.h"
 #include "sorus/parallel/comm/reduce.h"
 
@@ -86,7 +86,7 @@ class LevelCommunicator final : public Communicator {
     size_t bytes = static_cast<size_t>(count) * size_of(dtype);
     std::vector<std::byte> all(bytes * static_cast<size_t>(size()));
     do_all_reduce(in, all.data(), count * size(), dtype, op);
-    if (bytes > 0) std::memcpy(out, all.data() + bytes * static_cast<size_t>(rank()), bytes);
+    move_bytes(out, all.data() + bytes * static_cast<size_t>(rank()), bytes);
   }
   void do_all_gather_v(const void* in, void* out, std::span<const int64_t> bytes, bool) override {
     levels_.world->all_gather_v(in, out, bytes);

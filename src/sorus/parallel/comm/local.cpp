@@ -3,11 +3,11 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <cstring>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
+#include "sorus/base/move_bytes.h"
 #include "sorus/base/threads.h"
 #include "sorus/parallel/comm/local_impl.h"
 #include "sorus/parallel/comm/reduce.h"
@@ -49,7 +49,7 @@ Part part_of(int64_t count, int parts, int r, size_t element) {
 void copy_bytes(void* to, const void* from, int64_t bytes) {
   if (to == from || bytes == 0) return;
   parallel_for(bytes, int64_t{1} << 20, [&](int64_t b, int64_t e) {
-    std::memcpy(static_cast<std::byte*>(to) + b, static_cast<const std::byte*>(from) + b, static_cast<size_t>(e - b));
+    move_bytes(static_cast<std::byte*>(to) + b, static_cast<const std::byte*>(from) + b, static_cast<size_t>(e - b));
   });
 }
 
@@ -151,15 +151,16 @@ class LocalCommunicator final : public Communicator {
           reduce_arrays(sources, at(out, offset), size, dtype, op);
           for (int r = 0; r < n; ++r)
             if (r != rank())
-              std::memcpy(at(outputs[static_cast<size_t>(r)], offset), at(out, offset),
-                          static_cast<size_t>(size) * element);
+              move_bytes(at(outputs[static_cast<size_t>(r)], offset), at(out, offset),
+                         static_cast<size_t>(size) * element);
         }
       });
       return step();
     }
     // Iteration i brings the others' parts of piece i, reduces the own one, and takes the results of piece i - 1.
     // Small pieces go from one core's cache to the other's; where ranks take turns on a core, a step costs more.
-    int64_t each = (crowded_ ? kStage : kStage / 4) / static_cast<int64_t>(element), pieces = (count + each - 1) / each;
+    int64_t each = (crowded_ ? kStage : kStage / 4) / static_cast<int64_t>(element),
+            pieces = (count + each - 1) / each;
     auto piece = [&](int64_t i) { return Part{i * each, std::min(count, (i + 1) * each)}; };
     for (int64_t i = 0; i <= pieces; ++i) {
       Part now = i < pieces ? piece(i) : Part{0, 0};
@@ -169,7 +170,7 @@ class LocalCommunicator final : public Communicator {
       for (int r = 0; r < n; ++r)
         if (r != rank()) {
           Part p = of(now, r);
-          std::memcpy(stage(rank(), i) + offset(p.begin), at(in, offset(now.begin + p.begin)), size(p));
+          move_bytes(stage(rank(), i) + offset(p.begin), at(in, offset(now.begin + p.begin)), size(p));
         }
       step();
       Part own = of(now, rank());
@@ -179,14 +180,14 @@ class LocalCommunicator final : public Communicator {
           inputs[static_cast<size_t>(r)] =
               r == rank() ? at(in, offset(now.begin + own.begin)) : stage(r, i) + offset(own.begin);
         reduce_arrays(inputs, to, own.size(), dtype, op);
-        std::memcpy(result(rank(), i), to, size(own));
+        move_bytes(result(rank(), i), to, size(own));
       }
       if (i == 0) continue;
       Part before = piece(i - 1);
       for (int r = 0; r < n; ++r)
         if (r != rank()) {
           Part p = of(before, r);
-          std::memcpy(at(out, offset(before.begin + p.begin)), result(r, i - 1), size(p));
+          move_bytes(at(out, offset(before.begin + p.begin)), result(r, i - 1), size(p));
         }
     }
   }
@@ -218,7 +219,7 @@ class LocalCommunicator final : public Communicator {
       int64_t part = size * static_cast<int64_t>(element);
       for (int r = 0; r < n; ++r)
         if (r != rank())
-          std::memcpy(stage(rank(), i) + part * r, at(in, bytes * r + offset), static_cast<size_t>(part));
+          move_bytes(stage(rank(), i) + part * r, at(in, bytes * r + offset), static_cast<size_t>(part));
       step();
       for (int r = 0; r < n; ++r)
         inputs[static_cast<size_t>(r)] = r == rank() ? at(in, bytes * r + offset) : stage(r, i) + part * rank();
@@ -236,8 +237,7 @@ class LocalCommunicator final : public Communicator {
     auto count = [&](int r) { return bytes[static_cast<size_t>(r)]; };
     if (most <= kInline) {
       begin(what, {}, {}, in, own);
-      for (int r = 0; r < n; ++r)
-        if (count(r) > 0) std::memcpy(to(r), half(r).data, static_cast<size_t>(count(r)));
+      for (int r = 0; r < n; ++r) move_bytes(to(r), half(r).data, static_cast<size_t>(count(r)));
       return;
     }
     if (begin_shared(what, in, own, in, 0)) {
@@ -248,10 +248,10 @@ class LocalCommunicator final : public Communicator {
     copy_bytes(to(rank()), in, own);
     for (int64_t i = 0, begin = 0; begin < most; ++i, begin += kStage) {
       auto size = [&](int r) { return static_cast<size_t>(std::clamp<int64_t>(count(r) - begin, 0, kStage)); };
-      if (size(rank()) > 0) std::memcpy(stage(rank(), i), at(in, begin), size(rank()));
+      move_bytes(stage(rank(), i), at(in, begin), size(rank()));
       step();
       for (int r = 0; r < n; ++r)
-        if (r != rank() && size(r) > 0) std::memcpy(to(r) + begin, stage(r, i), size(r));
+        if (r != rank()) move_bytes(to(r) + begin, stage(r, i), size(r));
     }
   }
 
@@ -295,7 +295,7 @@ class LocalCommunicator final : public Communicator {
     for (int r = 0; r < n; ++r) {
       int64_t receive = recv_bytes[static_cast<size_t>(r)], send = send_bytes[static_cast<size_t>(r)];
       if (r == rank())
-        std::memcpy(to, source, static_cast<size_t>(send));
+        move_bytes(to, source, static_cast<size_t>(send));
       else {
         if (receive > 0) works.push_back(do_irecv(to, receive, r, kTag));
         if (send > 0) works.push_back(do_isend(source, send, r, kTag));
@@ -310,7 +310,7 @@ class LocalCommunicator final : public Communicator {
     Operation what{"broadcast", bytes, DType::u8, ReduceOp::sum, root};
     if (bytes <= kInline) {
       begin(what, {}, {}, data, rank() == root ? bytes : 0);
-      if (rank() != root) std::memcpy(data, half(root).data, static_cast<size_t>(bytes));
+      if (rank() != root) move_bytes(data, half(root).data, static_cast<size_t>(bytes));
       return;
     }
     if (begin_shared(what, data, bytes, data, 0)) {
@@ -319,9 +319,9 @@ class LocalCommunicator final : public Communicator {
     }
     for (int64_t i = 0, begin = 0; begin < bytes; ++i, begin += kStage) {
       auto n = static_cast<size_t>(std::min(kStage, bytes - begin));
-      if (rank() == root) std::memcpy(stage(root, i), at(data, begin), n);
+      if (rank() == root) move_bytes(stage(root, i), at(data, begin), n);
       step();
-      if (rank() != root) std::memcpy(at(data, begin), stage(root, i), n);
+      if (rank() != root) move_bytes(at(data, begin), stage(root, i), n);
     }
   }
 
@@ -394,7 +394,7 @@ class LocalCommunicator final : public Communicator {
     std::strncpy(a.what, what.what, sizeof a.what - 1);
     a.count = what.count, a.dtype = what.dtype, a.op = what.op, a.root = what.root;
     a.in = in, a.out = out;
-    if (bytes > 0) std::memcpy(own.data, data, static_cast<size_t>(bytes));
+    move_bytes(own.data, data, static_cast<size_t>(bytes));
     step();
     for (int r = 0; r < size(); ++r) {
       const Announcement& other = half(r).announcement;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "sorus/base/clones.h"
+#include "sorus/base/move_bytes.h"
 
 namespace sorus::comm {
 namespace {
@@ -233,7 +234,7 @@ void reduce_arrays(std::span<const void* const> in, void* out, int64_t count, DT
                    int64_t divisor) {
   if (count == 0) return;
   if (in.size() == 1) {
-    if (in[0] != out) std::memcpy(out, in[0], static_cast<size_t>(count) * size_of(dtype));
+    move_bytes(out, in[0], static_cast<size_t>(count) * size_of(dtype));
     return;
   }
   switch (op) {

@@ -1,8 +1,8 @@
 #include "sorus/parallel/comm/tensors.h"
 
 #include <algorithm>
-#include <cstring>
 
+#include "sorus/base/move_bytes.h"
 #include "sorus/tensor/copy.h"
 
 namespace sorus::comm {
@@ -53,7 +53,7 @@ Joined joined(TensorSpan parts, bool copy) {
   j.bytes = Tensor::empty({std::max<int64_t>(total, 1)}, DType::u8);
   auto* at = static_cast<std::byte*>(j.bytes.data());
   for (size_t i = 0; copy && i < parts.size(); ++i) {
-    std::memcpy(at, packed(parts[i]).data(), parts[i].nbytes());
+    move_bytes(at, packed(parts[i]).data(), parts[i].nbytes());
     at += j.sizes[i];
   }
   return j;
@@ -62,7 +62,7 @@ void spread(const Joined& j, TensorSpan out) {
   const auto* at = static_cast<const std::byte*>(j.bytes.data());
   for (size_t i = 0; i < out.size(); ++i) {
     Tensor to = out[i].is_contiguous() ? out[i] : Tensor::empty(out[i].sizes(), out[i].dtype());
-    std::memcpy(to.data(), at, out[i].nbytes());
+    move_bytes(to.data(), at, out[i].nbytes());
     put_back(out[i], to);
     at += j.sizes[i];
   }

@@ -5,8 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cstring>
-
+#include "sorus/base/move_bytes.h"
 #include "sorus/parallel/comm/local_impl.h"
 
 namespace sorus::comm {
@@ -84,7 +83,7 @@ void Transfers::finish(const std::shared_ptr<Item>& item) {
 
 void Transfers::deliver(const std::shared_ptr<Item>& item, Unexpected& message) {
   if (message.head.bytes == item->bytes)
-    std::memcpy(item->to, message.data->data(), message.data->nbytes());
+    move_bytes(item->to, message.data->data(), message.data->nbytes());
   else
     item->error = fmt::format("recv: {} bytes were expected from rank {} (tag {}), which sent {}", item->bytes,
                               item->peer, item->tag, message.head.bytes);
@@ -112,8 +111,8 @@ bool Transfers::progress_send(int to) {
   if (room < kHead) return false;
   auto put = [&](const void* data, int64_t n) {
     int64_t at = static_cast<int64_t>(written % kRing), first = std::min(n, kRing - at);
-    std::memcpy(c.ring + at, data, static_cast<size_t>(first));
-    std::memcpy(c.ring, static_cast<const std::byte*>(data) + first, static_cast<size_t>(n - first));
+    move_bytes(c.ring + at, data, static_cast<size_t>(first));
+    move_bytes(c.ring, static_cast<const std::byte*>(data) + first, static_cast<size_t>(n - first));
     written += static_cast<uint64_t>(n);
     room -= n;
   };
@@ -145,8 +144,8 @@ bool Transfers::progress_recv(int from) {
   int64_t there = static_cast<int64_t>(c.written.load(std::memory_order_acquire) - read);
   auto take = [&](void* data, int64_t n) {
     int64_t at = static_cast<int64_t>(read % kRing), first = std::min(n, kRing - at);
-    std::memcpy(data, c.ring + at, static_cast<size_t>(first));
-    std::memcpy(static_cast<std::byte*>(data) + first, c.ring, static_cast<size_t>(n - first));
+    move_bytes(data, c.ring + at, static_cast<size_t>(first));
+    move_bytes(static_cast<std::byte*>(data) + first, c.ring, static_cast<size_t>(n - first));
     read += static_cast<uint64_t>(n);
     there -= n;
   };

@@ -3,9 +3,9 @@
 #include "sorus/parallel/sharding/operators.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
+#include "sorus/base/move_bytes.h"
 #include "sorus/ops.h"
 #include "sorus/parallel/comm/groups.h"
 #include "sorus/tensor/copy.h"
@@ -52,10 +52,10 @@ void each_row(const Cut& c, size_t element, int64_t room, Copy copy) {
   }
 }
 void pack(const std::byte* tensor, std::byte* blocks, const Cut& c, size_t element, int64_t room = 0) {
-  each_row(c, element, room, [&](int64_t at, int64_t to, size_t n) { std::memcpy(blocks + to, tensor + at, n); });
+  each_row(c, element, room, [&](int64_t at, int64_t to, size_t n) { move_bytes(blocks + to, tensor + at, n); });
 }
 void unpack(const std::byte* blocks, std::byte* tensor, const Cut& c, size_t element) {
-  each_row(c, element, 0, [&](int64_t at, int64_t from, size_t n) { std::memcpy(tensor + at, blocks + from, n); });
+  each_row(c, element, 0, [&](int64_t at, int64_t from, size_t n) { move_bytes(tensor + at, blocks + from, n); });
 }
 // Rows in front of the dimension that go at once, where blocks are brought into a row for their way: so that the room
 // that takes is bounded, and still in the cache when they are brought apart.
@@ -200,7 +200,7 @@ const bool collectives = [] {
           pack(bytes(c.input(0)) + begin * whole * static_cast<int64_t>(element), bytes(blocks), now, element, room);
           std::byte* to = bytes(out[0]) + begin * own * static_cast<int64_t>(element);
           g.reduce_scatter(blocks.data(), mine.defined() ? mine.data() : to, count, out[0].dtype(), reduce);
-          if (mine.defined()) std::memcpy(to, mine.data(), static_cast<size_t>(now.outer * own) * element);
+          if (mine.defined()) move_bytes(to, mine.data(), static_cast<size_t>(now.outer * own) * element);
         });
       })
       .gradient([](const GradCall& c) -> TensorList {

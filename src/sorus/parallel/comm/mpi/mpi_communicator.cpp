@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
-#include <cstring>
 #include <random>
 #include <thread>
 
+#include "sorus/base/move_bytes.h"
 #include "sorus/parallel/comm/mpi.h"
 #include "sorus/parallel/comm/reduce.h"
 #include "sorus/parallel/comm/shared_memory.h"
@@ -131,7 +131,7 @@ class MpiCommunicator final : public Communicator {
     size_t bytes = static_cast<size_t>(count) * size_of(dtype);
     std::vector<std::byte> all(bytes * static_cast<size_t>(size()));
     do_all_reduce(in, all.data(), count * size(), dtype, op);
-    std::memcpy(out, all.data() + bytes * static_cast<size_t>(rank()), bytes);
+    move_bytes(out, all.data() + bytes * static_cast<size_t>(rank()), bytes);
   }
   void do_all_gather_v(const void* in, void* out, std::span<const int64_t> bytes, bool) override {
     std::vector<int> counts, starts;
