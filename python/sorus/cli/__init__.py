@@ -26,8 +26,10 @@ class CommandError(Exception):
     """A mistake of the user: shown as one message, without a traceback."""
 
 
-def number(kind: type, least: float, most: float = 2**63 - 1) -> Callable[[str], Any]:
-    """The type of an argument that is a number from `least` to `most`."""
+def number(kind: type, least: float, most: float | None = None) -> Callable[[str], Any]:
+    """The type of an argument that is a number from `least` to `most` (or to the largest there is)."""
+    if most is None:
+        most = 2**63 - 1 if kind is int else sys.float_info.max
 
     def parse(text: str) -> Any:
         value = kind(text)
