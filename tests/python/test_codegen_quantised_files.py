@@ -244,7 +244,7 @@ def test_a_convolution_of_16_bits_is_what_its_numbers_say(tmp_path: pathlib.Path
     at = windows(y, 3, 1, 1, 0)
     z = stored(np.einsum("nyxijc,ijc->nyxc", at, n["b"][0].astype(np.int64)) + n["bb"], n["sb"] * 0.002 / 0.004)
     mean = np.rint(np.maximum(z, 0).mean((1, 2)) * 0.004 / 0.003)
-    out = stored(mean @ n["c"].astype(np.int64).T + n["bc"], np.float64(0.02) * 0.003 / 0.0005)
+    out = stored(mean @ n["c"].astype(np.int64).T + n["bc"], np.array(0.02 * 0.003 / 0.0005))
     # Multipliers of 16 bits are as exact as that.
     assert np.abs(run(path, x).astype(np.float64) - out).max() <= 3 + np.abs(out).max() / 4000
 
@@ -328,6 +328,7 @@ def test_shapes_that_a_file_computes(tmp_path: pathlib.Path) -> None:
 
 def mindspore(path: pathlib.Path, last: bool) -> dict[str, np.ndarray]:
     f, r = MsLite(), np.random.default_rng(11)
+    n: dict[str, np.ndarray]
     n = {"w": r.integers(-127, 128, (4, 3, 3, 2)).astype(np.int8), "d": r.integers(-127, 128, (4, 3, 3, 1)).astype(np.int8),
          "m": r.integers(-127, 128, (3, 64)).astype(np.int8), "b": r.integers(-2000, 2000, 4).astype(np.int32),
          "c": r.integers(-2000, 2000, 3).astype(np.int32)}  # fmt: skip

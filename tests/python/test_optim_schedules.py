@@ -97,7 +97,7 @@ def test_cycles_and_averages_say_what_makes_no_sense():
     with pytest.raises(ValueError, match="values of max_lr"):
         lr_scheduler.CyclicLR(optimizer(), 0.1, [1.0, 2.0, 3.0], cycle_momentum=False)
     with pytest.raises(ValueError, match="anneal_strategy"):
-        swa_utils.SWALR(optimizer(), 0.1, anneal_strategy="none")
+        swa_utils.SWALR(optimizer(), 0.1, anneal_strategy="none")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="exclude each other"):
         swa_utils.AveragedModel(
             sorus.nn.Linear(1, 1), avg_fn=swa_utils.get_ema_avg_fn(), multi_avg_fn=swa_utils.get_ema_multi_avg_fn()

@@ -190,7 +190,7 @@ def case_averages(torch):
         {"multi_avg_fn": swa.get_ema_multi_avg_fn(0.9)},
         {"avg_fn": swa.get_ema_avg_fn(0.5), "use_buffers": True},
     ]
-    found = {}
+    found: dict = {}
     for i, kind in enumerate(kinds):
         averaged = swa.AveragedModel(model, **kind)
         for _ in range(4):
