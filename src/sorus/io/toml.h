@@ -1,5 +1,6 @@
 // TOML 1.0 (toml.io) from files that nobody vouches for: a limit on depth, and errors that start with the file's name
-// and the line. Dates and times are an error: nothing here has a use for them.
+// and the line. Dates and times are an error: nothing here has a use for them. A reader of its own, since on hostile
+// text Debian 12's toml++ 3.3 assumes what does not hold and its toml11 3.7 reads beyond its buffer.
 //
 //   TomlValue t = parse_toml("[a]\nb = 3\n", "my.toml");
 //   t.find("a")->find("b")->integer             // 3, from line 2
