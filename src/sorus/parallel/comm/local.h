@@ -16,7 +16,7 @@ namespace sorus::comm {
 
 /// Bytes of messages from one rank to another, with a head of 16 each, that leave the sender before they are asked
 /// for.
-inline constexpr int64_t kRing = 256 * 1024;
+inline constexpr int64_t kRing = 2 * 1024 * 1024;
 
 /// `index[i]`: where member i is on the segment's board. All members call it; `handle` is what one of them reserved.
 std::shared_ptr<Communicator> join_local(std::shared_ptr<Segment> segment, int64_t handle, int rank,
