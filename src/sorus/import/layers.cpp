@@ -173,6 +173,19 @@ Tensor strided_slice(const Tensor& x, int64_t dim, int64_t start, int64_t end, i
   return reversed(slice(x, dim, first + (count - 1) * step, first + 1, -step), dim);
 }
 
+int64_t dim_of(int64_t d, const Tensor& t) {
+  SORUS_CHECK(d >= -t.dim() && d < t.dim(), ValueError, "dimension {} of {}", d, to_string(t.sizes()));
+  return d < 0 ? d + t.dim() : d;
+}
+
+TensorList unstacked(const Tensor& x, int64_t dim, size_t outputs) {
+  SORUS_CHECK(x.size(dim) == static_cast<int64_t>(outputs), ValueError, "{} elements for {} outputs", x.size(dim),
+              outputs);
+  TensorList parts;
+  for (size_t i = 0; i < outputs; ++i) parts.push_back(select(x, dim, static_cast<int64_t>(i)));
+  return parts;
+}
+
 Tensor tiled(const Tensor& x, const Shape& repeats) {
   SORUS_CHECK(static_cast<int64_t>(repeats.size()) == x.dim(), ValueError, "{} numbers of repeats for {} dimensions",
               repeats.size(), x.dim());

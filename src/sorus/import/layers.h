@@ -26,10 +26,15 @@ Tensor resize_nearest(const Tensor& x, int64_t dim, int64_t size, Places places,
                       double factor = 0);
 Tensor resize_linear(const Tensor& x, int64_t dim, int64_t size, Places places, double factor = 0);
 
+/// A dimension that may be counted from the end, as one counted from the start. ValueError if t has not that many.
+int64_t dim_of(int64_t d, const Tensor& t);
+
 /// Sizes, bounds and strides of a slice as Python's, for any combination of signs.
 Tensor strided_slice(const Tensor& x, int64_t dim, int64_t start, int64_t end, int64_t step);
 /// Elements in reverse order.
 Tensor reversed(const Tensor& x, int64_t dim);
 Tensor tiled(const Tensor& x, const Shape& repeats);
+/// The parts of x along `dim`, without it. ValueError if there are not `outputs` of them.
+TensorList unstacked(const Tensor& x, int64_t dim, size_t outputs);
 
 }  // namespace sorus::importer

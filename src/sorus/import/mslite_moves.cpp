@@ -1,16 +1,12 @@
 // Converters of .ms operators that move elements: moves of quantised values keep their integers.
 #include <algorithm>
 
+#include "sorus/import/layers.h"
 #include "sorus/import/mslite_reader.h"
 #include "sorus/ops.h"
 
 namespace sorus::importer::mslite {
 namespace {
-
-int64_t dim_of(int64_t d, const Tensor& t) {
-  SORUS_CHECK(d >= -t.dim() && d < t.dim(), ValueError, "dimension {} of {}", d, to_string(t.sizes()));
-  return d < 0 ? d + t.dim() : d;
-}
 
 void reshaped(Importer& f, const Op& op) {
   Tensor t = f.get(f.input(op, 0));
@@ -153,12 +149,10 @@ void stacked(Importer& f, const Op& op) {
   SORUS_CHECK(!parts.empty(), ValueError, "there is no input");
   f.set(f.output(op), stack(parts, op.fields.number<int64_t>(0)));
 }
-void unstacked(Importer& f, const Op& op) {
+void parted(Importer& f, const Op& op) {
   Tensor t = f.get(f.input(op, 0));
-  int64_t d = dim_of(op.fields.number<int64_t>(0), t);
-  SORUS_CHECK(t.size(d) == static_cast<int64_t>(op.out.size()), ValueError, "{} elements for {} outputs", t.size(d),
-              op.out.size());
-  for (size_t i = 0; i < op.out.size(); ++i) f.set(f.output(op, i), select(t, d, static_cast<int64_t>(i)));
+  TensorList parts = unstacked(t, dim_of(op.fields.number<int64_t>(0), t), op.out.size());
+  for (size_t i = 0; i < parts.size(); ++i) f.set(f.output(op, i), parts[i]);
 }
 
 void repeated(Importer& f, const Op& op) {
@@ -214,7 +208,7 @@ const OpKind table[] = {
     {160, "TileFusion", repeated, true},
     {162, "Transpose", transposed, true},
     {165, "Unsqueeze", unsqueezed, true},
-    {166, "Unstack", unstacked, true},
+    {166, "Unstack", parted, true},
 };
 
 }  // namespace

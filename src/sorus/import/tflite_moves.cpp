@@ -8,11 +8,6 @@
 namespace sorus::importer::tflite {
 namespace {
 
-int64_t dim_of(int64_t d, const Tensor& t) {
-  SORUS_CHECK(d >= -t.dim() && d < t.dim(), ValueError, "dimension {} of {}", d, to_string(t.sizes()));
-  return d < 0 ? d + t.dim() : d;
-}
-
 // Moves keep the integers, so what goes in and what comes out must mean the same.
 void same_scale(Importer& f, int a, int b) {
   if (!f.is_quantized(b)) return;
@@ -208,10 +203,8 @@ void packed(Importer& f, const FileOp& op) {
 
 void unpacked(Importer& f, const FileOp& op) {
   Tensor t = f.get(f.in(op, 0));
-  int64_t d = dim_of(op.options.number<int32_t>(1), t);
-  SORUS_CHECK(t.size(d) == static_cast<int64_t>(op.out.size()), ValueError, "{} elements for {} outputs", t.size(d),
-              op.out.size());
-  for (size_t i = 0; i < op.out.size(); ++i) f.set(f.out(op, i), select(t, d, static_cast<int64_t>(i)));
+  TensorList parts = unstacked(t, dim_of(op.options.number<int32_t>(1), t), op.out.size());
+  for (size_t i = 0; i < parts.size(); ++i) f.set(f.out(op, i), parts[i]);
 }
 
 // [n, h, w, c] with blocks of b x b pixels as channels, and back.

@@ -66,7 +66,17 @@ void widen_groups(ConvForm& f, int64_t groups, int64_t channels) {
   f.weight = std::move(wide);
 }
 
-// `sums`: the sums themselves are the result.
+// Here and below, `sums`: the sums themselves are the result.
+
+/// The weights, and what becomes of the sums. False: there is no such form.
+template <bool sums>
+bool set_outcome(const DeviceCall& c, ConvForm& f) {
+  f.sums = sums;
+  if (!sums) return set_rescaled(c, f);
+  set_weights(c, f, 2);
+  return fits(c, f);
+}
+
 template <bool sums>
 std::optional<DeviceForm> convolution(const DeviceCall& c) {
   const Shape& k = c.input(1).shape;
@@ -79,12 +89,7 @@ std::optional<DeviceForm> convolution(const DeviceCall& c) {
   w.pad_top = at(c.integers("padding"), 0), w.pad_left = at(c.integers("padding"), 2);
   int64_t groups = c.integer("groups");
   f.depthwise = groups > 1 && groups == w.in_c;
-  f.sums = sums;
-  if (sums)
-    set_weights(c, f, 2);
-  else if (!set_rescaled(c, f))
-    return std::nullopt;
-  if (sums && !fits(c, f)) return std::nullopt;
+  if (!set_outcome<sums>(c, f)) return std::nullopt;
   if (groups > 1 && !f.depthwise) widen_groups(f, groups, k[3]);
   if (f.depthwise) {  // from [channel, place] to [place, channel]
     int64_t places = k[1] * k[2];
@@ -103,12 +108,7 @@ std::optional<DeviceForm> product(const DeviceCall& c) {
   ConvForm f;
   f.window.in_c = c.input(1).shape[1], f.window.out_c = c.input(1).shape[0];
   f.window.in_h = f.window.out_h = numel(c.input(0).shape) / f.window.in_c;  // rows are pixels of one column
-  f.sums = sums;
-  if (sums)
-    set_weights(c, f, 2);
-  else if (!set_rescaled(c, f))
-    return std::nullopt;
-  if (sums && !fits(c, f)) return std::nullopt;
+  if (!set_outcome<sums>(c, f)) return std::nullopt;
   return f;
 }
 
