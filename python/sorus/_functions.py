@@ -430,11 +430,18 @@ def randint_like(
     return _core.randint(low, high, tuple(input.shape), dtype=dtype or input.dtype)
 
 
+def _lies_in(x: Any, low: float, high: float) -> bool:
+    """Whether a number, or all elements of a tensor, lie in [low, high]. While a graph is recorded a tensor's are not known:
+    then they pass."""
+    if not isinstance(x, Tensor):
+        return low <= x <= high
+    return x.numel() == 0 or _core._is_recording() or bool(x.min() >= low and x.max() <= high)
+
+
 def bernoulli(input: Tensor, p: float | None = None, *, generator: Any = None) -> Tensor:
     """Ones with the probabilities that `input` holds (or with probability p), else zeros."""
     chance = input if p is None else p
-    low, high = (chance.min(), chance.max()) if isinstance(chance, Tensor) and chance.numel() else (p or 0, p or 0)
-    if not (low >= 0 and high <= 1):
+    if not _lies_in(chance, 0, 1):
         raise RuntimeError("bernoulli: probabilities must lie in [0, 1]")
     return (_core.rand(*input.shape, dtype=_core.float64, generator=generator) < chance).to(input.dtype)
 
@@ -444,7 +451,7 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None
     """Normal numbers with the given means and standard deviations, tensors or numbers (then `size` is the shape)."""
     shapes = [x.shape for x in (mean, std) if isinstance(x, Tensor)]
     shape = broadcast_shapes(*shapes) if shapes else tuple(size)
-    if not bool((std >= 0).all() if isinstance(std, Tensor) else std >= 0):
+    if not _lies_in(std, 0, math.inf):
         raise RuntimeError("normal: standard deviations must not be negative")
     y = _core.randn(*shape, dtype=dtype, generator=generator) * std + mean
     return y.requires_grad_() if requires_grad else y

@@ -282,3 +282,14 @@ def test_float32_matmul_precision(precision, error):
     assert np.abs(found - expected).max() < error * np.abs(expected).max()
     with pytest.raises(ValueError, match="'highest', 'high' or 'medium', not 'low'"):
         sorus.set_float32_matmul_precision("low")
+
+
+def test_random_numbers_of_tensors_are_recorded_and_checked():
+    chance = sorus.full([64], 0.5)
+    for f in (sorus.bernoulli, lambda p: sorus.normal(0.0, p)):
+        sorus.manual_seed(3)
+        eager = f(chance)
+        sorus.manual_seed(3)
+        np.testing.assert_array_equal(sorus.compile(f)(chance).numpy(), eager.numpy())
+        with pytest.raises(RuntimeError, match="must"):
+            f(chance - 1)

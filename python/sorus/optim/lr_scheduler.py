@@ -74,6 +74,14 @@ class LRScheduler:
 _LRScheduler = LRScheduler
 
 
+def _one_for_each(who: str, name: str, given: Any, groups: Sequence[Any]) -> list[float]:
+    """What was given for each group, or for all of them. ValueError for another number of values."""
+    values = list(given) if isinstance(given, (list, tuple)) else [given] * len(groups)
+    if len(values) != len(groups):
+        raise ValueError(f"{who}: expected {len(groups)} values of {name}, one for each group, got {len(values)}")
+    return [float(v) for v in values]
+
+
 class _Factor(LRScheduler):
     """base_lr * factor(step)."""
 
@@ -290,7 +298,10 @@ class OneCycleLR(LRScheduler):
         else:
             self.phases += [(total_steps - 1, "max_lr", "min_lr", "base_momentum", "max_momentum")]
         groups = optimizer.param_groups
-        per_group = lambda v: list(v) if isinstance(v, (list, tuple)) else [v] * len(groups)  # noqa: E731
+
+        def per_group(name: str, given: Any) -> list[float]:
+            return _one_for_each("OneCycleLR", name, given, groups)
+
         self.cycle_momentum = cycle_momentum
         self.use_beta1 = "betas" in groups[0]
         if (
@@ -302,7 +313,11 @@ class OneCycleLR(LRScheduler):
                 "OneCycleLR: the optimizer has no momentum to cycle; cycle_momentum=False leaves it alone"
             )
         for group, top, low, high in zip(
-            groups, per_group(max_lr), per_group(base_momentum), per_group(max_momentum), strict=True
+            groups,
+            per_group("max_lr", max_lr),
+            per_group("base_momentum", base_momentum),
+            per_group("max_momentum", max_momentum),
+            strict=True,
         ):
             if last_epoch == -1:
                 group["initial_lr"] = top / div_factor
@@ -366,14 +381,14 @@ class CyclicLR(LRScheduler):
         if mode not in ("triangular", "triangular2", "exp_range"):
             raise ValueError(f"CyclicLR: mode must be 'triangular', 'triangular2' or 'exp_range', found {mode!r}")
         groups = optimizer.param_groups
-        self.max_lrs = self._one_for_each("max_lr", max_lr, groups)
+        self.max_lrs = _one_for_each("CyclicLR", "max_lr", max_lr, groups)
         self.up = float(step_size_up)
         self.total = self.up + float(step_size_up if step_size_down is None else step_size_down)
         self.mode, self.gamma = mode, gamma
         self._scale_fn, self.scale_mode = scale_fn, scale_mode
         if scale_fn is None:
             self.scale_mode = "iterations" if mode == "exp_range" else "cycle"
-        for group, rate in zip(groups, self._one_for_each("base_lr", base_lr, groups), strict=True):
+        for group, rate in zip(groups, _one_for_each("CyclicLR", "base_lr", base_lr, groups), strict=True):
             if last_epoch == -1:
                 group["lr"] = rate
                 group["initial_lr"] = rate
@@ -381,18 +396,9 @@ class CyclicLR(LRScheduler):
         if cycle_momentum:
             if not all("momentum" in group or "betas" in group for group in groups):
                 raise ValueError("CyclicLR: cycle_momentum needs an optimizer with momentum or betas")
-            self.base_momentums = self._one_for_each("base_momentum", base_momentum, groups)
-            self.max_momentums = self._one_for_each("max_momentum", max_momentum, groups)
+            self.base_momentums = _one_for_each("CyclicLR", "base_momentum", base_momentum, groups)
+            self.max_momentums = _one_for_each("CyclicLR", "max_momentum", max_momentum, groups)
         super().__init__(optimizer, last_epoch)
-
-    @staticmethod
-    def _one_for_each(name: str, given: Any, groups: Sequence[Any]) -> list[float]:
-        values = list(given) if isinstance(given, (list, tuple)) else [given] * len(groups)
-        if len(values) != len(groups):
-            raise ValueError(
-                f"CyclicLR: expected {len(groups)} values of {name}, one for each group, got {len(values)}"
-            )
-        return [float(v) for v in values]
 
     def scale_fn(self, x: float) -> float:
         """The height of the cycles, as a share of the first one's."""
@@ -502,10 +508,7 @@ class ReduceLROnPlateau(LRScheduler):
             )
         self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
         self.threshold, self.threshold_mode, self.cooldown, self.eps = threshold, threshold_mode, cooldown, eps
-        count = len(optimizer.param_groups)
-        self.min_lrs = list(min_lr) if isinstance(min_lr, (list, tuple)) else [min_lr] * count
-        if len(self.min_lrs) != count:
-            raise ValueError(f"ReduceLROnPlateau: expected {count} values of min_lr, got {len(self.min_lrs)}")
+        self.min_lrs = _one_for_each("ReduceLROnPlateau", "min_lr", min_lr, optimizer.param_groups)
         self.best = math.inf if mode == "min" else -math.inf
         self.num_bad_epochs = self.cooldown_counter = self.last_epoch = 0
         self._last_lr = [group["lr"] for group in optimizer.param_groups]

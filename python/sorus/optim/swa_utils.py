@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from .. import _core, nn
 from .._core import Tensor
-from .lr_scheduler import LRScheduler
+from .lr_scheduler import LRScheduler, _one_for_each
 from .optimizer import Optimizer
 
 
@@ -165,12 +165,9 @@ class SWALR(LRScheduler):
             raise ValueError(f"SWALR: anneal_strategy must be 'cos' or 'linear', found {anneal_strategy!r}")
         if not isinstance(anneal_epochs, int) or anneal_epochs < 0:
             raise ValueError(f"SWALR: anneal_epochs must be an integer from 0 on, found {anneal_epochs!r}")
-        count = len(optimizer.param_groups)
-        rates = list(swa_lr) if isinstance(swa_lr, (list, tuple)) else [swa_lr] * count
-        if len(rates) != count:
-            raise ValueError(f"SWALR: expected {count} rates, one for each group, got {len(rates)}")
+        rates = _one_for_each("SWALR", "swa_lr", swa_lr, optimizer.param_groups)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["swa_lr"] = float(rate)
+            group["swa_lr"] = rate
         self.anneal_epochs, self.anneal_strategy = anneal_epochs, anneal_strategy
         super().__init__(optimizer, last_epoch)
 

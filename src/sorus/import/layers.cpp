@@ -173,6 +173,13 @@ Tensor strided_slice(const Tensor& x, int64_t dim, int64_t start, int64_t end, i
   return reversed(slice(x, dim, first + (count - 1) * step, first + 1, -step), dim);
 }
 
+Tensor reshaped_batch(const Tensor& x, Shape shape) {
+  if (!is_constant(x) && !shape.empty() && x.dim() > 0 && shape[0] == x.size(0) && x.numel() > 0 &&
+      std::ranges::find(shape, -1) == shape.end())
+    shape[0] = -1;
+  return reshape(x, shape);
+}
+
 int64_t dim_of(int64_t d, const Tensor& t) {
   SORUS_CHECK(d >= -t.dim() && d < t.dim(), ValueError, "dimension {} of {}", d, to_string(t.sizes()));
   return d < 0 ? d + t.dim() : d;

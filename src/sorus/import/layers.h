@@ -33,6 +33,9 @@ int64_t dim_of(int64_t d, const Tensor& t);
 Tensor strided_slice(const Tensor& x, int64_t dim, int64_t start, int64_t end, int64_t step);
 /// Elements in reverse order.
 Tensor reversed(const Tensor& x, int64_t dim);
+/// x in another shape, as a file has it. Its first size stands for the batch where x has it too: when the graph is
+/// run that may be another.
+Tensor reshaped_batch(const Tensor& x, Shape shape);
 Tensor tiled(const Tensor& x, const Shape& repeats);
 /// The parts of x along `dim`, without it. ValueError if there are not `outputs` of them.
 TensorList unstacked(const Tensor& x, int64_t dim, size_t outputs);

@@ -9,12 +9,7 @@ namespace sorus::importer::mslite {
 namespace {
 
 void reshaped(Importer& f, const Op& op) {
-  Tensor t = f.get(f.input(op, 0));
-  Shape s = f.integers(f.input(op, 1));
-  if (!is_constant(t) && !s.empty() && t.dim() > 0 && s[0] == t.size(0) && t.numel() > 0 &&
-      std::ranges::find(s, -1) == s.end())
-    s[0] = -1;
-  f.set(f.output(op), reshape(t, s));
+  f.set(f.output(op), reshaped_batch(f.get(f.input(op, 0)), f.integers(f.input(op, 1))));
 }
 
 void transposed(Importer& f, const Op& op) {

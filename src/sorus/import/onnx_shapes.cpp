@@ -25,11 +25,7 @@ TensorList reshaped(const Node& n) {
   Shape s = n.constant_integers(1);
   for (size_t d = 0; d < s.size(); ++d)
     if (s[d] == 0 && !n.integer("allowzero", 0)) s[d] = x.size(static_cast<int64_t>(d));
-  // The batch may be of another size when the graph is run.
-  if (!is_constant(x) && !s.empty() && x.dim() > 0 && s[0] == x.size(0) && x.numel() > 0 &&
-      std::ranges::find(s, -1) == s.end())
-    s[0] = -1;
-  return {reshape(x, s)};
+  return {reshaped_batch(x, s)};
 }
 
 TensorList flattened(const Node& n) {

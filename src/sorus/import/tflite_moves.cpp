@@ -22,12 +22,7 @@ void reshaped(Importer& f, const FileOp& op) {
     shape = f.integers(op.in[1]);
   else
     for (int32_t n : op.options.numbers<int32_t>(0)) shape.push_back(n);
-  Tensor t = f.get(f.in(op, 0));
-  // The batch may be of another size when the graph is run.
-  if (!is_constant(t) && !shape.empty() && t.dim() > 0 && shape[0] == t.size(0) && t.numel() > 0 &&
-      std::ranges::find(shape, -1) == shape.end())
-    shape[0] = -1;
-  f.set(f.out(op), reshape(t, shape));
+  f.set(f.out(op), reshaped_batch(f.get(f.in(op, 0)), shape));
 }
 
 void squeezed(Importer& f, const FileOp& op) {

@@ -1,17 +1,9 @@
 // The algorithms: which state they keep, and how their operators are called.
 #include <array>
 
-#include "sorus/ops.h"
-#include "sorus/optim/optimizer.h"
+#include "sorus/optim/update.h"
 
 namespace sorus::optim {
-namespace {
-
-void check_unit(const char* who, const std::string& name, double value) {
-  SORUS_CHECK(value >= 0 && value < 1, ValueError, "{}: {} must lie in [0, 1), found {}", who, name, value);
-}
-
-}  // namespace
 
 Adam::Adam(const std::vector<Group>& groups, const AdamOptions& o, bool decoupled)
     : Optimizer(groups, {{"lr", o.lr},
@@ -28,7 +20,7 @@ Adam::Adam(const std::vector<Group>& groups, const AdamOptions& o, bool decouple
 void Adam::check_setting(const std::string& name, double value) const {
   Optimizer::check_setting(name, value);
   const char* who = decoupled_ ? "AdamW" : "Adam";
-  if (name == "beta1" || name == "beta2") check_unit(who, name, value);
+  if (name == "beta1" || name == "beta2") check_setting_of(who, name, value, 1.0);
   SORUS_CHECK(name != "eps" || value >= 0, ValueError, "{}: eps must not be negative, found {}", who, value);
 }
 
@@ -40,9 +32,8 @@ std::vector<const char*> Adam::state_names(const OwnGroup& g) const {
 // In double precision, as PyTorch does with Python's numbers; what the updates read is of their type.
 TensorList Adam::prepare(const OwnGroup& g, const Tensor& step) {
   Tensor n = to(step, DType::f64);
-  auto correction = [&](const char* beta) { return 1.0 - pow(Tensor::weak_scalar(g.setting(beta)), n); };
-  Tensor step_size = g.lr / correction("beta1");
-  Tensor root = rsqrt(correction("beta2"));
+  Tensor step_size = g.lr / bias_correction(g.setting("beta1"), n);
+  Tensor root = rsqrt(bias_correction(g.setting("beta2"), n));
   Tensor keep = decoupled_ ? 1.0 - g.lr * g.weight_decay : ones(Shape{}, DType::f64);
   Tensor l2 = decoupled_ ? zeros(Shape{}, DType::f64) : g.weight_decay;
   TensorList out{keep, l2, step_size, root};

@@ -45,7 +45,6 @@ ASGD::ASGD(const std::vector<Group>& groups, const ASGDOptions& o)
                          {"maximize", o.maximize}}) {
   add_groups(groups);
 }
-void ASGD::check_setting(const std::string& name, double value) const { Optimizer::check_setting(name, value); }
 std::vector<const char*> ASGD::state_names(const OwnGroup&) const { return {"eta", "mu", "ax"}; }
 Tensor ASGD::initial_state(const OwnGroup& g, std::string_view name, const Tensor& p) const {
   if (name == "eta") return Tensor::scalar(g.setting("lr"), g.scalar_type);

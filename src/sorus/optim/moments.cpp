@@ -11,6 +11,21 @@ void check_moments(const char* who, const std::string& name, double value) {
   if (name == "eps" || name == "momentum_decay") check_setting_of(who, name, value);
 }
 
+template <class Options>
+Settings moment_settings(const Options& o) {
+  return {{"lr", o.lr},
+          {"beta1", o.beta1},
+          {"beta2", o.beta2},
+          {"eps", o.eps},
+          {"weight_decay", o.weight_decay},
+          {"decoupled_weight_decay", o.decoupled_weight_decay},
+          {"maximize", o.maximize}};
+}
+Settings with(Settings settings, const char* name, double value) {
+  settings[name] = value;
+  return settings;
+}
+
 /// The parameter and the gradient after weight decay: of the parameter itself where it is decoupled.
 std::pair<Tensor, Tensor> after_decay(bool decoupled, const Tensor& p, const Tensor& grad, const Tensor& keep,
                                       const Tensor& weight_decay) {
@@ -21,14 +36,7 @@ std::pair<Tensor, Tensor> after_decay(bool decoupled, const Tensor& p, const Ten
 }  // namespace
 
 NAdam::NAdam(const std::vector<Group>& groups, const NAdamOptions& o)
-    : Optimizer(groups, {{"lr", o.lr},
-                         {"beta1", o.beta1},
-                         {"beta2", o.beta2},
-                         {"eps", o.eps},
-                         {"weight_decay", o.weight_decay},
-                         {"momentum_decay", o.momentum_decay},
-                         {"decoupled_weight_decay", o.decoupled_weight_decay},
-                         {"maximize", o.maximize}}) {
+    : Optimizer(groups, with(moment_settings(o), "momentum_decay", o.momentum_decay)) {
   add_groups(groups);
 }
 void NAdam::check_setting(const std::string& name, double value) const {
@@ -61,14 +69,7 @@ void NAdam::update(const OwnGroup& g, Slot& s, const Tensor& grad, TensorSpan k)
   write(target, p - by_grad * (d / root) - by_mean * (mean / root));
 }
 
-RAdam::RAdam(const std::vector<Group>& groups, const RAdamOptions& o)
-    : Optimizer(groups, {{"lr", o.lr},
-                         {"beta1", o.beta1},
-                         {"beta2", o.beta2},
-                         {"eps", o.eps},
-                         {"weight_decay", o.weight_decay},
-                         {"decoupled_weight_decay", o.decoupled_weight_decay},
-                         {"maximize", o.maximize}}) {
+RAdam::RAdam(const std::vector<Group>& groups, const RAdamOptions& o) : Optimizer(groups, moment_settings(o)) {
   add_groups(groups);
 }
 void RAdam::check_setting(const std::string& name, double value) const {

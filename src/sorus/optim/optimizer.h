@@ -293,7 +293,6 @@ class ASGD : public Optimizer {
   bool counts_steps(const OwnGroup&) const override { return true; }
   TensorList prepare(const OwnGroup& group, const Tensor& step) override;
   void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
-  void check_setting(const std::string& name, double value) const override;
 };
 
 }  // namespace sorus::optim
