@@ -296,6 +296,8 @@ struct Attention {
                   vp = words_of<F32>(g.value_dim);
     const int64_t keys = limit(g, i0, m), size = g.type == DType::f32 ? 4 : 2;
     const char* go = at(g.type, r.grad_o, r.grad_o_stride, b, h, i0);
+    const char* o = at(g.type, g.o, g.o_stride, b, h, i0);
+    fetch_rows(o, row_bytes(g, g.o_stride), m, bytes(g, g.value_dim));  // for delta; meanwhile others are copied
     copy_rows<T>(g.type, at(g.type, g.q, g.q_stride, b, h, i0), row_bytes(g, g.q_stride), m, g.head_dim, f.q);
     copy_rows<T>(g.type, go, row_bytes(g, r.grad_o_stride), m, g.value_dim, f.go);
     transpose_rows(f.q, m, dw, f.qt);
@@ -306,9 +308,9 @@ struct Attention {
       const float lse =
           i < m ? static_cast<const float*>(g.lse)[(b * g.heads + h) * g.q_len + i0 + i] : -__builtin_inff();
       shift[i] = lse == -__builtin_inff() ? __builtin_inff() : lse * 1.44269504f;
-      delta[i] = i < m ? row_dot(g.type, go + i * r.grad_o_stride.token * size,
-                                 at(g.type, g.o, g.o_stride, b, h, i0 + i), g.value_dim)
-                       : 0;
+      delta[i] =
+          i < m ? row_dot(g.type, go + i * r.grad_o_stride.token * size, o + i * g.o_stride.token * size, g.value_dim)
+                : 0;
     }
     const int64_t q_steps = (m + T::kGroup - 1) / T::kGroup;
     for (int64_t j0 = 0; j0 < keys; j0 += kKeys) {

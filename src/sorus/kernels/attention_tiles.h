@@ -112,6 +112,11 @@ constexpr int64_t words_of(int64_t numbers) {  ///< of a padded row
   return ((numbers + T::kGroup - 1) / T::kGroup + kLanes - 1) / kLanes * kLanes;
 }
 
+inline void fetch_rows(const char* from, int64_t row_bytes, int64_t rows, int64_t bytes) {
+  for (int64_t i = 0; i < rows; ++i, from += row_bytes)
+    for (int64_t p = 0; p < bytes; p += 64) __builtin_prefetch(from + p);
+}
+
 /// Rows as they are, in the type of the arithmetic, padded with zeros to words_of(cols).
 template <class T>
 void copy_rows(DType type, const char* from, int64_t row_bytes, int64_t rows, int64_t cols, typename T::S* to) {
@@ -122,7 +127,10 @@ void copy_rows(DType type, const char* from, int64_t row_bytes, int64_t rows, in
     if (i + kAhead < rows)
       for (int64_t p = 0; p < bytes; p += 64) __builtin_prefetch(from + kAhead * row_bytes + p);
     if constexpr (T::kGroup == 2) {
-      __builtin_memcpy(to, from, static_cast<size_t>(cols) * 2);
+      const uint16_t* x = reinterpret_cast<const uint16_t*>(from);
+      int64_t j = 0;  // whole vectors here: a call for 64 bytes takes longer than they do
+      for (; j + 2 * kLanes <= cols; j += 2 * kLanes) store<vu>(to + j / 2, load<vu>(x + j));
+      __builtin_memcpy(to + j / 2, x + j, static_cast<size_t>(cols - j) * 2);
       zero(reinterpret_cast<uint16_t*>(to) + cols, words * 2 - cols);
     } else {
       convert(type, from, cols, to);

@@ -39,11 +39,9 @@ Path choose(const GemmArgs& g) {
   // others as fast; short ones are slower alone, but leave rows with the core that goes on with them.
   if (work > 64 * 64 * 64 && gemm_amx_supports(g)) return Path::amx;
   bool straight = gemm_onednn_direct(g) && gemm_onednn_supports(g);
-  // Measured on Zen 4 (benchmarks/kernels): plain operands and plain stores are 5-10% faster through oneDNN from a
-  // few million products on, except for bf16 with a large f32 result, such as the gradient of a tied head.
-  bool large_result =
-      g.type == DType::bf16 && g.out_type == DType::f32 && static_cast<double>(g.m) * static_cast<double>(g.n) > 8e6;
-  if (work >= (g.type == DType::f32 ? 4e6 : 16e6) && !large_result && straight) return Path::onednn;
+  // Measured on Zen 4 and 5 (benchmarks/kernels): plain operands and plain stores are 5-10% faster through oneDNN
+  // from a few million products on.
+  if (work >= (g.type == DType::f32 ? 4e6 : 16e6) && straight) return Path::onednn;
   return own ? Path::own : Path::plain;
 }
 

@@ -561,11 +561,20 @@ void finish(const Finish& f, Arithmetic t, const void* tile, int64_t tile_row, i
 
 // ---- Small products, nothing packed ----
 
+/// Half is added to half, so that the lanes need not leave the register one by one.
 template <class S, class V>
 inline __attribute__((always_inline)) S sum_lanes(V v) {
-  S s = 0;
-  for (unsigned i = 0; i < sizeof(V) / sizeof(S); ++i) s += v[i];
-  return s;
+  constexpr unsigned n = sizeof(V) / sizeof(S);
+  typedef std::conditional_t<sizeof(S) == 8, int64_t, int32_t> Order __attribute__((vector_size(sizeof(V))));
+#pragma GCC unroll 4
+  for (unsigned half = n / 2; half > 0; half /= 2) {
+    Order order;
+#pragma GCC unroll 16
+    for (unsigned i = 0; i < n; ++i)
+      order[i] = static_cast<std::conditional_t<sizeof(S) == 8, int64_t, int32_t>>((i + half) % n);
+    v += __builtin_shuffle(v, order);
+  }
+  return v[0];
 }
 
 /// R rows of A against columns of B whose rows are contiguous.
@@ -688,17 +697,23 @@ void small(const S* a, int64_t a_row, int64_t a_col, const S* b, int64_t b_row, 
   }
 }
 
+template <class P>
+inline __attribute__((always_inline)) float row_dot(const P* x, const P* y, int64_t n) {
+  vf sum{};
+  int64_t j = 0;
+  for (; j + kLanes <= n; j += kLanes) sum = fma_vector(read(x + j), read(y + j), sum);
+  float s = sum_lanes<float>(sum);
+  for (; j < n; ++j)
+    s += element(std::is_same_v<P, float> ? DType::f32 : DType::bf16, x, j) *
+         element(std::is_same_v<P, float> ? DType::f32 : DType::bf16, y, j);
+  return s;
+}
+
 /// Dot product of two rows of halves or f32.
 float row_dot(DType type, const void* x, const void* y, int64_t n) {
-  float s = 0, a[kMaxPanel], b[kMaxPanel];
-  const int64_t size = type == DType::f32 ? 4 : 2;
-  for (int64_t j = 0; j < n; j += kMaxPanel) {
-    int64_t count = n - j < kMaxPanel ? n - j : kMaxPanel;
-    load_row(type, static_cast<const char*>(x) + j * size, count, a, kMaxPanel);
-    load_row(type, static_cast<const char*>(y) + j * size, count, b, kMaxPanel);
-    vf sum{};
-    for (int u = 0; u < kMaxPanel; u += kLanes) sum += load<vf>(a + u) * load<vf>(b + u);
-    s += sum_lanes<float>(sum);
-  }
+  if (type == DType::f32) return row_dot(static_cast<const float*>(x), static_cast<const float*>(y), n);
+  if (type == DType::bf16) return row_dot(static_cast<const uint16_t*>(x), static_cast<const uint16_t*>(y), n);
+  float s = 0;
+  for (int64_t j = 0; j < n; ++j) s += element(type, x, j) * element(type, y, j);
   return s;
 }

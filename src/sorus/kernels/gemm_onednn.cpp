@@ -54,9 +54,10 @@ void multiply(const GemmArgs& g, DType out, const void* a, const void* b, const 
   }
   static PlanCache<MatmulPlan> cache;
   ProblemKey key;
-  for (int64_t v : {static_cast<int64_t>(g.type), static_cast<int64_t>(out), g.m, g.n, g.k, g.a_row, g.a_col, g.b_row,
-                    g.b_col, g.c_row, static_cast<int64_t>(bias ? static_cast<int>(g.bias_type) : -1),
-                    static_cast<int64_t>(add), int64_t{num_threads()}})
+  const int64_t threads = detail::inside_parallel() ? 1 : num_threads();  // a primitive is made for so many
+  for (int64_t v :
+       {static_cast<int64_t>(g.type), static_cast<int64_t>(out), g.m, g.n, g.k, g.a_row, g.a_col, g.b_row, g.b_col,
+        g.c_row, static_cast<int64_t>(bias ? static_cast<int>(g.bias_type) : -1), static_cast<int64_t>(add), threads})
     key.add(v);
   const MatmulPlan& plan = cache.find(key, [&] { return make_plan(g, out, bias, add); });
   thread_local Scratch scratchpad;
@@ -68,6 +69,33 @@ void multiply(const GemmArgs& g, DType out, const void* a, const void* b, const 
       {DNNL_ARG_SCRATCHPAD, mem(plan.scratchpad, scratchpad.get(plan.scratchpad.get_size() + 64))}};
   if (bias) args.emplace(DNNL_ARG_BIAS, mem(plan.bias, bias));
   plan.primitive.execute(dnnl_stream(), args);
+}
+
+/// Each thread multiplies its part of the longer side by itself: rows that it has written a moment ago and goes on
+/// with, where oneDNN would deal out blocks in an order of its own and have threads wait for each other. Measured on
+/// Zen 5 (benchmarks/kernels): 10-30% less time in bf16, 3-10% in f32, where only columns are better left to oneDNN.
+void multiply_in_parts(const GemmArgs& g, DType out, const char* a, const char* b, const void* bias, bool add,
+                       char* c) {
+  constexpr int64_t kUnit = 32, kLeast = 4 * kUnit;
+  const bool by_row = g.m >= g.n;
+  const int64_t whole = by_row ? g.m : g.n, threads = num_threads(), size = static_cast<int64_t>(size_of(g.type));
+  const int64_t units = whole / kUnit;
+  if (threads == 1 || whole < threads * kLeast || (g.type == DType::f32 && !by_row))
+    return multiply(g, out, a, b, bias, add, c);
+  parallel_for(threads, 1, [&](int64_t first, int64_t last) {
+    FlushDenormals flush;
+    for (int64_t thread = first; thread < last; ++thread) {
+      const int64_t begin = units * thread / threads * kUnit,
+                    end = thread + 1 == threads ? whole : units * (thread + 1) / threads * kUnit;
+      GemmArgs part = g;
+      (by_row ? part.m : part.n) = end - begin;
+      const int64_t at_a = by_row ? begin * g.a_row : 0, at_b = by_row ? 0 : begin * g.b_col,
+                    at_c = by_row ? begin * g.c_row : begin;
+      const int64_t at_bias = by_row ? 0 : begin * static_cast<int64_t>(size_of(g.bias_type));
+      multiply(part, out, a + at_a * size, b + at_b * size, bias ? static_cast<const char*>(bias) + at_bias : nullptr,
+               add, c + at_c * static_cast<int64_t>(size_of(out)));
+    }
+  });
 }
 
 }  // namespace
@@ -92,7 +120,7 @@ void gemm_onednn(const GemmArgs& g) {
     const char *pa = static_cast<const char*>(g.a) + a * size, *pb = static_cast<const char*>(g.b) + b * size;
     char *pc = g.c ? static_cast<char*>(g.c) + c * out_size : nullptr,
          *aux = g.aux ? static_cast<char*>(g.aux) + c * out_size : nullptr;
-    if (direct) return multiply(g, g.out_type, pa, pb, g.bias, g.beta == 1, pc);
+    if (direct) return multiply_in_parts(g, g.out_type, pa, pb, g.bias, g.beta == 1, pc);
     thread_local Scratch scratch;
     auto* sums = static_cast<float*>(scratch.get(static_cast<size_t>(g.m * g.n) * 4 + 256));
     GemmArgs dense = g;
