@@ -79,10 +79,10 @@ nb::list targets() {
 }
 
 nb::dict generate(const Source& model, const std::string& target, const std::string& name, bool size,
-                  int64_t ram_limit, bool pack_weights) {
+                  int64_t ram_limit, const std::string& cmsis_nn, bool pack_weights) {
   const device::Target& t = device::find_target(target);
   const TracedGraph& traced = model.traced;
-  device::GenerateOptions options{name, size, ram_limit, pack_weights};
+  device::GenerateOptions options{name, size, ram_limit, cmsis_nn, pack_weights};
   device::Project project = device::generate(device::lower(traced.graph, traced.captures, traced.explicit_inputs,
                                                            traced.explicit_outputs, traced.write_targets),
                                              t, options);

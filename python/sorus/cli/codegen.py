@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import time
 from typing import Any
@@ -39,6 +40,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="weights of 4 or 2 bits lie packed in flash, unpacked in the arena",
     )
     parser.add_argument("--package", choices=("arduino", "zephyr"), help="a library of Arduino or a module of Zephyr")
+    parser.add_argument(
+        "--cmsis-nn", type=pathlib.Path, metavar="PATH",
+        help="call CMSIS-NN from this folder where it can, on Cortex-M (CMSIS_NN_PATH)",
+    )  # fmt: skip
     parser.add_argument("--verify", action="store_true", help="build and run it, and compare with Sorus")
     parser.add_argument(
         "--inputs", type=pathlib.Path, metavar="FILE", help="raw bytes of the inputs for --verify (random)"
@@ -82,10 +87,13 @@ def run(options: argparse.Namespace) -> int:
             raise CommandError(f"expected {flag}, found none; for example: {EXAMPLES.splitlines()[1].strip()}")
     from sorus import codegen as device
 
+    library = options.cmsis_nn
+    if library is None and options.package is None and options.target.startswith("cortex-m"):
+        library = os.environ.get("CMSIS_NN_PATH") or None
     began = time.monotonic()
     report = device.generate(
         options.model, options.target, options.name, options.out, options.optimize, options.ram_limit,
-        package=options.package, pack_weights=options.pack_weights,
+        package=options.package, pack_weights=options.pack_weights, cmsis_nn=library,
     )  # fmt: skip
     result: dict[str, Any] = {"out": str(options.out), "seconds": round(time.monotonic() - began, 2)}
     for key in (

@@ -44,6 +44,7 @@ def generate(
     example: Example = None,
     package: str | None = None,
     pack_weights: bool = False,
+    cmsis_nn: str | os.PathLike | None = None,
 ) -> dict:
     """Writes the folder `out` for `model` and returns its report.
 
@@ -52,13 +53,23 @@ def generate(
     package: "arduino" writes a library folder for Arduino, "zephyr" a module for Zephyr, with an example each.
     pack_weights: weights that fit into 4 or 2 bits lie packed in flash and are unpacked into the arena before their layer.
 
+    cmsis_nn: a folder of CMSIS-NN (release 4.1 or later), for Cortex-M. Layers that it computes to the bit as Sorus does become
+    calls of it, and the folder's Makefile and CMakeLists.txt build what is called; the report says of the others why not.
+
     Raises ValueError for an unknown target, a name that is no C identifier, a RAM limit that cannot be kept, a package for a
     target with an operating system, or weights to be packed where none has few bits;
     NotImplementedError that lists the operators which have no form for devices.
     """
     if optimize not in ("speed", "size"):
         raise ValueError(f"codegen: expected optimize to be 'speed' or 'size', found '{optimize}'")
-    files = _device.generate(source_of(model, example), target, name, optimize == "size", ram_limit, pack_weights)
+    if cmsis_nn is not None and package is not None:
+        raise ValueError(
+            f"codegen: expected either package or cmsis_nn, found both: {package} builds what lies in its folder"
+        )
+    library = "" if cmsis_nn is None else os.fspath(cmsis_nn)
+    files = _device.generate(
+        source_of(model, example), target, name, optimize == "size", ram_limit, library, pack_weights
+    )
     report = json.loads(files["report.json"])
     files["report.html"] = html(report)
     if package is not None:

@@ -141,6 +141,9 @@ def verify(
             "-I",
             str(HARNESS),
         ]
+        library = _report(folder).get("cmsis_nn")
+        if library:
+            cc += ["-isystem", str(pathlib.Path(library["path"]) / "Include")]
         objects = []
         for source in sorted((folder / "src").glob("*.c")):
             out = str(work / (source.stem + ".model.o"))
@@ -156,6 +159,10 @@ def verify(
             ]
             _run([*cc, *strict, "-c", str(source), "-o", out], work)
             objects.append(out)
+        measured_objects = list(objects)
+        if library:
+            objects += _library(cc, library, work)
+            measured_objects = [_linked(cc, objects, name, work)]
         for support in ("main.c", "board.c" if bare else "linux.c"):
             # The sanitizer of the stack would see main.c paint below its own frame.
             _run([*cc, "-std=gnu99", "-O1", "-c", str(HARNESS / support), "-o", str(work / (support + ".o"))], work)
@@ -181,7 +188,7 @@ def verify(
         by_layer = _layers(cc, strict, objects, link, found, folder, name, runs, work) if layers and bare else []
         ticks, stack, errors, differing, outside = struct.unpack("<5Q", measured)
         size_tool = re.sub(r"gcc$", "size", found["compiler"]) if found["compiler"] != "cc" else "size"
-        sized = _run([size_tool, *objects[: len(objects) - 2]], work).splitlines()[1:]
+        sized = _run([size_tool, *measured_objects], work).splitlines()[1:]
         text, data, bss = (sum(int(line.split()[i]) for line in sized) for i in range(3))
     n = sizes["OUTPUT"]
     far = [
@@ -204,6 +211,28 @@ def verify(
     if by_layer:
         result["layer_instructions"] = [round(t * found["instructions_a_tick"]) for t in by_layer]
     return result
+
+
+def _report(folder: pathlib.Path) -> dict:
+    path = folder / "report.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _library(cc: list[str], library: dict, work: pathlib.Path) -> list[str]:
+    """Objects of what a folder calls of CMSIS-NN."""
+    root, objects = pathlib.Path(library["path"]), []
+    for source in library["sources"]:
+        objects.append(str(work / (pathlib.Path(source).stem + ".library.o")))
+        flags = ["-std=c99", "-w", "-O2", "-ffunction-sections", "-fdata-sections"]
+        _run([*cc, *flags, "-I", str(root / "Include"), "-c", str(root / source), "-o", objects[-1]], work)
+    return objects
+
+
+def _linked(cc: list[str], objects: list[str], name: str, work: pathlib.Path) -> str:
+    """One object of what a program that runs the model takes of these, to be measured."""
+    kept = [f"-Wl,-u,{name}_{f}" for f in ("run", "run_in", "reset")]
+    _run([*cc, "-r", "-nostdlib", "-Wl,--gc-sections", *kept, *objects, "-o", "whole.o"], work)
+    return str(work / "whole.o")
 
 
 def _layers(

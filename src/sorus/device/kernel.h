@@ -61,6 +61,8 @@ struct Prepared {
   double instructions = 0;  ///< estimate
   std::string kernel;       ///< name for the report
   bool level = false;       ///< the function's last parameter is what the target's $P_level() says
+  std::vector<std::string> calls;  ///< functions of CMSIS-NN
+  std::vector<std::string> notes;  ///< for the report, behind the step's own
 };
 
 struct PrepareOptions {

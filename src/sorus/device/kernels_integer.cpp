@@ -80,6 +80,27 @@ Prepared one(const Model& m, const Step& step, const RescaleForm& f) {
   return p;
 }
 
+const char* const kProduct = R"(
+  int i;
+  for (i = 0; i < $N; i++) {
+    const int32_t sum = (in[i] - ($ZA)) * (in2[i] - ($ZB));
+    out[i] = (int8_t)$P_clamp($RESCALED + ($ZP), $LOW, $HIGH);
+  }
+)";
+
+Prepared one(const Model& m, const Step& step, const ProductForm& f) {
+  Prepared p;
+  Values v;
+  set_numbers(v, {{"N", f.elements}, {"ZA", f.zero_a}, {"ZB", f.zero_b}});
+  set_rescale(v, p, f.rescale, 1);
+  p.helpers.push_back("clamp");
+  p.overlaps = {{0, true}, {0, true}};
+  p.kernel = "product of elements";
+  p.instructions = static_cast<double>(f.elements) * 20;
+  finish_typed(m, step, p, v, kProduct + 1);
+  return p;
+}
+
 Prepared one(const Model& m, const Step& step, const ReduceForm& f) {
   using Kind = ReduceForm::Kind;
   Prepared p;

@@ -8,6 +8,7 @@
 
 #include "sorus/base/error.h"
 #include "sorus/device/kernel_parts.h"
+#include "sorus/device/kernels_cmsis.h"
 #include "sorus/device/passes.h"
 
 namespace sorus::device {
@@ -21,6 +22,10 @@ std::string upper(std::string s) {
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
   for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
     text.replace(at, from.size(), to);
+}
+
+bool calls_library(const std::vector<Prepared>& prepared) {
+  return std::any_of(prepared.begin(), prepared.end(), [](const Prepared& p) { return !p.calls.empty(); });
 }
 
 class Printer {
@@ -114,9 +119,9 @@ class Printer {
       calls += fmt::format("  {}({});\n", function, args);
     }
     std::string text = fmt::format(
-        "/* Written by `sorus codegen` for {}; see {}.h. */\n#include <stdint.h>\n\n#include \"{}.h\"\n#include "
+        "/* Written by `sorus codegen` for {}; see {}.h. */\n#include <stdint.h>\n\n{}#include \"{}.h\"\n#include "
         "\"{}_data.h\"\n",
-        target_.name, name_, name_, name_);
+        target_.name, name_, calls_library(prepared_) ? "#include <arm_nnfunctions.h>\n\n" : "", name_, name_);
     text += helpers_ + layers + checks() +
             fmt::format("\nint {}_run(void *arena, const void *const inputs[], void *const outputs[])\n{{\n", name_) +
             (calls.find("a + ") == std::string::npos ? "" : "  uint8_t *const a = arena;\n") +
@@ -244,31 +249,53 @@ class Printer {
   std::vector<std::string> table_names_;
 };
 
-std::string makefile(const Target& target, const std::string& name) {
+std::string makefile(const Target& target, const std::string& name, const LibraryFiles& library) {
   bool gcc = target.compiler.size() > 3 && target.compiler.ends_with("-gcc");
   std::string archiver = gcc ? target.compiler.substr(0, target.compiler.size() - 3) + "ar" : "ar";
+  // Objects of the library lie in a folder of their own, in which its folders are.
+  std::string calls, objects, include;
+  if (!library.sources.empty()) {
+    calls = fmt::format(
+        "# What is called of CMSIS-NN; make CMSIS_NN_PATH=... takes another copy of the same release.\n"
+        "CMSIS_NN_PATH ?= {}\nCMSIS_NN = {}\n\n",
+        library.path, fmt::join(library.sources, " \\\n  "));
+    objects = " $(CMSIS_NN:%.c=build/cmsis_nn/%.o)";
+    include = " -isystem $(CMSIS_NN_PATH)/Include";
+  }
+  std::string rule = library.sources.empty() ? ""
+                                             : "build/cmsis_nn/%.o: $(CMSIS_NN_PATH)/%.c\n\t@mkdir -p $(@D)\n"
+                                               "\t$(CC) $(CFLAGS) -w -I$(CMSIS_NN_PATH)/Include -c $< -o $@\n\n";
   return fmt::format(
       "# Builds build/lib{0}.a for {1}.\nCC = {2}\nAR = {5}\n"
       "CFLAGS = {3}{4}-std=c99 -O2 -Wall -Wextra -ffunction-sections -fdata-sections\n\n"
-      "SOURCES = $(wildcard src/*.c)\nOBJECTS = $(SOURCES:src/%.c=build/%.o)\n\n"
+      "{6}SOURCES = $(wildcard src/*.c)\nOBJECTS = $(SOURCES:src/%.c=build/%.o){7}\n\n"
       "build/lib{0}.a: $(OBJECTS)\n\t$(AR) rcs $@ $^\n\nbuild/%.o: src/%.c $(wildcard src/*.h) "
       "include/{0}.h\n\t@mkdir -p build\n"
-      "\t$(CC) $(CFLAGS) -Iinclude -c $< -o $@\n\n"
+      "\t$(CC) $(CFLAGS) -Iinclude{8} -c $< -o $@\n\n{9}"
       "# A program that runs the model once on zeros; for processors without an operating system it needs their "
       "start-up code.\n"
       "example: build/lib{0}.a\n\t$(CC) $(CFLAGS) -Iinclude example/main.c build/lib{0}.a -lm -o build/example\n\n"
       "clean:\n\trm -rf build\n\n.PHONY: clean example\n",
       name, target.name, target.compiler == "cc" ? "cc" : target.compiler, target.flags,
-      target.flags.empty() ? "" : " ", archiver);
+      target.flags.empty() ? "" : " ", archiver, calls, objects, include, rule);
 }
 
-std::string cmake(const std::string& name) {
+std::string cmake(const std::string& name, const LibraryFiles& library) {
+  std::string calls;
+  if (!library.sources.empty())
+    calls = fmt::format(
+        "\n# What is called of CMSIS-NN.\nset(CMSIS_NN_PATH \"{1}\" CACHE PATH \"a copy of the same release of "
+        "CMSIS-NN\")\nset({0}_calls\n  {2})\nlist(TRANSFORM {0}_calls PREPEND ${{CMSIS_NN_PATH}}/)\n"
+        "set_source_files_properties(${{{0}_calls}} PROPERTIES COMPILE_OPTIONS -w)\n"
+        "target_sources({0} PRIVATE ${{{0}_calls}})\n"
+        "target_include_directories({0} SYSTEM PRIVATE ${{CMSIS_NN_PATH}}/Include)\n",
+        name, library.path, fmt::join(library.sources, "\n  "));
   return fmt::format(
       "cmake_minimum_required(VERSION 3.13)\nproject({0} C)\n\n# add_subdirectory() this folder and link with {0}.\n"
       "file(GLOB {0}_sources ${{CMAKE_CURRENT_SOURCE_DIR}}/src/*.c)\nadd_library({0} STATIC ${{{0}_sources}})\n"
       "target_include_directories({0} PUBLIC include)\nset_target_properties({0} PROPERTIES C_STANDARD 99)\n"
-      "target_compile_options({0} PRIVATE -O2 -ffunction-sections -fdata-sections)\n",
-      name);
+      "target_compile_options({0} PRIVATE -O2 -ffunction-sections -fdata-sections)\n{1}",
+      name, calls);
 }
 
 std::string example(const Model& m, const std::string& name) {
@@ -299,13 +326,21 @@ Project generate(Model model, const Target& target, const GenerateOptions& optio
   check_name(options.name);
   simplify(model);
   order_steps(model);
+  std::optional<CmsisNn> library;
+  std::optional<CmsisKernels> calling;
+  if (!options.cmsis_nn.empty()) {
+    SORUS_CHECK(target.cmsis_nn, ValueError, "codegen: expected a Cortex-M target for --cmsis-nn, found {}",
+                target.name);
+    calling.emplace(library.emplace(options.cmsis_nn, *target.cmsis_nn), target.kernels());
+  }
+  const KernelSet& kernels = calling ? *calling : target.kernels();
   Project project;
   std::vector<Prepared> prepared;
   // Fewer pixels at a time need less scratch; the limit decides how many.
   for (int64_t group : {4, 2, 1}) {
     PrepareOptions choose{options.size, group};
     prepared.clear();
-    for (const Step& step : model.steps) prepared.push_back(target.kernels().prepare(model, step, choose));
+    for (const Step& step : model.steps) prepared.push_back(kernels.prepare(model, step, choose));
     int64_t saved = 0;
     if (options.pack_weights)
       for (Prepared& p : prepared) saved += pack_tables(p);
@@ -326,11 +361,17 @@ Project generate(Model model, const Target& target, const GenerateOptions& optio
   project.files.push_back({"src/" + name + ".c", printer.source()});
   project.files.push_back({"src/" + name + "_data.h", printer.data()});
   project.constant_bytes = printer.constant_bytes();
-  project.files.push_back({"Makefile", makefile(target, name)});
-  project.files.push_back({"CMakeLists.txt", cmake(name)});
+  LibraryFiles used;
+  if (library) {
+    std::set<std::string> calls;
+    for (const Prepared& p : prepared) calls.insert(p.calls.begin(), p.calls.end());
+    used = {library->path(), library->sources(calls)};
+  }
+  project.files.push_back({"Makefile", makefile(target, name, used)});
+  project.files.push_back({"CMakeLists.txt", cmake(name, used)});
   project.files.push_back({"example/main.c", example(model, name)});
   project.files.push_back(
-      {"report.json", print_report(model, prepared, project.arena, target, options, project.constant_bytes)});
+      {"report.json", print_report(model, prepared, project.arena, target, options, project.constant_bytes, used)});
   return project;
 }
 

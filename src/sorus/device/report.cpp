@@ -6,7 +6,8 @@
 namespace sorus::device {
 
 std::string print_report(const Model& model, const std::vector<Prepared>& prepared, const ArenaPlan& plan,
-                         const Target& target, const GenerateOptions& options, int64_t constant_bytes) {
+                         const Target& target, const GenerateOptions& options, int64_t constant_bytes,
+                         const LibraryFiles& library) {
   using nlohmann::ordered_json;
   ordered_json r;
   r["name"] = options.name;
@@ -44,7 +45,9 @@ std::string print_report(const Model& model, const std::vector<Prepared>& prepar
     l["arena_bytes"] = ram;
     l["scratch_bytes"] = std::max(prepared[s].scratch, prepared[s].room);
     l["estimated_instructions"] = static_cast<int64_t>(prepared[s].instructions);
-    l["notes"] = step.notes;
+    std::vector<std::string> notes = step.notes;
+    notes.insert(notes.end(), prepared[s].notes.begin(), prepared[s].notes.end());
+    l["notes"] = notes;
     macs += n;
     instructions += prepared[s].instructions;
     r["layers"].push_back(l);
@@ -63,6 +66,7 @@ std::string print_report(const Model& model, const std::vector<Prepared>& prepar
                                      : model.is_input(b.tensor)  ? "input"
                                      : model.is_output(b.tensor) ? "output"
                                                                  : "tensor"}});
+  if (!library.path.empty()) r["cmsis_nn"] = {{"path", library.path}, {"sources", library.sources}};
   r["notes"] = model.notes;
   return r.dump(2) + "\n";
 }

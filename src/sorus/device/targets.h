@@ -2,6 +2,7 @@
 // targets.cpp, and a kernel set of its own where plain C is not enough.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,8 @@ struct Target {
   std::string memory;              ///< symbols of the linker script: "vector_base=0,code_base=0x400,.."
   const KernelSet& (*kernels)() = plain_kernels;
   std::string level = {};  ///< the helper with $P_level(): below 0 where this processor lacks what kernels use
+  /// Where CMSIS-NN can be called: how its functions end that say the room they want here (cmsis_nn.h).
+  std::optional<std::string> cmsis_nn = {};
 };
 
 const std::vector<Target>& targets();

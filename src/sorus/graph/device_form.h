@@ -158,10 +158,10 @@ struct RenameForm {
   size_t of = 0;  ///< among the computed inputs
 };
 
-struct DeviceForm
-    : std::variant<ConvForm, PoolForm, AddForm, TableForm, SoftmaxForm, PadForm, RenameForm, LineForm, EachForm,
-                   MoveForm, JoinForm, ConstantForm, IntegerEachForm, RescaleForm, ReduceForm, TransposedForm,
-                   BlendForm, MatmulForm, TakeForm, SvdfForm, RecurrentForm, LstmForm, AttentionForm, LookupForm> {
+struct DeviceForm : std::variant<ConvForm, PoolForm, AddForm, TableForm, SoftmaxForm, PadForm, RenameForm, LineForm,
+                                 EachForm, MoveForm, JoinForm, ConstantForm, IntegerEachForm, RescaleForm, ReduceForm,
+                                 TransposedForm, BlendForm, MatmulForm, TakeForm, SvdfForm, RecurrentForm, LstmForm,
+                                 AttentionForm, LookupForm, ProductForm> {
   using variant::variant;
 };
 

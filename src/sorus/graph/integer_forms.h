@@ -50,6 +50,13 @@ struct IntegerEachForm {
   int32_t offset = 0;  ///< is taken off the result: 128 for unsigned bytes
 };
 
+/// Elements of two int8 tensors, each times the other: (a - zero_a) * (b - zero_b), rescaled.
+struct ProductForm {
+  int64_t elements = 0;
+  int32_t zero_a = 0, zero_b = 0;
+  Rescale rescale;
+};
+
 /// Over some dimensions: a sum that is rescaled, an extremum (of floats too), or the place of the first one.
 struct ReduceForm {
   enum class Kind : uint8_t { sum, maximum, minimum, place_of_maximum, place_of_minimum } kind = Kind::sum;

@@ -168,6 +168,21 @@ DeviceRule sum(bool negate) {
   };
 }
 
+// Two computed tensors of one shape; of others the scalar body is printed.
+std::optional<DeviceForm> multiple(const DeviceCall& c) {
+  const TensorType &a = c.input(0), &b = c.input(1);
+  if (!bytes(a) || a.dtype != b.dtype || a.shape != b.shape || c.is_constant(0) || c.is_constant(1))
+    return std::nullopt;
+  ProductForm f;
+  f.elements = numel(a.shape);
+  f.zero_a = static_cast<int32_t>(c.integer("input_zero_point")) - offset_of(a);
+  f.zero_b = static_cast<int32_t>(c.integer("other_zero_point")) - offset_of(b);
+  std::optional<Rescale> r = rescale_of(c, int64_t{1} << 16);
+  if (!r) return std::nullopt;
+  f.rescale = *r;
+  return f;
+}
+
 std::optional<DeviceForm> softmax(const DeviceCall& c) {
   if (!bytes(c.input(0)) || (!bytes(c.outputs[0]) && c.outputs[0].dtype != DType::i16)) return std::nullopt;
   SoftmaxForm f;
@@ -184,7 +199,8 @@ std::optional<DeviceForm> softmax(const DeviceCall& c) {
     device_form("requantize_real", rescaled_sums) &&
     device_form("quantized_avg_pool2d", pool(PoolForm::Kind::average)) &&
     device_form("quantized_max_pool2d", pool(PoolForm::Kind::maximum)) && device_form("quantized_add", sum(false)) &&
-    device_form("quantized_sub", sum(true)) && device_form("quantized_softmax", softmax);
+    device_form("quantized_sub", sum(true)) && device_form("quantized_mul", multiple) &&
+    device_form("quantized_softmax", softmax);
 
 }  // namespace
 }  // namespace sorus
