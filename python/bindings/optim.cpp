@@ -18,26 +18,19 @@ optim::Group group_from(const GivenGroup& given) {
 }
 
 // The settings come by name; those that are absent are the optimizer's defaults.
-template <class Options>
-struct Reader {
-  optim::Settings given;
-  void read(const char* name, double& to) const {
-    if (auto it = given.find(name); it != given.end()) to = it->second;
-  }
-  void read(const char* name, bool& to) const {
-    if (auto it = given.find(name); it != given.end()) to = it->second != 0;
-  }
-};
-
-template <class Optimizer, class Options, class Fill>
-void bind_algorithm(nb::module_& m, const char* name, Fill fill) {
-  nb::class_<Optimizer, optim::Optimizer>(m, name).def(
-      "__init__", [fill](Optimizer* self, const std::vector<GivenGroup>& given, const optim::Settings& settings) {
+template <class Algorithm>
+void bind_algorithm(nb::module_& m, const char* name) {
+  using Options = typename Algorithm::Options;
+  nb::class_<Algorithm, optim::Optimizer>(m, name).def(
+      "__init__", [](Algorithm* self, const std::vector<GivenGroup>& given, const optim::Settings& settings) {
         std::vector<optim::Group> groups;
         for (const GivenGroup& g : given) groups.push_back(group_from(g));
         Options options;
-        fill(Reader<Options>{settings}, options);
-        new (self) Optimizer(groups, options);
+        Options::each(options, [&](const char* field, auto& to) {
+          if (auto it = settings.find(field); it != settings.end())
+            to = static_cast<std::remove_reference_t<decltype(to)>>(it->second);
+        });
+        new (self) Algorithm(groups, options);
       });
 }
 
@@ -59,56 +52,17 @@ const Part optimizers{
           .def("state_dict", &optim::Optimizer::state_dict)
           .def("initial_state_dict", &optim::Optimizer::initial_state_dict)
           .def("load_state_dict", &optim::Optimizer::load_state_dict);
-      auto adam = [](const auto& given, auto& o) {
-        given.read("lr", o.lr), given.read("beta1", o.beta1), given.read("beta2", o.beta2), given.read("eps", o.eps);
-        given.read("weight_decay", o.weight_decay), given.read("amsgrad", o.amsgrad),
-            given.read("maximize", o.maximize);
-      };
-      bind_algorithm<optim::Adam, optim::AdamOptions>(m, "Adam", adam);
-      bind_algorithm<optim::AdamW, optim::AdamWOptions>(m, "AdamW", adam);
-      bind_algorithm<optim::RMSprop, optim::RMSpropOptions>(m, "RMSprop", [](const auto& given, auto& o) {
-        given.read("lr", o.lr), given.read("alpha", o.alpha), given.read("eps", o.eps),
-            given.read("momentum", o.momentum);
-        given.read("weight_decay", o.weight_decay), given.read("centered", o.centered),
-            given.read("maximize", o.maximize);
-      });
-      bind_algorithm<optim::Adagrad, optim::AdagradOptions>(m, "Adagrad", [](const auto& given, auto& o) {
-        given.read("lr", o.lr), given.read("lr_decay", o.lr_decay), given.read("eps", o.eps),
-            given.read("maximize", o.maximize);
-        given.read("weight_decay", o.weight_decay),
-            given.read("initial_accumulator_value", o.initial_accumulator_value);
-      });
-      bind_algorithm<optim::Adadelta, optim::AdadeltaOptions>(m, "Adadelta", [](const auto& given, auto& o) {
-        given.read("lr", o.lr), given.read("rho", o.rho), given.read("eps", o.eps);
-        given.read("weight_decay", o.weight_decay), given.read("maximize", o.maximize);
-      });
-      bind_algorithm<optim::Adamax, optim::AdamaxOptions>(m, "Adamax", [](const auto& given, auto& o) {
-        given.read("lr", o.lr), given.read("beta1", o.beta1), given.read("beta2", o.beta2), given.read("eps", o.eps);
-        given.read("weight_decay", o.weight_decay), given.read("maximize", o.maximize);
-      });
-      auto moments = [](const auto& given, auto& o) {
-        given.read("lr", o.lr), given.read("beta1", o.beta1), given.read("beta2", o.beta2), given.read("eps", o.eps);
-        given.read("weight_decay", o.weight_decay), given.read("maximize", o.maximize),
-            given.read("decoupled_weight_decay", o.decoupled_weight_decay);
-      };
-      bind_algorithm<optim::NAdam, optim::NAdamOptions>(m, "NAdam", [moments](const auto& given, auto& o) {
-        moments(given, o), given.read("momentum_decay", o.momentum_decay);
-      });
-      bind_algorithm<optim::RAdam, optim::RAdamOptions>(m, "RAdam", moments);
-      bind_algorithm<optim::Rprop, optim::RpropOptions>(m, "Rprop", [](const auto& given, auto& o) {
-        given.read("lr", o.lr), given.read("eta_minus", o.eta_minus), given.read("eta_plus", o.eta_plus);
-        given.read("step_size_min", o.step_size_min), given.read("step_size_max", o.step_size_max),
-            given.read("maximize", o.maximize);
-      });
-      bind_algorithm<optim::ASGD, optim::ASGDOptions>(m, "ASGD", [](const auto& given, auto& o) {
-        given.read("lr", o.lr), given.read("lambd", o.lambd), given.read("alpha", o.alpha), given.read("t0", o.t0);
-        given.read("weight_decay", o.weight_decay), given.read("maximize", o.maximize);
-      });
-      bind_algorithm<optim::SGD, optim::SGDOptions>(m, "SGD", [](const auto& given, auto& o) {
-        given.read("lr", o.lr), given.read("momentum", o.momentum), given.read("dampening", o.dampening);
-        given.read("weight_decay", o.weight_decay), given.read("nesterov", o.nesterov),
-            given.read("maximize", o.maximize);
-      });
+      bind_algorithm<optim::Adam>(m, "Adam");
+      bind_algorithm<optim::AdamW>(m, "AdamW");
+      bind_algorithm<optim::SGD>(m, "SGD");
+      bind_algorithm<optim::RMSprop>(m, "RMSprop");
+      bind_algorithm<optim::Adagrad>(m, "Adagrad");
+      bind_algorithm<optim::Adadelta>(m, "Adadelta");
+      bind_algorithm<optim::Adamax>(m, "Adamax");
+      bind_algorithm<optim::NAdam>(m, "NAdam");
+      bind_algorithm<optim::RAdam>(m, "RAdam");
+      bind_algorithm<optim::Rprop>(m, "Rprop");
+      bind_algorithm<optim::ASGD>(m, "ASGD");
     }};
 
 const Part utils{

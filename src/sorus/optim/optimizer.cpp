@@ -18,19 +18,26 @@ void write(const Tensor& t, double v) {
 
 }  // namespace
 
-Optimizer::Optimizer(std::vector<Group> groups, Settings defaults) : defaults_(std::move(defaults)) {
-  SORUS_CHECK(!groups.empty(), ValueError, "optimizer: there are no parameters");
+Tensor Rule::initial_state(const ParameterGroup&, std::string_view, const Tensor& parameter) const {
+  return Tensor::zeros(parameter.sizes(), parameter.dtype());
 }
 
-void Optimizer::add_groups(const std::vector<Group>& groups) {
+TensorList Rule::prepare(const ParameterGroup& g, const Tensor&) const {
+  return {to(g.lr, g.scalar_type), to(g.weight_decay, g.scalar_type)};
+}
+
+Optimizer::Optimizer(const Rule& rule, const std::vector<Group>& groups, Settings defaults)
+    : rule_(rule), defaults_(std::move(defaults)) {
+  SORUS_CHECK(!groups.empty(), ValueError, "optimizer: there are no parameters");
   for (auto& [name, value] : defaults_) check_setting(name, value);
+  rule_.check_settings(defaults_);
   for (const Group& g : groups) add_group(g);
-  SORUS_CHECK(std::any_of(groups_.begin(), groups_.end(), [](const OwnGroup& g) { return !g.slots.empty(); }),
+  SORUS_CHECK(std::any_of(groups_.begin(), groups_.end(), [](const ParameterGroup& g) { return !g.slots.empty(); }),
               ValueError, "optimizer: there are no parameters");
 }
 
 void Optimizer::add_group(const Group& group) {
-  OwnGroup own;
+  ParameterGroup own;
   own.settings = defaults_;
   Settings given = group.settings;
   if (group.lr) given["lr"] = *group.lr;
@@ -52,7 +59,7 @@ void Optimizer::add_group(const Group& group) {
                 p.type().to_string(), producer_name(p));
     auto twice = [&](const Slot& s) { return s.parameter.is(p); };
     bool seen = std::any_of(own.slots.begin(), own.slots.end(), twice);
-    for (const OwnGroup& g : groups_) seen |= std::any_of(g.slots.begin(), g.slots.end(), twice);
+    for (const ParameterGroup& g : groups_) seen |= std::any_of(g.slots.begin(), g.slots.end(), twice);
     SORUS_CHECK(!seen, ValueError, "optimizer: a parameter {} is given twice", p.type().to_string());
     if (p.dtype() == DType::f64) own.scalar_type = DType::f64;
     own.slots.push_back({p, {}, 0});
@@ -61,7 +68,7 @@ void Optimizer::add_group(const Group& group) {
   groups_.push_back(std::move(own));
 }
 
-const Optimizer::OwnGroup& Optimizer::at(size_t group) const {
+const ParameterGroup& Optimizer::at(size_t group) const {
   SORUS_CHECK(group < groups_.size(), IndexError, "optimizer: group {} of {}", group, groups_.size());
   return groups_[group];
 }
@@ -72,20 +79,18 @@ TensorList Optimizer::parameters(size_t group) const {
   return out;
 }
 
-Tensor Optimizer::initial_state(const OwnGroup&, std::string_view, const Tensor& parameter) const {
-  return Tensor::zeros(parameter.sizes(), parameter.dtype());
-}
-
-void Optimizer::make_state(OwnGroup& group) {
-  auto names = state_names(group);
+void Optimizer::make_state(ParameterGroup& group) {
+  auto names = rule_.state_names(group);
   for (Slot& s : group.slots)
-    while (s.state.size() < names.size()) s.state.push_back(initial_state(group, names[s.state.size()], s.parameter));
+    while (s.state.size() < names.size())
+      s.state.push_back(rule_.initial_state(group, names[s.state.size()], s.parameter));
 }
 
 void Optimizer::check_setting(const std::string& name, double value) const {
   SORUS_CHECK(defaults_.contains(name), KeyError, "optimizer: there is no setting '{}'", name);
   SORUS_CHECK((name != "lr" && name != "weight_decay") || value >= 0, ValueError,
               "optimizer: {} must not be negative, found {}", name, value);
+  rule_.check_setting(name, value);
 }
 
 void Optimizer::set(size_t group, const std::string& name, double value) {
@@ -94,7 +99,7 @@ void Optimizer::set(size_t group, const std::string& name, double value) {
   SORUS_CHECK(
       !is_tracing(), Error,
       "optimizer: '{}' cannot be set while a step is being recorded; set it before or after the compiled step", name);
-  OwnGroup& g = groups_[group];
+  ParameterGroup& g = groups_[group];
   if (g.settings[name] == value) return;
   g.settings[name] = value;
   if (name == "lr") return write(g.lr, value);
@@ -111,14 +116,14 @@ void Optimizer::set_lr(double lr) {
 
 int64_t Optimizer::steps() const {
   int64_t most = 0;
-  for (const OwnGroup& g : groups_)
+  for (const ParameterGroup& g : groups_)
     for (const Clock& c : g.clocks) most = std::max(most, *c.step.data<int64_t>());
   return most;
 }
 
 // Where some parameters of a clock have a gradient and others do not, the former go on with a clock of their own.
-void Optimizer::split_clocks(OwnGroup& group) {
-  if (!counts_steps(group)) return;
+void Optimizer::split_clocks(ParameterGroup& group) {
+  if (!rule_.counts_steps(group)) return;
   size_t n = group.clocks.size();
   std::vector<std::pair<bool, bool>> seen(n);
   std::vector<bool> moving;
@@ -147,9 +152,9 @@ void Optimizer::step(const Tensor& skip) {
   auto keep = [&](const Tensor& t) {
     if (skip.defined()) kept.emplace_back(t, clone(t));
   };
-  for (OwnGroup& g : groups_) {
+  for (ParameterGroup& g : groups_) {
     split_clocks(g);
-    bool counts = counts_steps(g);
+    bool counts = rule_.counts_steps(g);
     for (size_t c = 0; c < g.clocks.size(); ++c) {
       Clock& clock = g.clocks[c];
       bool moves = std::any_of(g.slots.begin(), g.slots.end(),
@@ -158,14 +163,14 @@ void Optimizer::step(const Tensor& skip) {
       if (counts) keep(clock.step);
       if (counts) call_into(add, std::array{clock.step, Tensor::weak_scalar(1)}, {Attr(1)}, std::array{clock.step});
       clock.advanced_by = &current_interpreter();
-      clock.scalars = prepare(g, clock.step);
+      clock.scalars = rule_.prepare(g, clock.step);
       for (Slot& s : g.slots) {
         if (s.clock != c) continue;
         Tensor grad = grad_of(s.parameter);
         if (!grad.defined()) continue;
         keep(s.parameter.detach());
         for (const Tensor& t : s.state) keep(t);
-        update(g, s, g.settings.at("maximize") != 0 ? neg(grad) : grad, clock.scalars);
+        rule_.update(g, s, g.settings.at("maximize") != 0 ? neg(grad) : grad, clock.scalars);
       }
       clock.scalars.clear();
     }
@@ -174,7 +179,7 @@ void Optimizer::step(const Tensor& skip) {
 }
 
 void Optimizer::zero_grad() {
-  for (OwnGroup& g : groups_)
+  for (ParameterGroup& g : groups_)
     for (Slot& s : g.slots) set_grad(s.parameter, {});
 }
 
@@ -182,18 +187,18 @@ State Optimizer::state_of(bool initial) const {
   State out;
   size_t index = 0;
   for (size_t g = 0; g < groups_.size(); ++g) {
-    const OwnGroup& group = groups_[g];
+    const ParameterGroup& group = groups_[g];
     for (auto& [name, value] : group.settings) out.emplace(fmt::format("param_groups.{}.{}", g, name), number(value));
-    auto names = state_names(group);
+    auto names = rule_.state_names(group);
     for (const Slot& s : group.slots) {
-      if (counts_steps(group)) {
+      if (rule_.counts_steps(group)) {
         const Tensor& step = group.clocks[s.clock].step;
         out.emplace(fmt::format("state.{}.step", index),
                     Tensor::scalar(initial ? int64_t{0} : *step.data<int64_t>(), DType::i64));
       }
       for (size_t k = 0; k < names.size(); ++k)
         out.emplace(fmt::format("state.{}.{}", index, names[k]),
-                    initial ? initial_state(group, names[k], s.parameter) : s.state[k]);
+                    initial ? rule_.initial_state(group, names[k], s.parameter) : s.state[k]);
       ++index;
     }
   }
@@ -227,12 +232,12 @@ void Optimizer::load_state_dict(const State& state) {
     if (!own.contains(name)) wrong += fmt::format("\n  unexpected: {} {}", name, t.type().to_string());
   SORUS_CHECK(wrong.empty(), ValueError, "optimizer: the state does not fit:{}", wrong);
   size_t index = 0;
-  for (OwnGroup& group : groups_) {
-    auto names = state_names(group);
+  for (ParameterGroup& group : groups_) {
+    auto names = rule_.state_names(group);
     std::map<int64_t, size_t> clock_of;
     std::vector<Clock> clocks;
     for (Slot& s : group.slots) {
-      int64_t step = counts_steps(group) ? state.at(fmt::format("state.{}.step", index)).item().to_int() : 0;
+      int64_t step = rule_.counts_steps(group) ? state.at(fmt::format("state.{}.step", index)).item().to_int() : 0;
       auto [it, is_new] = clock_of.emplace(step, clocks.size());
       if (is_new) {
         // A recorded step holds the first counter; it stays the same tensor.

@@ -16,13 +16,11 @@
 #include <memory>
 #include <optional>
 
-#include "sorus/graph/call.h"
+#include "sorus/optim/rule.h"
 
 namespace sorus::optim {
 
 using State = std::map<std::string, Tensor>;
-/// "lr", "weight_decay", ... by PyTorch's names; pairs are split ("beta1", "beta2"), booleans are 0 and 1.
-using Settings = std::map<std::string, double>;
 
 /// Parameters with settings of their own; what is left out is the optimizer's.
 struct Group {
@@ -34,14 +32,14 @@ struct Group {
 
 class Optimizer {
  public:
-  Optimizer(std::vector<Group> groups, Settings defaults);
+  Optimizer(const Rule& rule, const std::vector<Group>& groups, Settings defaults);
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
   /// Parameters without a gradient are left alone, their counter of steps too. Where the 0-d truth value `skip` is
   /// given and true, nothing changes: that is how a recorded step leaves out gradients that overflowed.
-  virtual void step(const Tensor& skip = {});
+  void step(const Tensor& skip = {});
   void zero_grad();
 
   void add_group(const Group& group);
@@ -66,233 +64,180 @@ class Optimizer {
   /// Copies, settings included; names and shapes must be those of this optimizer.
   void load_state_dict(const State& state);
 
- protected:
-  struct Slot {
-    Tensor parameter;
-    TensorList state;
-    size_t clock = 0;
-  };
-  /// Parameters that have taken the same number of steps share a counter, and what follows from it.
-  struct Clock {
-    Tensor step;         // i64
-    TensorList scalars;  // of the current step: what prepare() made
-    const Interpreter* advanced_by = nullptr;
-  };
-  struct OwnGroup {
-    std::vector<Slot> slots;
-    std::vector<Clock> clocks;
-    Settings settings;
-    Tensor lr, weight_decay;  // f64
-    DType scalar_type = DType::f32;
-    double setting(const char* name) const { return settings.at(name); }
-  };
-
-  virtual std::vector<const char*> state_names(const OwnGroup& group) const = 0;
-  /// What the state of that name begins with: zeros like the parameter.
-  virtual Tensor initial_state(const OwnGroup& group, std::string_view name, const Tensor& parameter) const;
-  virtual bool counts_steps(const OwnGroup& group) const = 0;
-  /// The 0-d tensors that updates of one step share; `step` is the number of this step, from 1.
-  virtual TensorList prepare(const OwnGroup& group, const Tensor& step) = 0;
-  virtual void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) = 0;
-  virtual void check_setting(const std::string& name, double value) const;
-  /// Called at the end of a constructor, when the virtual functions above are there.
-  void add_groups(const std::vector<Group>& groups);
-
-  std::vector<OwnGroup> groups_;
-
  private:
-  const OwnGroup& at(size_t group) const;
-  void make_state(OwnGroup& group);
+  const ParameterGroup& at(size_t group) const;
+  void check_setting(const std::string& name, double value) const;
+  void make_state(ParameterGroup& group);
   State state_of(bool initial) const;
-  void split_clocks(OwnGroup& group);
+  void split_clocks(ParameterGroup& group);
+
+  const Rule& rule_;
   Settings defaults_;
+  std::vector<ParameterGroup> groups_;
   int64_t constants_version_ = 0;
+};
+
+/// The rule of the algorithm that has these settings.
+template <class Options>
+const Rule& rule_of();
+
+/// Options list their fields once, in `each`; whoever reads or fills them goes through it.
+template <class Options>
+Settings settings_of(const Options& options) {
+  Settings settings;
+  Options::each(options, [&](const char* name, auto value) { settings[name] = static_cast<double>(value); });
+  return settings;
+}
+
+/// An optimizer that follows the rule of its options.
+template <class Fields>
+class Algorithm : public Optimizer {
+ public:
+  using Options = Fields;
+  explicit Algorithm(const std::vector<Group>& groups, const Options& options = {})
+      : Optimizer(rule_of<Options>(), groups, settings_of(options)) {}
 };
 
 struct AdamOptions {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
   bool amsgrad = false, maximize = false;
+
+  template <class Self, class F>
+  static void each(Self& o, F&& f) {
+    f("lr", o.lr), f("beta1", o.beta1), f("beta2", o.beta2), f("eps", o.eps), f("weight_decay", o.weight_decay),
+        f("amsgrad", o.amsgrad), f("maximize", o.maximize);
+  }
 };
 /// Kingma, Ba 2015; the weight decay is added to the gradient.
-class Adam : public Optimizer {
- public:
-  explicit Adam(const std::vector<Group>& groups, const AdamOptions& options = {}) : Adam(groups, options, false) {}
-
- protected:
-  Adam(const std::vector<Group>& groups, const AdamOptions& options, bool decoupled);
-  std::vector<const char*> state_names(const OwnGroup& group) const override;
-  bool counts_steps(const OwnGroup&) const override { return true; }
-  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
-  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
-  void check_setting(const std::string& name, double value) const override;
-
- private:
-  bool decoupled_;
-};
+using Adam = Algorithm<AdamOptions>;
 
 struct AdamWOptions {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 1e-2;
   bool amsgrad = false, maximize = false;
+
+  template <class Self, class F>
+  static void each(Self& o, F&& f) {
+    f("lr", o.lr), f("beta1", o.beta1), f("beta2", o.beta2), f("eps", o.eps), f("weight_decay", o.weight_decay),
+        f("amsgrad", o.amsgrad), f("maximize", o.maximize);
+  }
 };
 /// Loshchilov, Hutter 2019: the weight decay shrinks the parameter itself.
-class AdamW : public Adam {
- public:
-  explicit AdamW(const std::vector<Group>& groups, const AdamWOptions& o = {})
-      : Adam(groups, {o.lr, o.beta1, o.beta2, o.eps, o.weight_decay, o.amsgrad, o.maximize}, true) {}
-};
+using AdamW = Algorithm<AdamWOptions>;
 
 struct SGDOptions {
   double lr = 1e-3, momentum = 0, dampening = 0, weight_decay = 0;
   bool nesterov = false, maximize = false;
-};
-class SGD : public Optimizer {
- public:
-  explicit SGD(const std::vector<Group>& groups, const SGDOptions& options = {});
 
- protected:
-  std::vector<const char*> state_names(const OwnGroup& group) const override;
-  bool counts_steps(const OwnGroup& group) const override;
-  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
-  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
-  void check_setting(const std::string& name, double value) const override;
+  template <class Self, class F>
+  static void each(Self& o, F&& f) {
+    f("lr", o.lr), f("momentum", o.momentum), f("dampening", o.dampening), f("weight_decay", o.weight_decay),
+        f("nesterov", o.nesterov), f("maximize", o.maximize);
+  }
 };
+using SGD = Algorithm<SGDOptions>;
 
 struct RMSpropOptions {
   double lr = 1e-2, alpha = 0.99, eps = 1e-8, weight_decay = 0, momentum = 0;
   bool centered = false, maximize = false;
+
+  template <class Self, class F>
+  static void each(Self& o, F&& f) {
+    f("lr", o.lr), f("alpha", o.alpha), f("eps", o.eps), f("weight_decay", o.weight_decay), f("momentum", o.momentum),
+        f("centered", o.centered), f("maximize", o.maximize);
+  }
 };
 /// Tieleman, Hinton 2012: gradients divided by the root of their running mean square.
-class RMSprop : public Optimizer {
- public:
-  explicit RMSprop(const std::vector<Group>& groups, const RMSpropOptions& options = {});
-
- protected:
-  std::vector<const char*> state_names(const OwnGroup& group) const override;
-  bool counts_steps(const OwnGroup&) const override { return true; }
-  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
-  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
-  void check_setting(const std::string& name, double value) const override;
-};
+using RMSprop = Algorithm<RMSpropOptions>;
 
 struct AdagradOptions {
   double lr = 1e-2, lr_decay = 0, weight_decay = 0, initial_accumulator_value = 0, eps = 1e-10;
   bool maximize = false;
+
+  template <class Self, class F>
+  static void each(Self& o, F&& f) {
+    f("lr", o.lr), f("lr_decay", o.lr_decay), f("weight_decay", o.weight_decay),
+        f("initial_accumulator_value", o.initial_accumulator_value), f("eps", o.eps), f("maximize", o.maximize);
+  }
 };
 /// Duchi, Hazan, Singer 2011: divided by the root of the sum of all squares.
-class Adagrad : public Optimizer {
- public:
-  explicit Adagrad(const std::vector<Group>& groups, const AdagradOptions& options = {});
-
- protected:
-  std::vector<const char*> state_names(const OwnGroup& group) const override;
-  bool counts_steps(const OwnGroup&) const override { return true; }
-  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
-  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
-  void check_setting(const std::string& name, double value) const override;
-};
+using Adagrad = Algorithm<AdagradOptions>;
 
 struct AdadeltaOptions {
   double lr = 1.0, rho = 0.9, eps = 1e-6, weight_decay = 0;
   bool maximize = false;
+
+  template <class Self, class F>
+  static void each(Self& o, F&& f) {
+    f("lr", o.lr), f("rho", o.rho), f("eps", o.eps), f("weight_decay", o.weight_decay), f("maximize", o.maximize);
+  }
 };
 /// Zeiler 2012: the size of a step follows from those before it.
-class Adadelta : public Optimizer {
- public:
-  explicit Adadelta(const std::vector<Group>& groups, const AdadeltaOptions& options = {});
-
- protected:
-  std::vector<const char*> state_names(const OwnGroup& group) const override;
-  bool counts_steps(const OwnGroup&) const override { return true; }
-  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
-  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
-  void check_setting(const std::string& name, double value) const override;
-};
+using Adadelta = Algorithm<AdadeltaOptions>;
 
 struct AdamaxOptions {
   double lr = 2e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
   bool maximize = false;
+
+  template <class Self, class F>
+  static void each(Self& o, F&& f) {
+    f("lr", o.lr), f("beta1", o.beta1), f("beta2", o.beta2), f("eps", o.eps), f("weight_decay", o.weight_decay),
+        f("maximize", o.maximize);
+  }
 };
 /// Kingma, Ba 2015, section 7: Adam with a running maximum for the second moment.
-class Adamax : public Optimizer {
- public:
-  explicit Adamax(const std::vector<Group>& groups, const AdamaxOptions& options = {});
-
- protected:
-  std::vector<const char*> state_names(const OwnGroup& group) const override;
-  bool counts_steps(const OwnGroup&) const override { return true; }
-  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
-  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
-  void check_setting(const std::string& name, double value) const override;
-};
+using Adamax = Algorithm<AdamaxOptions>;
 
 struct NAdamOptions {
   double lr = 2e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0, momentum_decay = 4e-3;
   bool decoupled_weight_decay = false, maximize = false;
+
+  template <class Self, class F>
+  static void each(Self& o, F&& f) {
+    f("lr", o.lr), f("beta1", o.beta1), f("beta2", o.beta2), f("eps", o.eps), f("weight_decay", o.weight_decay),
+        f("momentum_decay", o.momentum_decay), f("decoupled_weight_decay", o.decoupled_weight_decay),
+        f("maximize", o.maximize);
+  }
 };
 /// Dozat 2016: Adam with Nesterov's momentum.
-class NAdam : public Optimizer {
- public:
-  explicit NAdam(const std::vector<Group>& groups, const NAdamOptions& options = {});
-
- protected:
-  std::vector<const char*> state_names(const OwnGroup& group) const override;
-  Tensor initial_state(const OwnGroup& group, std::string_view name, const Tensor& parameter) const override;
-  bool counts_steps(const OwnGroup&) const override { return true; }
-  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
-  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
-  void check_setting(const std::string& name, double value) const override;
-};
+using NAdam = Algorithm<NAdamOptions>;
 
 struct RAdamOptions {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
   bool decoupled_weight_decay = false, maximize = false;
+
+  template <class Self, class F>
+  static void each(Self& o, F&& f) {
+    f("lr", o.lr), f("beta1", o.beta1), f("beta2", o.beta2), f("eps", o.eps), f("weight_decay", o.weight_decay),
+        f("decoupled_weight_decay", o.decoupled_weight_decay), f("maximize", o.maximize);
+  }
 };
 /// Liu et al. 2020: Adam whose first steps, with few gradients seen, are not adaptive.
-class RAdam : public Optimizer {
- public:
-  explicit RAdam(const std::vector<Group>& groups, const RAdamOptions& options = {});
-
- protected:
-  std::vector<const char*> state_names(const OwnGroup& group) const override;
-  bool counts_steps(const OwnGroup&) const override { return true; }
-  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
-  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
-  void check_setting(const std::string& name, double value) const override;
-};
+using RAdam = Algorithm<RAdamOptions>;
 
 struct RpropOptions {
   double lr = 1e-2, eta_minus = 0.5, eta_plus = 1.2, step_size_min = 1e-6, step_size_max = 50;
   bool maximize = false;
+
+  template <class Self, class F>
+  static void each(Self& o, F&& f) {
+    f("lr", o.lr), f("eta_minus", o.eta_minus), f("eta_plus", o.eta_plus), f("step_size_min", o.step_size_min),
+        f("step_size_max", o.step_size_max), f("maximize", o.maximize);
+  }
 };
 /// Riedmiller, Braun 1993: each element has a step of its own, which grows while the sign of its gradient stays.
-class Rprop : public Optimizer {
- public:
-  explicit Rprop(const std::vector<Group>& groups, const RpropOptions& options = {});
-
- protected:
-  std::vector<const char*> state_names(const OwnGroup& group) const override;
-  Tensor initial_state(const OwnGroup& group, std::string_view name, const Tensor& parameter) const override;
-  bool counts_steps(const OwnGroup&) const override { return true; }
-  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
-  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
-  void check_setting(const std::string& name, double value) const override;
-};
+using Rprop = Algorithm<RpropOptions>;
 
 struct ASGDOptions {
   double lr = 1e-2, lambd = 1e-4, alpha = 0.75, t0 = 1e6, weight_decay = 0;
   bool maximize = false;
+
+  template <class Self, class F>
+  static void each(Self& o, F&& f) {
+    f("lr", o.lr), f("lambd", o.lambd), f("alpha", o.alpha), f("t0", o.t0), f("weight_decay", o.weight_decay),
+        f("maximize", o.maximize);
+  }
 };
 /// Polyak, Juditsky 1992: descent with a falling rate; the average of the parameters since step t0 is its state `ax`.
-class ASGD : public Optimizer {
- public:
-  explicit ASGD(const std::vector<Group>& groups, const ASGDOptions& options = {});
-
- protected:
-  std::vector<const char*> state_names(const OwnGroup& group) const override;
-  Tensor initial_state(const OwnGroup& group, std::string_view name, const Tensor& parameter) const override;
-  bool counts_steps(const OwnGroup&) const override { return true; }
-  TensorList prepare(const OwnGroup& group, const Tensor& step) override;
-  void update(const OwnGroup& group, Slot& slot, const Tensor& grad, TensorSpan scalars) override;
-};
+using ASGD = Algorithm<ASGDOptions>;
 
 }  // namespace sorus::optim

@@ -1,4 +1,4 @@
-// What the updates of optimizers that are a few operators each are written with; a compiled step fuses them.
+// What rules are written with. Their updates are one operator or a few, which a compiled step fuses.
 #pragma once
 
 #include <array>
@@ -7,6 +7,13 @@
 #include "sorus/optim/optimizer.h"
 
 namespace sorus::optim {
+
+/// Rules have no state: one of each is enough.
+template <class R>
+const Rule& the() {
+  static const R rule;
+  return rule;
+}
 
 inline void check_setting_of(const char* who, const std::string& name, double value, double below = 1e300) {
   SORUS_CHECK(value >= 0 && value < below, ValueError, "{}: {} must lie in [0, {}), found {}", who, name,
