@@ -16,14 +16,7 @@ struct Selection {
 
 std::optional<int64_t> whole_number(nb::handle o) {
   if (PyBool_Check(o.ptr()) || is_tensor(o.ptr()) || !PyIndex_Check(o.ptr())) return std::nullopt;
-  nb::object index = nb::steal(PyNumber_Index(o.ptr()));
-  if (!index.is_valid()) {  // arrays look like integers until they are asked
-    PyErr_Clear();
-    return std::nullopt;
-  }
-  long long v = PyLong_AsLongLong(index.ptr());
-  if (v == -1 && PyErr_Occurred()) nb::raise_python_error();
-  return v;
+  return index_from(o.ptr());
 }
 Attr slice_end(PyObject* o) {
   if (o == Py_None) return {};

@@ -31,14 +31,7 @@ std::optional<int64_t> int_from(PyObject* o) {
     return t.item().to_int();
   }
   if (!is_int(o)) return std::nullopt;
-  nb::object index = nb::steal(PyNumber_Index(o));
-  if (!index.is_valid()) {  // arrays look like integers until they are asked
-    PyErr_Clear();
-    return std::nullopt;
-  }
-  long long v = PyLong_AsLongLong(index.ptr());
-  if (v == -1 && PyErr_Occurred()) nb::raise_python_error();
-  return v;
+  return index_from(o);
 }
 
 bool tensor_arg(PyObject* o, const Param& p, Tensor& out) {

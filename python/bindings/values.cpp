@@ -170,6 +170,17 @@ nb::object wrap_scalar(const Scalar& s) {
   }
 }
 
+std::optional<int64_t> index_from(PyObject* o) {
+  nb::object index = nb::steal(PyNumber_Index(o));
+  if (!index.is_valid()) {
+    PyErr_Clear();
+    return std::nullopt;
+  }
+  long long v = PyLong_AsLongLong(index.ptr());
+  if (v == -1 && PyErr_Occurred()) nb::raise_python_error();
+  return v;
+}
+
 std::optional<Scalar> scalar_from(PyObject* o) {
   if (PyBool_Check(o)) return Scalar(o == Py_True);
   if (PyLong_Check(o)) {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "sorus/graph/call.h"
+#include "sorus/graph/evaluate.h"
 
 namespace sorus {
 namespace importer {
@@ -29,34 +29,9 @@ TensorList run_model(const ImportedModel& model, TensorSpan inputs, TensorSpan w
   for (size_t i = 0; i < inputs.size(); ++i) check_input(model.inputs[i], inputs[i]);
   SORUS_CHECK(inputs.size() + weights.size() == graph.inputs().size(), ValueError, "the model has {} weights, got {}",
               graph.inputs().size() - inputs.size(), weights.size());
-  std::unordered_map<Value, Tensor> values;
-  for (size_t i = 0; i < graph.inputs().size(); ++i)
-    values[{graph.inputs()[i], 0}] = i < inputs.size() ? inputs[i] : weights[i - inputs.size()];
-  std::unordered_map<const Node*, const Node*> last_use;
-  for (const auto& node : graph.nodes())
-    for (const Value& v : node->inputs)
-      if (v) last_use[v.node] = node.get();
-  for (const Value& v : graph.outputs()) last_use.erase(v.node);
-  for (const auto& node : graph.nodes()) {
-    if (node->is_input()) continue;
-    if (node->is_constant()) {
-      const TensorType& t = node->outputs[0];
-      values[{node.get(), 0}] =
-          t.weak ? Tensor::weak_scalar(node->constant.scalar()) : Tensor::scalar(node->constant.scalar(), t.dtype);
-      continue;
-    }
-    TensorList args;
-    for (const Value& v : node->inputs) args.push_back(v ? values.at(v) : Tensor());
-    TensorList out = call(*node->op, args, node->attrs);
-    for (size_t i = 0; i < out.size(); ++i) values[{node.get(), static_cast<int>(i)}] = out[i];
-    for (const Value& v : node->inputs) {
-      auto last = v ? last_use.find(v.node) : last_use.end();
-      if (last == last_use.end() || last->second != node.get()) continue;
-      for (size_t i = 0; i < v.node->outputs.size(); ++i) values.erase({v.node, static_cast<int>(i)});
-    }
-  }
-  TensorList results;
-  for (const Value& v : graph.outputs()) results.push_back(values.at(v));
+  TensorList all(inputs.begin(), inputs.end());
+  all.insert(all.end(), weights.begin(), weights.end());
+  TensorList results = evaluate(graph, all);
   static const OpDef& copy = find_op("copy");
   for (size_t i = 0; i < traced.write_targets.size(); ++i) {
     GradMode off(false);

@@ -59,31 +59,12 @@ constexpr int kVectorBytes = 32, kVectors = 2;
       lanes[i + 4] = (vu)_mm256_permute2f128_ps(r[i], r[i + 4], 0x31);                                      \
     }                                                                                                       \
   }
-#include "sorus/kernels/gemm_body.h"
-
-#include "sorus/kernels/attention_tiles.h"  // on top of it
-
-#include "sorus/kernels/attention_body.h"
+#include "sorus/kernels/gemm_table.h"
 #pragma GCC pop_options
 }  // namespace
 
 const GemmIsa* gemm_isa_avx2() {
-  static const GemmIsa isa{"avx2",
-                           false,
-                           6,
-                           kVectorBytes,
-                           kVectors,
-                           pack_a,
-                           pack_b,
-                           tile,
-                           finish,
-                           small<float, vf>,
-                           small<double, vd>,
-                           attention_scratch,
-                           attention_forward_task,
-                           attention_backward_task,
-                           attention_partial,
-                           attention_join};
+  static const GemmIsa isa = isa_table("avx2");
   return &isa;
 }
 }  // namespace sorus::kernels

@@ -53,11 +53,7 @@ namespace plain512 {
 #define SORUS_GEMM_BF16 0
 #include "sorus/kernels/transpose_avx512.h"
 #define SORUS_GEMM_ARITHMETIC SORUS_GEMM_COMMON
-#include "sorus/kernels/gemm_body.h"
-
-#include "sorus/kernels/attention_tiles.h"  // on top of it
-
-#include "sorus/kernels/attention_body.h"
+#include "sorus/kernels/gemm_table.h"
 #undef SORUS_GEMM_ARITHMETIC
 #undef SORUS_GEMM_BF16
 #pragma GCC pop_options
@@ -79,11 +75,7 @@ namespace bf16dot {
                         8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};                            \
     return (vi)_mm512_permutexvar_epi16((__m512i)order, (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low)); \
   }
-#include "sorus/kernels/gemm_body.h"
-
-#include "sorus/kernels/attention_tiles.h"  // on top of it
-
-#include "sorus/kernels/attention_body.h"
+#include "sorus/kernels/gemm_table.h"
 #undef SORUS_GEMM_ARITHMETIC
 #undef SORUS_GEMM_BF16
 #pragma GCC pop_options
@@ -91,43 +83,11 @@ namespace bf16dot {
 }  // namespace
 
 const GemmIsa* gemm_isa_avx512() {
-  using namespace plain512;
-  static const GemmIsa isa{"avx512",
-                           false,
-                           12,
-                           kVectorBytes,
-                           kVectors,
-                           pack_a,
-                           pack_b,
-                           tile,
-                           finish,
-                           small<float, vf>,
-                           small<double, vd>,
-                           attention_scratch,
-                           attention_forward_task,
-                           attention_backward_task,
-                           attention_partial,
-                           attention_join};
+  static const GemmIsa isa = plain512::isa_table("avx512");
   return &isa;
 }
 const GemmIsa* gemm_isa_avx512_bf16() {
-  using namespace bf16dot;
-  static const GemmIsa isa{"avx512_bf16",
-                           true,
-                           12,
-                           kVectorBytes,
-                           kVectors,
-                           pack_a,
-                           pack_b,
-                           tile,
-                           finish,
-                           small<float, vf>,
-                           small<double, vd>,
-                           attention_scratch,
-                           attention_forward_task,
-                           attention_backward_task,
-                           attention_partial,
-                           attention_join};
+  static const GemmIsa isa = bf16dot::isa_table("avx512_bf16");
   return &isa;
 }
 }  // namespace sorus::kernels

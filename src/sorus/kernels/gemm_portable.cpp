@@ -24,30 +24,11 @@ constexpr int kVectorBytes = 16, kVectors = 2;
     vf y = (vf)((vi)x + (__builtin_convertvector(n, vi) << 23));                              \
     return n < -126.0f ? vf{} : y;                                                            \
   }
-#include "sorus/kernels/gemm_body.h"
-
-#include "sorus/kernels/attention_tiles.h"  // on top of it
-
-#include "sorus/kernels/attention_body.h"
+#include "sorus/kernels/gemm_table.h"
 }  // namespace
 
 const GemmIsa* gemm_isa_portable() {
-  static const GemmIsa isa{"portable",
-                           false,
-                           6,
-                           kVectorBytes,
-                           kVectors,
-                           pack_a,
-                           pack_b,
-                           tile,
-                           finish,
-                           small<float, vf>,
-                           small<double, vd>,
-                           attention_scratch,
-                           attention_forward_task,
-                           attention_backward_task,
-                           attention_partial,
-                           attention_join};
+  static const GemmIsa isa = isa_table("portable");
   return &isa;
 }
 }  // namespace sorus::kernels

@@ -58,68 +58,64 @@ void visit_ordered(const char* who, DType type, F&& f) {
 
 Strides or_zero(Strides s, std::span<const int64_t> zeros) { return s.empty() ? zeros : s; }
 
-}  // namespace
-
-void sort(DType type, std::span<const int64_t> shape, int dim, const void* in, Strides in_strides, void* values,
-          Strides value_strides, int64_t* indices, Strides index_strides, bool descending) {
+/// Orders every line of `in` along `dim` by order(items), and stores the first `count` of each.
+template <class Order>
+void order_lines(const char* who, DType type, std::span<const int64_t> shape, int dim, int64_t count, const void* in,
+                 Strides in_strides, void* values, Strides value_strides, int64_t* indices, Strides index_strides,
+                 Order&& order) {
   static constexpr int64_t kZeros[kMaxRank] = {};
   std::span<const int64_t> zeros(kZeros, shape.size());
-  size_t d = static_cast<size_t>(dim);
-  int64_t length = shape.empty() ? 1 : shape[d];
-  if (length == 0) return;
+  const size_t d = static_cast<size_t>(dim);
+  if (count == 0) return;
   value_strides = or_zero(value_strides, zeros), index_strides = or_zero(index_strides, zeros);
   auto step = [&](Strides s) { return shape.empty() ? 0 : s[d]; };
-  visit_ordered("sort", type, [&]<class E>() {
+  visit_ordered(who, type, [&]<class E>() {
     using K = decltype(sort_key(E{}));
     for_each_line<3>(shape, dim, {in_strides, value_strides, index_strides}, [&](const std::array<int64_t, 3>& at) {
       thread_local std::vector<Item<K>> line;
-      line.resize(static_cast<size_t>(length));
+      line.resize(static_cast<size_t>(shape.empty() ? 1 : shape[d]));
       const E* from = static_cast<const E*>(in) + at[0];
       load_line(line, from, step(in_strides));
-      if (descending)
-        std::stable_sort(line.begin(), line.end(), [](const auto& a, const auto& b) { return less(b.key, a.key); });
-      else
-        std::stable_sort(line.begin(), line.end(), [](const auto& a, const auto& b) { return less(a.key, b.key); });
-      store_line(line.data(), length, from, step(in_strides), values ? static_cast<E*>(values) + at[1] : nullptr,
+      order(line);
+      store_line(line.data(), count, from, step(in_strides), values ? static_cast<E*>(values) + at[1] : nullptr,
                  step(value_strides), indices ? indices + at[2] : nullptr, step(index_strides));
     });
   });
 }
 
+}  // namespace
+
+void sort(DType type, std::span<const int64_t> shape, int dim, const void* in, Strides in_strides, void* values,
+          Strides value_strides, int64_t* indices, Strides index_strides, bool descending) {
+  const int64_t length = shape.empty() ? 1 : shape[static_cast<size_t>(dim)];
+  order_lines("sort", type, shape, dim, length, in, in_strides, values, value_strides, indices, index_strides,
+              [&](auto& line) {
+                std::stable_sort(line.begin(), line.end(), [&](const auto& a, const auto& b) {
+                  return descending ? less(b.key, a.key) : less(a.key, b.key);
+                });
+              });
+}
+
 void topk(DType type, std::span<const int64_t> shape, int dim, int64_t k, bool largest, const void* in,
           Strides in_strides, void* values, Strides value_strides, int64_t* indices, Strides index_strides) {
-  static constexpr int64_t kZeros[kMaxRank] = {};
-  std::span<const int64_t> zeros(kZeros, shape.size());
-  size_t d = static_cast<size_t>(dim);
-  int64_t length = shape.empty() ? 1 : shape[d];
+  const int64_t length = shape.empty() ? 1 : shape[static_cast<size_t>(dim)];
   SORUS_CHECK(k >= 0 && k <= length, ValueError,
               "topk: k must be between 0 and the size of the dimension, {}, got {}", length, k);
-  if (k == 0) return;
-  value_strides = or_zero(value_strides, zeros), index_strides = or_zero(index_strides, zeros);
-  auto step = [&](Strides s) { return shape.empty() ? 0 : s[d]; };
-  visit_ordered("topk", type, [&]<class E>() {
-    using K = decltype(sort_key(E{}));
-    for_each_line<3>(shape, dim, {in_strides, value_strides, index_strides}, [&](const std::array<int64_t, 3>& at) {
-      thread_local std::vector<Item<K>> line;
-      line.resize(static_cast<size_t>(length));
-      const E* from = static_cast<const E*>(in) + at[0];
-      load_line(line, from, step(in_strides));
-      // Position breaks ties, so the order is total and partial_sort needs not be stable.
-      auto before = [largest](const Item<K>& a, const Item<K>& b) {
-        if (largest ? less(b.key, a.key) : less(a.key, b.key)) return true;
-        if (largest ? less(a.key, b.key) : less(b.key, a.key)) return false;
-        return a.index < b.index;
-      };
-      if (k < length / 8) {
-        std::partial_sort(line.begin(), line.begin() + k, line.end(), before);
-      } else {
-        if (k < length) std::nth_element(line.begin(), line.begin() + k, line.end(), before);
-        std::sort(line.begin(), line.begin() + k, before);
-      }
-      store_line(line.data(), k, from, step(in_strides), values ? static_cast<E*>(values) + at[1] : nullptr,
-                 step(value_strides), indices ? indices + at[2] : nullptr, step(index_strides));
-    });
-  });
+  order_lines("topk", type, shape, dim, k, in, in_strides, values, value_strides, indices, index_strides,
+              [&](auto& line) {
+                // Position breaks ties, so the order is total and partial_sort needs not be stable.
+                auto before = [&](const auto& a, const auto& b) {
+                  if (largest ? less(b.key, a.key) : less(a.key, b.key)) return true;
+                  if (largest ? less(a.key, b.key) : less(b.key, a.key)) return false;
+                  return a.index < b.index;
+                };
+                if (k < length / 8) {
+                  std::partial_sort(line.begin(), line.begin() + k, line.end(), before);
+                } else {
+                  if (k < length) std::nth_element(line.begin(), line.begin() + k, line.end(), before);
+                  std::sort(line.begin(), line.begin() + k, before);
+                }
+              });
 }
 
 }  // namespace sorus::kernels

@@ -3,28 +3,19 @@
 #include "sorus/ops.h"
 #include "sorus/ops/fixed_functions.h"
 #include "sorus/ops/fixed_point.h"
+#include "sorus/ops/quantized_rules.h"
 
 namespace sorus {
 namespace {
 
 using fixed::clamped, fixed::high_product, fixed::product, fixed::rounded_shift;
 
-TypesRule codes = [](const TypeCall& c) -> std::vector<TensorType> {
-  Shape s = c.input(0).shape;
-  for (size_t i = 0; i < c.inputs.size(); ++i) {
-    const TensorType& t = c.input(static_cast<int>(i));
-    SORUS_CHECK(is_integral(t.dtype), TypeError, "{}: expected integers, got {}", c.op.name(), name(t.dtype));
-    s = broadcast_shapes(s, t.shape, c.op.name());
-  }
-  return {{c.input(0).dtype, s, false}};
-};
-
 const bool piecewise = [] {
   op("quantized_leaky_relu(input, input_zero_point: int, zero_point: int, multiplier: int, shift: int, "
      "negative_multiplier: int, negative_shift: int, quant_min: int, quant_max: int)")
       .each("x = input - input_zero_point;" + product("p", "x", "multiplier", "shift") +
             product("n", "x", "negative_multiplier", "negative_shift") + "y = x >= 0 ? p : n;" + clamped("y"))
-      .types(codes)
+      .types(quantized_rules::integers_like_input)
       .not_differentiable()
       .doc("A factor for numbers from 0 up and another one below.");
   op("quantized_prelu(input, weight, input_zero_point: int, weight_zero_point: int, zero_point: int, multiplier: "
@@ -32,7 +23,7 @@ const bool piecewise = [] {
       .each("x = input - input_zero_point;" + product("p", "x", "multiplier", "shift") +
             product("n", "x * (weight - weight_zero_point)", "negative_multiplier", "negative_shift") +
             "y = x >= 0 ? p : n;" + clamped("y"))
-      .types(codes)
+      .types(quantized_rules::integers_like_input)
       .not_differentiable()
       .doc("`quantized_leaky_relu` with weights, which broadcast, as the factor below 0.");
   // The factors have 15 bits. `reluish` is relu6(x + 3) / 6 in steps of 2^-15.
@@ -46,7 +37,7 @@ const bool piecewise = [] {
           "c = relu_shift > 0 ? max(-32768, min(32767, b << 1)) : b;" +
           rounded_shift("d", "c", "max(-relu_shift, 0)") + "reluish = d + 32768 >> 1;" +
           "e = truncdiv(reluish * a, 32768);" + rounded_shift("y", "e", "max(-shift, 0)") + clamped("y"))
-      .types(codes)
+      .types(quantized_rules::integers_like_input)
       .not_differentiable()
       .doc(
           "x relu6(x + 3) / 6. The input has 7 more bits; `multiplier` / 2^15 * 2^shift brings it to the result's "
@@ -76,7 +67,7 @@ const bool smooth = [] {
   op("quantized_sigmoid(input, input_zero_point: int, multiplier: int, shift: int, input_radius: int, quant_min: "
      "int, quant_max: int)")
       .each(sigmoid_text())
-      .types(codes)
+      .types(quantized_rules::integers_like_input)
       .not_differentiable()
       .doc(
           "1 / (1 + exp(-x)) of an int8 or uint8 x in steps of 1/256 from quant_min up; `multiplier` and `shift` "
@@ -85,7 +76,7 @@ const bool smooth = [] {
   op("quantized_tanh(input, input_zero_point: int, zero_point: int, multiplier: int, shift: int, input_radius: int, "
      "quant_min: int, quant_max: int)")
       .each(tanh_text())
-      .types(codes)
+      .types(quantized_rules::integers_like_input)
       .not_differentiable()
       .doc("tanh of an int8 or uint8 x in steps of 1/128; arguments as in `quantized_sigmoid`.");
   return true;

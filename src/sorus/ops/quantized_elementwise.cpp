@@ -7,6 +7,7 @@
 // it.
 #include "sorus/ops.h"
 #include "sorus/ops/fixed_point.h"
+#include "sorus/ops/quantized_rules.h"
 
 namespace sorus {
 namespace {
@@ -19,16 +20,6 @@ TypesRule given_type = [](const TypeCall& c) -> std::vector<TensorType> {
   for (size_t i = 1; i < c.inputs.size(); ++i)
     if (c.has(static_cast<int>(i))) s = broadcast_shapes(s, c.input(static_cast<int>(i)).shape, c.op.name());
   return {{c.attr("dtype").dtype(), s, false}};
-};
-
-TypesRule integers_like_input = [](const TypeCall& c) -> std::vector<TensorType> {
-  Shape s = c.input(0).shape;
-  for (size_t i = 0; i < c.inputs.size(); ++i) {
-    const TensorType& t = c.input(static_cast<int>(i));
-    SORUS_CHECK(is_integral(t.dtype), TypeError, "{}: expected integers, got {}", c.op.name(), name(t.dtype));
-    s = broadcast_shapes(s, t.shape, c.op.name());
-  }
-  return {{c.input(0).dtype, s, false}};
 };
 
 const bool conversions = [] {
@@ -88,7 +79,7 @@ const bool arithmetic = [] {
      "other_zero_point: int, other_multiplier: int, other_shift: int, zero_point: int, multiplier: int, shift: int, "
      "quant_min: int, quant_max: int)")
       .each(on_one_scale() + product("y", "s + t", "multiplier", "shift") + clamped("y"))
-      .types(integers_like_input)
+      .types(quantized_rules::integers_like_input)
       .not_differentiable()
       .doc(
           "The sum of two quantised tensors: both are brought to one scale with `left_shift` more bits, added, and "
@@ -97,19 +88,19 @@ const bool arithmetic = [] {
      "other_zero_point: int, other_multiplier: int, other_shift: int, zero_point: int, multiplier: int, shift: int, "
      "quant_min: int, quant_max: int)")
       .each(on_one_scale() + product("y", "s - t", "multiplier", "shift") + clamped("y"))
-      .types(integers_like_input)
+      .types(quantized_rules::integers_like_input)
       .not_differentiable()
       .doc("The difference of two quantised tensors, as `quantized_add`.");
   op("quantized_mul(input, other, input_zero_point: int, other_zero_point: int, zero_point: int, multiplier: int, "
      "shift: int, quant_min: int, quant_max: int)")
       .each("p = (input - input_zero_point) * (other - other_zero_point);" +
             product("y", "p", "multiplier", "shift") + clamped("y"))
-      .types(integers_like_input)
+      .types(quantized_rules::integers_like_input)
       .not_differentiable()
       .doc("The product of two quantised tensors.");
   op("rounded_divide(input, other)")
       .each("half = truncdiv(other, 2); truncdiv(input > 0 ? input + half : input - half, other)")
-      .types(integers_like_input)
+      .types(quantized_rules::integers_like_input)
       .not_differentiable()
       .doc("input / other, rounded half away from zero, for integers and a positive divisor.");
   return true;

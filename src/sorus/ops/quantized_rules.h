@@ -1,5 +1,5 @@
-// What rules for quantised operators on devices share (graph/device_form.h). A device works on int8: uint8 numbers
-// are stored less 128, and so are their zero points and ranges.
+// What rules for quantised operators share: of types, and of their forms on devices (graph/device_form.h). A device
+// works on int8: uint8 numbers are stored less 128, and so are their zero points and ranges.
 #pragma once
 
 #include <cstdlib>
@@ -7,6 +7,17 @@
 #include "sorus/ops/device_rules.h"
 
 namespace sorus::quantized_rules {
+
+/// Integers of the first input's type, in the shape that all inputs broadcast to.
+inline std::vector<TensorType> integers_like_input(const TypeCall& c) {
+  Shape s = c.input(0).shape;
+  for (size_t i = 0; i < c.inputs.size(); ++i) {
+    const TensorType& t = c.input(static_cast<int>(i));
+    SORUS_CHECK(is_integral(t.dtype), TypeError, "{}: expected integers, got {}", c.op.name(), name(t.dtype));
+    s = broadcast_shapes(s, t.shape, c.op.name());
+  }
+  return {{c.input(0).dtype, s, false}};
+}
 
 inline int32_t offset_of(const TensorType& t) { return t.dtype == DType::u8 ? 128 : 0; }
 inline bool bytes(const TensorType& t) { return t.dtype == DType::i8 || t.dtype == DType::u8; }

@@ -2,51 +2,21 @@
 
 #include <array>
 
+#include "sorus/graph/evaluate.h"
+
 namespace sorus {
 
 TensorList run_graph(const Graph& graph, TensorSpan inputs) {
   SORUS_CHECK(inputs.size() == graph.inputs().size(), ValueError, "graph {}: expected {} inputs, got {}",
               graph.name(), graph.inputs().size(), inputs.size());
-  GradMode off(false);
-  std::unordered_map<Value, Tensor> values;
-  std::unordered_map<const Node*, int> last_use;
-  int at = 0;
-  for (const auto& node : graph.nodes()) {
-    ++at;
-    for (const Value& v : node->inputs)
-      if (v) last_use[v.node] = at;
-  }
-  for (const Value& v : graph.outputs()) last_use[v.node] = at + 1;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const TensorType& t = graph.inputs()[i]->outputs[0];
     SORUS_CHECK(inputs[i].sizes() == t.shape && inputs[i].dtype() == t.dtype, ValueError,
                 "graph {}: input {} is {}, expected {}", graph.name(), i, inputs[i].type().to_string(),
                 t.to_string());
-    values[{graph.inputs()[i], 0}] = inputs[i];
   }
-  at = 0;
-  for (const auto& node : graph.nodes()) {
-    ++at;
-    if (node->is_input()) continue;
-    if (node->is_constant()) {
-      const TensorType& t = node->outputs[0];
-      values[{node.get(), 0}] =
-          t.weak ? Tensor::weak_scalar(node->constant.scalar()) : Tensor::scalar(node->constant.scalar(), t.dtype);
-      continue;
-    }
-    TensorList args;
-    for (const Value& v : node->inputs) args.push_back(v ? values.at(v) : Tensor());
-    SourceScope source(node->source);
-    TensorList out = call(*node->op, args, node->attrs);
-    for (size_t i = 0; i < out.size(); ++i) values[{node.get(), static_cast<int>(i)}] = out[i];
-    args.clear();
-    for (const Value& v : node->inputs)
-      if (v && last_use[v.node] == at)
-        for (size_t i = 0; i < v.node->outputs.size(); ++i) values.erase({v.node, static_cast<int>(i)});
-  }
-  TensorList results;
-  for (const Value& v : graph.outputs()) results.push_back(values.at(v));
-  return results;
+  GradMode off(false);
+  return evaluate(graph, inputs);
 }
 
 TracedGraph trace(const std::function<TensorList(TensorSpan)>& f, TensorSpan inputs, std::string name) {

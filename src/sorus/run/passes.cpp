@@ -4,6 +4,7 @@
 #include <optional>
 #include <unordered_set>
 
+#include "sorus/graph/evaluate.h"
 #include "sorus/graph/scalar.h"
 #include "sorus/graph/trace.h"
 
@@ -106,24 +107,15 @@ bool is_conversion(const Node& node) {
 Graph expand_composites(const Graph& graph, const std::function<bool(const OpDef&)>& keep) {
   Tracer tracer(graph.name());
   tracer.set_keep(keep);
-  std::unordered_map<Value, Tensor> values;
-  for (Node* in : graph.inputs()) values[{in, 0}] = tracer.input(in->outputs[0], in->label);
+  TensorList inputs;
+  for (Node* in : graph.inputs()) inputs.push_back(tracer.input(in->outputs[0], in->label));
   InterpreterScope scope(&tracer);
   GradMode off(false);
-  for (const auto& node : graph.nodes()) {
-    if (node->is_input()) continue;
-    if (node->is_constant()) {
-      const TensorType& t = node->outputs[0];
-      values[{node.get(), 0}] = tracer.constant(node->constant.scalar(), t.dtype, t.weak);
-      continue;
-    }
-    TensorList args;
-    for (const Value& v : node->inputs) args.push_back(v ? values.at(v) : Tensor());
-    SourceScope source(node->source);
-    TensorList out = call(*node->op, args, node->attrs);
-    for (size_t i = 0; i < out.size(); ++i) values[{node.get(), static_cast<int>(i)}] = out[i];
-  }
-  for (const Value& v : graph.outputs()) tracer.output(values.at(v));
+  auto constant = [&](const Node& node) {
+    const TensorType& t = node.outputs[0];
+    return tracer.constant(node.constant.scalar(), t.dtype, t.weak);
+  };
+  for (const Tensor& t : evaluate(graph, inputs, constant)) tracer.output(t);
   return tracer.finish().graph;
 }
 
