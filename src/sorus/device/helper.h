@@ -16,6 +16,9 @@ struct Helper {
 /// Of vectors: AVX2, NEON (simd.h says which words there are).
 std::span<const Helper> avx2_helpers();
 std::span<const Helper> neon_helpers();
+/// Of the DSP extension and of Helium.
+std::span<const Helper> dsp_helpers();
+std::span<const Helper> mve_helpers();
 /// Of recurrent layers and attention.
 std::span<const Helper> layer_helpers();
 

@@ -39,6 +39,8 @@ std::string float_literal(float v);
 std::optional<Prepared> prepare_moves(const Model& model, const Step& step);
 /// The forms of graph/integer_forms.h.
 std::optional<Prepared> prepare_integers(const Model& model, const Step& step);
+/// Those of them that are tables with straight lines between.
+std::optional<Prepared> prepare_tables(const Model& model, const Step& step);
 /// The forms of graph/layer_forms.h.
 std::optional<Prepared> prepare_layers(const Model& model, const Step& step);
 

@@ -161,7 +161,7 @@ struct RenameForm {
 struct DeviceForm : std::variant<ConvForm, PoolForm, AddForm, TableForm, SoftmaxForm, PadForm, RenameForm, LineForm,
                                  EachForm, MoveForm, JoinForm, ConstantForm, IntegerEachForm, RescaleForm, ReduceForm,
                                  TransposedForm, BlendForm, MatmulForm, TakeForm, SvdfForm, RecurrentForm, LstmForm,
-                                 AttentionForm, LookupForm, ProductForm> {
+                                 AttentionForm, LookupForm, ProductForm, CurveForm, TableSoftmaxForm> {
   using variant::variant;
 };
 

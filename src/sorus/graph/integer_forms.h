@@ -106,6 +106,21 @@ struct MatmulForm {
   int64_t macs() const { return numel(batch) * rows * depth * columns; }
 };
 
+/// A function of int16 by a table with straight lines between (ops/quantized_tables.cpp, quantized_s_curve).
+struct CurveForm {
+  int64_t elements = 0;
+  std::vector<int32_t> table;
+  int32_t multiplier = 0, shift = 0;
+  bool is_tanh = false;
+};
+
+/// Softmax over rows of int16 by two tables (quantized_table_softmax).
+struct TableSoftmaxForm {
+  int64_t rows = 1, columns = 1;
+  std::vector<int32_t> exponentials, reciprocals;
+  Rescale rescale;  ///< of differences; has no zero point and no range
+};
+
 /// Elements of one dimension at given places: [outer, input, inner] -> [outer, places, inner].
 struct TakeForm {
   int64_t outer = 1, input = 1, inner = 1;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "sorus/import/tflite.h"
+#include "sorus/import/tflite_tables.h"
 #include "sorus/ops.h"
 
 namespace sorus::importer::tflite {
@@ -129,6 +130,7 @@ void sum(Importer& f, const FileOp& op, bool minus) {
 void softmax(Importer& f, const FileOp& op) {
   int x = f.in(op, 0), y = f.out(op);
   DType from = f.info(x).type.dtype, to = f.info(y).type.dtype;
+  if (from == DType::i16) return softmax_of_halves(f, op);
   SORUS_CHECK((from == DType::i8 || from == DType::u8) && (to == DType::i8 || to == DType::u8 || to == DType::i16),
               NotImplementedError, "from {} to {}", name(from), name(to));
   constexpr int kIntegerBits = 5;
@@ -228,6 +230,7 @@ void smooth(Importer& f, const FileOp& op, bool is_tanh) {
   constexpr int kIntegerBits = 4;
   int x = f.in(op, 0), y = f.out(op);
   DType t = f.info(x).type.dtype;
+  if (t == DType::i16) return curve_of_halves(f, op, is_tanh);
   SORUS_CHECK((t == DType::i8 || t == DType::u8) && t == f.info(y).type.dtype, NotImplementedError, "on {}", name(t));
   Factor k = fixed_factor(f.scale(x) * static_cast<double>(1 << (31 - kIntegerBits)));
   double radius = ((1 << kIntegerBits) - 1) * static_cast<double>(1 << (31 - kIntegerBits)) / std::exp2(k.shift);

@@ -1,0 +1,33 @@
+// The forms in which small devices compute functions of int16 by tables (graph/device_form.h).
+#include "sorus/ops/quantized_rules.h"
+
+namespace sorus {
+namespace {
+
+std::optional<DeviceForm> curve(const DeviceCall& c) {
+  if (!c.is_constant(1)) return std::nullopt;
+  CurveForm f;
+  f.elements = numel(c.input(0).shape);
+  f.table = quantized_rules::small(integers_of(c.constant(1)));
+  f.multiplier = static_cast<int32_t>(c.integer("multiplier")), f.shift = static_cast<int32_t>(c.integer("shift"));
+  f.is_tanh = c.integer("is_tanh") != 0;
+  return f;
+}
+
+std::optional<DeviceForm> softmax(const DeviceCall& c) {
+  if (!c.is_constant(1) || !c.is_constant(2)) return std::nullopt;
+  TableSoftmaxForm f;
+  f.columns = c.input(0).shape.back();
+  f.rows = numel(c.input(0).shape) / std::max<int64_t>(f.columns, 1);
+  f.exponentials = quantized_rules::small(integers_of(c.constant(1)));
+  f.reciprocals = quantized_rules::small(integers_of(c.constant(2)));
+  f.rescale.multiplier = {static_cast<int32_t>(c.integer("multiplier"))};
+  f.rescale.shift = {static_cast<int32_t>(c.integer("shift"))};
+  return f;
+}
+
+[[maybe_unused]] const bool forms =
+    device_form("quantized_s_curve", curve, as_it_is) && device_form("quantized_table_softmax", softmax);
+
+}  // namespace
+}  // namespace sorus
