@@ -16,7 +16,8 @@ class Event:
 
     name: str
     kind: str
-    """"eager", or in compiled graphs "kernel" and "loop"."""
+    """"eager", or in compiled graphs "kernel" and "loop"; of collectives "exchange" where the rank waits for all of it,
+    "start" and "wait" where it goes on meanwhile, and "beside" for what runs meanwhile."""
     operands: str
     line: str | None
     """The line of the program that asked for it."""
@@ -27,6 +28,8 @@ class Event:
     """Floating-point operations it needs at least; 0 where unknown."""
     bytes: float
     """Bytes it has to move at least; 0 where unknown."""
+    lane: int = 0
+    """The thread, 0 for the first that did something: ranks may be threads."""
 
 
 @dataclasses.dataclass
@@ -67,6 +70,11 @@ class profile:
     def events(self) -> list[Event]:
         return [Event(*e) for e in self._profile.events()]
 
+    @property
+    def exposed_communication(self) -> float:
+        """Seconds in which ranks waited for what they exchange and did nothing else, of all lanes together."""
+        return sum(e.seconds for e in self.events() if e.kind in ("exchange", "wait"))
+
     def rows(self, by: str = "operator") -> list[Row]:
         """Events summed by "operator", by "call" (operator and operand types) or by "line", longest first."""
         if by not in ("operator", "call", "line"):
@@ -87,7 +95,8 @@ class profile:
     def table(self, by: str = "operator", limit: int = 30) -> str:
         """The rows as text: calls, milliseconds, share of the recording, GFLOP/s and GB/s reached."""
         rows = self.rows(by)
-        total = self.seconds
+        lanes = {e.lane for e in self.events() if e.kind != "beside"}
+        total = self.seconds * max(1, len(lanes))
         out = [f"{'calls':>7} {'ms':>10} {'share':>6} {'GFLOP/s':>8} {'GB/s':>7}  {by}"]
         for r in rows[:limit]:
             rate = max(r.seconds, 1e-12) * 1e9
@@ -105,7 +114,7 @@ class profile:
                 f"{sum(r.calls for r in rest):7d} {seconds * 1e3:10.3f} {seconds / total:6.1%} {'':8} {'':7}  "
                 f"({len(rest)} more)"
             )
-        outside = total - sum(r.seconds for r in rows)
+        outside = total - sum(r.seconds for r in rows if r.kind != "beside")
         out.append(f"{'':7} {outside * 1e3:10.3f} {outside / total:6.1%} {'':8} {'':7}  outside of operators")
         out.append(f"{'':7} {total * 1e3:10.3f}")
         return "\n".join(out)

@@ -4,7 +4,7 @@
 
 namespace sorus {
 
-Profile* active_profile = nullptr;
+std::atomic<Profile*> active_profile{nullptr};
 
 namespace {
 
@@ -22,15 +22,15 @@ std::string quoted(const std::string& text) {
 }  // namespace
 
 Profile::Profile() : start_(now()) {
-  SORUS_CHECK(!active_profile, Error, "profile: another profile is being recorded; end it first");
-  active_profile = this;
+  Profile* none = nullptr;
+  SORUS_CHECK(active_profile.compare_exchange_strong(none, this), Error,
+              "profile: another profile is being recorded; end it first");
 }
 Profile::~Profile() { stop(); }
 
 void Profile::stop() {
-  if (active_profile != this) return;
-  active_profile = nullptr;
-  end_ = now();
+  Profile* self = this;
+  if (active_profile.compare_exchange_strong(self, nullptr)) end_ = now();
 }
 
 double Profile::seconds() const { return (end_ > 0 ? end_ : now()) - start_; }
@@ -40,8 +40,8 @@ std::string Profile::chrome_trace() const {
   for (size_t i = 0; i < events_.size(); ++i) {
     const ProfileEvent& e = events_[i];
     out += fmt::format(
-        R"({{"name":{},"cat":"{}","ph":"X","pid":1,"tid":1,"ts":{:.3f},"dur":{:.3f},"args":{{"operands":{},"line":{},"flops":{:.0f},"bytes":{:.0f}}}}}{})",
-        quoted(e.name), e.kind, e.begin * 1e6, e.seconds * 1e6, quoted(e.detail),
+        R"({{"name":{},"cat":"{}","ph":"X","pid":1,"tid":{},"ts":{:.3f},"dur":{:.3f},"args":{{"operands":{},"line":{},"flops":{:.0f},"bytes":{:.0f}}}}}{})",
+        quoted(e.name), e.kind, e.lane + 1, e.begin * 1e6, e.seconds * 1e6, quoted(e.detail),
         quoted(e.source.known() ? e.source.to_string() : ""), e.flops, e.bytes,
         i + 1 < events_.size() ? ",\n" : "\n");
   }
@@ -49,18 +49,24 @@ std::string Profile::chrome_trace() const {
 }
 
 void ProfileSpan::begin(ProfileEvent e) {
-  profile_ = active_profile;
-  e.depth = profile_->depth_++;
+  profile_ = active_profile.load();
+  if (!profile_) return;  // it ended just now
+  std::lock_guard lock(profile_->mutex_);
+  auto [lane, fresh] = profile_->lanes_.try_emplace(std::this_thread::get_id());
+  if (fresh) lane->second.number = static_cast<int>(profile_->lanes_.size()) - 1;
+  e.lane = lane->second.number;
+  e.depth = lane->second.depth++;
   index_ = static_cast<int64_t>(profile_->events_.size());
   profile_->events_.push_back(std::move(e));
   profile_->events_.back().begin = now() - profile_->start_;
 }
 
 void ProfileSpan::end() {
-  if (active_profile != profile_) return;  // it ended while this ran
+  if (active_profile.load() != profile_) return;  // it ended while this ran
+  std::lock_guard lock(profile_->mutex_);
   ProfileEvent& e = profile_->events_[static_cast<size_t>(index_)];
   e.seconds = now() - profile_->start_ - e.begin;
-  --profile_->depth_;
+  --profile_->lanes_.at(std::this_thread::get_id()).depth;
 }
 
 }  // namespace sorus
