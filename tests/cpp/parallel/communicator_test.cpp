@@ -1,7 +1,10 @@
 // Every collective, for ranks that are threads and ranks that are processes, small, large, in place and in shared
 // memory, against what one process computes.
+#include <sys/mman.h>
+
 #include <cstring>
 #include <numeric>
+#include <thread>
 
 #include "parallel/ranks.h"
 #include "sorus/parallel/comm/reduce.h"
@@ -215,6 +218,65 @@ TEST_P(Collectives, messages_keep_their_order_by_tag_and_may_cross) {
     c.recv(&z, 4, from, 6);
     c.recv(&x, 4, from, 5);
     require(x == 1 && y == 2 && z == 3, "tags");
+  });
+}
+
+// The receiver gets all of a message while the sender does something else. By the order of events: the sender
+// computes until the receiver has said that it is there.
+TEST(Communicator, large_messages_leave_while_the_sender_computes) {
+  struct Shared {
+    std::atomic<int> received{0};
+  };
+  void* memory = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  for (Kind kind : {Kind::threads, Kind::processes, Kind::levels}) {
+    auto* shared = new (memory) Shared;
+    at_ranks(kind, 2, [shared](Communicator& c) {
+      constexpr int64_t kCount = 2 << 20;  // 8 MiB
+      constexpr int kMessages = 4;
+      if (c.rank() == 0) {
+        std::vector<std::vector<float>> mine;
+        std::vector<std::shared_ptr<Work>> sending;
+        for (int m = 0; m < kMessages; ++m) {
+          mine.push_back(values(m, kCount));
+          sending.push_back(c.isend(mine.back().data(), kCount * 4, 1, m % 2));
+          auto start = std::chrono::steady_clock::now();
+          while (shared->received.load() <= m && std::chrono::steady_clock::now() - start < std::chrono::seconds(20))
+            std::this_thread::yield();
+          require(shared->received.load() > m, "the message waits for its sender");
+        }
+        for (auto& w : sending) w->wait();
+      } else {
+        std::vector<float> got(kCount);
+        for (int m = 0; m < kMessages; ++m) {
+          c.recv(got.data(), kCount * 4, 0, m % 2);
+          require(got == values(m, kCount), "what was sent");
+          ++shared->received;
+        }
+      }
+    });
+  }
+  munmap(memory, sizeof(Shared));
+}
+
+TEST_P(Collectives, large_messages_may_wait_and_come_in_another_order) {
+  if (GetParam().ranks == 1) return;
+  at_ranks(GetParam().kind, GetParam().ranks, [](Communicator& c) {
+    int n = c.size(), to = (c.rank() + 1) % n, from = (c.rank() + n - 1) % n;
+    constexpr int64_t kCount = 700'000;
+    constexpr int kMessages = 6;
+    std::vector<std::vector<float>> mine;
+    std::vector<std::shared_ptr<Work>> sending;
+    for (int m = 0; m < kMessages; ++m) mine.push_back(values(c.rank() + m, kCount));
+    for (int m = 0; m < kMessages; ++m)
+      sending.push_back(c.isend(mine[static_cast<size_t>(m)].data(), kCount * 4, to, m));
+    c.barrier();
+    std::vector<float> got(kCount);
+    for (int m = kMessages; m-- > 0;) {
+      c.recv(got.data(), kCount * 4, from, m);
+      require(got == values(from + m, kCount), "message");
+    }
+    for (auto& w : sending) w->wait();
   });
 }
 

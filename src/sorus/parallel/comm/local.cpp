@@ -66,8 +66,8 @@ class LocalCommunicator final : public Communicator {
         layout_(size()),
         block_(segment_->map(handle, layout_.total)),
         slots_(reinterpret_cast<Slot*>(block_.get() + layout_.slots)),
-        transfers_(std::make_shared<Transfers>(rank, size(), slots_,
-                                               reinterpret_cast<Channel*>(block_.get() + layout_.channels))),
+        transfers_(std::make_shared<Transfers>(
+            rank, size(), slots_, reinterpret_cast<Channel*>(block_.get() + layout_.channels), *segment_)),
         crowded_(crowded(segment_->board().members)),
         threads_(segment_->backend() == "threads") {}
 
@@ -158,8 +158,11 @@ class LocalCommunicator final : public Communicator {
       return step();
     }
     // Iteration i brings the others' parts of piece i, reduces the own one, and takes the results of piece i - 1.
-    // Small pieces go from one core's cache to the other's; where ranks take turns on a core, a step costs more.
-    int64_t each = (crowded_ ? kStage : kStage / 4) / static_cast<int64_t>(element),
+    // Small pieces go from one core's cache to the other's; where ranks take turns on a core, or somebody sleeps
+    // while it waits, a step costs more.
+    bool gently = false;
+    for (int r = 0; r < n; ++r) gently |= half(r).announcement.gently;
+    int64_t each = (crowded_ || gently ? kStage : kStage / 4) / static_cast<int64_t>(element),
             pieces = (count + each - 1) / each;
     auto piece = [&](int64_t i) { return Part{i * each, std::min(count, (i + 1) * each)}; };
     for (int64_t i = 0; i <= pieces; ++i) {
@@ -392,7 +395,7 @@ class LocalCommunicator final : public Communicator {
     Slot::Half& own = slots_[rank()].half[(phase_ + 1) & 1];
     Announcement& a = own.announcement;
     std::strncpy(a.what, what.what, sizeof a.what - 1);
-    a.count = what.count, a.dtype = what.dtype, a.op = what.op, a.root = what.root;
+    a.count = what.count, a.dtype = what.dtype, a.op = what.op, a.root = what.root, a.gently = waits_gently();
     a.in = in, a.out = out;
     move_bytes(own.data, data, static_cast<size_t>(bytes));
     step();

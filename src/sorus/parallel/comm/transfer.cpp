@@ -1,5 +1,5 @@
-// Messages between two ranks: a ring of bytes for each direction of each pair. Messages that were not asked for yet
-// stay in the ring, which holds the sender back; one with another tag than asked for is set aside.
+// Messages between two ranks: a ring of bytes for each direction of each pair, in which messages and the heads of
+// those that were handed over follow each other. One with another tag than asked for is set aside.
 #include <linux/futex.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -36,7 +36,12 @@ bool Transfers::Item::is_completed() {
   return done.load(std::memory_order_acquire);
 }
 void Transfers::Item::wait() {
-  if (!is_completed()) waiter(*this);
+  try {
+    if (!is_completed()) waiter(*this);
+  } catch (...) {
+    transfers->take_back(*this);  // whoever waited will not keep the buffer
+    throw;
+  }
   if (!error.empty()) fail<CommError>("{}", error);
 }
 
@@ -82,7 +87,10 @@ void Transfers::finish(const std::shared_ptr<Item>& item) {
 }
 
 void Transfers::deliver(const std::shared_ptr<Item>& item, Unexpected& message) {
-  if (message.head.bytes == item->bytes)
+  Handed* handed = message.head.handed ? &channel(item->peer, rank_).handed[message.head.handed - 1] : nullptr;
+  if (handed && message.head.bytes == item->bytes)
+    take(*handed, *item);
+  else if (message.head.bytes == item->bytes)
     move_bytes(item->to, message.data->data(), message.data->nbytes());
   else
     item->error = fmt::format("recv: {} bytes were expected from rank {} (tag {}), which sent {}", item->bytes,
@@ -90,10 +98,102 @@ void Transfers::deliver(const std::shared_ptr<Item>& item, Unexpected& message) 
   finish(item);
 }
 
+// ---- messages that are handed over
+
+namespace {
+constexpr int64_t kLeastHanded = 64 * 1024;           // less takes turns in the ring
+constexpr int64_t kMostInBuffers = int64_t{1} << 28;  // of one rank in one group
+}  // namespace
+
+// A place for it that the receiver can read; null if there is none, and it has to go through the ring.
+Handed* Transfers::hand_over(Item& item) {
+  Channel& c = channel(rank_, item.peer);
+  Handed* place = nullptr;
+  for (Handed& h : c.handed) {
+    uint32_t state = h.state.load(std::memory_order_acquire);
+    // Messages of threads are freed by `progress_handed`, which tells who waits for them.
+    if (state == Handed::taken && !threads_) h.state.store(state = Handed::free);
+    if (state == Handed::free && !place) place = &h;
+  }
+  if (!place) return nullptr;
+  if (threads_) {
+    place->handle = 0;
+    place->address = item.from;
+  } else {
+    int64_t held = 0;
+    Buffer* best = nullptr;
+    for (Buffer& b : buffers_) {
+      if (b.used_for && b.used_for->state.load(std::memory_order_acquire) != Handed::offered &&
+          b.used_for->state.load() != Handed::taking)
+        b.used_for = nullptr;
+      held += b.bytes;
+      if (!b.used_for && b.bytes >= item.bytes && (!best || b.bytes < best->bytes)) best = &b;
+    }
+    if (!best) {
+      if (held + item.bytes > kMostInBuffers) return nullptr;
+      auto bytes = static_cast<size_t>(item.bytes);
+      int64_t handle = segment_.reserve(bytes);
+      buffers_.push_back({handle, item.bytes, segment_.map(handle, bytes), nullptr});
+      best = &buffers_.back();
+    }
+    move_bytes(best->data.get(), item.from, static_cast<size_t>(item.bytes));
+    best->used_for = place;
+    place->handle = best->handle;
+    place->capacity = best->bytes;
+  }
+  place->state.store(Handed::offered, std::memory_order_release);
+  return place;
+}
+
+void Transfers::take(Handed& handed, Item& item) {
+  uint32_t offered = Handed::offered;
+  if (!handed.state.compare_exchange_strong(offered, Handed::taking)) {
+    item.error = fmt::format("recv: rank {} has taken back what it sent", item.peer);
+    return;
+  }
+  const std::byte* from = handed.address;
+  if (handed.handle) {
+    auto& mapped = seen_[handed.handle];
+    if (!mapped) mapped = segment_.map(handed.handle, static_cast<size_t>(handed.capacity));
+    from = mapped.get();
+  }
+  move_bytes(item.to, from, static_cast<size_t>(item.bytes));
+  handed.state.store(Handed::taken, std::memory_order_release);
+  Slot& other = slots_[item.peer];
+  other.bell.fetch_add(1);
+  futex_wake(other.bell, other.bell_sleepers);
+}
+
+// The sender stops waiting, since something failed.
+void Transfers::take_back(Item& item) {
+  if (!item.handed) return;
+  uint32_t offered = Handed::offered;
+  if (!item.handed->state.compare_exchange_strong(offered, Handed::free))
+    while (item.handed->state.load(std::memory_order_acquire) == Handed::taking) sched_yield();
+  item.handed = nullptr;
+}
+
+Transfers::~Transfers() {
+  for (Peer& p : peers_)
+    for (auto& item : p.handed) take_back(*item);
+}
+
+bool Transfers::progress_handed(int to) {
+  Peer& p = peers_[static_cast<size_t>(to)];
+  return std::erase_if(p.handed, [&](const std::shared_ptr<Item>& item) {
+           if (item->handed && item->handed->state.load(std::memory_order_acquire) != Handed::taken) return false;
+           if (item->handed) item->handed->state.store(Handed::free);
+           item->handed = nullptr;
+           finish(item);
+           return true;
+         }) > 0;
+}
+
 bool Transfers::progress() {
   std::lock_guard lock(mutex_);
   bool moved = false;
   for (int peer = 0; peer < size_ && pending_ > 0; ++peer) {
+    if (progress_handed(peer)) moved = true;
     while (progress_send(peer)) moved = true;
     while (progress_recv(peer)) moved = true;
   }
@@ -117,6 +217,25 @@ bool Transfers::progress_send(int to) {
     room -= n;
   };
   bool starts = !item->head_out;
+  // Collectives have negative tags; all ranks are at them, so that the ring, which stays in the cache, is quicker.
+  if (starts && item->tag >= 0 && item->bytes >= kLeastHanded && item->bytes > room - kHead) {
+    if (Handed* place = hand_over(*item)) {
+      Head head{item->bytes, item->tag, static_cast<int32_t>(place - c.handed) + 1};
+      put(&head, kHead);
+      c.written.store(written, std::memory_order_release);
+      Slot& other = slots_[to];
+      other.bell.fetch_add(1);
+      futex_wake(other.bell, other.bell_sleepers);
+      p.sends.pop_front();
+      if (threads_) {
+        item->handed = place;
+        p.handed.push_back(item);
+      } else {
+        finish(item);
+      }
+      return true;
+    }
+  }
   if (starts) {
     Head head{item->bytes, item->tag, 0};
     put(&head, kHead);
@@ -142,7 +261,7 @@ bool Transfers::progress_recv(int from) {
   Channel& c = channel(from, rank_);
   uint64_t read = c.read.load(std::memory_order_relaxed);
   int64_t there = static_cast<int64_t>(c.written.load(std::memory_order_acquire) - read);
-  auto take = [&](void* data, int64_t n) {
+  auto read_out = [&](void* data, int64_t n) {
     int64_t at = static_cast<int64_t>(read % kRing), first = std::min(n, kRing - at);
     move_bytes(data, c.ring + at, static_cast<size_t>(first));
     move_bytes(static_cast<std::byte*>(data) + first, c.ring, static_cast<size_t>(n - first));
@@ -152,7 +271,7 @@ bool Transfers::progress_recv(int from) {
   bool moved = false;
   if (!p.in_message) {
     if (there < static_cast<int64_t>(sizeof(Head))) return false;
-    take(&p.head, sizeof(Head));
+    read_out(&p.head, sizeof(Head));
     p.in_message = true;
     p.taken = 0;
     p.target = nullptr;
@@ -164,10 +283,12 @@ bool Transfers::progress_recv(int from) {
       } else if (p.recvs[i]->tag == p.head.tag) {
         break;  // of another size: an error, found when the message is complete
       }
+    if (p.head.handed) p.taken = p.head.bytes;
+    if (p.target && p.head.handed) take(channel(from, rank_).handed[p.head.handed - 1], *p.target);
     if (!p.target) {
       p.aside = std::make_shared<Unexpected>();
       p.aside->head = p.head;
-      p.aside->data = Storage::allocate(static_cast<size_t>(p.head.bytes));
+      if (!p.head.handed) p.aside->data = Storage::allocate(static_cast<size_t>(p.head.bytes));
       for (size_t i = 0; i < p.recvs.size(); ++i)
         if (p.recvs[i]->tag == p.head.tag) {
           p.aside->claimed = p.recvs[i];
@@ -180,7 +301,7 @@ bool Transfers::progress_recv(int from) {
   }
   int64_t n = std::min(there, p.head.bytes - p.taken);
   if (n > 0) {
-    take((p.target ? p.target->to : p.aside->data->data()) + p.taken, n);
+    read_out((p.target ? p.target->to : p.aside->data->data()) + p.taken, n);
     p.taken += n;
     moved = true;
   }
