@@ -238,7 +238,8 @@ def compile(
         inputs: one list of placements for each tensor among the arguments.
         data: the axis of the mesh, or the axes, along which dimension 0 of every argument is cut, instead of `inputs`.
         context: the axis along which dimension 1 of every argument is cut, the sequence of tokens.
-        zero: what else is cut along (the first axis of) `data`: the optimizer's state (1, 2), and the parameters (3).
+        zero: what else is cut along (the first axis of) `data` and along `context`: the optimizer's state (1, 2), and
+            the parameters (3).
         micro_batches: parts of every argument's dimension 0 that are computed one after the other, in the memory of one.
         pipeline: ranks among which the function is cut into stages, beside those of the mesh.
         schedule: of the pipeline: "gpipe", "1f1b" or "interleaved".

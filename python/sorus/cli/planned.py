@@ -46,8 +46,6 @@ def _pins(fix: list[str], devices: int, batch: int) -> list[dict[str, int]]:
     if "recompute" in given:
         pins["recompute"] = 2 if given["recompute"] else 0
     pins |= {"sp": 0, "offload": 0, "ep": 1}
-    if pins.get("cp", 1) > 1:
-        pins.setdefault("zero", 0)  # which is cut along dp here, by the planner's plans among the ranks of cp, too
     if "micro" not in given:
         return [pins]
     widths = [given["dp"]] if "dp" in given else [n for n in range(1, devices + 1) if devices % n == 0]

@@ -14,7 +14,8 @@ class Places:
     """How the arguments and captured tensors of a recorded step lie.
 
     Marks (`distribute_tensor`) come first; then `inputs`, or along the `data` axes a cut of dimension 0 of every argument
-    that has one, and along the `context` axis of dimension 1; then ZeRO along the first data axis:
+    that has one, and along the `context` axis of dimension 1; then ZeRO along the first data axis and the context axis,
+    whose ranks all have the same parameters:
 
     zero 1 and 2: what the step writes and does not differentiate by (the optimizer's state) is cut. Gradients are then
     reduced straight into these blocks. zero 3: parameters too; they are gathered when they are used.
@@ -33,8 +34,8 @@ class Places:
     ) -> None:
         if zero not in (0, 1, 2, 3):
             raise ValueError(f"zero must be 0, 1, 2 or 3, not {zero}")
-        if zero and not data:
-            raise ValueError(f"zero={zero} needs the axis along which to cut: data='dp'")
+        if zero and not data and not context:
+            raise ValueError(f"zero={zero} needs the axis along which to cut: data='dp' or context='cp'")
         self.data = (data,) if isinstance(data, str) else tuple(data or ())
         for axis in (*self.data, *((context,) if context else ())):
             mesh._axis(axis)
@@ -63,14 +64,21 @@ class Places:
                 placements[self.mesh._axis(axis)] = Shard(dim)
         return placements
 
-    def kept(self, shape: Any, axis: int) -> Any:
-        """The cut of what a step keeps: the first dimension that divides, or else the first that is large enough."""
-        n = self.mesh.shape[axis]
-        for fits in (lambda size: size % n == 0, lambda size: True):
-            for dim, size in enumerate(shape):
-                if size >= n and fits(size):
-                    return Shard(dim)
-        return Replicate()
+    def kept(self, shape: Any, places: list) -> list:
+        """The same places with the cuts of what a step keeps, along each axis of ZeRO where it is whole: of the first
+        dimension that divides, or else of the first that is large enough."""
+        places, left = list(places), list(shape)
+        marked = [p for p in places if not isinstance(p, Replicate)]
+        for name in (*self.data[:1], *((self.context,) if self.context else ())):
+            axis = self.mesh._axis(name)
+            n = self.mesh.shape[axis]
+            dims = [d for d, size in enumerate(left) if size >= n]
+            dim = next((d for d in dims if left[d] % n == 0), dims[0] if dims else None)
+            if dim is None or not isinstance(places[axis], Replicate) or Shard(dim) in marked:
+                continue
+            places[axis] = Shard(dim)
+            left[dim] //= n
+        return places
 
     def like(self, t: Any, written: bool) -> list | None:
         """What a step keeps beside a marked parameter, its moments, lies where most such parameters of its shape do."""
@@ -96,14 +104,11 @@ class Places:
             reads = None
             state = written[i] and not parameters[i] and t.is_floating_point() and t.dim() > 0
             if (self.zero >= 1 and state) or (self.zero >= 3 and parameters[i]):
-                axis = self.mesh._axis(self.data[0])
-                cut = self.kept(t.shape, axis)
                 if places is None:
                     places = [Replicate()] * self.mesh.ndim
                 if parameters[i]:
                     reads = list(places)
-                if isinstance(places[axis], Replicate) and not any(p == cut for p in places):
-                    places[axis] = cut
+                places = self.kept(t.shape, places)
             stored.append(texts(self.mesh, places, t.shape, f"captured tensor {i}"))
             used.append(None if reads is None else texts(self.mesh, reads, t.shape, f"captured tensor {i}"))
         stages = [self.stage_of.get(t.data_ptr(), -1) if p else -1 for t, p in zip(captures, parameters, strict=True)]
