@@ -95,6 +95,57 @@ def test_sequences_and_vocabularies_are_split():
     assert "[4, 9, 1001]" not in step.rank_graph(0), "nor is their gradient"
 
 
+def losses_and_weights(mesh, **options):
+    from sorus.models import GPT
+
+    sorus.manual_seed(2)
+    model = GPT(48, 8, 2, 4, 16)
+    optimizer = sorus.optim.AdamW(model.parameters(), lr=0.05)
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = model.loss(x, y)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    step = sorus.compile(step, mesh=mesh, **options)
+    ids = (sorus.arange(4 * 9) * 7 % 48).reshape(4, 9)
+    losses = [step(ids[:, :-1], ids[:, 1:]).item() for _ in range(3)]
+    return losses, [p.detach().tolist() for p in model.parameters()], step
+
+
+def test_zero_cuts_along_the_context_axis_too():
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "cp"))
+    losses, weights, _ = losses_and_weights(mesh, data="dp", context="cp")
+    found, kept, step = losses_and_weights(mesh, data="dp", context="cp", zero=1)
+    assert found == losses and kept == weights, "to the bit"
+    assert "[S(0), S(0)]" in step._newest().layouts(), "each of the four ranks has a quarter"
+    # Where parameters come in blocks, activations may be dealt out in another way: sums of the loss in another order.
+    found, kept, step = losses_and_weights(mesh, data="dp", context="cp", zero=3)
+    assert found == pytest.approx(losses, rel=1e-5)
+    gathers = [line for line in step.rank_graph(1).splitlines() if "= all_gather" in line]
+    assert any("/dp" in line for line in gathers) and any("/cp" in line for line in gathers)
+    mesh = init_device_mesh("cpu", (3,), mesh_dim_names=("cp",))
+    losses, weights, _ = losses_and_weights(mesh, context="cp")
+    found, kept, step = losses_and_weights(mesh, context="cp", zero=1)
+    assert found == losses and kept == weights
+    assert "reduce_scatter" in step.rank_graph(1)
+
+
+def test_a_profile_tells_ranks_apart_and_what_they_wait_for():
+    _, _, step = train(init_device_mesh("cpu", (2,), mesh_dim_names=("dp",)), data="dp")
+    x, y = sorus.randn(16, 8), sorus.arange(16) % 4
+    with sorus.profile() as p:
+        step(x, y)
+    events = p.events()
+    assert len({e.lane for e in events if e.kind == "loop"}) == 2, "a lane for each rank"
+    sums = [e for e in events if e.kind == "exchange"]
+    assert sums and all(e.name == "all_reduce" and e.bytes > 0 for e in sums)
+    assert p.exposed_communication == pytest.approx(sum(e.seconds for e in sums))
+    assert "all_reduce  (exchange)" in p.table()
+
+
 def test_marked_parameters_and_everything_else_follows():
     mesh = DeviceMesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
 

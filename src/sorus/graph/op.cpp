@@ -183,6 +183,11 @@ OpBuilder& OpBuilder::cost(CostRule rule) {
   def_.cost = std::move(rule);
   return *this;
 }
+OpBuilder& OpBuilder::exchange(ExchangeRule rule, BesideRule beside) {
+  def_.exchange = std::move(rule);
+  def_.beside = std::move(beside);
+  return *this;
+}
 OpBuilder& OpBuilder::autocast(Autocast kind) {
   def_.autocast = kind;
   return *this;

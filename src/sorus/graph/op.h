@@ -16,6 +16,7 @@
 //   kernel    hand work, where it pays or where a body cannot say it (sort, random permutation)
 //   types, gradient, axes, cost   what cannot be derived
 //   loop      how a kernel that looks elements up is said as a loop, so that it fuses with others
+//   exchange  a collective: what it moves among which ranks, and how it runs beside other work
 //   inset, joins, memory_order, writes_strided   how results lie in memory, so that graphs need no copies between
 //   them
 //
@@ -109,6 +110,19 @@ struct LoopForm {
 };
 using LoopRule = std::function<std::optional<LoopForm>(const TypeCall&)>;
 
+/// What a collective moves. The ranks of its group all call it, in the order of the graph, which is the same for all.
+struct Exchange {
+  enum class Kind : uint8_t { all_reduce, reduce_scatter, all_gather, all_to_all } kind = Kind::all_reduce;
+  std::string group;      ///< the name of the ranks
+  int64_t bytes = 0;      ///< of the whole tensor; all_to_all: of what one rank has
+  int64_t workspace = 0;  ///< what the kernel takes beside its operands
+};
+using ExchangeRule = std::function<Exchange(const TypeCall&)>;
+/// Begins the kernel beside the caller. What it returns waits for the end, and throws what the kernel threw. `keep`
+/// lives as long as the kernel runs, even if nobody waits.
+using BesideRule =
+    std::function<std::function<void()>(const Call&, std::span<Tensor> out, std::shared_ptr<const void> keep)>;
+
 /// What autocast does with the inputs of an operator.
 enum class Autocast : uint8_t { none, lower, full };
 
@@ -143,9 +157,13 @@ struct OpDef {
   std::string doc;
   const OpDef* derived_from = nullptr;  ///< gelu for "gelu:grad0"
   std::vector<int> base_inputs;         ///< gradients of `each`: the tensors of gelu it reads, after the gradient
+  ExchangeRule exchange;                ///< of collectives
+  BesideRule beside;                    ///< the kernel, started and left to itself
 
   const std::string& name() const { return signature.name; }
   bool is_view() const { return static_cast<bool>(view); }
+  /// Whether other ranks have to make the same call.
+  bool calls_ranks() const { return static_cast<bool>(exchange); }
   /// Whether a compiled graph calls the kernel, even if there is a body.
   bool is_kernel_in_graphs() const { return kernel && !kernel_is_eager; }
 };
@@ -176,6 +194,7 @@ class OpBuilder {
   /// Sharding, where it cannot be derived: "input[b.., d!] -> output[b.., d!]"; see derive/sharding.h.
   OpBuilder& axes(std::string_view notation);
   OpBuilder& cost(CostRule rule);
+  OpBuilder& exchange(ExchangeRule rule, BesideRule beside);
   OpBuilder& autocast(Autocast kind);
   OpBuilder& random();
   OpBuilder& value_shaped();

@@ -22,7 +22,7 @@ void say_once(const std::string& why) {
 
 }  // namespace
 
-CompiledGraph::Impl::Impl(TracedGraph t) : traced(std::move(t)) {
+CompiledGraph::Impl::Impl(TracedGraph t, const BesideOptions& b) : traced(std::move(t)), beside(b) {
   auto start = std::chrono::steady_clock::now();
   traced.graph = simplify_graph(
       expand_composites(simplify_graph(traced.graph), [](const OpDef& op) { return op.is_kernel_in_graphs(); }));
@@ -76,7 +76,8 @@ void CompiledGraph::Impl::build_code() {
   }
 }
 
-CompiledGraph::CompiledGraph(TracedGraph traced) : impl_(std::make_unique<Impl>(std::move(traced))) {}
+CompiledGraph::CompiledGraph(TracedGraph traced, BesideOptions beside)
+    : impl_(std::make_unique<Impl>(std::move(traced), beside)) {}
 CompiledGraph::~CompiledGraph() = default;
 CompiledGraph::CompiledGraph(CompiledGraph&&) noexcept = default;
 TensorList CompiledGraph::run(TensorSpan inputs) { return impl_->run(inputs); }

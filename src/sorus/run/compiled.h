@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "sorus/graph/trace.h"
+#include "sorus/run/beside.h"
 
 namespace sorus {
 
@@ -23,6 +24,7 @@ struct CompileReport {
   int64_t filled_bytes = 0;    ///< of tensors of one number that kernels want to see; kept as well
   int64_t mirrored_bytes = 0;  ///< of captured tensors, kept beside them in the type that the graph reads (mirror.h)
   int64_t moved_bytes = 0;  ///< brought in from host memory by each run, under a memory limit; known after the first
+  int exchanges = 0, beside = 0;  ///< collectives, and those of them that run beside other work (beside.h)
   int64_t moved_ahead_bytes = 0;  ///< of these, while another step computes (residency.h)
   bool from_cache = false;
   std::string without_compiler;  ///< why loops are not compiled, if they are not
@@ -37,9 +39,13 @@ struct PeakValue {
   SourceLocation source;
 };
 
+/// Called between the steps of compiled graphs, by the thread that runs them: for what needs a hand now and then, such
+/// as messages on their way.
+void set_between_steps(void (*f)());
+
 class CompiledGraph {
  public:
-  explicit CompiledGraph(TracedGraph traced);
+  explicit CompiledGraph(TracedGraph traced, BesideOptions beside = {});
   ~CompiledGraph();
   CompiledGraph(CompiledGraph&&) noexcept;
 

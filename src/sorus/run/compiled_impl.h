@@ -39,6 +39,7 @@ struct Step {
   std::vector<Geometry> views, result_views;
   bool nothing = false;        // its parts are in place
   TensorList inputs, outputs;  // ready-made where nothing changes from run to run
+  std::vector<size_t> waits;   // for these steps, which run beside, before this one
   bool fixed = false;          // reads and writes only the arena and what was captured
   int64_t ready_for = -1;      // the arrangement of the captured tensors (Impl::arrangement) that they were made for
 };
@@ -54,12 +55,15 @@ struct Copy {
 
 struct CompiledGraph::Impl {
   TracedGraph traced;
+  BesideOptions beside;
   Graph graph;
   std::unique_ptr<Placement> placement;
   std::vector<Unit> units;
   std::vector<Slot> slots;
   std::unordered_map<Value, int> slot_of;
   std::vector<Step> steps;
+  std::vector<int> wait_at;  // for each unit: see BesidePlan; by its place
+  std::vector<size_t> waits_at_end;
   std::vector<Copy> copies;
   std::shared_ptr<NativeCode> code;
   std::string source;
@@ -82,7 +86,7 @@ struct CompiledGraph::Impl {
   std::optional<Residency> residency;
   std::vector<char*> resident_at;
 
-  explicit Impl(TracedGraph t);
+  Impl(TracedGraph t, const BesideOptions& b);
 
   // Loops as C.
   void build_code();
@@ -92,6 +96,7 @@ struct CompiledGraph::Impl {
   // Whether the loop reads graph input `in` only at the element it is about to write.
   static bool reads_elementwise(const Unit& u, const Value& in);
   void reorder();
+  void reorder_beside(const std::vector<ScheduleUnit>& plan, std::vector<int>& order);
   void place_values();
   void find_peak(const std::vector<Lifetime>& lives, const std::vector<int>& temporary,
                  const std::unordered_map<Value, int>& made_by);
@@ -103,6 +108,11 @@ struct CompiledGraph::Impl {
   void keep_within_limit(const TensorList& inputs);
   double predicted_wait(double seconds, double bytes_per_second) const;
   void run_loop(const Step& s);
+  void run_kernel(size_t at);
+  // What runs beside, by step; waited for by `land`.
+  using Flying = std::vector<std::pair<size_t, std::function<void()>>>;
+  void start(size_t at, Flying& flying);
+  void land(const std::vector<size_t>& which, Flying& flying) const;
   void prepare(Step& s, const TensorList& inputs, const TensorList& outputs);
   static TensorList run_graph_node(const Node& node);
   TensorList run(TensorSpan explicit_inputs);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 
 #include "sorus/base/threads.h"
 #include "sorus/derive/cost.h"
@@ -12,6 +13,10 @@
 #include "sorus/tensor/copy.h"
 
 namespace sorus {
+namespace {
+std::atomic<void (*)()> between_steps{nullptr};
+}
+void set_between_steps(void (*f)()) { between_steps.store(f); }
 
 void CompiledGraph::Impl::make_steps() {
   size_t inputs = graph.inputs().size();
@@ -71,6 +76,9 @@ void CompiledGraph::Impl::make_steps() {
     }
     steps.push_back(std::move(s));
   }
+  for (size_t u = 0; u < units.size(); ++u)
+    if (auto when = static_cast<size_t>(wait_at[u]); when > 0)
+      (when < steps.size() ? steps[when].waits : waits_at_end).push_back(u);
 }
 
 void CompiledGraph::Impl::share_arena(const Tensor& memory) {
@@ -197,6 +205,40 @@ void CompiledGraph::Impl::run_loop(const Step& s) {
   if (s.finish) s.finish(with, parts.data(), threads);
 }
 
+void CompiledGraph::Impl::run_kernel(size_t at) {
+  Step& s = steps[at];
+  const OpDef& op = *s.node->op;
+  ProfileSpan span(op.calls_ranks() ? "exchange" : "kernel", [&](ProfileEvent& e) { describe(units[at], e); });
+  SourceScope source(s.node->source);
+  if (op.is_view()) {
+    copy_elements(s.outputs[0].with_geometry(
+                      {s.inputs[0].sizes(), contiguous_strides(s.inputs[0].sizes()), s.outputs[0].impl()->offset}),
+                  s.inputs[0]);
+    return;
+  }
+  TensorList out = s.outputs;
+  current_interpreter().run(op, s.inputs, s.node->attrs, out);
+}
+
+void CompiledGraph::Impl::start(size_t at, Flying& flying) {
+  Step& s = steps[at];
+  ProfileSpan span("start", [&](ProfileEvent& e) { describe(units[at], e); });
+  TensorList out = s.outputs;
+  // Temporaries do not own their memory: the arena has to stay as long as somebody writes into it.
+  auto keep = std::make_shared<Tensor>(arena);
+  flying.emplace_back(at, s.node->op->beside({*s.node->op, s.inputs, s.node->attrs}, out, keep));
+}
+
+void CompiledGraph::Impl::land(const std::vector<size_t>& which, Flying& flying) const {
+  for (size_t at : which) {
+    auto it = std::find_if(flying.begin(), flying.end(), [&](const auto& f) { return f.first == at; });
+    if (it == flying.end()) continue;  // it did not run beside this time
+    ProfileSpan span("wait", [&](ProfileEvent& e) { describe(units[at], e); });
+    it->second();
+    flying.erase(it);
+  }
+}
+
 void CompiledGraph::Impl::prepare(Step& s, const TensorList& inputs, const TensorList& outputs) {
   s.inputs.clear();
   s.outputs.clear();
@@ -258,31 +300,31 @@ TensorList CompiledGraph::Impl::run(TensorSpan explicit_inputs) {
   }
   set_addresses(packed, outputs);
   keep_within_limit(packed);
+  Flying flying;
   for (size_t at = 0; at < steps.size(); ++at) {
     Step& s = steps[at];
+    if (auto* f = between_steps.load(std::memory_order_relaxed)) f();
     if (residency) residency->before(at);
+    if (!s.waits.empty()) land(s.waits, flying);
     if (s.nothing) continue;
-    ProfileSpan span(s.loop ? "loop" : "kernel", [&](ProfileEvent& e) { describe(units[at], e); });
     if (s.loop) {
+      ProfileSpan span("loop", [&](ProfileEvent& e) { describe(units[at], e); });
       for (const Unit::IndexCheck& c : units[at].checks) check_indices(c, packed, outputs);
       run_loop(s);
       continue;
     }
     if (!s.fixed || s.ready_for != arrangement) prepare(s, packed, outputs);
-    SourceScope source(s.node->source);
-    if (s.node->op->is_view()) {
-      copy_elements(s.outputs[0].with_geometry(
-                        {s.inputs[0].sizes(), contiguous_strides(s.inputs[0].sizes()), s.outputs[0].impl()->offset}),
-                    s.inputs[0]);
-    } else {
-      TensorList out = s.outputs;
-      current_interpreter().run(*s.node->op, s.inputs, s.node->attrs, out);
-    }
+    // What goes out to host memory must not be in use.
+    if (wait_at[at] > 0 && !residency)
+      start(at, flying);
+    else
+      run_kernel(at);
     if (!s.fixed) {
       s.inputs.clear();
       s.outputs.clear();
     }
   }
+  land(waits_at_end, flying);
   if (!copies.empty()) write_back(packed, outputs);
   for (size_t i = 0; i < explicit_inputs.size(); ++i)  // an argument that was written, and was not contiguous
     if (written_input[i] && !packed[i].is(explicit_inputs[i])) copy_elements(explicit_inputs[i], packed[i]);
@@ -325,6 +367,8 @@ void CompiledGraph::Impl::describe(const Unit& unit, ProfileEvent& e) {
     e.source = unit.node->source;
     Cost c = cost_of(TypeCall{*unit.node->op, types, unit.node->attrs});
     e.flops = c.flops, e.bytes = c.bytes;
+    if (unit.node->op->calls_ranks())
+      e.bytes = static_cast<double>(unit.node->op->exchange(TypeCall{*unit.node->op, types, unit.node->attrs}).bytes);
     return;
   }
   for (const Node* n : unit.members) {

@@ -8,7 +8,6 @@
 
 #include "sorus/run/access.h"
 #include "sorus/run/loop_role.h"
-#include "sorus/run/rank_calls.h"
 
 namespace sorus {
 namespace {
@@ -151,7 +150,7 @@ class Fuser {
     if (kernel)
       for (const Operand& o : operands_[kernel])
         if (o.source && unit_of_.contains(o.source.node)) groups_.back().inputs.insert(unit_of_[o.source.node]);
-    if (kernel && calls_ranks(*kernel)) {  // in the order of the graph, whatever is fused
+    if (kernel && kernel->op->calls_ranks()) {  // in the order of the graph, whatever is fused
       if (last_call_ >= 0) groups_.back().inputs.insert(last_call_);
       last_call_ = u;
     }

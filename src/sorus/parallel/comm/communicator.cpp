@@ -11,6 +11,7 @@
 
 #include "sorus/base/move_bytes.h"
 #include "sorus/base/threads.h"
+#include "sorus/run/compiled.h"
 
 namespace sorus::comm {
 namespace {
@@ -51,6 +52,14 @@ namespace {
 thread_local std::vector<std::weak_ptr<Progress>> moving;
 }
 void add_progress(const std::shared_ptr<Progress>& p) {
+  // A rank that computes moves its messages on as well, where others cannot do without it.
+  static const bool hooked = [] {
+    set_between_steps([] {
+      if (any_pending()) progress_all();
+    });
+    return true;
+  }();
+  (void)hooked;
   std::erase_if(moving, [](const auto& w) { return w.expired(); });
   for (const auto& w : moving)
     if (w.lock() == p) return;
@@ -100,9 +109,11 @@ class Communicator::Queue {
       if (!done.load(std::memory_order_acquire)) {
         Blocking blocking;
         std::unique_lock lock(queue->mutex_);
-        while (!queue->finished_.wait_for(lock, std::chrono::milliseconds(50), [&] { return done.load(); })) {
+        // Messages of this thread move on meanwhile: another rank may need them to come to what is waited for.
+        auto pause = [] { return std::chrono::microseconds(any_pending() ? 200 : 50'000); };
+        while (!queue->finished_.wait_for(lock, pause(), [&] { return done.load(); })) {
           lock.unlock();
-          blocking.poll();
+          if (!any_pending() || !progress_all()) blocking.poll();
           lock.lock();
         }
       }

@@ -27,7 +27,7 @@ class Merge {
       auto bucket = bucket_of_.find(n);
       if (bucket == bucket_of_.end())
         copy(*n);
-      else if (buckets_[bucket->second].front() == n)
+      else if (buckets_[bucket->second].back() == n)  // as late as its last part is ready
         merge(buckets_[bucket->second]);
     }
     std::vector<Value> outputs;
@@ -37,9 +37,19 @@ class Merge {
   }
 
  private:
+  // Element by element, so that tensors can lie side by side.
   static bool is_collective(const Node& n) {
-    static const OpDef& reduce = find_op("all_reduce");
-    return n.op == &reduce;
+    return n.op && n.op->calls_ranks() && exchange(n).kind == Exchange::Kind::all_reduce;
+  }
+  static Exchange exchange(const Node& n) {
+    auto types = n.input_types();
+    return n.op->exchange(TypeCall{*n.op, types, n.attrs});
+  }
+  // What has to be the same besides: operator, attributes, type.
+  static std::string sort(const Node& n) {
+    std::string text = n.op->name();
+    for (const Attr& a : n.attrs) text += "," + a.to_string();
+    return text;
   }
 
   void find_levels() {
@@ -52,13 +62,12 @@ class Merge {
   }
 
   void find_buckets() {
-    std::map<std::tuple<int, std::string, std::string, DType>, std::pair<size_t, int64_t>> open;
+    std::map<std::tuple<int, std::string, DType>, std::pair<size_t, int64_t>> open;
     for (const auto& n : from_.nodes()) {
       if (!is_collective(*n)) continue;
       int64_t bytes = n->outputs[0].nbytes();
       if (bytes > options_.small_bytes || bytes == 0) continue;
-      auto [it, fresh] = open.try_emplace(
-          {level_.at(n.get()), n->attrs[0].string(), n->attrs[1].string(), n->outputs[0].dtype}, 0, 0);
+      auto [it, fresh] = open.try_emplace({level_.at(n.get()), sort(*n), n->outputs[0].dtype}, 0, 0);
       if (fresh || it->second.second + bytes > options_.bucket_bytes) {
         it->second = {buckets_.size(), 0};
         buckets_.emplace_back();

@@ -11,7 +11,7 @@ namespace sorus::parallel {
 
 struct MergeOptions {
   int64_t small_bytes = 256 << 10;  ///< what is larger is not copied around
-  int64_t bucket_bytes = 25 << 20;
+  int64_t bucket_bytes = 2 << 20;   ///< a bucket starts when its last part is ready
 };
 
 /// The same graph with fewer collectives; nodes are ordered by level.

@@ -16,6 +16,7 @@ class Partition {
 
   LocalGraph run() {
     find_gathered();
+    find_sums();
     for (size_t i = 0; i < from_.inputs().size(); ++i) {
       Node* in = from_.inputs()[i];
       TensorType t = in->outputs[0];
@@ -59,6 +60,26 @@ class Partition {
       if (const Node& node = *from_.nodes()[i]; forward_.contains(&node))
         for (const Value& v : node.inputs)
           if (v) forward_.insert(v.node);
+  }
+
+  // Sums over ranks that somebody will read: they are made as soon as the ranks' parts are, so that gradients are on
+  // their way while the backward pass goes on. All ranks find the same, since the graph of one device decides.
+  void find_sums() {
+    auto wants = [&](const Value& v, const Layout& wanted) {
+      if (!v.node->op) return;
+      const Layout& made = p_.choices.at(v.node).outputs[static_cast<size_t>(v.index)];
+      bool sums = false;
+      for (size_t a = 0; a < made.size(); ++a) sums |= made[a].is_partial() && !wanted[a].is_partial();
+      auto& list = sums_[v];
+      if (sums && std::find(list.begin(), list.end(), wanted) == list.end()) list.push_back(wanted);
+    };
+    for (const auto& node : from_.nodes()) {
+      if (!node->op) continue;
+      const NodeChoice& c = p_.choices.at(node.get());
+      for (size_t i = 0; i < node->inputs.size(); ++i)
+        if (node->inputs[i]) wants(node->inputs[i], c.inputs[i]);
+    }
+    for (size_t i = 0; i < from_.outputs().size(); ++i) wants(from_.outputs()[i], p_.outputs[i]);
   }
 
   // For the backward pass, once `after` is there.
@@ -107,6 +128,7 @@ class Partition {
       Value v{const_cast<Node*>(&node), static_cast<int>(o)};
       add(v, c.outputs[o], {made, static_cast<int>(o)});
       if (auto mark = p_.marks.find(v); mark != p_.marks.end()) get(v, mark->second);
+      for (const Layout& wanted : sums_[v]) get(v, wanted);
     }
   }
 
@@ -270,6 +292,7 @@ class Partition {
   std::unordered_map<Value, std::vector<Value>> locals_;
   std::unordered_map<Value, Layout> gathered_;  // and how they are stored
   std::unordered_set<const Node*> forward_;
+  std::unordered_map<Value, std::vector<Layout>> sums_;
   std::unordered_map<Value, std::vector<std::pair<Layout, Value>>> again_;
   Graph to_;
   LocalGraph local_;

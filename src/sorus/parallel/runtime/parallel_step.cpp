@@ -204,7 +204,8 @@ struct ParallelStep::Impl {
       r.pieces.push_back(std::move(p));
     }
     std::string group = options.pipeline.ranks > 1 ? all.group(0) : "";
-    r.runner = std::make_unique<ProgramRunner>(std::move(program), std::move(captures), group, options.compiled);
+    r.runner = std::make_unique<ProgramRunner>(std::move(program), std::move(captures), group, options.compiled,
+                                               options.beside);
     return r;
   }
 

@@ -22,6 +22,7 @@ struct ExecutionOptions {
   bool compiled = true;   ///< loops as C; else node by node
   int micro_batches = 1;  ///< parts of dimension 0 of every argument, computed one after the other
   PipelineOptions pipeline = {};
+  BesideOptions beside = {};  ///< which collectives run beside arithmetic
 };
 
 class ParallelStep {

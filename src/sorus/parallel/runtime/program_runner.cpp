@@ -10,7 +10,6 @@
 #include "sorus/graph/call.h"
 #include "sorus/parallel/comm/groups.h"
 #include "sorus/parallel/comm/local.h"
-#include "sorus/parallel/sharding/operators.h"
 #include "sorus/run/compiled.h"
 #include "sorus/run/execute.h"
 #include "sorus/tensor/copy.h"
@@ -50,7 +49,7 @@ struct ProgramRunner::Impl {
   };
   std::vector<Leaving> leaving;
 
-  Impl(Program p, TensorList c, std::string g, bool use_compiler)
+  Impl(Program p, TensorList c, std::string g, bool use_compiler, const BesideOptions& beside)
       : program(std::move(p)), captures(std::move(c)), group(std::move(g)), compiled(use_compiler) {
     for (Segment& s : program.segments) {
       ready.emplace_back();
@@ -65,7 +64,7 @@ struct ProgramRunner::Impl {
           for (size_t i = 0; i < s.captures.size(); ++i)
             if (s.captures[i] == c) t.write_targets.push_back(t.explicit_inputs + static_cast<int>(i));
         if (compiled)
-          ready.back().push_back(std::make_unique<CompiledGraph>(std::move(t)));
+          ready.back().push_back(std::make_unique<CompiledGraph>(std::move(t), beside));
         else
           traced.back().push_back(std::move(t));
         if (compiled) share_arena(*ready.back().back());
@@ -89,8 +88,10 @@ struct ProgramRunner::Impl {
     for (const auto& g : ready[segment])
       for (const auto& n : g->graph().nodes()) {
         if (!n->op) continue;
-        auto types = n->input_types();
-        most = std::max(most, g->packed_bytes(*n) + collective_workspace(TypeCall{*n->op, types, n->attrs}));
+        int64_t bytes = g->packed_bytes(*n);
+        if (auto types = n->input_types(); n->op->calls_ranks())
+          bytes += n->op->exchange(TypeCall{*n->op, types, n->attrs}).workspace;
+        most = std::max(most, bytes);
       }
     return most;
   }
@@ -289,8 +290,9 @@ struct ProgramRunner::Impl {
   }
 };
 
-ProgramRunner::ProgramRunner(Program program, TensorList captures, std::string group, bool compiled)
-    : impl_(std::make_unique<Impl>(std::move(program), std::move(captures), std::move(group), compiled)) {}
+ProgramRunner::ProgramRunner(Program program, TensorList captures, std::string group, bool compiled,
+                             BesideOptions beside)
+    : impl_(std::make_unique<Impl>(std::move(program), std::move(captures), std::move(group), compiled, beside)) {}
 ProgramRunner::~ProgramRunner() = default;
 TensorList ProgramRunner::run(const std::vector<TensorList>& inputs) { return impl_->run(inputs); }
 const Program& ProgramRunner::program() const { return impl_->program; }

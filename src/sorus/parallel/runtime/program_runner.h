@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "sorus/parallel/partition/segments.h"
+#include "sorus/run/beside.h"
 
 namespace sorus::parallel {
 
@@ -21,7 +22,7 @@ class ProgramRunner {
  public:
   /// `captures`: this rank's pieces. `group`: the communicator of the pipeline; not looked up if the program sends
   /// nothing.
-  ProgramRunner(Program program, TensorList captures, std::string group, bool compiled);
+  ProgramRunner(Program program, TensorList captures, std::string group, bool compiled, BesideOptions beside = {});
   ~ProgramRunner();
   ProgramRunner(const ProgramRunner&) = delete;
   ProgramRunner& operator=(const ProgramRunner&) = delete;

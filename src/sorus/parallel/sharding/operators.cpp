@@ -1,14 +1,15 @@
 // Collectives as operators of a graph. `parts` is the number of ranks in the group, so that the result's shape is
 // known where no ranks are running; the kernel checks it.
-#include "sorus/parallel/sharding/operators.h"
-
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "sorus/base/move_bytes.h"
+#include "sorus/base/profile.h"
 #include "sorus/ops.h"
 #include "sorus/parallel/comm/groups.h"
 #include "sorus/tensor/copy.h"
+#include "sorus/tensor/memory_account.h"
 
 namespace sorus::parallel {
 namespace {
@@ -122,6 +123,73 @@ TypesRule resized(int grows, int shrinks, int parts_at, int grown_sizes, int shr
 }
 int64_t dim_of(const Call& c, int at) { return wrap_dim(c.attr(at).to_int(), c.input(0).dim(), c.op.name()); }
 
+int64_t dim_of(const TypeCall& c, int at) {
+  return wrap_dim(c.attr(at).to_int(), static_cast<int64_t>(c.input(0).shape.size()), c.op.name());
+}
+
+// ---- what they move, and the room that the kernels below take for it
+
+Exchange exchange(const TypeCall& c, Exchange::Kind kind, int64_t bytes, int64_t workspace = 0) {
+  return {kind, c.attr("group").string(), bytes, workspace};
+}
+int64_t bytes_of_rows(const Cut& c, size_t element, int64_t size) {
+  return rows_at_once(c, element) * c.inner * size * static_cast<int64_t>(element);
+}
+Exchange of_all_reduce(const TypeCall& c) { return exchange(c, Exchange::Kind::all_reduce, c.input(0).nbytes()); }
+Exchange of_all_gather(const TypeCall& c) {
+  TensorType out = infer_types(c)[0];
+  Cut cut(out.shape, dim_of(c, 0), c.attr("parts").to_int(), c.attr("sizes"));
+  int64_t whole = std::accumulate(cut.sizes.begin(), cut.sizes.end(), int64_t{0});
+  return exchange(c, Exchange::Kind::all_gather, out.nbytes(),
+                  cut.outer == 1 ? 0 : bytes_of_rows(cut, size_of(out.dtype), whole));
+}
+Exchange of_reduce_scatter(const TypeCall& c) {
+  const TensorType& in = c.input(0);
+  Cut cut(in.shape, dim_of(c, 0), c.attr("parts").to_int(), c.attr("sizes"));
+  if (cut.outer == 1 && c.attr("sizes").is_none()) return exchange(c, Exchange::Kind::reduce_scatter, in.nbytes());
+  int64_t room = *std::max_element(cut.sizes.begin(), cut.sizes.end());
+  bool larger = infer_types(c)[0].shape[static_cast<size_t>(dim_of(c, 0))] != room;
+  return exchange(c, Exchange::Kind::reduce_scatter, in.nbytes(),
+                  bytes_of_rows(cut, size_of(in.dtype), room * static_cast<int64_t>(cut.sizes.size())) +
+                      (larger ? bytes_of_rows(cut, size_of(in.dtype), room) : 0));
+}
+Exchange of_all_to_all(const TypeCall& c) {
+  const TensorType& in = c.input(0);
+  TensorType out = infer_types(c)[0];
+  int64_t parts = c.attr("parts").to_int();
+  Cut from(in.shape, dim_of(c, 0), parts, c.attr("split_sizes")),
+      to(out.shape, dim_of(c, 1), parts, c.attr("concat_sizes"));
+  return exchange(c, Exchange::Kind::all_to_all, in.nbytes(),
+                  (from.outer > 1 ? in.nbytes() : 0) + (to.outer > 1 ? out.nbytes() : 0));
+}
+
+// On the thread that the communicator has for it, in the order of starting. The kernel finds its group there; it does
+// not own it, as that thread is the group's.
+std::function<void()> beside(const Call& c, std::span<Tensor> out, std::shared_ptr<const void> keep) {
+  std::string name = c.attr("group").string();
+  std::shared_ptr<MemoryAccount> account = MemoryAccount::current() ? *MemoryAccount::current() : nullptr;
+  auto work = comm::group(name).start([&op = c.op, in = TensorList(c.inputs.begin(), c.inputs.end()), attrs = c.attrs,
+                                       results = TensorList(out.begin(), out.end()), name, account,
+                                       keep = std::move(keep)](comm::Communicator& group) mutable {
+    auto groups =
+        std::make_shared<comm::Groups>(std::shared_ptr<comm::Communicator>(std::shared_ptr<void>(), &group));
+    groups->add(name, groups->world());
+    comm::GroupScope scope(groups);
+    std::optional<AccountScope> charged;
+    if (account) charged.emplace(account);
+    ProfileSpan span("beside", [&](ProfileEvent& e) {
+      std::vector<TensorType> types;
+      for (const Tensor& t : in) types.push_back(t.defined() ? t.type() : TensorType{});
+      std::vector<const TensorType*> given;
+      for (size_t i = 0; i < in.size(); ++i) given.push_back(in[i].defined() ? &types[i] : nullptr);
+      e.name = op.name(), e.detail = types[0].to_string();
+      e.bytes = static_cast<double>(op.exchange(TypeCall{op, given, attrs}).bytes);
+    });
+    op.kernel({op, in, attrs}, results);
+  });
+  return [work] { work->wait(); };
+}
+
 const bool collectives = [] {
   op("all_reduce(input, op: str = 'sum', group: str = 'world')")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
@@ -136,6 +204,7 @@ const bool collectives = [] {
         SORUS_CHECK(c.attrs[0].string() == "sum", NotImplementedError, "all_reduce: only sums have a gradient");
         return {call_one(c.op, {c.grad()}, c.attrs)};
       })
+      .exchange(of_all_reduce, beside)
       .doc("Elements of all ranks of the group taken together; every rank has the result.");
   op("all_gather(input, dim: int, parts: int, group: str = 'world', after: Tensor? = none, *, sizes: int[]? = none, "
      "rank: int = 0)")
@@ -170,6 +239,7 @@ const bool collectives = [] {
             call_one(scatter, {c.grad()}, {c.attrs[0], c.attrs[1], Attr("sum"), c.attrs[2], c.attrs[3], c.attrs[4]}),
             Tensor()};
       })
+      .exchange(of_all_gather, beside)
       .doc(
           "The blocks of all `parts` ranks side by side along `dim`. Not before `after` is there: what was gathered "
           "is not kept for long, but gathered again where it is needed again. Blocks that differ have `sizes`, and "
@@ -208,6 +278,7 @@ const bool collectives = [] {
         SORUS_CHECK(c.attrs[2].string() == "sum", NotImplementedError, "reduce_scatter: only sums have a gradient");
         return {call_one(gather, {c.grad(), Tensor()}, {c.attrs[0], c.attrs[1], c.attrs[3], c.attrs[4], c.attrs[5]})};
       })
+      .exchange(of_reduce_scatter, beside)
       .doc(
           "Rank r of `parts` has the r-th block along `dim` of what all_reduce gives. Blocks that differ have "
           "`sizes`, "
@@ -238,6 +309,7 @@ const bool collectives = [] {
         return {call_one(c.op, {c.grad()},
                          {c.attrs[1], c.attrs[0], c.attrs[2], c.attrs[3], c.attrs[5], c.attrs[4], c.attrs[6]})};
       })
+      .exchange(of_all_to_all, beside)
       .doc(
           "Block r along `split_dim` goes to rank r; what comes is joined along `concat_dim`. Blocks that differ "
           "have "
@@ -246,33 +318,4 @@ const bool collectives = [] {
 }();
 
 }  // namespace
-
-// As the kernels above take it.
-int64_t collective_workspace(const TypeCall& c) {
-  static const OpDef &gather = find_op("all_gather"), &scatter = find_op("reduce_scatter"),
-                     &exchange = find_op("all_to_all");
-  if (&c.op != &gather && &c.op != &scatter && &c.op != &exchange) return 0;
-  const TensorType& in = c.input(0);
-  TensorType out = infer_types(c)[0];
-  size_t element = size_of(in.dtype);
-  auto dim = [&](int at) {
-    return wrap_dim(c.attr(at).to_int(), static_cast<int64_t>(in.shape.size()), c.op.name());
-  };
-  if (&c.op == &exchange) {
-    Cut from(in.shape, dim(0), c.attr(2).to_int(), c.attr(4)), to(out.shape, dim(1), c.attr(2).to_int(), c.attr(5));
-    return (from.outer > 1 ? in.nbytes() : 0) + (to.outer > 1 ? out.nbytes() : 0);
-  }
-  const TensorType& whole = &c.op == &gather ? out : in;
-  Cut cut(whole.shape, dim(0), c.attr(1).to_int(), c.attr(&c.op == &gather ? 3 : 4));
-  auto rows_of = [&](int64_t size) {
-    return rows_at_once(cut, element) * cut.inner * size * static_cast<int64_t>(element);
-  };
-  if (&c.op == &gather)
-    return cut.outer == 1 ? 0 : rows_of(std::accumulate(cut.sizes.begin(), cut.sizes.end(), int64_t{0}));
-  if (cut.outer == 1 && c.attr(4).is_none()) return 0;
-  int64_t room = *std::max_element(cut.sizes.begin(), cut.sizes.end());
-  bool larger = out.shape[static_cast<size_t>(dim(0))] != room;
-  return rows_of(room * static_cast<int64_t>(cut.sizes.size())) + (larger ? rows_of(room) : 0);
-}
-
 }  // namespace sorus::parallel
