@@ -7,6 +7,7 @@
 #include "sorus/base/error.h"
 #include "sorus/parallel/solver/conditioned.h"
 #include "sorus/parallel/solver/folded.h"
+#include "sorus/parallel/solver/messages.h"
 #include "sorus/parallel/solver/usage.h"
 
 namespace sorus::parallel {
@@ -16,6 +17,8 @@ constexpr double kPriceShare = 0.3;  // of the time; the rest improves what was 
 constexpr double kSpread = 10;
 constexpr double kAim = 0.998;  // of the limit; prices that aim at all of it end above it half of the time
 constexpr int kRounds = 400;
+constexpr int kWarm = 20;         // sweeps at the start
+constexpr int kRounded = 4;       // rounds of prices for each that is improved by a pass
 constexpr double kNoise = 0.05;   // of prices, by variable
 constexpr double kHeat = 0.1;     // at first, of what parts that were looked at cost more on average
 constexpr size_t kHub = 64;       // neighbours
@@ -37,14 +40,14 @@ class Solver {
         random_(options.seed),
         usage_(p),
         folded_(fold(p)),
-        passes_(folded_.sizes, folded_.edges) {
+        passes_(folded_.sizes, folded_.edges),
+        messages_(folded_.sizes, folded_.edges) {
     best_.choice.assign(p.assignment.nodes.size(), 0);
     prices_.assign(usage_.count(), 0);
   }
 
   BudgetedSolution run() {
-    choice_.assign(folded_.sizes.size(), 0);
-    pass_all(folded_.unary, true);
+    begin(true);
     if (p_.limit >= 0) price();
     for (int pass = 0; pass < 20 && p_.limit < 0; ++pass) pass_all(folded_.unary);
     improve();
@@ -100,15 +103,14 @@ class Solver {
   }
 
   // Prices that make the memory fit, several times from the beginning: where they end depends on chance. Repeated
-  // layers would all change their minds at the same price; a little noise lets some go first.
+  // layers would all change their minds at the same price; a little noise lets some go first. Choices are read off
+  // messages, which see the whole problem; every other time they come from passes alone, which end elsewhere.
   void price() {
     for (int start = 0; spent() < kPriceShare; ++start) {
+      bool by_messages = start % 2 == 0;
       noise_.assign(folded_.sizes.size(), 1);
       for (double& n : noise_) n += kNoise * (static_cast<double>(random_() % 1024) / 512 - 1);
-      if (start > 0) {
-        choice_.assign(folded_.sizes.size(), 0);
-        pass_all(folded_.unary, true);
-      }
+      begin(by_messages);
       double scale = folded_.penalty / 1000 / static_cast<double>(p_.limit);
       prices_.assign(usage_.count(), 1e-4 * scale / static_cast<double>(usage_.count()));
       double speed = 0.3;
@@ -118,10 +120,29 @@ class Solver {
           double over = static_cast<double>(use[t]) / (kAim * static_cast<double>(p_.limit)) - 1;
           prices_[t] *= std::exp(speed * std::clamp(over * 3, -0.5, 1.0));
         }
-        pass_all(priced());
+        std::vector<std::vector<double>> unary = priced();
+        if (by_messages) {
+          messages_.sweep(unary);
+          messages_.round(unary, choice_);
+        }
+        if (!by_messages || round % kRounded == 0)
+          pass_all(unary);
+        else
+          note();
         if (round > 30) speed = std::max(0.02, speed * 0.98);
       }
     }
+  }
+
+  // A choice at which memory has no price.
+  void begin(bool by_messages) {
+    choice_.assign(folded_.sizes.size(), 0);
+    if (by_messages) {
+      messages_.reset();
+      for (int sweep = 0; sweep < kWarm; ++sweep) messages_.sweep(folded_.unary);
+      messages_.round(folded_.unary, choice_);
+    }
+    pass_all(folded_.unary, !by_messages);
   }
 
   // Small problems can afford larger tables.
@@ -292,6 +313,7 @@ class Solver {
   Usage usage_;
   Folded folded_;
   ConditionedElimination passes_;
+  Messages messages_;
   std::vector<int> choice_, best_folded_, all_;
   std::vector<double> prices_, best_prices_;
   std::vector<double> noise_;  ///< by variable: how much dearer memory looks to it

@@ -7,8 +7,9 @@
 //   s.feasible, s.cost, s.choice
 //
 // Memory gets a price for each time (Lagrange multipliers), which rises where the limit is exceeded and falls where
-// there is room. Under given prices what is left is a plain assignment, improved by passes that choose for thousands
-// of variables together (conditioned.h). The cheapest choice that fits is kept, and then improved by passes over
+// there is room. Under given prices what is left is a plain assignment. Messages between neighbours, which go on from
+// prices to prices, say what to choose (messages.h), and passes that choose for thousands of variables together
+// improve it (conditioned.h). The cheapest choice that fits is kept, and then improved by passes over
 // parts of the graph, at prices around those it came from, by simulated annealing that never exceeds the limit.
 // Before all that, variables whose choice another's choice leaves no freedom are joined with it.
 #pragma once
