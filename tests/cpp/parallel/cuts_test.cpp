@@ -71,7 +71,8 @@ double played(const CutProblem& p, const std::vector<int>& cuts) {
   Timeline line = run(p.schedule, stages, static_cast<int>(p.stages), static_cast<int>(p.micro_batches));
   double time = 0;
   for (size_t d = 0; d < units.size(); ++d) {
-    if (units[d].parameters * p.resident + units[d].saved * line.most_alive[d] > p.memory) return kNever;
+    if (units[d].parameters * p.resident + units[d].saved * static_cast<double>(line.most_alive[d]) > p.memory)
+      return kNever;
     double reduce = units[d].parameters * p.reduce;
     double after = units[d].parameters * p.finish + std::max(reduce * p.exposed, reduce - units[d].backward);
     time = std::max(time, line.last_end[d] * p.waiting + after);

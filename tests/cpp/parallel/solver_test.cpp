@@ -76,9 +76,26 @@ TEST(Schedule, BubblesAreThoseOfThePapers) {
 
 TEST(Schedule, MemoryIsThatOfThePapers) {
   std::vector<StageTime> stages(4, StageTime{1, 2, 1, 0});
-  EXPECT_EQ(run(Schedule::gpipe, stages, 4, 16).most_alive, (std::vector<int>{16, 16, 16, 16}));
-  EXPECT_EQ(run(Schedule::one_f_one_b, stages, 4, 16).most_alive, (std::vector<int>{4, 3, 2, 1}));
-  EXPECT_EQ(run(Schedule::zero_bubble, stages, 4, 16).most_alive, (std::vector<int>{4, 3, 2, 1}));
+  EXPECT_EQ(run(Schedule::gpipe, stages, 4, 16).most_alive, (std::vector<int64_t>{16, 16, 16, 16}));
+  EXPECT_EQ(run(Schedule::one_f_one_b, stages, 4, 16).most_alive, (std::vector<int64_t>{4, 3, 2, 1}));
+  EXPECT_EQ(run(Schedule::zero_bubble, stages, 4, 16).most_alive, (std::vector<int64_t>{4, 3, 2, 1}));
+}
+
+// Of very many micro-batches only some are played. The rest adds what its slowest stage takes, and exactly its work.
+TEST(Schedule, AnyNumberOfMicroBatchesIsPlayedAtOnce) {
+  std::vector<StageTime> stages = {{1, 2, 1, 0.25}, {2, 4, 2, 0.25}, {1.5, 2, 1, 0}};
+  for (Schedule s : {Schedule::gpipe, Schedule::one_f_one_b, Schedule::zero_bubble}) {
+    int64_t few = kMostPlayed / 3, many = int64_t{1} << 31;
+    many -= (many - few) % 3;
+    Timeline a = run(s, stages, 3, few), b = run(s, stages, 3, many);
+    EXPECT_NEAR(b.time - a.time, static_cast<double>(many - few) * 6, 1e-6 * b.time);
+    for (size_t d = 0; d < 3; ++d) {
+      double work = stages[d].forward + stages[d].backward;
+      EXPECT_NEAR(b.busy[d], static_cast<double>(many) * work, 1e-9 * b.busy[d]);
+      EXPECT_EQ(b.most_alive[d], s == Schedule::gpipe ? many : a.most_alive[d]);
+    }
+  }
+  EXPECT_NEAR(run(Schedule::one_f_one_b, {{1, 2, 1, 0}}, 1, 3000000017).time, 9000000051, 1);
 }
 
 TEST(Schedule, EveryPassRunsOnce) {

@@ -86,9 +86,10 @@ std::vector<Pass> passes(Schedule schedule, int p, int m, int v, int device) {
   return {};
 }
 
-Timeline run(Schedule schedule, const std::vector<StageTime>& stages, int p, int m, bool events) {
+namespace {
+
+Timeline play(Schedule schedule, const std::vector<StageTime>& stages, int p, int m, bool events) {
   int total = static_cast<int>(stages.size()), v = total / p;
-  SORUS_CHECK(p > 0 && m > 0 && total == p * v && v > 0, ValueError, "schedule: {} stages on {} devices", total, p);
   auto slot = [&](int stage, int micro) {
     return static_cast<size_t>(stage) * static_cast<size_t>(m) + static_cast<size_t>(micro);
   };
@@ -100,7 +101,7 @@ Timeline run(Schedule schedule, const std::vector<StageTime>& stages, int p, int
   t.busy.assign(static_cast<size_t>(p), 0);
   t.last_end.assign(static_cast<size_t>(p), 0);
   t.most_alive.assign(static_cast<size_t>(total), 0);
-  std::vector<int> alive(static_cast<size_t>(total), 0);
+  std::vector<int64_t> alive(static_cast<size_t>(total), 0);
   std::vector<size_t> next(static_cast<size_t>(p), 0);
   // A device goes on as long as what its next pass waits for is known.
   std::vector<int> todo;
@@ -137,7 +138,7 @@ Timeline run(Schedule schedule, const std::vector<StageTime>& stages, int p, int
       t.busy[at] += length;
       if (pass.kind == Kind::forward) {
         forward[slot(stage, pass.micro_batch)] = end;
-        int& n = alive[static_cast<size_t>(stage)];
+        int64_t& n = alive[static_cast<size_t>(stage)];
         t.most_alive[static_cast<size_t>(stage)] = std::max(t.most_alive[static_cast<size_t>(stage)], ++n);
       } else if (pass.kind == Kind::backward) {
         backward[slot(stage, pass.micro_batch)] = end;
@@ -154,6 +155,31 @@ Timeline run(Schedule schedule, const std::vector<StageTime>& stages, int p, int
     SORUS_ASSERT(next[static_cast<size_t>(d)] == lists[static_cast<size_t>(d)].size());
     t.time = std::max(t.time, t.last_end[static_cast<size_t>(d)]);
   }
+  return t;
+}
+
+}  // namespace
+
+Timeline run(Schedule schedule, const std::vector<StageTime>& stages, int p, int64_t m, bool events) {
+  auto total = static_cast<int64_t>(stages.size());
+  SORUS_CHECK(p > 0 && m > 0 && total > 0 && total % p == 0, ValueError, "schedule: {} stages on {} devices", total,
+              p);
+  int64_t most = std::max<int64_t>(kMostPlayed / total, 8 * static_cast<int64_t>(p));
+  if (m <= most) return play(schedule, stages, p, static_cast<int>(m), events);
+  // As many behind the last whole group as there are.
+  int64_t few = most - most % p + m % p - p;
+  Timeline t = play(schedule, stages, p, static_cast<int>(few), events),
+           before = play(schedule, stages, p, static_cast<int>(few - p), false);
+  auto groups = static_cast<double>((m - few) / p);
+  auto go_on = [&](double& now, double then) { now += groups * (now - then); };
+  go_on(t.time, before.time);
+  for (size_t d = 0; d < t.busy.size(); ++d) {
+    go_on(t.busy[d], before.busy[d]);
+    go_on(t.last_end[d], before.last_end[d]);
+  }
+  // GPipe keeps all micro-batches.
+  for (size_t s = 0; s < t.most_alive.size(); ++s)
+    t.most_alive[s] += (m - few) / p * (t.most_alive[s] - before.most_alive[s]);
   return t;
 }
 

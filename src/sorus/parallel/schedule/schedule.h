@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "sorus/parallel/plan/plan.h"
@@ -42,14 +43,17 @@ struct Timeline {
     double begin, end;
   };
   double time = 0;
-  std::vector<double> busy;      ///< by device
-  std::vector<int> most_alive;   ///< by stage: micro-batches whose forward has run and backward has not
-  std::vector<double> last_end;  ///< by device
-  std::vector<Event> events;     ///< if asked for
+  std::vector<double> busy;         ///< by device
+  std::vector<int64_t> most_alive;  ///< by stage: micro-batches whose forward has run and backward has not
+  std::vector<double> last_end;     ///< by device
+  std::vector<Event> events;        ///< if asked for
 };
 
-/// Plays the schedule; stage i of `stages` is on device i mod devices.
-Timeline run(Schedule schedule, const std::vector<StageTime>& stages, int devices, int micro_batches,
+/// Plays the schedule; stage i of `stages` is on device i mod devices. Of more micro-batches than make kMostPlayed
+/// passes only the first are played: once a pipeline is full each group of `devices` micro-batches takes as long as
+/// the one before it, and the rest is counted with that. Events are those that were played.
+Timeline run(Schedule schedule, const std::vector<StageTime>& stages, int devices, int64_t micro_batches,
              bool events = false);
+constexpr int64_t kMostPlayed = 1 << 18;
 
 }  // namespace sorus::parallel

@@ -175,7 +175,7 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
     e.stages.push_back(t);
   }
   Timeline line = run(c.pipeline == 1 ? Schedule::one_f_one_b : c.schedule, e.stages, static_cast<int>(c.pipeline),
-                      static_cast<int>(c.micro_batches), timeline != nullptr);
+                      c.micro_batches, timeline != nullptr);
 
   // After the last backward pass, by device.
   double after = 0;
@@ -237,7 +237,7 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
       mem.parameters += shared_out(c, st.sum, c.zero >= 3) * bytes.weight;
       mem.gradients += shared_out(c, st.sum, c.zero >= 2) * bytes.gradient;
       mem.optimizer += shared_out(c, st.sum, c.zero >= 1) * bytes.state;
-      mem.activations += st.sum.saved * line.most_alive[static_cast<size_t>(k * c.pipeline + d)];
+      mem.activations += st.sum.saved * static_cast<double>(line.most_alive[static_cast<size_t>(k * c.pipeline + d)]);
       layer = std::max(layer, st.layer), workspace = std::max(workspace, st.sum.workspace);
     }
     // Chunks are not fullest at the same time: a device holds so many passes at once, whatever their chunk.
@@ -245,7 +245,7 @@ StepEstimate estimate(UnitCosts& costs, const StepConfig& c, Timeline* timeline)
       double sum = 0, alive = 0, most = 0;
       for (int64_t k = 0; k < c.chunks; ++k) {
         size_t s = static_cast<size_t>(k * c.pipeline + d);
-        sum += stages[s].sum.saved, alive += line.most_alive[s];
+        sum += stages[s].sum.saved, alive += static_cast<double>(line.most_alive[s]);
       }
       most =
           std::min(alive, static_cast<double>(std::min(c.micro_batches * c.chunks,
