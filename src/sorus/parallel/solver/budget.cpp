@@ -14,9 +14,12 @@ namespace sorus::parallel {
 namespace {
 
 constexpr double kPriceShare = 0.3;  // of the time; the rest improves what was found
+constexpr double kNearShare = 0.5;   // of the rest
+constexpr size_t kMostNear = 5;
+constexpr double kNear = 1.1;  // of the limit
 constexpr double kSpread = 10;
 constexpr double kAim = 0.998;  // of the limit; prices that aim at all of it end above it half of the time
-constexpr int kRounds = 400;
+constexpr int kRounds = 200;
 constexpr int kWarm = 20;         // sweeps at the start
 constexpr int kRounded = 4;       // rounds of prices for each that is improved by a pass
 constexpr double kNoise = 0.05;   // of prices, by variable
@@ -50,7 +53,15 @@ class Solver {
     begin(true);
     if (p_.limit >= 0) price();
     for (int pass = 0; pass < 20 && p_.limit < 0; ++pass) pass_all(folded_.unary);
-    improve();
+    prepare();
+    // What does not fit yet may lie closer to the best than what fits: it gets its time first.
+    std::sort(near_.begin(), near_.end(), [](const Near& a, const Near& b) { return a.cost < b.cost; });
+    if (near_.size() > kMostNear) near_.resize(kMostNear);
+    for (size_t i = 0; i < near_.size(); ++i)
+      if (!best_.feasible || near_[i].cost < best_.cost)
+        improve(near_[i].choice, near_[i].prices,
+                spent() + kNearShare * (1 - spent()) / static_cast<double>(near_.size() - i));
+    improve(best_folded_, best_prices_, 1);
     best_.seconds = seconds();
     return best_;
   }
@@ -72,6 +83,10 @@ class Solver {
     double cost = p_.assignment.cost_of(all_);
     int64_t peak = usage_.peak();
     bool feasible = cost < kForbidden && (p_.limit < 0 || peak <= p_.limit);
+    if (pricing_ && !feasible && cost < kForbidden &&
+        static_cast<double>(peak) < kNear * static_cast<double>(p_.limit) &&
+        (nearest_.choice.empty() || peak < nearest_.peak))
+      nearest_ = {choice_, prices_, cost, peak};
     bool better =
         feasible ? !best_.feasible || cost < best_.cost : !best_.feasible && (best_.passes == 1 || peak < best_.peak);
     if (!better) return;
@@ -114,6 +129,7 @@ class Solver {
       double scale = folded_.penalty / 1000 / static_cast<double>(p_.limit);
       prices_.assign(usage_.count(), 1e-4 * scale / static_cast<double>(usage_.count()));
       double speed = 0.3;
+      pricing_ = true, nearest_ = {};
       for (int round = 0; round < kRounds && spent() < kPriceShare; ++round) {
         std::vector<int64_t> use = usage_.at_each_time();
         for (size_t t = 0; t < prices_.size(); ++t) {
@@ -131,6 +147,8 @@ class Solver {
           note();
         if (round > 30) speed = std::max(0.02, speed * 0.98);
       }
+      pricing_ = false;
+      if (!nearest_.choice.empty()) near_.push_back(std::move(nearest_));
     }
   }
 
@@ -236,12 +254,8 @@ class Solver {
     return unary;
   }
 
-  // Passes over parts, at prices drawn at random around those that the best choice came from: a part that takes less
-  // memory than before makes room for one that takes more. Nothing may end above the limit, or, while something is,
-  // no further above it; more cost is taken now and then, ever less (simulated annealing).
-  void improve() {
-    choice_ = best_folded_;
-    usage_.measure(best_.choice);
+  // For `improve`: who is joined in a variable, and its edges.
+  void prepare() {
     members_.resize(folded_.sizes.size()), edges_of_.resize(folded_.sizes.size());
     mark_.assign(folded_.sizes.size(), 0);
     for (size_t v = 0; v < folded_.of.size(); ++v)
@@ -251,17 +265,27 @@ class Solver {
       edges_of_[static_cast<size_t>(folded_.edges[e].a)].push_back(static_cast<int>(e));
       edges_of_[static_cast<size_t>(folded_.edges[e].b)].push_back(static_cast<int>(e));
     }
+  }
+
+  // Passes over parts, at prices drawn at random around those that the best choice came from: a part that takes less
+  // memory than before makes room for one that takes more. Nothing may end above the limit, or, while something is,
+  // no further above it; more cost is taken now and then, ever less (simulated annealing).
+  void improve(const std::vector<int>& start, const std::vector<double>& prices, double until) {
+    choice_ = start, prices_ = prices;
+    all_ = folded_.unfold(choice_);
+    usage_.measure(all_);
+    std::vector<int> least_choice = choice_;
     std::vector<double> sum(usage_.count() + 1, 0);
-    double from = spent(), cost = best_.cost, least = cost;
+    double from = spent(), cost = p_.assignment.cost_of(all_), least = cost;
     // Seen so far: what a part that was looked at would have cost more, on average.
     double more = 0, seen = 0;
     bool fresh = true;  // the present choice is the best
-    for (; spent() < 1; ++tries_) {
+    for (; spent() < until; ++tries_) {
       std::vector<int> part = region(size_t{2} << (random_() % 8));
       if (tries_ % 64 == 0) {
         double factor = std::exp2(static_cast<double>(random_() % 9) - 6);
         if (random_() % 8 == 0) factor = 0;
-        for (size_t t = 0; t < usage_.count(); ++t) sum[t + 1] = sum[t] + factor * best_prices_[t];
+        for (size_t t = 0; t < usage_.count(); ++t) sum[t + 1] = sum[t] + factor * prices_[t];
       }
       std::vector<int> before;
       for (int v : part) before.push_back(choice_[static_cast<size_t>(v)]);
@@ -275,7 +299,8 @@ class Solver {
       }
       double delta = cost_around(part) - old, now = usage_.excess();
       bool moved = gather(part, before);
-      double left = (1 - spent()) / (1 - from), heat = kHeat * left * left * left * (seen > 0 ? more / seen : 0);
+      double left = (until - spent()) / (until - from),
+             heat = kHeat * left * left * left * (seen > 0 ? more / seen : 0);
       if (delta > 0 && delta < folded_.penalty / 2) more += delta, ++seen;
       bool cheap = delta <= 0 || (delta < folded_.penalty / 2 && heat > 0 &&
                                   std::exp(-delta / heat) * 4294967296.0 > static_cast<double>(random_()));
@@ -289,16 +314,15 @@ class Solver {
         continue;
       }
       if (now == 0 && delta > 0 && fresh) {  // the best so far is left
-        best_folded_ = choice_;
-        for (size_t i = 0; i < part.size(); ++i) best_folded_[static_cast<size_t>(part[i])] = before[i];
+        least_choice = choice_;
+        for (size_t i = 0; i < part.size(); ++i) least_choice[static_cast<size_t>(part[i])] = before[i];
         fresh = false;
       }
       usage_.apply(next);
       cost += delta;
       if (now > 0 || cost < least) least = cost, fresh = true;
     }
-    if (fresh) best_folded_ = choice_;
-    choice_ = best_folded_;
+    if (!fresh) choice_ = least_choice;
     note();
   }
 
@@ -316,6 +340,15 @@ class Solver {
   Messages messages_;
   std::vector<int> choice_, best_folded_, all_;
   std::vector<double> prices_, best_prices_;
+  struct Near {
+    std::vector<int> choice;
+    std::vector<double> prices;
+    double cost = 0;
+    int64_t peak = 0;
+  };
+  Near nearest_;            ///< to fitting, since the prices began
+  std::vector<Near> near_;  ///< the same of each beginning
+  bool pricing_ = false;
   std::vector<double> noise_;  ///< by variable: how much dearer memory looks to it
   BudgetedSolution best_;
 };
