@@ -41,7 +41,7 @@ Path choose(const GemmArgs& g) {
   bool straight = gemm_onednn_direct(g) && gemm_onednn_supports(g);
   // Measured on Zen 4 and 5 (benchmarks/kernels): plain operands and plain stores are 5-10% faster through oneDNN
   // from a few million products on.
-  if (work >= (g.type == DType::f32 ? 4e6 : 16e6) && straight) return Path::onednn;
+  if (work >= 4e6 && straight) return Path::onednn;
   return own ? Path::own : Path::plain;
 }
 

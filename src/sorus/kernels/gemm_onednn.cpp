@@ -76,7 +76,7 @@ void multiply(const GemmArgs& g, DType out, const void* a, const void* b, const 
 /// Zen 5 (benchmarks/kernels): 10-30% less time in bf16, 3-10% in f32, where only columns are better left to oneDNN.
 void multiply_in_parts(const GemmArgs& g, DType out, const char* a, const char* b, const void* bias, bool add,
                        char* c) {
-  constexpr int64_t kUnit = 32, kLeast = 4 * kUnit;
+  constexpr int64_t kUnit = 32, kLeast = 2 * kUnit;
   const bool by_row = g.m >= g.n;
   const int64_t whole = by_row ? g.m : g.n, threads = num_threads(), size = static_cast<int64_t>(size_of(g.type));
   const int64_t units = whole / kUnit;
