@@ -1,25 +1,14 @@
 // Milliseconds of causal attention, forward and backward: best wall time and CPU time / threads.
-#include <sys/resource.h>
-
-#include <chrono>
 #include <cstdio>
 #include <vector>
 
+#include "clock.h"
 #include "sorus/base/threads.h"
 #include "sorus/kernels/attention.h"
 
 using namespace sorus;
 using namespace sorus::kernels;
 
-static double wall() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-static double cpu() {
-  rusage r;
-  getrusage(RUSAGE_SELF, &r);
-  return static_cast<double>(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
-         1e-6 * static_cast<double>(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
-}
 template <class F>
 void report(const char* name, F f) {
   f();

@@ -76,7 +76,7 @@ std::vector<DeferredOutput> defer_outputs(TracedGraph& traced, int first, int la
       recipes.push_back(std::move(search.recipe));
       DeferredOutput d;
       d.output = i;
-      std::unordered_map<Value, Value> map;
+      ValueMap map;
       for (const Value& k : recipes.back().kept) map[k] = d.recipe.add_input(k.type());
       copy_nodes(g, recipes.back().nodes, d.recipe, map);
       d.recipe.set_outputs({map.at(v)});

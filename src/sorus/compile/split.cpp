@@ -25,20 +25,10 @@ bool is_cheap(const Node& n) { return n.op && !n.op->random && (n.op->is_view() 
 
 }  // namespace
 
-void copy_nodes(const Graph& from, const std::unordered_set<const Node*>& wanted, Graph& to,
-                std::unordered_map<Value, Value>& map) {
+void copy_nodes(const Graph& from, const std::unordered_set<const Node*>& wanted, Graph& to, ValueMap& map) {
   for (const auto& node : from.nodes()) {
     if (!wanted.contains(node.get()) || node->is_input() || map.contains({node.get(), 0})) continue;
-    if (node->is_constant()) {
-      const TensorType& t = node->outputs[0];
-      map[{node.get(), 0}] = to.add_constant(node->constant.scalar(), t.dtype, t.weak);
-      continue;
-    }
-    std::vector<Value> inputs;
-    for (const Value& v : node->inputs) inputs.push_back(v ? map.at(v) : Value{});
-    Node* made = to.add(*node->op, std::move(inputs), node->attrs, node->source);
-    for (size_t i = 0; i < node->outputs.size(); ++i)
-      map[{node.get(), static_cast<int>(i)}] = {made, static_cast<int>(i)};
+    copy_node(*node, to, map);
   }
 }
 
@@ -97,7 +87,7 @@ SplitGraph split_joint(const TracedGraph& joint, int results, int gradients) {
 
   SplitGraph out;
   out.forward.graph = Graph(g.name());
-  std::unordered_map<Value, Value> map;
+  ValueMap map;
   std::vector<int> kept;  // inputs of the forward graph, by their position in the joint one
   for (size_t i = 0; i < g.inputs().size(); ++i) {
     bool argument = static_cast<int>(i) < joint.explicit_inputs;
@@ -111,7 +101,7 @@ SplitGraph split_joint(const TracedGraph& joint, int results, int gradients) {
   for (int i = 0; i < results; ++i) outputs.push_back(map.at(forward_outputs[static_cast<size_t>(i)]));
 
   out.backward = Graph(g.name() + "_backward");
-  std::unordered_map<Value, Value> back;
+  ValueMap back;
   std::vector<Value> saved;
   for (const Value& v : crossing)
     if (!v.node->is_input() || written.contains(v.node)) saved.push_back(v);

@@ -2,9 +2,9 @@
 // waits for their gradients.
 #pragma once
 
-#include <unordered_map>
 #include <unordered_set>
 
+#include "sorus/graph/copy.h"
 #include "sorus/graph/trace.h"
 
 namespace sorus {
@@ -24,7 +24,6 @@ SplitGraph split_joint(const TracedGraph& joint, int results, int gradients);
 
 /// Appends to `to` those nodes of `from` that `wanted` holds, in order. `map`: from values of the one to values of
 /// the other, those that the nodes read first, and those they make after.
-void copy_nodes(const Graph& from, const std::unordered_set<const Node*>& wanted, Graph& to,
-                std::unordered_map<Value, Value>& map);
+void copy_nodes(const Graph& from, const std::unordered_set<const Node*>& wanted, Graph& to, ValueMap& map);
 
 }  // namespace sorus

@@ -4,19 +4,13 @@
 #include <optional>
 #include <unordered_set>
 
+#include "sorus/graph/copy.h"
 #include "sorus/graph/evaluate.h"
 #include "sorus/graph/scalar.h"
 #include "sorus/graph/trace.h"
 
 namespace sorus {
 namespace {
-
-// Copies the inputs of `from`, in order, so that callers can go on feeding the new graph as the old.
-std::unordered_map<Value, Value> copy_inputs(const Graph& from, Graph& to) {
-  std::unordered_map<Value, Value> map;
-  for (Node* in : from.inputs()) map[{in, 0}] = to.add_input(in->outputs[0], in->label);
-  return map;
-}
 
 std::optional<Expr> constant_expression(const Attr& a) {
   if (!a.is_scalar()) return std::nullopt;
@@ -131,13 +125,12 @@ Graph simplify_graph(const Graph& graph) {
       if (v) pending.push_back(v.node);
   }
   Graph out(graph.name());
-  std::unordered_map<Value, Value> map = copy_inputs(graph, out);
+  ValueMap map = copy_inputs(graph, out);
   std::unordered_map<std::string, Node*> seen;
   static const OpDef& reshape = find_op("reshape");
   for (const auto& node : graph.nodes()) {
     if (node->is_input() || !live.contains(node.get())) continue;
-    std::vector<Value> inputs;
-    for (const Value& v : node->inputs) inputs.push_back(v ? map.at(v) : Value{});
+    std::vector<Value> inputs = mapped_inputs(*node, map);
     if (changes_nothing(*node)) {
       map[{node.get(), 0}] = inputs[0];
       continue;
@@ -175,12 +168,9 @@ Graph simplify_graph(const Graph& graph) {
       made = out.add(*op, inputs, attrs, node->source);
     }
     seen.emplace(std::move(key), made);
-    for (size_t i = 0; i < node->outputs.size(); ++i)
-      map[{node.get(), static_cast<int>(i)}] = {made, static_cast<int>(i)};
+    map_results(*node, made, map);
   }
-  std::vector<Value> outputs;
-  for (const Value& v : graph.outputs()) outputs.push_back(map.at(v));
-  out.set_outputs(std::move(outputs));
+  copy_outputs(graph, out, map);
   return out;
 }
 
@@ -236,13 +226,13 @@ Graph join_insets(const Graph& graph) {
       if (v) ++readers[v.node];
   for (const Value& v : graph.outputs()) readers[v.node] += 2;
   Graph out(graph.name());
-  std::unordered_map<Value, Value> map = copy_inputs(graph, out);
+  ValueMap map = copy_inputs(graph, out);
   static const OpDef& cat = find_op("cat");
   for (const auto& node : graph.nodes()) {
     if (node->is_input()) continue;
     Value v{node.get(), 0};
     if (node->is_constant()) {
-      map[v] = out.add_constant(node->constant.scalar(), v.type().dtype, v.type().weak);
+      copy_node(*node, out, map);
       continue;
     }
     std::vector<Value> parts;
@@ -254,15 +244,9 @@ Graph join_insets(const Graph& graph) {
                                   : Value{out.add(cat, std::move(inside), {Attr(joined->first)}, node->source), 0};
       continue;
     }
-    std::vector<Value> inputs;
-    for (const Value& in : node->inputs) inputs.push_back(in ? map.at(in) : Value{});
-    Node* made = out.add(*node->op, std::move(inputs), node->attrs, node->source);
-    for (size_t i = 0; i < node->outputs.size(); ++i)
-      map[{node.get(), static_cast<int>(i)}] = {made, static_cast<int>(i)};
+    copy_node(*node, out, map);
   }
-  std::vector<Value> outputs;
-  for (const Value& v : graph.outputs()) outputs.push_back(map.at(v));
-  out.set_outputs(std::move(outputs));
+  copy_outputs(graph, out, map);
   return out;
 }
 
