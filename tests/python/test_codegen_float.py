@@ -235,3 +235,32 @@ def test_every_way_of_floats_on_x86(level: int, tmp_path: pathlib.Path, monkeypa
     monkeypatch.setattr(shutil, "which", lambda name, which=shutil.which: None if "qemu" in name else which(name))
     facts = device.verify(model, tmp_path, "x86", "net", runs=3, example=example)
     assert facts["accepted"] and facts["largest_difference"] <= 1e-5 and "also_under" not in facts
+
+
+class Wide(sorus.nn.Module):
+    """A picture of 256x256 in `channels` channels of a quarter of it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = sorus.nn.Conv2d(3, channels, 1, stride=2)
+        self.second = sorus.nn.Conv2d(channels, 2, 1, stride=4)
+
+    def forward(self, x: sorus.Tensor) -> sorus.Tensor:
+        return self.second(sorus.relu(self.first(x)))
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"])
+def test_models_of_megabytes_run_on_boards(target: str, tmp_path: pathlib.Path) -> None:
+    """Arena, inputs and outputs of 5 MB: what main.c has of them lay over the stack once, and the program ended in a fault."""
+    net, x = Wide(40).eval(), sorus.zeros(1, 3, 256, 256)
+    report = device.generate(net, usable(target), "net", tmp_path, example=x)
+    assert report["arena_bytes"] > 2_600_000
+    facts = device.verify(net, tmp_path, target, "net", runs=1, example=x)
+    assert facts["accepted"] and facts["equal"] == 1
+
+
+def test_a_model_larger_than_the_board_is_an_error_that_says_so(tmp_path: pathlib.Path) -> None:
+    net, x = Wide(150).eval(), sorus.zeros(1, 3, 256, 256)
+    device.generate(net, usable("cortex-m4"), "net", tmp_path, example=x)
+    with pytest.raises(device.VerifyError, match="arena, inputs and outputs do not fit into the memory of the board"):
+        device.verify(net, tmp_path, "cortex-m4", "net", runs=1, example=x)

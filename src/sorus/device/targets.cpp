@@ -4,9 +4,16 @@
 
 namespace sorus::device {
 namespace {
-constexpr const char* kMps2 = "vector_base=0,code_base=0x400,ram_base=0x20000000,ram_bytes=0x400000";
-constexpr const char* kAn505 = "vector_base=0x10000000,code_base=0x10000400,ram_base=0x38000000,ram_bytes=0x400000";
-constexpr const char* kAn547 = "vector_base=0x10000000,code_base=0x11000000,ram_base=0x31000000,ram_bytes=0x400000";
+// The largest memories of the boards that QEMU has: of 16 MB of PSRAM half for code and half for data; PSRAM for data
+// alone where the processor, which starts in its secure state, executes nothing from there; DDR.
+constexpr const char* kMps2 =
+    "vector_base=0,code_base=0x21000000,code_bytes=0x800000,ram_base=0x21800000,ram_bytes=0x800000";
+constexpr const char* kAn500 =
+    "vector_base=0,code_base=0x60000000,code_bytes=0x800000,ram_base=0x60800000,ram_bytes=0x800000";
+constexpr const char* kAn505 =
+    "vector_base=0x10000000,code_base=0x10000400,code_bytes=0x3ffc00,ram_base=0x80000000,ram_bytes=0x1000000";
+constexpr const char* kAn547 =
+    "vector_base=0x10000000,code_base=0x70000000,code_bytes=0x4000000,ram_base=0x74000000,ram_bytes=0x4000000";
 }  // namespace
 
 const std::vector<Target>& targets() {
@@ -82,7 +89,7 @@ const std::vector<Target>& targets() {
        "mps2-an500",
        {},
        40,
-       kMps2,
+       kAn500,
        dsp_kernels,
        {},
        "_dsp"},
