@@ -17,7 +17,7 @@ void basic_layers(nb::module_& m) {
   Constructor<int64_t, int64_t, bool>::bind<nn::Linear>(
       m, "Linear", [](nn::Linear& l) { return nb::make_tuple(l.in_features, l.out_features, l.bias.defined()); },
       nb::arg("in_features"), nb::arg("out_features"), nb::arg("bias") = true)
-      .def_ro("in_features", &nn::Linear::in_features)
+      .def_rw("in_features", &nn::Linear::in_features)
       .def_ro("out_features", &nn::Linear::out_features)
       .def("reset_parameters", &nn::Linear::reset_parameters);
   LayerClass<nn::Bilinear>(m, "Bilinear", nb::dynamic_attr())
@@ -100,7 +100,7 @@ void batch_norm(nb::module_& m, const char* name) {
            })
       .def(
           "forward", [](B& self, const Tensor& x) { return self.B::forward(x); }, nb::arg("input"))
-      .def_ro("num_features", &B::num_features)
+      .def_rw("num_features", &B::num_features)
       .def_rw("eps", &B::eps)
       .def_rw("momentum", &B::momentum, nb::arg().none())
       .def_ro("affine", &B::affine)
@@ -147,6 +147,7 @@ void norm_layers(nb::module_& m) {
       .def_ro("affine", &nn::GroupNorm::affine);
   batch_norm<nn::BatchNorm1d>(m, "BatchNorm1d");
   batch_norm<nn::BatchNorm2d>(m, "BatchNorm2d");
+  batch_norm<nn::BatchNorm3d>(m, "BatchNorm3d");
 }
 
 // Numbers, or "same" and "valid".
@@ -162,7 +163,7 @@ nb::object padding_of(const nn::ConvOptions& o) {
 
 template <class C, class Class>
 void conv_properties(Class& c) {
-  c.def_ro("in_channels", &C::in_channels)
+  c.def_rw("in_channels", &C::in_channels)
       .def_ro("out_channels", &C::out_channels)
       .def_ro("kernel_size", &C::kernel_size)
       .def_prop_ro("stride", [](const C& l) { return l.options.stride; })
@@ -254,8 +255,10 @@ void max_pool(nb::module_& m, const char* name) {
 void spatial_layers(nb::module_& m) {
   convolution<nn::Conv1d>(m, "Conv1d");
   convolution<nn::Conv2d>(m, "Conv2d");
+  convolution<nn::Conv3d>(m, "Conv3d");
   transposed<nn::ConvTranspose1d>(m, "ConvTranspose1d");
   transposed<nn::ConvTranspose2d>(m, "ConvTranspose2d");
+  transposed<nn::ConvTranspose3d>(m, "ConvTranspose3d");
   max_pool<nn::MaxPool1d>(m, "MaxPool1d");
   max_pool<nn::MaxPool2d>(m, "MaxPool2d");
   LayerClass<nn::AvgPool1d>(m, "AvgPool1d", nb::dynamic_attr())

@@ -66,6 +66,22 @@ def peer_results(file: Path) -> dict[str, dict[str, np.ndarray]]:
     return results
 
 
+def differences(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], rtol: float, atol: float) -> list[str]:
+    """What is missing, unexpected or different, a line each."""
+    problems = [f"missing: {k}" for k in theirs if k not in ours]
+    problems += [f"unexpected: {k}" for k in ours if k not in theirs]
+    for key in theirs.keys() & ours.keys():
+        expected, found = theirs[key], ours[key]
+        if expected.dtype.kind == "U":
+            if str(expected) != str(found):
+                problems.append(f"{key}: expected\n{expected}\nfound\n{found}")
+        elif expected.shape != found.shape:
+            problems.append(f"{key}: expected shape {expected.shape}, found {found.shape}")
+        elif not np.allclose(found, expected, rtol=rtol, atol=atol, equal_nan=True):
+            problems.append(f"{key}: differs by {np.abs(found - expected).max()}")
+    return sorted(problems)
+
+
 def main(file: str, out: str) -> None:
     import torch
 

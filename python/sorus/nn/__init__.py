@@ -10,12 +10,15 @@ from .._core._nn import (
     AvgPool2d,
     BatchNorm1d,
     BatchNorm2d,
+    BatchNorm3d,
     Bilinear,
     CausalSelfAttention,
     Conv1d,
     Conv2d,
+    Conv3d,
     ConvTranspose1d,
     ConvTranspose2d,
+    ConvTranspose3d,
     Dropout,
     Embedding,
     Flatten,
@@ -39,6 +42,8 @@ from .activation import *
 from .activation import CELU, ELU, GELU, GLU, SELU, LogSigmoid, LogSoftmax, ReLU, Softmax
 from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .layers import *
+from .lazy import *
 from .loss import *
 from .parameter import Buffer, Parameter
 from .transformer import Transformer, TransformerDecoder, TransformerDecoderLayer
+from .volumes import *

@@ -10,68 +10,88 @@ from .. import _core
 from .._core import Tensor, operators
 
 
+def _numbers(v: Any) -> tuple[Tensor, list[int] | None]:
+    """Lengths as a tensor, and as a list unless they are known only when a recorded graph runs."""
+    if not isinstance(v, Tensor):
+        v = _core.tensor([v] if isinstance(v, int) else [int(n) for n in v], dtype=_core.int64)
+        return v, v.tolist()
+    v = v.to(_core.int64).reshape(-1)
+    return v, None if _core._is_recording() else v.tolist()
+
+
+def _spelled(targets: Tensor, wanted: Tensor, known: list[int] | None, blank: int, single: bool) -> Tensor:
+    """Targets [N, S] or one after the other as rows [N, longest], blanks behind their ends."""
+    steps = operators["arange"]
+    if targets.dim() == 2 and not single:
+        longest = targets.shape[1] if known is None else max(known, default=0)
+        if longest > targets.shape[1]:
+            raise RuntimeError(f"ctc_loss: a target has {longest} elements, the targets are {tuple(targets.shape)}")
+        rows = targets.narrow(1, 0, longest)
+    else:
+        flat = targets.reshape(-1)
+        longest = flat.numel() if known is None else max(known, default=0)
+        if known is not None and sum(known) > flat.numel():
+            raise RuntimeError(f"ctc_loss: targets of {sum(known)} elements together, there are {flat.numel()}")
+        if not flat.numel():
+            return operators["full"]([wanted.numel(), 0], blank, dtype=_core.int64)
+        first = wanted.cumsum(0) - wanted
+        rows = flat[(first.unsqueeze(1) + steps(longest)).clamp(max=flat.numel() - 1)]
+    return operators["where"](steps(longest) < wanted.unsqueeze(1), rows.to(_core.int64), blank)
+
+
 def ctc_loss(
     log_probs: Tensor,
     targets: Tensor,
     input_lengths: Any,
     target_lengths: Any,
     blank: int = 0,
-    reduction: str = "mean",
+    reduction: Any = "mean",
     zero_infinity: bool = False,
 ) -> Tensor:
     """Connectionist temporal classification (Graves 2006): minus the logarithm of the probability of all ways in which
     log_probs [T, N, C] (or [T, C]) may spell the targets, [N, S] or all of them one after the other."""
+    if isinstance(reduction, int):  # as torch.ctc_loss has it
+        reduction = ("none", "mean", "sum")[reduction]
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"ctc_loss: reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
     single = log_probs.dim() == 2
     x = log_probs.unsqueeze(1) if single else log_probs
     steps, batch, _ = x.shape
-
-    def lengths(v: Any) -> list[int]:
-        v = v.tolist() if isinstance(v, Tensor) else v
-        return [int(v)] if isinstance(v, (int, float)) else [int(n) for n in v]
-
-    inputs, wanted = lengths(input_lengths), lengths(target_lengths)
-    if len(inputs) != batch or len(wanted) != batch:
-        raise RuntimeError(f"ctc_loss: {len(inputs)} and {len(wanted)} lengths for a batch of {batch}")
-    if any(not 0 <= n <= steps for n in inputs):
-        raise RuntimeError(f"ctc_loss: the input lengths {inputs} must be within the {steps} steps")
-    rows = targets.tolist() if targets.dim() == 2 else None
-    flat = targets.tolist() if rows is None else []
-    spelled, at = [], 0
-    for i, n in enumerate(wanted):
-        spelled.append([int(c) for c in (rows[i][:n] if rows is not None else flat[at : at + n])])
-        if len(spelled[-1]) != n:
-            raise RuntimeError(f"ctc_loss: target {i} has fewer than {n} elements")
-        at += n
+    (inputs, known_inputs), (wanted, known) = _numbers(input_lengths), _numbers(target_lengths)
+    if inputs.numel() != batch or wanted.numel() != batch:
+        raise RuntimeError(f"ctc_loss: {inputs.numel()} and {wanted.numel()} lengths for a batch of {batch}")
+    if known_inputs is not None and any(not 0 <= n <= steps for n in known_inputs):
+        raise RuntimeError(f"ctc_loss: the input lengths {known_inputs} must be within the {steps} steps")
+    rows = _spelled(targets, wanted, known, blank, single)
     # Blanks around every label; a step may stay, go on, or leave out a blank between two different labels.
-    width = 2 * max(wanted, default=0) + 1
-    states = [[blank] + [c for label in row for c in (label, blank)] for row in spelled]
-    skips = [[s >= 2 and row[s] != blank and row[s] != row[s - 2] for s in range(len(row))] for row in states]
-    labels = _core.tensor([row + [blank] * (width - len(row)) for row in states], dtype=_core.int64)
-    may_skip = _core.tensor([row + [False] * (width - len(row)) for row in skips])
+    full, where, cat, logsumexp = (operators[n] for n in ("full", "where", "cat", "logsumexp"))
+    blanks = full([batch, rows.shape[1]], blank, dtype=_core.int64)
+    labels = operators["stack"]([blanks, rows], 2).reshape(batch, 2 * rows.shape[1])
+    labels = cat([labels, full([batch, 1], blank, dtype=_core.int64)], 1)
+    width = labels.shape[1]
+    before = cat([full([batch, min(2, width)], blank, dtype=_core.int64), labels[:, : max(width - 2, 0)]], 1)
+    may_skip = (labels != blank) & (labels != before)
     never = -1e30 if x.dtype in (_core.float32, _core.float64) else -1e4
-    where, logsumexp = operators["where"], operators["logsumexp"]
-    start = _core.tensor([[s < min(2, len(row)) for s in range(width)] for row in states])
 
     def back(alpha: Tensor, by: int) -> Tensor:
         by = min(by, width)
-        return operators["cat"]([operators["full"]([batch, by], never, dtype=x.dtype), alpha[:, : width - by]], 1)
+        return cat([full([batch, by], never, dtype=x.dtype), alpha[:, : width - by]], 1)
 
-    alpha = where(start, x[0].gather(1, labels), never) if steps else operators["full"]([batch, width], never)
-    for t in range(1, max(inputs, default=0)):
+    may_start = operators["arange"](width) < (2 * wanted + 1).clamp(max=2).unsqueeze(1)
+    alpha = where(may_start, x[0].gather(1, labels), never) if steps else full([batch, width], never, dtype=x.dtype)
+    inputs, last = inputs.unsqueeze(1), 2 * wanted.unsqueeze(1)
+    for t in range(1, steps if known_inputs is None else max(known_inputs, default=0)):
         ways = operators["stack"]([alpha, back(alpha, 1), where(may_skip, back(alpha, 2), never)])
         later = (logsumexp(ways, [0]) + x[t].gather(1, labels)).clamp(min=never)
-        alpha = where(_core.tensor([[t < n] for n in inputs]), later, alpha)
-    last = _core.tensor([[max(len(row) - 2, 0), len(row) - 1] for row in states], dtype=_core.int64)
-    ends = where(_core.tensor([[len(row) > 1, True] for row in states]), alpha.gather(1, last), never)
-    # Without a step only the empty target can be spelled.
-    done = _core.tensor([[n > 0] for n in inputs])
-    nothing = _core.tensor([[never, never] if wanted[i] else [never, 0.0] for i in range(batch)], dtype=x.dtype)
-    loss = -logsumexp(where(done, ends, nothing), [1])
+        alpha = where(inputs > t, later, alpha)
+    # The last label or the blank behind it; without a step only the empty target can be spelled.
+    label, behind = alpha.gather(1, (last - 1).clamp(min=0)), alpha.gather(1, last)
+    nothing = where(last == 0, full([1], 0.0, dtype=x.dtype), never)
+    ends = cat([where((last > 0) & (inputs > 0), label, never), where(inputs > 0, behind, nothing)], 1)
+    loss = -logsumexp(ends, [1])
     loss = where(loss > -never / 2, 0.0 if zero_infinity else math.inf, loss)
     if reduction == "mean":
-        return (loss / _core.tensor([float(max(n, 1)) for n in wanted], dtype=x.dtype)).mean()
-    if reduction not in ("sum", "none"):
-        raise ValueError(f"ctc_loss: reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
+        return (loss / wanted.clamp(min=1).to(x.dtype)).mean()
     return loss.sum() if reduction == "sum" else loss.squeeze(0) if single else loss
 
 

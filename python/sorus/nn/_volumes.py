@@ -1,5 +1,4 @@
-"""Convolution and pooling of volumes [N, C, D, H, W], by those of images: the depth is first cut into windows (or, in
-transposed convolutions, put together at the end), which leaves one operator for each plane."""
+"""Pooling of volumes [N, C, D, H, W], by that of images: first all planes, then along the depth."""
 
 from __future__ import annotations
 
@@ -23,82 +22,6 @@ def _volumes(input: Tensor, who: str) -> tuple[Tensor, bool]:
     if input.dim() not in (4, 5):
         raise RuntimeError(f"{who}: expected 4 or 5 dimensions, got shape {tuple(input.shape)}")
     return (input.unsqueeze(0), True) if input.dim() == 4 else (input, False)
-
-
-def conv3d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Convolution of volumes with `weight` [O, C / groups, D, H, W]; padding is a number, three, "same" or "valid"."""
-    x, added = _volumes(input, "conv3d")
-    (sd, sh, sw), (dd, dh, dw) = _three(stride), _three(dilation)
-    out, channels, kd, kh, kw = weight.shape
-    if isinstance(padding, str):
-        if padding not in ("same", "valid"):
-            raise ValueError(f"conv3d: padding must be 'same', 'valid' or numbers, not {padding!r}")
-        if padding == "same":
-            if (sd, sh, sw) != (1, 1, 1):
-                raise RuntimeError("conv3d: padding='same' is for a stride of 1")
-            total = [d * (k - 1) for d, k in ((dw, kw), (dh, kh), (dd, kd))]
-            x = operators["pad"](x, [v for t in total for v in (t // 2, t - t // 2)])
-        padding = 0
-    pd, ph, pw = _three(padding)
-    if x.shape[1] != channels * groups:
-        raise RuntimeError(f"conv3d: {groups} groups of {channels} channels do not fit {tuple(input.shape)}")
-    if pd:
-        x = operators["pad"](x, [0, 0, 0, 0, pd, pd])
-    depth = (x.shape[2] - dd * (kd - 1) - 1) // sd + 1
-    if depth < 1:
-        raise RuntimeError(f"conv3d: the kernel {tuple(weight.shape)} does not fit {tuple(input.shape)}")
-    taps = [x[:, :, i * dd : i * dd + sd * (depth - 1) + 1 : sd] for i in range(kd)]
-    planes = operators["stack"](taps, 2).permute(0, 3, 1, 2, 4, 5)
-    n, h, w = x.shape[0], x.shape[3], x.shape[4]
-    y = operators["conv2d"](
-        planes.reshape(n * depth, x.shape[1] * kd, h, w), weight.reshape(out, channels * kd, kh, kw), bias,
-        [sh, sw], [ph, pw], [dh, dw], groups,
-    )  # fmt: skip
-    y = y.reshape(n, depth, *y.shape[1:]).permute(0, 2, 1, 3, 4)
-    return y.squeeze(0) if added else y
-
-
-def conv_transpose3d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> Tensor:
-    """The transpose of `conv3d`; `weight` is [C, O / groups, D, H, W]."""
-    x, added = _volumes(input, "conv_transpose3d")
-    (sd, *stride2), (pd, *padding2) = _three(stride), _three(padding)
-    (od, *output2), (dd, *dilation2) = _three(output_padding), _three(dilation)
-    channels, out, kd, kh, kw = weight.shape
-    n, _, depth, h, w = x.shape
-    y = operators["conv_transpose2d"](
-        x.permute(0, 2, 1, 3, 4).reshape(n * depth, channels, h, w), weight.reshape(channels, out * kd, kh, kw), None,
-        stride2, padding2, output2, groups, dilation2,
-    )  # fmt: skip
-    y = y.reshape(n, depth, out * groups, kd, *y.shape[2:]).permute(3, 0, 2, 1, 4, 5)
-    size = [*y.shape[1:3], (depth - 1) * sd + dd * (kd - 1) + 1 + od, *y.shape[4:]]
-    parts = [operators["slice_backward"](y[i], size, 2, i * dd, sd) for i in range(kd)]
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = whole + part
-    length = size[2] - 2 * pd
-    if length < 1:
-        raise RuntimeError(f"conv_transpose3d: padding {pd} leaves nothing of a depth of {size[2]}")
-    whole = whole.narrow(2, pd, length)
-    if bias is not None:
-        whole = whole + bias.reshape(-1, 1, 1, 1)
-    return whole.squeeze(0) if added else whole
 
 
 def _by_depth(y: Tensor, pool: Any) -> Tensor:

@@ -16,8 +16,6 @@ from ._losses import pdist as pdist
 from ._sampling import grid_sample as grid_sample
 from ._volumes import adaptive_avg_pool3d as adaptive_avg_pool3d
 from ._volumes import avg_pool3d as avg_pool3d
-from ._volumes import conv3d as conv3d
-from ._volumes import conv_transpose3d as conv_transpose3d
 from ._volumes import max_pool3d as max_pool3d
 from ._volumes import max_unpool as _max_unpool
 
@@ -71,13 +69,14 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """Rows of zeros with a one at each index: [..] of integers to [.., num_classes]. ValueError if one does not fit."""
     if tensor.is_floating_point() or tensor.is_complex():
         raise RuntimeError(f"one_hot: expected integers, got {tensor.dtype}")
-    largest = int(tensor.max().item()) if tensor.numel() else -1
-    if tensor.numel() and int(tensor.min().item()) < 0:
-        raise ValueError("one_hot: indices must not be negative")
-    if num_classes < 0:
-        num_classes = largest + 1
-    if largest >= num_classes:
-        raise ValueError(f"one_hot: index {largest} does not fit into {num_classes} classes")
+    if num_classes < 0 or not _core._is_recording():  # a recorded graph does not know the numbers
+        largest = int(tensor.max().item()) if tensor.numel() else -1
+        if tensor.numel() and int(tensor.min().item()) < 0:
+            raise ValueError("one_hot: indices must not be negative")
+        if num_classes < 0:
+            num_classes = largest + 1
+        if largest >= num_classes:
+            raise ValueError(f"one_hot: index {largest} does not fit into {num_classes} classes")
     return (tensor.unsqueeze(-1) == operators["arange"](num_classes)).to(_core.int64)
 
 
@@ -164,6 +163,15 @@ def lp_pool2d(
     kh, kw = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
     y = operators["avg_pool2d"](input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
     return (operators["sign"](y) * operators["relu"](y.abs())).mul(kw * kh).pow(1.0 / norm_type)
+
+
+def lp_pool3d(
+    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
+) -> Tensor:
+    """The norm of order `norm_type` of each window of volumes."""
+    kd, kh, kw = (kernel_size,) * 3 if isinstance(kernel_size, int) else kernel_size
+    y = avg_pool3d(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
+    return (operators["sign"](y) * operators["relu"](y.abs())).mul(kd * kw * kh).pow(1.0 / norm_type)
 
 
 def lp_pool1d(

@@ -266,3 +266,21 @@ class TripletMarginWithDistanceLoss(_Loss):
         self, *, distance_function: Any = None, margin: float = 1.0, swap: bool = False, reduction: str = "mean"
     ) -> None:
         self._keep(distance_function=distance_function, margin=margin, swap=swap, reduction=reduction)
+
+
+class CTCLoss(_Loss):
+    """Connectionist temporal classification of log_probs [T, N, C], targets, and the lengths of both."""
+
+    function: Callable[..., Any] = staticmethod(F.ctc_loss)
+
+    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False) -> None:
+        self._keep(blank=blank, reduction=reduction, zero_infinity=zero_infinity)
+
+
+class MultiLabelMarginLoss(_Loss):
+    """Margins between the scores of labels (up to the first -1) and those of all other classes."""
+
+    function: Callable[..., Any] = staticmethod(F.multilabel_margin_loss)
+
+    def __init__(self, size_average=None, reduce=None, reduction: str = "mean") -> None:
+        self._keep(reduction=_legacy(reduction, size_average, reduce))

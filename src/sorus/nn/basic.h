@@ -14,7 +14,8 @@ class Linear : public Module {
   Tensor forward(const Tensor& input) override;
   std::string extra_repr() const override;
   void reset_parameters();
-  const int64_t in_features, out_features;
+  int64_t in_features;
+  const int64_t out_features;
   Tensor weight, bias;
 };
 

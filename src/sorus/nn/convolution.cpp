@@ -54,7 +54,10 @@ Shape weight_shape(int64_t first, int64_t second, const Shape& kernel) {
 void check_input(const Tensor& x, int64_t channels, int64_t spatial, const std::string& who) {
   bool fits = (x.dim() == spatial + 1 || x.dim() == spatial + 2) && x.size(-spatial - 1) == channels;
   SORUS_CHECK(fits, Error, "{}: expected [batch, {}{}] or the same without batch, got shape {}", who, channels,
-              spatial == 1 ? ", length" : ", height, width", to_string(x.sizes()));
+              spatial == 1   ? ", length"
+              : spatial == 2 ? ", height, width"
+                             : ", depth, height, width",
+              to_string(x.sizes()));
 }
 
 bool all_are(const Shape& s, int64_t v) {
@@ -110,7 +113,8 @@ Tensor Conv::forward(const Tensor& input) {
     padding = Shape(padding.size(), 0);
   }
   if (spatial == 1) return conv1d(x, weight, bias, options.stride, padding, options.dilation, options.groups);
-  return conv2d(x, weight, bias, options.stride, padding, options.dilation, options.groups);
+  if (spatial == 2) return conv2d(x, weight, bias, options.stride, padding, options.dilation, options.groups);
+  return conv3d(x, weight, bias, options.stride, padding, options.dilation, options.groups);
 }
 std::string Conv::extra_repr() const {
   std::string head = fmt::format("{}, {}, kernel_size={}", in_channels, out_channels, python_text(kernel_size));
@@ -136,7 +140,9 @@ Tensor ConvTranspose::forward(const Tensor& x) {
   const ConvOptions& o = options;
   if (spatial == 1)
     return conv_transpose1d(x, weight, bias, o.stride, o.padding, output_padding, o.groups, o.dilation);
-  return conv_transpose2d(x, weight, bias, o.stride, o.padding, output_padding, o.groups, o.dilation);
+  if (spatial == 2)
+    return conv_transpose2d(x, weight, bias, o.stride, o.padding, output_padding, o.groups, o.dilation);
+  return conv_transpose3d(x, weight, bias, o.stride, o.padding, output_padding, o.groups, o.dilation);
 }
 std::string ConvTranspose::extra_repr() const {
   std::string head = fmt::format("{}, {}, kernel_size={}", in_channels, out_channels, python_text(kernel_size));

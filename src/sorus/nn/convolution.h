@@ -1,4 +1,4 @@
-// Convolutions and pooling over one and two dimensions.
+// Convolutions over one to three dimensions, and pooling over one and two.
 //
 // Lists of one number stand for that number in every dimension.
 #pragma once
@@ -22,7 +22,8 @@ class Conv : public Module {
   Conv(int64_t spatial, int64_t in_channels, int64_t out_channels, Shape kernel_size, ConvOptions options);
   Tensor forward(const Tensor& input) override;
   std::string extra_repr() const override;
-  const int64_t in_channels, out_channels;
+  int64_t in_channels;
+  const int64_t out_channels;
   const Shape kernel_size;
   const ConvOptions options;  ///< lists expanded to all dimensions
   Tensor weight, bias;
@@ -38,6 +39,10 @@ struct Conv2d : Conv {
   Conv2d(int64_t in_channels, int64_t out_channels, Shape kernel_size, ConvOptions options = {})
       : Conv(2, in_channels, out_channels, std::move(kernel_size), std::move(options)) {}
 };
+struct Conv3d : Conv {
+  Conv3d(int64_t in_channels, int64_t out_channels, Shape kernel_size, ConvOptions options = {})
+      : Conv(3, in_channels, out_channels, std::move(kernel_size), std::move(options)) {}
+};
 
 class ConvTranspose : public Module {
  public:
@@ -45,7 +50,8 @@ class ConvTranspose : public Module {
                 Shape output_padding);
   Tensor forward(const Tensor& input) override;
   std::string extra_repr() const override;
-  const int64_t in_channels, out_channels;
+  int64_t in_channels;
+  const int64_t out_channels;
   const Shape kernel_size, output_padding;
   const ConvOptions options;
   Tensor weight, bias;
@@ -60,6 +66,12 @@ struct ConvTranspose2d : ConvTranspose {
   ConvTranspose2d(int64_t in_channels, int64_t out_channels, Shape kernel_size, ConvOptions options = {},
                   Shape output_padding = {0})
       : ConvTranspose(2, in_channels, out_channels, std::move(kernel_size), std::move(options),
+                      std::move(output_padding)) {}
+};
+struct ConvTranspose3d : ConvTranspose {
+  ConvTranspose3d(int64_t in_channels, int64_t out_channels, Shape kernel_size, ConvOptions options = {},
+                  Shape output_padding = {0})
+      : ConvTranspose(3, in_channels, out_channels, std::move(kernel_size), std::move(options),
                       std::move(output_padding)) {}
 };
 

@@ -49,7 +49,7 @@ class BatchNorm : public Module {
   Tensor forward(const Tensor& input) override;
   std::string extra_repr() const override;
   void reset_running_stats();
-  const int64_t num_features;
+  int64_t num_features;
   double eps;
   std::optional<double> momentum;
   const bool affine, track_running_stats;
@@ -69,6 +69,12 @@ struct BatchNorm2d : BatchNorm {
   explicit BatchNorm2d(int64_t num_features, double eps = 1e-5, std::optional<double> momentum = 0.1,
                        bool affine = true, bool track_running_stats = true, bool bias = true)
       : BatchNorm({4}, num_features, eps, momentum, affine, track_running_stats, bias) {}
+};
+/// [batch, channels, depth, height, width]
+struct BatchNorm3d : BatchNorm {
+  explicit BatchNorm3d(int64_t num_features, double eps = 1e-5, std::optional<double> momentum = 0.1,
+                       bool affine = true, bool track_running_stats = true, bool bias = true)
+      : BatchNorm({5}, num_features, eps, momentum, affine, track_running_stats, bias) {}
 };
 
 }  // namespace sorus::nn

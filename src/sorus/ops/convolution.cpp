@@ -29,7 +29,7 @@ kernels::ConvArgs conv_args(DType type, int spatial, Shape x, const Shape& w, Sh
   return a;
 }
 
-// Attributes of conv1d and conv2d: stride, padding, dilation, groups.
+// Attributes of conv1d, conv2d and conv3d: stride, padding, dilation, groups.
 template <int spatial>
 void forward(const Call& c, std::span<Tensor> out) {
   const Tensor& x = c.input(0);
@@ -81,6 +81,20 @@ const OpDef& conv2d =
 [[maybe_unused]] const bool conv2d_gradients =
     gradient_kernel("conv2d:grad0", to_input<2>) && gradient_kernel("conv2d:grad1", to_weight<2>);
 
+const OpDef& conv3d =
+    op("conv3d(input, weight, bias: Tensor? = none, stride: int[3] = 1, padding: int[3] = 0, dilation: int[3] = 1, "
+       "groups: int = 1)")
+        .index(
+            "y[.., g*O + o, u, h, v] = bias[g*O + o] + sum(c, i, j, k)"
+            " input[.., g*C + c, u*stride[0] + i*dilation[0] - padding[0], h*stride[1] + j*dilation[1] - padding[1],"
+            " v*stride[2] + k*dilation[2] - padding[2]] * weight[g*O + o, c, i, j, k]"
+            " where g < groups, O = size(weight, 0) / groups, C = size(weight, 1)")
+        .kernel(forward<3>)
+        .autocast(Autocast::lower)
+        .doc("Convolution over three dimensions.");
+[[maybe_unused]] const bool conv3d_gradients =
+    gradient_kernel("conv3d:grad0", to_input<3>) && gradient_kernel("conv3d:grad1", to_weight<3>);
+
 // padding='same' and 'valid'; where the padding is odd, the larger half comes last, as in PyTorch.
 template <int spatial>
 TensorList named_padding(const Call& c, const OpDef& conv) {
@@ -111,6 +125,9 @@ const OpDef& conv1d_named = op("conv1d.padding(input, weight, bias: Tensor? = no
 const OpDef& conv2d_named = op("conv2d.padding(input, weight, bias: Tensor? = none, stride: int[2] = 1, padding: str "
                                "= 'valid', dilation: int[2] = 1, groups: int = 1)")
                                 .expand([](const Call& c) { return named_padding<2>(c, conv2d); });
+const OpDef& conv3d_named = op("conv3d.padding(input, weight, bias: Tensor? = none, stride: int[3] = 1, padding: str "
+                               "= 'valid', dilation: int[3] = 1, groups: int = 1)")
+                                .expand([](const Call& c) { return named_padding<3>(c, conv3d); });
 
 // The result's index is the sum here, so the bias, which belongs to elements of the result, is added afterwards.
 Tensor with_bias(const Call& c, const OpDef& product, int spatial) {
@@ -121,6 +138,33 @@ Tensor with_bias(const Call& c, const OpDef& product, int spatial) {
   return apply("add", {y, apply("reshape", {c.input(2)}, {Attr(shape)})});
 }
 
+// Attributes of the products: stride, padding, output_padding, groups, dilation. The result of a transposed
+// convolution is the input of the convolution with the same weight: it is computed as that one's gradient, and its
+// gradients by that convolution and the gradient of its weight. `wide` is on the side of the transposed convolution's
+// result.
+template <int spatial>
+kernels::ConvArgs transposed_args(const Call& c, DType type, const Shape& wide, const Shape& weight,
+                                  const Shape& narrow) {
+  return conv_args(type, spatial, wide, weight, narrow, c.attr(0), c.attr(1), c.attr(4), c.attr(3).to_int());
+}
+template <int spatial>
+void transposed_forward(const Call& c, std::span<Tensor> out) {
+  auto a = transposed_args<spatial>(c, out[0].dtype(), out[0].sizes(), c.input(1).sizes(), c.input(0).sizes());
+  kernels::conv_backward_data(a, c.input(0).data(), c.input(1).data(), out[0].data());
+}
+// grad0(grad, weight, .., sizes)
+template <int spatial>
+void transposed_to_input(const Call& c, std::span<Tensor> out) {
+  auto a = transposed_args<spatial>(c, out[0].dtype(), c.input(0).sizes(), c.input(1).sizes(), out[0].sizes());
+  kernels::conv_forward(a, c.input(0).data(), conjugated(c.input(1)).data(), nullptr, out[0].data());
+}
+// grad1(grad, input, .., sizes)
+template <int spatial>
+void transposed_to_weight(const Call& c, std::span<Tensor> out) {
+  auto a = transposed_args<spatial>(c, out[0].dtype(), c.input(0).sizes(), out[0].sizes(), c.input(1).sizes());
+  kernels::conv_backward_weights(a, c.input(0).data(), conjugated(c.input(1)).data(), out[0].data(), nullptr);
+}
+
 const OpDef& transpose1d = op("conv_transpose1d_product(input, weight, stride: int[1] = 1, padding: int[1] = 0, "
                               "output_padding: int[1] = 0, groups: int = 1, dilation: int[1] = 1)")
                                .index(
@@ -129,7 +173,11 @@ const OpDef& transpose1d = op("conv_transpose1d_product(input, weight, stride: i
                                    "1) + output_padding[0] + 1]"
                                    " = sum(c) input[.., g*C + c, h] * weight[g*C + c, o, i]"
                                    " where g < groups, O = size(weight, 1), C = size(weight, 0) / groups")
+                               .kernel(transposed_forward<1>)
                                .autocast(Autocast::lower);
+[[maybe_unused]] const bool transpose1d_gradients =
+    gradient_kernel("conv_transpose1d_product:grad0", transposed_to_input<1>) &&
+    gradient_kernel("conv_transpose1d_product:grad1", transposed_to_weight<1>);
 const OpDef& conv_transpose1d =
     op("conv_transpose1d(input, weight, bias: Tensor? = none, stride: int[1] = 1, padding: int[1] = 0, "
        "output_padding: int[1] = 0, groups: int = 1, dilation: int[1] = 1)")
@@ -147,12 +195,41 @@ const OpDef& transpose2d = op("conv_transpose2d_product(input, weight, stride: i
                                    "1) + output_padding[1] + 1]"
                                    " = sum(c) input[.., g*C + c, h, v] * weight[g*C + c, o, i, j]"
                                    " where g < groups, O = size(weight, 1), C = size(weight, 0) / groups")
+                               .kernel(transposed_forward<2>)
                                .autocast(Autocast::lower);
+[[maybe_unused]] const bool transpose2d_gradients =
+    gradient_kernel("conv_transpose2d_product:grad0", transposed_to_input<2>) &&
+    gradient_kernel("conv_transpose2d_product:grad1", transposed_to_weight<2>);
 const OpDef& conv_transpose2d =
     op("conv_transpose2d(input, weight, bias: Tensor? = none, stride: int[2] = 1, padding: int[2] = 0, "
        "output_padding: int[2] = 0, groups: int = 1, dilation: int[2] = 1)")
         .expand([](const Call& c) { return TensorList{with_bias(c, transpose2d, 2)}; })
         .doc("The transpose of `conv2d`.");
+
+const OpDef& transpose3d = op("conv_transpose3d_product(input, weight, stride: int[3] = 1, padding: int[3] = 0, "
+                              "output_padding: int[3] = 0, groups: int = 1, dilation: int[3] = 1)")
+                               .index(
+                                   "y[.., g*O + o, u*stride[0] + i*dilation[0] - padding[0] :"
+                                   " (size(input, -3) - 1)*stride[0] - 2*padding[0] + dilation[0]*(size(weight, 2) - "
+                                   "1) + output_padding[0] + 1,"
+                                   " h*stride[1] + j*dilation[1] - padding[1] :"
+                                   " (size(input, -2) - 1)*stride[1] - 2*padding[1] + dilation[1]*(size(weight, 3) - "
+                                   "1) + output_padding[1] + 1,"
+                                   " v*stride[2] + k*dilation[2] - padding[2] :"
+                                   " (size(input, -1) - 1)*stride[2] - 2*padding[2] + dilation[2]*(size(weight, 4) - "
+                                   "1) + output_padding[2] + 1]"
+                                   " = sum(c) input[.., g*C + c, u, h, v] * weight[g*C + c, o, i, j, k]"
+                                   " where g < groups, O = size(weight, 1), C = size(weight, 0) / groups")
+                               .kernel(transposed_forward<3>)
+                               .autocast(Autocast::lower);
+[[maybe_unused]] const bool transpose3d_gradients =
+    gradient_kernel("conv_transpose3d_product:grad0", transposed_to_input<3>) &&
+    gradient_kernel("conv_transpose3d_product:grad1", transposed_to_weight<3>);
+const OpDef& conv_transpose3d =
+    op("conv_transpose3d(input, weight, bias: Tensor? = none, stride: int[3] = 1, padding: int[3] = 0, "
+       "output_padding: int[3] = 0, groups: int = 1, dilation: int[3] = 1)")
+        .expand([](const Call& c) { return TensorList{with_bias(c, transpose3d, 3)}; })
+        .doc("The transpose of `conv3d`.");
 
 }  // namespace
 }  // namespace sorus

@@ -62,7 +62,7 @@ void Optimizer::add_group(const Group& group) {
     for (const ParameterGroup& g : groups_) seen |= std::any_of(g.slots.begin(), g.slots.end(), twice);
     SORUS_CHECK(!seen, ValueError, "optimizer: a parameter {} is given twice", p.type().to_string());
     if (p.dtype() == DType::f64) own.scalar_type = DType::f64;
-    own.slots.push_back({p, {}, 0});
+    own.slots.push_back({p, {}, 0, p.numel() == 0});
   }
   make_state(own);
   groups_.push_back(std::move(own));
@@ -81,9 +81,14 @@ TensorList Optimizer::parameters(size_t group) const {
 
 void Optimizer::make_state(ParameterGroup& group) {
   auto names = rule_.state_names(group);
-  for (Slot& s : group.slots)
+  for (Slot& s : group.slots) {
+    if (s.unshaped && s.parameter.numel() > 0) {
+      s.state.clear();
+      s.unshaped = false;
+    }
     while (s.state.size() < names.size())
       s.state.push_back(rule_.initial_state(group, names[s.state.size()], s.parameter));
+  }
 }
 
 void Optimizer::check_setting(const std::string& name, double value) const {
@@ -153,6 +158,7 @@ void Optimizer::step(const Tensor& skip) {
     if (skip.defined()) kept.emplace_back(t, clone(t));
   };
   for (ParameterGroup& g : groups_) {
+    if (std::any_of(g.slots.begin(), g.slots.end(), [](const Slot& s) { return s.unshaped; })) make_state(g);
     split_clocks(g);
     bool counts = rule_.counts_steps(g);
     for (size_t c = 0; c < g.clocks.size(); ++c) {

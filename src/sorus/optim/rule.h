@@ -27,6 +27,7 @@ struct Slot {
   Tensor parameter;
   TensorList state;
   size_t clock = 0;
+  bool unshaped = false;  ///< it had no elements when its state was made: a layer that learns its size
 };
 /// Parameters that have taken the same number of steps share a counter, and what follows from it.
 struct Clock {

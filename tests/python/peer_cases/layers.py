@@ -432,3 +432,55 @@ def case_init(torch):
         init._calculate_fan_in_and_fan_out(torch.empty(4, 2, 3, 5)),
     ]
     return out
+
+
+def case_volumes(torch):
+    nn, shape = torch.nn, (2, 4, 5, 4, 6)
+    made = {
+        "conv": lambda: nn.Conv3d(4, 6, (3, 2, 3), stride=(2, 1, 2), padding=(1, 0, 1), dilation=(1, 2, 1), groups=2),
+        "conv_same": lambda: nn.Conv3d(4, 2, (2, 3, 1), padding="same", bias=False),
+        "conv_reflect": lambda: nn.Conv3d(4, 2, 3, padding=1, padding_mode="reflect"),
+        "transposed": lambda: nn.ConvTranspose3d(4, 6, (3, 2, 3), (2, 1, 2), (1, 0, 1), (1, 0, 1), groups=2),
+        "batch_norm": lambda: nn.BatchNorm3d(4),
+        "instance_norm": lambda: nn.InstanceNorm3d(4, affine=True),
+        "max": lambda: nn.MaxPool3d((2, 2, 3), stride=(2, 1, 2), padding=(1, 0, 1)),
+        "mean": lambda: nn.AvgPool3d(2, stride=(2, 1, 2), padding=1, count_include_pad=False),
+        "adaptive_mean": lambda: nn.AdaptiveAvgPool3d((2, None, 3)),
+        "adaptive_max": lambda: nn.AdaptiveMaxPool3d((2, 3, 3)),
+        "norm": lambda: nn.LPPool3d(2, (2, 1, 2)),
+        "reflect": lambda: nn.ReflectionPad3d((1, 2, 0, 1, 2, 0)),
+        "replicate": lambda: nn.ReplicationPad3d(1),
+        "circular": lambda: nn.CircularPad3d((1, 0, 2, 1, 0, 1)),
+        "constant": lambda: nn.ConstantPad3d(1, 0.5),
+        "zero": lambda: nn.ZeroPad3d((1, 0, 2, 1, 0, 1)),
+    }
+    # PyTorch's padding of even kernels and its norm of windows say their texts in their own way.
+    return {name: both(torch, make, *shape, text=name not in ("norm", "constant")) for name, make in made.items()}
+
+
+def case_unpooling(torch):
+    nn, out = torch.nn, {}
+    for dims, sizes in ((1, (7,)), (2, (6, 5)), (3, (4, 5, 6))):
+        pool = getattr(nn, f"MaxPool{dims}d")(2, stride=2, return_indices=True)
+        unpool = getattr(nn, f"MaxUnpool{dims}d")(2, stride=2)
+        x = numbers(torch, 2, 3, *sizes).requires_grad_()
+        y, places = pool(x)
+        back = unpool(y, places, output_size=x.shape)
+        (back * numbers(torch, *back.shape, start=1)).sum().backward()
+        out[str(dims)] = [y, places, back, x.grad, repr(unpool)]
+    return out
+
+
+def case_losses_of_labels(torch):
+    nn = torch.nn
+    scores = numbers(torch, 3, 4).requires_grad_()
+    labels = torch.tensor([[3, 0, -1, 1], [1, 2, 3, -1], [-1, 0, 0, 0]])
+    loss = nn.MultiLabelMarginLoss()(scores, labels)
+    loss.backward()
+    log = numbers(torch, 6, 2, 5).log_softmax(-1).detach().requires_grad_()
+    scaled = log.log_softmax(-1)
+    ctc = nn.CTCLoss(blank=1, reduction="sum")
+    ctc_loss = ctc(scaled, torch.tensor([[0, 2, 2], [3, 4, 9]]), torch.tensor([6, 5]), torch.tensor([3, 2]))
+    ctc_loss.backward()
+    none = nn.CTCLoss(reduction="none")(scaled.detach(), torch.tensor([3, 4, 2]), (6, 0), (3, 0))
+    return [loss, scores.grad, ctc_loss, log.grad, none, repr(ctc)]
