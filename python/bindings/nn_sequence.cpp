@@ -144,10 +144,27 @@ LayerClass<R> recurrent(nb::module_& m, const char* name) {
       .def("flatten_parameters", [](R&) {})
       .def("reset_parameters", &R::reset_parameters)
       .def(
+          "_packed",
+          [](R& self, const Tensor& data, const Shape& batch_sizes, nb::handle hx) {
+            auto r = self.run_packed(data, batch_sizes, state_from(hx));
+            return nb::make_tuple(wrap(r.output), state_to(r.state));
+          },
+          nb::arg("data"), nb::arg("batch_sizes"), nb::arg("hx").none())
+      .def(
           "forward",
           [](R& self, const Tensor& x, nb::handle hx) {
             auto r = self.run(x, state_from(hx));
             return nb::make_tuple(wrap(r.output), state_to(r.state));
+          },
+          nb::arg("input"), nb::arg("hx").none() = nb::none())
+      // A PackedSequence, which knows how to run itself through a layer.
+      .def(
+          "forward",
+          [](nb::handle self, nb::handle packed, nb::handle hx) {
+            SORUS_CHECK(nb::hasattr(packed, "_through"), TypeError,
+                        "{}: expected a Tensor or a PackedSequence, got {}", nb::type_name(self.type()).c_str(),
+                        nb::type_name(packed.type()).c_str());
+            return packed.attr("_through")(self, hx);
           },
           nb::arg("input"), nb::arg("hx").none() = nb::none());
 }

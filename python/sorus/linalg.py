@@ -418,21 +418,29 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
     return _op["eye"](A.shape[-1], dtype=A.dtype) + A[..., :0].sum(-1, True) if result is None else result
 
 
+_MOST_HALVINGS = 16
+
+
 def matrix_exp(A: Tensor) -> Tensor:
     """The exponential of a square matrix, by its series after as many halvings as make it small."""
     if A.numel() == 0:
         return A.clone()
     if A.dtype in (_core.float16, _core.bfloat16):
         return matrix_exp(A.to(_core.float32)).to(A.dtype)
-    size = float(A.detach().abs().sum(-1).amax().item())
-    halvings = max(0, math.ceil(math.log2(size)) + 1) if 0 < size < math.inf else 0
-    x = A / 2.0**halvings
+    largest = A.detach().abs().sum(-1).amax()
+    if _core._is_recording():  # the graph serves any size: it has all the squares, and takes as many as are needed
+        halvings = (largest.clamp(min=1e-30).log2().ceil() + 1).clamp(min=0, max=_MOST_HALVINGS)
+        x, squares = A * _op["exp2"](-halvings), _MOST_HALVINGS
+    else:
+        size = float(largest.item())
+        squares = max(0, math.ceil(math.log2(size)) + 1) if 0 < size < math.inf else 0
+        x, halvings = A / 2.0**squares, None
     one = _op["eye"](A.shape[-1], dtype=A.dtype)
     y = one
     for k in range(14, 0, -1):  # Horner: 1 + x (1 + x/2 (1 + x/3 (..)))
         y = one + (x @ y) / k if y is not one else one + x / k
-    for _ in range(halvings):
-        y = y @ y
+    for i in range(squares):
+        y = y @ y if halvings is None else _op["where"](halvings > i, y @ y, y)
     return y
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import _core
 from .._core import Tensor, _nn
+from . import _computed
 from .parameter import Parameter
 
 Module = _nn.Module
@@ -39,8 +40,16 @@ def _as_python(tensor: Tensor | None, is_parameter: bool) -> Tensor | None:
     return parameter
 
 
+def _stored(self: Module) -> list[tuple[str, bool, bool]]:
+    """(name, is a parameter, persistent) of the tensors that the module holds; computed ones have no value of their own."""
+    computed = self.__dict__.get("_computed", ())
+    return [slot for slot in Module._tensors(self) if slot[0] not in computed]
+
+
 def _getattr(self: Module, name: str) -> Any:
     if not name.startswith("__"):
+        if name in self.__dict__.get("_computed", ()):
+            return _computed.read(self, name)
         found = Module._find_tensor(self, name)
         if found is not None:
             value = _as_python(*found)
@@ -64,6 +73,9 @@ def _check_begun(self: Module) -> None:
 def _setattr(self: Module, name: str, value: Any) -> None:
     if isinstance(value, (Module, Tensor)):
         _check_begun(self)
+        if (rule := _computed.rule_of(self, name)) is not None:
+            rule.assign(self, value)
+            return
     if isinstance(value, Parameter):
         self.register_parameter(name, value)
     elif isinstance(value, Module):
@@ -249,7 +261,7 @@ def _named_tensors(
     for module_name, module in (
         self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
     ):
-        for name, is_parameter, _ in Module._tensors(module):
+        for name, is_parameter, _ in _stored(module):
             if is_parameter != parameters:
                 continue
             tensor = getattr(module, name)
@@ -287,7 +299,7 @@ def state_dict(
     out = OrderedDict() if destination is None else destination
     if keep_vars:
         for module_name, module in self.named_modules(prefix=prefix.removesuffix("."), remove_duplicate=False):
-            for name, is_parameter, persistent in Module._tensors(module):
+            for name, is_parameter, persistent in _stored(module):
                 if (is_parameter or persistent) and getattr(module, name) is not None:
                     out[f"{module_name}.{name}" if module_name else name] = getattr(module, name)
         return out
@@ -454,8 +466,7 @@ def _empty_like(cls: type[Module], arguments: tuple) -> Module:
 def _getstate(self: Module) -> dict[str, Any]:
     """Everything but the C++ object itself, which its constructor's arguments make again."""
     tensors = [
-        (name, is_parameter, persistent, getattr(self, name))
-        for name, is_parameter, persistent in Module._tensors(self)
+        (name, is_parameter, persistent, getattr(self, name)) for name, is_parameter, persistent in _stored(self)
     ]
     registered = {name for name, *_ in tensors} | {name for name, _ in Module._children(self)}
     plain = {k: v for k, v in self.__dict__.items() if k not in registered and k != "_hooked"}
@@ -472,6 +483,9 @@ def _setstate(self: Module, state: dict[str, Any]) -> None:
         self.register_module(name, child)
     for name, value in state["plain"].items():
         _set(self, name, value)
+    for name in state["plain"].get("_computed", ()):  # where the constructor has put a parameter
+        Module._register_buffer(self, name, None, False)
+        self.__dict__.pop(name, None)
     self.training = state["training"]
     if any(kind in self.__dict__ for kind in ("_forward_pre_hooks", "_forward_hooks", "_backward_hooks")):
         _set(self, "_hooked", True)
@@ -536,8 +550,8 @@ def _extend() -> None:
     }  # fmt: skip
     for name, method in special.items():
         setattr(Module, name, method)
-    Module._parameters = property(lambda self: {n: getattr(self, n) for n, p, _ in Module._tensors(self) if p})
-    Module._buffers = property(lambda self: {n: getattr(self, n) for n, p, _ in Module._tensors(self) if not p})
+    Module._parameters = property(lambda self: {n: getattr(self, n) for n, p, _ in _stored(self) if p})
+    Module._buffers = property(lambda self: {n: getattr(self, n) for n, p, _ in _stored(self) if not p})
     Module._modules = property(lambda self: OrderedDict(Module._children(self)))
 
 

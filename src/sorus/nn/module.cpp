@@ -42,11 +42,13 @@ Tensor Module::register_tensor(const std::string& name, const Tensor& t, bool is
   if (is_parameter && t.defined() && !t.requires_grad() && is_leaf(t) && is_differentiable(t.dtype()))
     set_requires_grad(t, true);
   std::erase_if(children_, [&](const Child& c) { return c.name == name; });
-  for (Slot& s : tensors_) {
-    if (s.name != name) continue;
-    s.is_parameter = is_parameter, s.persistent = persistent;
-    if (member) s.member = member;
-    (s.member ? *s.member : s.own) = t;
+  auto at = std::find_if(tensors_.begin(), tensors_.end(), [&](const Slot& s) { return s.name == name; });
+  if (at != tensors_.end()) {
+    // A parameter that becomes a buffer, or the other way round, comes last, as one that is taken away and set anew.
+    if (at->is_parameter != is_parameter) at = std::rotate(at, at + 1, tensors_.end());
+    at->is_parameter = is_parameter, at->persistent = persistent;
+    if (member) at->member = member;
+    (at->member ? *at->member : at->own) = t;
     return t;
   }
   if (member) *member = t;

@@ -92,6 +92,78 @@ Tensor Recurrent::sweep(const Weights& w, const Tensor& x, TensorList& state, bo
   return stack(out, 0);
 }
 
+// Where a sequence ends, its last state is put aside; backwards, where one begins, its first state joins.
+Tensor Recurrent::sweep_packed(const Weights& w, const Tensor& x, const std::vector<Stretch>& stretches,
+                               TensorList& state, bool backwards) const {
+  TensorList first = state, outs(stretches.size());
+  std::vector<TensorList> ended(state.size());
+  int64_t running = backwards ? 0 : stretches[0].batch;
+  for (Tensor& s : state) s = narrow(s, 0, 0, running);
+  for (size_t i = 0; i < stretches.size(); ++i) {
+    size_t at = backwards ? stretches.size() - 1 - i : i;
+    auto [row, steps, batch] = stretches[at];
+    for (size_t k = 0; k < state.size(); ++k) {
+      if (batch < running) {
+        ended[k].push_back(narrow(state[k], 0, batch, running - batch));
+        state[k] = narrow(state[k], 0, 0, batch);
+      } else if (batch > running) {
+        Tensor joining = narrow(first[k], 0, running, batch - running);
+        state[k] = running ? cat(TensorList{state[k], joining}, 0) : joining;
+      }
+    }
+    running = batch;
+    Tensor part = reshape(narrow(x, 0, row, steps * batch), Shape{steps, batch, x.size(-1)});
+    outs[at] = reshape(sweep(w, part, state, backwards), Shape{steps * batch, hidden_size});
+  }
+  for (size_t k = 0; k < state.size(); ++k) {
+    if (ended[k].empty()) continue;
+    ended[k].push_back(state[k]);
+    std::reverse(ended[k].begin(), ended[k].end());  // the longest sequences come first
+    state[k] = cat(ended[k], 0);
+  }
+  return outs.size() == 1 ? outs[0] : cat(outs, 0);
+}
+
+// By kind of state, then layer and direction: those given, or zeros.
+std::vector<TensorList> Recurrent::first_states(const Tensor& input, int64_t batch, const TensorList& given,
+                                                bool batched) const {
+  const char* who = name_of(cell_);
+  int64_t count = options.num_layers * (options.bidirectional ? 2 : 1);
+  Shape shown = batched ? Shape{count, batch, hidden_size} : Shape{count, hidden_size};
+  SORUS_CHECK(given.empty() || given.size() == states_of(cell_), ValueError,
+              "{}: expected {} tensors of state, got {}", who, states_of(cell_), given.size());
+  std::vector<TensorList> parts;
+  for (size_t k = 0; k < states_of(cell_); ++k) {
+    if (given.empty()) {
+      parts.emplace_back(static_cast<size_t>(count), zeros(Shape{batch, hidden_size}, input.dtype()));
+      continue;
+    }
+    SORUS_CHECK(given[k].sizes() == shown, ValueError, "{}: expected a state of shape {}, got {}", who,
+                to_string(shown), to_string(given[k].sizes()));
+    parts.push_back(unbind(batched ? given[k] : unsqueeze(given[k], 1), 0));
+  }
+  return parts;
+}
+
+Tensor Recurrent::sweep_layers(Tensor x, const std::vector<Stretch>& stretches,
+                               std::vector<TensorList>& states) const {
+  int64_t directions = options.bidirectional ? 2 : 1;
+  for (int64_t layer = 0; layer < options.num_layers; ++layer) {
+    TensorList outs;
+    for (int64_t d = 0; d < directions; ++d) {
+      auto i = static_cast<size_t>(layer * directions + d);
+      TensorList state;
+      for (TensorList& p : states) state.push_back(p[i]);
+      outs.push_back(stretches.empty() ? sweep(*weights_[i], x, state, d == 1)
+                                       : sweep_packed(*weights_[i], x, stretches, state, d == 1));
+      for (size_t k = 0; k < states.size(); ++k) states[k][i] = state[k];
+    }
+    x = directions == 2 ? cat(outs, -1) : outs[0];
+    if (is_training() && layer + 1 < options.num_layers) x = dropout(x, options.dropout);
+  }
+  return x;
+}
+
 Recurrent::Result Recurrent::run(const Tensor& input, const TensorList& given) {
   const char* who = name_of(cell_);
   SORUS_CHECK((input.dim() == 2 || input.dim() == 3) && input.size(-1) == input_size, ValueError,
@@ -100,38 +172,37 @@ Recurrent::Result Recurrent::run(const Tensor& input, const TensorList& given) {
   bool batched = input.dim() == 3;
   Tensor x = !batched ? unsqueeze(input, 1) : options.batch_first ? transpose(input, 0, 1) : input;
   SORUS_CHECK(x.size(0) > 0, ValueError, "{}: the sequence is empty", who);
-  int64_t directions = options.bidirectional ? 2 : 1, count = options.num_layers * directions;
-  Shape expected{count, x.size(1), hidden_size}, shown = expected;
-  if (!batched) shown.erase(shown.begin() + 1);
-  SORUS_CHECK(given.empty() || given.size() == states_of(cell_), ValueError,
-              "{}: expected {} tensors of state, got {}", who, states_of(cell_), given.size());
-  std::vector<TensorList> parts;  // by kind of state, then layer and direction
-  for (size_t k = 0; k < states_of(cell_); ++k) {
-    if (given.empty()) {
-      parts.emplace_back(static_cast<size_t>(count), zeros(Shape{x.size(1), hidden_size}, input.dtype()));
-      continue;
-    }
-    SORUS_CHECK(given[k].sizes() == shown, ValueError, "{}: expected a state of shape {}, got {}", who,
-                to_string(shown), to_string(given[k].sizes()));
-    parts.push_back(unbind(batched ? given[k] : unsqueeze(given[k], 1), 0));
-  }
-  for (int64_t layer = 0; layer < options.num_layers; ++layer) {
-    TensorList outs;
-    for (int64_t d = 0; d < directions; ++d) {
-      auto i = static_cast<size_t>(layer * directions + d);
-      TensorList state;
-      for (TensorList& p : parts) state.push_back(p[i]);
-      outs.push_back(sweep(*weights_[i], x, state, d == 1));
-      for (size_t k = 0; k < parts.size(); ++k) parts[k][i] = state[k];
-    }
-    x = directions == 2 ? cat(outs, -1) : outs[0];
-    if (is_training() && layer + 1 < options.num_layers) x = dropout(x, options.dropout);
-  }
+  std::vector<TensorList> parts = first_states(input, x.size(1), given, batched);
+  x = sweep_layers(x, {}, parts);
   Result r{!batched ? squeeze(x, Shape{1}) : options.batch_first ? transpose(x, 0, 1) : x, {}};
   for (TensorList& p : parts) {
     Tensor s = stack(p, 0);
     r.state.push_back(batched ? s : squeeze(s, Shape{1}));
   }
+  return r;
+}
+
+Recurrent::Result Recurrent::run_packed(const Tensor& data, const Shape& batch_sizes, const TensorList& given) {
+  const char* who = name_of(cell_);
+  SORUS_CHECK(data.dim() == 2 && data.size(1) == input_size, ValueError, "{}: expected rows of {} features, got {}",
+              who, input_size, to_string(data.sizes()));
+  std::vector<Stretch> stretches;
+  int64_t rows = 0;
+  for (int64_t n : batch_sizes) {
+    SORUS_CHECK(n > 0 && (stretches.empty() || n <= stretches.back().batch), ValueError,
+                "{}: the numbers of sequences at each step, {}, must be positive and not grow", who,
+                to_string(batch_sizes));
+    if (!stretches.empty() && stretches.back().batch == n)
+      ++stretches.back().steps;
+    else
+      stretches.push_back({rows, 1, n});
+    rows += n;
+  }
+  SORUS_CHECK(rows > 0 && rows == data.size(0), ValueError, "{}: {} steps of sequences do not fit {} rows", who, rows,
+              data.size(0));
+  std::vector<TensorList> parts = first_states(data, batch_sizes[0], given, true);
+  Result r{sweep_layers(data, stretches, parts), {}};
+  for (TensorList& p : parts) r.state.push_back(stack(p, 0));
   return r;
 }
 

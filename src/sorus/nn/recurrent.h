@@ -26,6 +26,9 @@ class Recurrent : public Module {
   };
   /// `state` empty: zeros. Without a batch dimension the results have none either.
   Result run(const Tensor& input, const TensorList& state = {});
+  /// Of sequences of different lengths, the longest first: `data` has the rows of all of them at the first step, then
+  /// those at the second, ..; `batch_sizes` says how many there are at each step. So has the output.
+  Result run_packed(const Tensor& data, const Shape& batch_sizes, const TensorList& state = {});
   /// The output alone, from a state of zeros.
   Tensor forward(const Tensor& input) override { return run(input).output; }
   std::string extra_repr() const override;
@@ -38,7 +41,16 @@ class Recurrent : public Module {
   struct Weights {
     Tensor ih, hh, bias_ih, bias_hh;
   };
+  struct Stretch {  // steps that equally many sequences have
+    int64_t row, steps, batch;
+  };
+  std::vector<TensorList> first_states(const Tensor& input, int64_t batch, const TensorList& given,
+                                       bool batched) const;
+  /// All layers; without stretches x is [time, batch, features], with them [rows, features].
+  Tensor sweep_layers(Tensor x, const std::vector<Stretch>& stretches, std::vector<TensorList>& states) const;
   Tensor sweep(const Weights& w, const Tensor& x, TensorList& state, bool backwards) const;
+  Tensor sweep_packed(const Weights& w, const Tensor& x, const std::vector<Stretch>& stretches, TensorList& state,
+                      bool backwards) const;
   Cell cell_;
   std::vector<std::unique_ptr<Weights>> weights_;  // by layer, then direction
 };
