@@ -1,5 +1,7 @@
-"""Distributions: draws, logarithms of densities, entropies (torch.distributions)."""
+"""Distributions: draws, logarithms of densities, entropies (torch.distributions). Parameters are not checked."""
 
+from . import transforms
+from .discrete import *
 from .distribution import (
     Bernoulli,
     Categorical,
@@ -9,8 +11,9 @@ from .distribution import (
     Laplace,
     Normal,
     Uniform,
-    kl_divergence,
 )
-
-__all__ = ["Bernoulli", "Categorical", "Distribution", "Exponential", "Independent", "Laplace", "Normal", "Uniform",
-           "kl_divergence"]  # fmt: skip
+from .gamma import *
+from .kl import kl_divergence, register_kl
+from .multivariate import *
+from .transformed import *
+from .transforms import *

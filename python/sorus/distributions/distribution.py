@@ -10,6 +10,7 @@ where draws can be differentiated by the parameters.
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -28,7 +29,10 @@ def _tensors(*values: Any) -> list[Tensor]:
 
 
 class Distribution:
-    """What all distributions have."""
+    """What all distributions have. `_names` are the tensors of the batch's shape that say everything."""
+
+    has_rsample = False
+    _names: tuple[str, ...] = ()
 
     def __init__(self, batch_shape: Any = (), event_shape: Any = ()) -> None:
         self._batch_shape, self._event_shape = _core.Size(batch_shape), _core.Size(event_shape)
@@ -42,8 +46,16 @@ class Distribution:
         return self._event_shape
 
     @property
+    def mean(self) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__}: mean")
+
+    @property
+    def mode(self) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__}: mode")
+
+    @property
     def variance(self) -> Tensor:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: variance")
 
     @property
     def stddev(self) -> Tensor:
@@ -71,9 +83,34 @@ class Distribution:
     def perplexity(self) -> Tensor:
         return self.entropy().exp()
 
+    def cdf(self, value: Tensor) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__}: cdf")
+
+    def icdf(self, value: Tensor) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__}: icdf")
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Distribution:
+        """The same for a batch of a shape that this one broadcasts to."""
+        if not self._names:
+            raise NotImplementedError(f"{type(self).__name__}: expand")
+        new = copy.copy(self)
+        for name in self._names:
+            t = getattr(self, name)
+            setattr(new, name, t.expand((*batch_shape, *t.shape[len(self._batch_shape) :])))
+        new._batch_shape = _core.Size(batch_shape)
+        return new
+
+    def __repr__(self) -> str:
+        parts = (f"{n}: {t.item() if t.numel() == 1 else tuple(t.shape)}" for n in self._names
+                 for t in [getattr(self, n)])  # fmt: skip
+        return f"{type(self).__name__}({', '.join(parts)})"
+
 
 class Normal(Distribution):
     """Mean `loc`, standard deviation `scale`."""
+
+    has_rsample = True
+    _names = ("loc", "scale")
 
     def __init__(self, loc: Any, scale: Any, validate_args: Any = None) -> None:
         self.loc, self.scale = _tensors(loc, scale)
@@ -95,9 +132,15 @@ class Normal(Distribution):
     def cdf(self, value: Tensor) -> Tensor:
         return 0.5 * (1 + ((value - self.loc) / (self.scale * math.sqrt(2))).erf())
 
+    def icdf(self, value: Tensor) -> Tensor:
+        return self.loc + self.scale * (2 * value - 1).erfinv() * math.sqrt(2)
+
 
 class Laplace(Distribution):
     """exp(-|x - loc| / scale) / (2 scale)."""
+
+    has_rsample = True
+    _names = ("loc", "scale")
 
     def __init__(self, loc: Any, scale: Any, validate_args: Any = None) -> None:
         self.loc, self.scale = _tensors(loc, scale)
@@ -116,9 +159,20 @@ class Laplace(Distribution):
     def entropy(self) -> Tensor:
         return 1 + (2 * self.scale).log()
 
+    def cdf(self, value: Tensor) -> Tensor:
+        away = value - self.loc
+        return 0.5 - 0.5 * away.sign() * (-away.abs() / self.scale).expm1()
+
+    def icdf(self, value: Tensor) -> Tensor:
+        away = value - 0.5
+        return self.loc - self.scale * away.sign() * (-2 * away.abs()).log1p()
+
 
 class Uniform(Distribution):
     """Between `low` and `high`."""
+
+    has_rsample = True
+    _names = ("low", "high")
 
     def __init__(self, low: Any, high: Any, validate_args: Any = None) -> None:
         self.low, self.high = _tensors(low, high)
@@ -137,9 +191,18 @@ class Uniform(Distribution):
     def entropy(self) -> Tensor:
         return (self.high - self.low).log()
 
+    def cdf(self, value: Tensor) -> Tensor:
+        return ((value - self.low) / (self.high - self.low)).clamp(min=0, max=1)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        return value * (self.high - self.low) + self.low
+
 
 class Exponential(Distribution):
     """rate exp(-rate x)."""
+
+    has_rsample = True
+    _names = ("rate",)
 
     def __init__(self, rate: Any, validate_args: Any = None) -> None:
         (self.rate,) = _tensors(rate)
@@ -157,9 +220,17 @@ class Exponential(Distribution):
     def entropy(self) -> Tensor:
         return 1 - self.rate.log()
 
+    def cdf(self, value: Tensor) -> Tensor:
+        return -(-self.rate * value).expm1()
+
+    def icdf(self, value: Tensor) -> Tensor:
+        return -(-value).log1p() / self.rate
+
 
 class Bernoulli(Distribution):
     """1 with probability `probs` (or sigmoid(`logits`)), else 0."""
+
+    _names = ("probs", "logits")
 
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: Any = None) -> None:
         if (probs is None) == (logits is None):
@@ -174,7 +245,13 @@ class Bernoulli(Distribution):
         super().__init__(self.probs.shape)
 
     mean = property(lambda self: self.probs)
+    mode = property(lambda self: (self.probs >= 0.5).to(self.probs.dtype))
     variance = property(lambda self: self.probs * (1 - self.probs))
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """0 and 1, along a new first dimension."""
+        values = _core.tensor([0.0, 1.0], dtype=self.probs.dtype).reshape((-1, *[1] * len(self._batch_shape)))
+        return values.expand((-1, *self._batch_shape)) if expand else values
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         p = self.probs.detach()
@@ -190,6 +267,8 @@ class Bernoulli(Distribution):
 
 class Categorical(Distribution):
     """One of the classes in the last dimension, by `probs` (need not add up to 1) or `logits`."""
+
+    _names = ("probs", "logits")
 
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: Any = None) -> None:
         if (probs is None) == (logits is None):
@@ -207,6 +286,11 @@ class Categorical(Distribution):
         super().__init__(given.shape[:-1])
 
     mode = property(lambda self: self.probs.argmax(-1))
+
+    def enumerate_support(self, expand: bool = True) -> Tensor:
+        """All classes, along a new first dimension."""
+        values = operators["arange"](self._num_events).reshape((-1, *[1] * len(self._batch_shape)))
+        return values.expand((-1, *self._batch_shape)) if expand else values
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         count = math.prod(sample_shape)
@@ -238,7 +322,13 @@ class Independent(Distribution):
         super().__init__(shape[:cut], (*shape[cut:], *base_distribution.event_shape))
 
     mean = property(lambda self: self.base_dist.mean)
+    mode = property(lambda self: self.base_dist.mode)
     variance = property(lambda self: self.base_dist.variance)
+    has_rsample = property(lambda self: self.base_dist.has_rsample)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Independent:
+        own = self.event_shape[: self.reinterpreted_batch_ndims]
+        return Independent(self.base_dist.expand((*batch_shape, *own)), self.reinterpreted_batch_ndims)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         return self.base_dist.rsample(sample_shape)
@@ -255,22 +345,3 @@ class Independent(Distribution):
 
     def entropy(self) -> Tensor:
         return self._added(self.base_dist.entropy())
-
-
-def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
-    """The expectation of log p - log q under p. NotImplementedError for pairs that have no formula here."""
-    if isinstance(p, Normal) and isinstance(q, Normal):
-        ratio = (p.scale / q.scale) ** 2
-        return 0.5 * (ratio + ((p.loc - q.loc) / q.scale) ** 2 - 1 - ratio.log())
-    if isinstance(p, Categorical) and isinstance(q, Categorical):
-        return (p.probs * (p.logits - q.logits)).sum(-1)
-    if isinstance(p, Bernoulli) and isinstance(q, Bernoulli):
-        log = operators["logsigmoid"]
-        return p.probs * (log(p.logits) - log(q.logits)) + (1 - p.probs) * (log(-p.logits) - log(-q.logits))
-    if (
-        isinstance(p, Independent)
-        and isinstance(q, Independent)
-        and p.reinterpreted_batch_ndims == q.reinterpreted_batch_ndims
-    ):
-        return p._added(kl_divergence(p.base_dist, q.base_dist))
-    raise NotImplementedError(f"kl_divergence: no formula for {type(p).__name__} and {type(q).__name__}")
