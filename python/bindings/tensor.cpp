@@ -249,6 +249,26 @@ void bind_conversions(nb::class_<Tensor>& c) {
     });
 }
 
+// What `t` shows and where: that of `other`.
+void show(const Tensor& t, const Tensor& other) {
+  TensorImpl& a = *t.impl();
+  const TensorImpl& b = *other.impl();
+  a.storage = b.storage, a.sizes = b.sizes, a.strides = b.strides, a.offset = b.offset, a.dtype = b.dtype;
+  a.contiguous = b.contiguous, a.count = b.count;
+}
+
+// The Python object becomes a view of what it was, for `unsqueeze_` and its like. A leaf stays the same tensor, which
+// others may hold too; what has a history goes on as the result of the view.
+void become(Self self, const Tensor& view) {
+  const Tensor& t = tensor_in(self.ptr());
+  SORUS_CHECK(!(t.requires_grad() && is_leaf(t) && view.requires_grad()), Error,
+              "a leaf that requires gradients cannot be changed in place; use no_grad()");
+  if (view.requires_grad() || t.is_abstract())
+    *nb::inst_ptr<Tensor>(self) = view;
+  else
+    show(t, view);
+}
+
 void bind_gradients(nb::class_<Tensor>& c) {
   c.def_prop_rw("requires_grad", &Tensor::requires_grad,
                 [](const Tensor& t, bool wanted) { set_requires_grad(t, wanted); })
@@ -277,12 +297,9 @@ void bind_gradients(nb::class_<Tensor>& c) {
       .def("register_hook", &register_hook)
       .def("register_post_accumulate_grad_hook", &register_accumulated_hook,
            "Calls the function with this leaf when a backward pass has added to its .grad.")
-      .def_prop_rw("data", &Tensor::detach, [](const Tensor& t, const Tensor& value) {
-        TensorImpl& a = *t.impl();
-        const TensorImpl& b = *value.impl();
-        a.storage = b.storage, a.sizes = b.sizes, a.strides = b.strides, a.offset = b.offset, a.dtype = b.dtype;
-        a.contiguous = b.contiguous, a.count = b.count;
-      });
+      .def(
+          "_become", [](Self self, const Tensor& view) { become(self, view); }, nb::arg("view"))
+      .def_prop_rw("data", &Tensor::detach, [](const Tensor& t, const Tensor& value) { show(t, value); });
 }
 
 const Part part{10, [](nb::module_& m) {

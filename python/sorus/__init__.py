@@ -68,6 +68,7 @@ strided, contiguous_format, preserve_format, channels_last, channels_last_3d = (
 _names.add_second_names(operators, Tensor)
 globals().update({name: f for name, f in operators.items() if "." not in name})
 from ._arranging import *  # noqa: E402
+from ._everyday import *  # noqa: E402
 from ._format import set_printoptions  # noqa: E402
 from ._functions import *  # noqa: E402
 from ._matrices import *  # noqa: E402
@@ -113,10 +114,21 @@ def use_deterministic_algorithms(mode: _builtins.bool, *, warn_only: _builtins.b
     """Results never depend on threads or timing, so there is nothing to switch."""
 
 
+# Functions of nn.functional that PyTorch has here too.
+_OF_LAYERS = {
+    "adaptive_max_pool1d", "alpha_dropout", "batch_norm", "bilinear", "ctc_loss", "dropout", "embedding_bag",
+    "feature_alpha_dropout", "instance_norm", "max_pool3d", "pdist", "rrelu",
+}  # fmt: skip
+
+
 def __getattr__(name: str):
     # `sorus.nn` without an import of its own, and functions of the compiled part that have no operator behind them.
     if name == "load_model":  # it needs nn, which is loaded when it is first used
         return importlib.import_module("._import", __name__).load_model
+    if name in _OF_LAYERS:
+        return getattr(importlib.import_module(".nn.functional", __name__), name)
+    if name == "vmap":
+        return importlib.import_module(".func", __name__).vmap
     if not name.startswith("_"):
         if hasattr(_core, name):
             return getattr(_core, name)

@@ -172,7 +172,17 @@ SORUS_LIBRARY(sin) SORUS_LIBRARY(cos) SORUS_LIBRARY(tan) SORUS_LIBRARY(asin) SOR
 SORUS_LIBRARY(sinh) SORUS_LIBRARY(cosh) SORUS_LIBRARY(asinh) SORUS_LIBRARY(acosh) SORUS_LIBRARY(atanh)
 SORUS_LIBRARY(floor) SORUS_LIBRARY(ceil) SORUS_LIBRARY(trunc)
 SORUS_LIBRARY2(pow) SORUS_LIBRARY2(atan2) SORUS_LIBRARY2(fmod) SORUS_LIBRARY2(hypot) SORUS_LIBRARY2(fmin)
-SORUS_LIBRARY2(fmax) SORUS_LIBRARY2(copysign)
+SORUS_LIBRARY2(fmax) SORUS_LIBRARY2(copysign) SORUS_LIBRARY2(nextafter)
+SORUS_INLINE float sorus_exponent_f32(float x) {
+  int e = 0;
+  if (x - x == 0) frexpf(x, &e);
+  return (float)e;
+}
+SORUS_INLINE double sorus_exponent_f64(double x) {
+  int e = 0;
+  if (x - x == 0) frexp(x, &e);
+  return (double)e;
+}
 
 SORUS_INLINE float sorus_round_f32(float x) { return __builtin_rintf(x); }
 SORUS_INLINE double sorus_round_f64(double x) { return __builtin_rint(x); }

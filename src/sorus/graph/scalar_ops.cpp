@@ -268,6 +268,8 @@ std::vector<ScalarOp> make_table() {
        INTEGER((a > 0) - (a < 0)),
        COMPLEX(a == 0.0 ? a : a / std::abs(a))},
       {.name = "copysign", .arity = 2, .gradient = {"a == 0 ? 0 : g * (y / a)"}, REAL(std::copysign(a, b))},
+      {.name = "nextafter", .arity = 2, .gradient = {"1", "0"}, REAL(std::nextafter(a, b)), .flops = 4},
+      {.name = "exponent", REAL(binary_exponent(a)), .flops = 4},  // e of a = m 2^e with 1/2 <= |m| < 1
 
       // ---- exponentials and logarithms ----
       {.name = "exp", .gradient = {"y"}, FIELD(std::exp(a)), .flops = 12},

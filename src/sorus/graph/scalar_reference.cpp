@@ -47,6 +47,11 @@ double floor_divide(double a, double b) {
   double whole = std::floor(div);
   return div - whole > 0.5 ? whole + 1 : whole;
 }
+double binary_exponent(double a) {
+  int e = 0;
+  if (std::isfinite(a)) std::frexp(a, &e);
+  return e;
+}
 int64_t truncated_divide(int64_t a, int64_t b) {
   if (b == 0) return 0;
   return b == -1 ? static_cast<int64_t>(-static_cast<uint64_t>(a)) : a / b;

@@ -21,6 +21,8 @@ double floor_divide(double a, double b);
 int64_t floor_divide(int64_t a, int64_t b);
 double python_remainder(double a, double b);
 int64_t python_remainder(int64_t a, int64_t b);
+/// e of a = m 2^e with 1/2 <= |m| < 1; 0 for 0, infinity and NaN.
+double binary_exponent(double a);
 int64_t truncated_divide(int64_t a, int64_t b);
 int64_t truncated_remainder(int64_t a, int64_t b);
 int64_t shift_left(int64_t a, int64_t b);

@@ -142,6 +142,44 @@ const bool rounding = [] {
   return true;
 }();
 
+// Neighbouring numbers and the parts of a number.
+const bool parts_of_numbers = [] {
+  op("next_number(input, other)").each("nextafter(input, other)");
+  op("binary_exponent(input)").each("exponent(input)").not_differentiable();
+  op("nextafter(input, other)")
+      .expand([](const Call& c) -> TensorList {
+        DType type = promote(c.input(0).dtype(), c.input(1).dtype());
+        SORUS_CHECK(type == DType::f32 || type == DType::f64 || type == DType::bf16, TypeError,
+                    "nextafter: expected float32, float64 or bfloat16, got {} and {}", name(c.input(0).dtype()),
+                    name(c.input(1).dtype()));
+        if (type != DType::bf16) return {next_number(to(c.input(0), type), to(c.input(1), type))};
+        // In float32, by the distance of bfloat16's numbers, which is half as large below a power of two.
+        constexpr double kBits = 8, kLeastExponent = -125, kLargest = 3.3895313892515355e38,
+                         kSmallest = 9.183549615799121e-41;
+        Tensor x = to(c.input(0), DType::f32), y = to(c.input(1), DType::f32);
+        Tensor towards = sign(y - x), e = clamp(binary_exponent(x), Scalar(kLeastExponent));
+        Tensor zero = Tensor::weak_scalar(0.0), least = Tensor::weak_scalar(kLeastExponent);
+        Tensor inwards = logical_and(eq(abs(x), exp2(e - 1.0)), logical_and(lt(towards * x, zero), gt(e, least)));
+        Tensor next = x + towards * exp2(e - kBits - to(inwards, DType::f32));
+        next = where(isinf(x), copysign(full_like(x, Scalar(kLargest)), x), next);
+        next = where(eq(x, zero), copysign(full_like(x, Scalar(kSmallest)), towards), next);
+        Tensor unknown = logical_or(isnan(x), isnan(y));
+        return {to(where(eq(x, y), y, where(unknown, x + y, next)), type)};
+      })
+      .doc("The number next to each element in the direction of `other`.");
+  op("frexp(input) -> mantissa, exponent")
+      .expand([](const Call& c) -> TensorList {
+        const Tensor& x = c.input(0);
+        SORUS_CHECK(is_floating(x.dtype()), TypeError, "frexp: expected floating-point numbers, got {}",
+                    name(x.dtype()));
+        // In two factors, none of which is beyond the type where the whole one is.
+        Tensor e = binary_exponent(x), half = trunc(e * 0.5);
+        return {x * exp2(-half) * exp2(half - e), to(e, DType::i32)};
+      })
+      .doc("`input` = mantissa 2^exponent, with 1/2 <= |mantissa| < 1.");
+  return true;
+}();
+
 const bool comparison = [] {
   op("eq(input, other)").each("input == other").not_differentiable();
   op("ne(input, other)").each("input != other").not_differentiable();

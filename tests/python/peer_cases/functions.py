@@ -329,3 +329,52 @@ def case_fractional_pooling(torch):
         pool3(volume, 2, (3, 3, 4), _random_samples=draws3, return_indices=True),
         with_gradients(torch, lambda t: pool3(t, (1, 2, 3), output_ratio=0.5, _random_samples=draws3), volume),
     ]
+
+
+def case_parts_of_numbers(torch):
+    x, out = numbers(torch, 12) * 5, {}
+    special = torch.tensor([0.0, -0.0, 1.0, -1.0, 2.0, 0.5, math.inf, -math.inf, math.nan, 3.0, 1e30, -7.0])
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        a, b = special.to(dtype), x.to(dtype)
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        out[str(dtype).split(".")[-1]] = [
+            torch.nextafter(p, q).to(wide) for p, q in ((a, b), (b, a), (a, a), (a, -b))
+        ]
+    mantissa, exponent = torch.frexp(special[:6])
+    out["frexp"] = [mantissa, exponent, with_gradients(torch, lambda t: torch.frexp(t), x)]
+    return out
+
+
+def case_views_in_place(torch):
+    def f(t):
+        y = t * 2
+        y.unsqueeze_(0).transpose_(1, 2)
+        z = y.squeeze_(0).t_()
+        return z.mul_(3).swapaxes_(0, 1)
+
+    a = torch.zeros(2, 3)
+    b = a.view(6)
+    a.transpose_(0, 1)[1, 0] = 5
+    return [with_gradients(torch, f, numbers(torch, 3, 4)), a, b, str(tuple(a.unsqueeze_(-1).shape))]
+
+
+def case_second_doors(torch):
+    x, log = numbers(torch, 3, 5), numbers(torch, 4, 2, 3).log_softmax(-1)
+    return [
+        torch.vander(x[0]),
+        torch.vander(x[0], 3, increasing=True),
+        torch.rsub(x, 2, alpha=3),
+        torch.asarray([1.0, 2.0]),
+        torch.frombuffer(bytearray(b"\x01\x00\x02\x00\x03\x00"), dtype=torch.int16, offset=2),
+        torch.frobenius_norm(x, [0, 1]),
+        torch.nuclear_norm(x),
+        torch.FloatTensor([[1, 2]]),
+        torch.LongTensor([3]),
+        torch.max_pool3d(x.reshape(1, 1, 1, 3, 5), (1, 2, 2)),
+        torch.ctc_loss(log, torch.tensor([[1, 2], [2, 1]]), torch.tensor([4, 3]), torch.tensor([2, 1]), 0, 1),
+        torch.pdist(x),
+        torch.vmap(lambda v: v.sum())(x),
+        x.clone().apply_(lambda v: v * 2),
+        x.clone().map_(x + 1, lambda a, b: a * b),
+        str([x.is_signed(), x.is_same_size(x), x.is_cpu, torch.is_signed(torch.ones(1).byte())]),
+    ]
