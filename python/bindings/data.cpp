@@ -130,8 +130,8 @@ const Part datasets{
           nb::arg("coarse") = false);
       m.def(
           "random_split",
-          [](std::shared_ptr<Dataset> dataset, std::vector<int64_t> sizes, uint64_t seed) {
-            return data::random_split(std::move(dataset), Shape(sizes.begin(), sizes.end()), seed);
+          [](const std::shared_ptr<Dataset>& dataset, const std::vector<int64_t>& sizes, uint64_t seed) {
+            return data::random_split(dataset, Shape(sizes.begin(), sizes.end()), seed);
           },
           nb::arg("dataset"), nb::arg("lengths"), nb::arg("seed"));
       m.def("is_native", [](const Dataset& d) { return is_native(d); });

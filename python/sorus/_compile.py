@@ -199,6 +199,9 @@ def memory_table(recording: Any, backward: bool, limit: int) -> str:
     return "\n".join(lines)
 
 
+_MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
+
 def compile(
     model: Any = None,
     *,
@@ -251,8 +254,10 @@ def compile(
 
     Raises:
         RuntimeError: the function needs the value of a tensor while it is recorded.
-        ValueError: a tensor cannot be cut as asked.
+        ValueError: a tensor cannot be cut as asked, or PyTorch has no such `mode`.
     """
+    if mode not in _MODES:
+        raise ValueError(f"compile: mode must be one of {_MODES}, not {mode!r}")
     if model is None:
         return lambda f: compile(
             f, disable=disable, mesh=mesh, inputs=inputs, data=data, context=context, zero=zero, micro_batches=micro_batches, pipeline=pipeline,

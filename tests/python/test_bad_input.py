@@ -134,6 +134,13 @@ class NotBegun(nn.Module):
     (lambda: sorus.bernoulli(sorus.tensor([2.0])), r"probabilities must lie in \[0, 1\]"),
     (lambda: nn.functional.one_hot(sorus.ones(2)), "one_hot: expected integers, got sorus.float32"),
     (lambda: sorus.device("cpux"), "no device 'cpux'"),
+    (lambda: nn.functional.embedding(sorus.tensor([0, -1]), sorus.ones(3, 2)), "index -1 is out of range .* of size 3"),
+    (lambda: nn.functional.affine_grid(sorus.ones(1, 2, 3), (2, 1, 4, 4)), "do not fit a size of"),
+    (lambda: sorus.frombuffer(bytearray(5), dtype=sorus.int16), "no whole number of elements of 2"),
+    (lambda: sorus.nextafter(sorus.ones(1).half(), sorus.ones(1).half()), "expected float32, float64 or bfloat16"),
+    (lambda: sorus.frexp(sorus.tensor([1])), "frexp: expected floating-point numbers"),
+    (lambda: sorus.ones(2, requires_grad=True).unsqueeze_(0), "a leaf that requires gradients cannot be changed"),
+    (lambda: sorus.compile(lambda x: x, mode="fastest"), "mode must be one of"),
     # Modules and optimizers.
     (lambda: setattr(nn.Linear(1, 1), "weight", 3), "cannot assign 'int' as parameter 'weight'"),
     (lambda: nn.Sequential(3), "Sequential: '0' is a int, expected a Module"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from .._core import Tensor
 from .._core import operators as _op
@@ -104,3 +105,21 @@ def grid_sample(
         total = part if total is None else total + part
     assert total is not None
     return total.reshape(out[0], c, *out[1:])
+
+
+def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> Tensor:
+    """Where `grid_sample` is to read so that an image (or volume) of `size` [N, C, (D,) H, W] is moved by the matrices
+    theta [N, 2, 3] (or [N, 3, 4])."""
+    spatial = [int(n) for n in size[2:]]
+    d = len(spatial)
+    if d not in (2, 3) or tuple(theta.shape) != (size[0], d, d + 1):
+        raise ValueError(f"affine_grid: matrices of shape {tuple(theta.shape)} do not fit a size of {tuple(size)}")
+    axes = []
+    for n in spatial:
+        line = _op["linspace"](-1, 1, n, dtype=theta.dtype) if n > 1 else _op["zeros"]([n], dtype=theta.dtype)
+        axes.append(line if align_corners else line * ((n - 1) / n))
+    # The last dimension is the first coordinate.
+    columns = [axes[i].reshape([-1 if j == i else 1 for j in range(d)]).expand(spatial) for i in reversed(range(d))]
+    columns.append(_op["ones"](spatial, dtype=theta.dtype))
+    places = _op["stack"](columns, -1).reshape(1, -1, d + 1)
+    return (places @ theta.transpose(1, 2)).reshape([size[0], *spatial, d])

@@ -13,6 +13,7 @@ from ._losses import ctc_loss as ctc_loss
 from ._losses import linear_cross_entropy as linear_cross_entropy
 from ._losses import multilabel_margin_loss as multilabel_margin_loss
 from ._losses import pdist as pdist
+from ._sampling import affine_grid as affine_grid
 from ._sampling import grid_sample as grid_sample
 from ._volumes import adaptive_avg_pool3d as adaptive_avg_pool3d
 from ._volumes import avg_pool3d as avg_pool3d

@@ -265,7 +265,7 @@ struct Recording::Impl {
     };
     TensorList carried = custom_function(sources, compute, gradient, "compiled");
     for (size_t i = 0; i < carries.size(); ++i) all[static_cast<size_t>(carries[i])] = carried[i];
-    all.resize(static_cast<size_t>(results + grad_outputs));
+    all.resize(static_cast<size_t>(results) + static_cast<size_t>(grad_outputs));
     return all;
   }
 };

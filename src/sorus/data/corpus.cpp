@@ -64,7 +64,7 @@ Corpus gather_corpus(const std::vector<fs::path>& roots, const CorpusOptions& op
     }
   }
   std::ranges::sort(paths);
-  paths.erase(std::ranges::unique(paths).begin(), paths.end());
+  paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
 
   Corpus corpus;
   std::map<ContentHash, bool> seen;

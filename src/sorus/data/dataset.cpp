@@ -48,7 +48,7 @@ TensorList Subset::get(int64_t index) const {
   return dataset_->get(indices_[static_cast<size_t>(index)]);
 }
 
-std::vector<std::shared_ptr<Subset>> random_split(DatasetPtr dataset, IntSpan sizes, uint64_t seed) {
+std::vector<std::shared_ptr<Subset>> random_split(const DatasetPtr& dataset, IntSpan sizes, uint64_t seed) {
   int64_t total = 0;
   for (int64_t n : sizes) {
     SORUS_CHECK(n >= 0, ValueError, "random_split: a size of {}", n);

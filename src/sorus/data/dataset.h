@@ -57,7 +57,7 @@ class Subset final : public Dataset {
 };
 
 /// Subsets of the given sizes, which must add up to the size of the dataset, drawn by `seed`.
-std::vector<std::shared_ptr<Subset>> random_split(DatasetPtr dataset, IntSpan sizes, uint64_t seed);
+std::vector<std::shared_ptr<Subset>> random_split(const DatasetPtr& dataset, IntSpan sizes, uint64_t seed);
 
 /// Samples for a language model: `context` tokens, and the same shifted by one as what is to be predicted, both i64.
 /// Sample i begins at token i * stride; stride 0 means `context`, so that every token is predicted once.

@@ -24,7 +24,7 @@ fs::path find_file(const fs::path& folder, const std::vector<std::string>& names
 
 }  // namespace
 
-ImageDataset::ImageDataset(Tensor images, Tensor labels, Normalization normalization) {
+ImageDataset::ImageDataset(const Tensor& images, const Tensor& labels, const Normalization& normalization) {
   SORUS_CHECK(images.defined() && images.dim() == 4 && images.dtype() == DType::u8, ValueError,
               "ImageDataset: expected images u8[n, channels, height, width]");
   SORUS_CHECK(labels.defined() && labels.dim() == 1 && is_integral(labels.dtype()), ValueError,

@@ -22,7 +22,7 @@ struct Normalization {
 class ImageDataset final : public Dataset {
  public:
   /// images: u8[n, channels, height, width]; labels: integers [n].
-  ImageDataset(Tensor images, Tensor labels, Normalization normalization = {});
+  ImageDataset(const Tensor& images, const Tensor& labels, const Normalization& normalization = {});
   int64_t size() const override { return images_.sizes()[0]; }
   TensorList get(int64_t index) const override;
   const Tensor& images() const { return images_; }

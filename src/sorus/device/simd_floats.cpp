@@ -52,7 +52,7 @@ std::string in_ways(Prepared& p, const Simd& s, int64_t block,
     std::string name = p.level ? fmt::format("$FN_{}", way->lanes) : "$FN";
     text += fmt::format("{} static void {}($ARGS)\n{{\n{}}}\n", word(*way, "SIMD"), name, body(*way));
     p.kernel += (p.kernel.empty() ? "" : " or ") + way->shown;
-    choice = way == ways.front() ? name + "($NAMES);\n"
+    choice = way == ways.front() ? fmt::format("{}($NAMES);\n", name)
                                  : fmt::format("if (level >= {}) {}($NAMES);\n  else {}", way->level, name, choice);
   }
   return p.level ? text + "$P_SIMD static void $FN($ARGS, int level)\n{\n  " + choice + "}\n" : text;

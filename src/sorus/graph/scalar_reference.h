@@ -16,7 +16,7 @@ std::complex<double> complex_power(std::complex<double> a, std::complex<double> 
 std::complex<double> complex_expm1(std::complex<double> z);
 std::complex<double> complex_log1p(std::complex<double> z);
 
-// Division as Python and PyTorch define it. By zero, integers give 0 here; the operators report it beforehand.
+// Division as Python and PyTorch define it. By zero, integers give 0, here and in the kernels (PyTorch stops).
 double floor_divide(double a, double b);
 int64_t floor_divide(int64_t a, int64_t b);
 double python_remainder(double a, double b);

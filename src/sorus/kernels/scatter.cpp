@@ -26,20 +26,26 @@ class BadIndex {
     at -= window_.start;
     return at >= 0 && at < size_ ? at : -1;
   }
+  /// The same of a row of a table, which is never counted from the end.
+  int64_t resolve_row(int64_t index) { return index < 0 ? outside(index) : resolve(index); }
   void report(const char* who) const { report(who, window_.whole); }
   /// `index` as an offset from zero, or -1 if it lies outside.
   int64_t resolve(int64_t index, int64_t size) {
     int64_t at = index < 0 ? index + size : index;
     if (at >= 0 && at < size) [[likely]]
       return at;
-    if (!found_.exchange(true)) value_ = index;
-    return -1;
+    return outside(index);
   }
   void report(const char* who, int64_t size) const {
     SORUS_CHECK(!found_, IndexError, "{}: index {} is out of range for a dimension of size {}", who, value_, size);
   }
 
  private:
+  int64_t outside(int64_t index) {
+    if (!found_.exchange(true)) value_ = index;
+    return -1;
+  }
+
   std::atomic<bool> found_{false};
   int64_t value_ = 0;
   IndexWindow window_;
@@ -167,7 +173,7 @@ void embedding(DType type, const void* table, int64_t rows, int64_t table_row, i
   int64_t bytes = static_cast<int64_t>(size_of(type));
   parallel_for(count, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, width)), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      int64_t r = bad.resolve(read_index(index, index_type, i));
+      int64_t r = bad.resolve_row(read_index(index, index_type, i));
       char* to = static_cast<char*>(out) + i * out_row * bytes;
       if (r >= 0)
         std::memcpy(to, static_cast<const char*>(table) + r * table_row * bytes, static_cast<size_t>(width * bytes));
@@ -186,7 +192,8 @@ void embedding_backward(DType grad_type, DType table_type, void* grad_table, int
               "embedding: no gradient kernel from {} to {}", short_name(grad_type), short_name(table_type));
   BadIndex bad(window, rows);
   std::vector<int64_t> where(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) where[static_cast<size_t>(i)] = bad.resolve(read_index(index, index_type, i));
+  for (int64_t i = 0; i < count; ++i)
+    where[static_cast<size_t>(i)] = bad.resolve_row(read_index(index, index_type, i));
   bad.report("embedding");
   padding -= window.start;
   auto run = [&]<class G, class E>(G, E) {

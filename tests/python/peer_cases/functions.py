@@ -378,3 +378,16 @@ def case_second_doors(torch):
         x.clone().map_(x + 1, lambda a, b: a * b),
         str([x.is_signed(), x.is_same_size(x), x.is_cpu, torch.is_signed(torch.ones(1).byte())]),
     ]
+
+
+def case_affine_grid(torch):
+    F, out = torch.nn.functional, []
+    theta, image = numbers(torch, 2, 2, 3), numbers(torch, 2, 3, 5, 4)
+    for corners in (True, False):
+
+        def moved(t, corners=corners):
+            return F.grid_sample(image, F.affine_grid(t, (2, 3, 6, 1), corners), align_corners=corners)
+
+        out.append(with_gradients(torch, moved, theta))
+        out.append(F.affine_grid(numbers(torch, 1, 3, 4), (1, 2, 2, 3, 4), align_corners=corners))
+    return out
