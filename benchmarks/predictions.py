@@ -7,9 +7,11 @@ python benchmarks/predictions.py --only gpt --quick
 The machine's constants are measured first (`sorus calibrate`). Each plan is the planner's own for pinned dimensions, and is run as
 it says. On a shared machine seconds of the clock tell little, so what is compared is processor time: of all ranks together,
 measured, against the planned time of the ranks without what they wait (the bubble). `error` is of these seconds. A core that
-another program shares is slower even in processor time, and not always equally: `beside one rank` is the error of the plan's
-seconds over those of the same model on one rank, which runs in turns with it. Behind stand seconds of the clock, the
-quickest step of several rounds.
+another program shares is slower even in processor time, and not always equally; and a virtual machine's own speed changes by the
+minute. So there are two more: `at the pace` is the error when the measured seconds are scaled by the machine's pace beside them
+to its pace when the constants were measured (`machine.Pace`, a fixed piece of work timed between the rounds), and `beside one
+rank` that of the plan's seconds over those of the same model on one rank, which runs in turns with it. Behind stand seconds of
+the clock, the quickest step of several rounds. All of it takes less than six minutes on two quiet cores.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from sorus.cli import machine, planned, probes
 from sorus.distributed.arrangement import Arrangement
@@ -139,14 +141,23 @@ def plan_of(step: Step, batch: int, pins: str, toml: str) -> tuple[Arrangement, 
     return Arrangement.of_plan(report["plan"], batch, step.name), report
 
 
-def run(step: Step, batch: int, a: Arrangement, rounds: int) -> tuple[float, float, float]:
-    """Processor seconds of all ranks and seconds of the clock of a step, and processor seconds on one rank in turns with it: the least
-    of the rounds."""
+class Times(NamedTuple):
+    cpu: float  #: processor seconds of all ranks
+    wall: float  #: seconds of the clock
+    alone: float  #: processor seconds on one rank, in turns with them
+    pace: float  #: processor seconds of all ranks over the machine's pace beside them
+
+
+def run(step: Step, batch: int, a: Arrangement, rounds: int, pace: machine.Pace) -> Times:
+    """Of one step: the least of the rounds, of the pace the middle."""
     train, _ = probes.make_step(step, batch, a if a.devices > 1 or a.micro > 1 else None)
     sorus.set_num_threads(1)
     alone, _ = probes.make_step(step, batch)
     found: dict[Any, list[tuple[float, float]]] = {train: [], alone: []}
+    paces = []
     for number in range(rounds + 1):  # the first is not counted
+        sorus.set_num_threads(1)
+        before = pace()
         for f, threads in ((train, a.devices), (alone, 1)):
             sorus.set_num_threads(threads)  # one a rank
             began, calls = time.perf_counter(), 0
@@ -156,7 +167,12 @@ def run(step: Step, batch: int, a: Arrangement, rounds: int) -> tuple[float, flo
                 calls += 1
             if number:
                 found[f].append(((time.process_time() - cpu) / calls, (time.perf_counter() - began) / calls))
-    return min(c for c, _ in found[train]), min(w for _, w in found[train]), min(c for c, _ in found[alone])
+            if f is train:
+                sorus.set_num_threads(1)
+                paces.append(0.5 * (before + pace()))
+    ratios = [cpu / now for (cpu, _), now in zip(found[train], paces[1:], strict=True)]
+    return Times(*(min(column) for column in zip(*found[train], strict=True)), min(c for c, _ in found[alone]),
+                 statistics.median(ratios))  # fmt: skip
 
 
 def main() -> None:
@@ -167,6 +183,7 @@ def main() -> None:
     options = parser.parse_args()
     found = probes.measure()
     sorus.set_num_threads(1)
+    pace = machine.Pace()
     speeds = machine.measure() | {"processor": "", "threads": 1, "constants": found["constants"]}
     toml = machine.toml(speeds)
     if not options.json:
@@ -179,11 +196,11 @@ def main() -> None:
                 f"\r{number + 1} of {len(chosen)}: {step.name}, {pins}        ", end="", file=sys.stderr, flush=True
             )
             a, report = plan_of(step, batch, pins, toml)
-            cpu, wall, alone = run(step, batch, a, 3 if options.quick else 9)
+            cpu, wall, alone, ratio = run(step, batch, a, 3 if options.quick else 9, pace)
             work = (report["step_time_s"] - report["time"]["bubble"]) * a.devices
             reference = plan_of(step, batch, "dp=1", toml)[1]["step_time_s"]
             row = {"model": step.name, "plan": str(a), "ranks": a.devices, "cpu_s": cpu, "predicted_cpu_s": work,
-                   "error": work / cpu - 1, "one_rank_cpu_s": alone, "predicted_one_rank_s": reference,
+                   "error": work / cpu - 1, "error_at_pace": work / (ratio * found["pace_s"]) - 1, "one_rank_cpu_s": alone, "predicted_one_rank_s": reference,
                    "error_beside_one_rank": work / reference / (cpu / alone) - 1, "step_s": wall,
                    "predicted_step_s": report["step_time_s"] * planned.turns(report, a.devices, len(machine.cores())),
                    "time_s": report["time"]}  # fmt: skip
@@ -192,11 +209,14 @@ def main() -> None:
             if options.json:
                 print(json.dumps(row), flush=True)
             else:
-                print(f"{step.name:<29}{a!s:<39}{1e3 * cpu:8.2f} ms, predicted {1e3 * work:8.2f} ({row['error']:+6.1%}); beside one rank "
+                print(f"{step.name:<29}{a!s:<39}{1e3 * cpu:8.2f} ms, predicted {1e3 * work:8.2f} ({row['error']:+6.1%}); at the pace {row['error_at_pace']:+6.1%}; beside one rank "
                       f"{row['error_beside_one_rank']:+6.1%}; clock {1e3 * wall:8.2f}, predicted {1e3 * row['predicted_step_s']:8.2f}", flush=True)  # fmt: skip
-    off = {name: statistics.median(abs(row[name]) for row in rows) for name in ("error", "error_beside_one_rank")}
+    off = {
+        name: statistics.median(abs(row[name]) for row in rows)
+        for name in ("error", "error_at_pace", "error_beside_one_rank")
+    }
     total = {"plans": len(rows), "others": load.others} | {f"median_{name}": value for name, value in off.items()}
-    print(json.dumps(total) if options.json else f"{len(rows)} plans: median error {off['error']:.1%}, beside one rank "
+    print(json.dumps(total) if options.json else f"{len(rows)} plans: median error {off['error']:.1%}, at the pace {off['error_at_pace']:.1%}, beside one rank "
           f"{off['error_beside_one_rank']:.1%}; others took {load.others:.0%} of the machine")  # fmt: skip
 
 

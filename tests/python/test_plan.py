@@ -99,6 +99,7 @@ def test_every_matrix_of_a_layer_is_split():
         (["moe-8x7b", "--devices", "64", "--batch", "64", "--fix", "ep=8,dp=4"], "ep = 8 does not divide the 4 data"),
         (["resnet50", "--devices", "8", "--batch", "64", "--fix", "cp=2"], "needs all tokens of a sample at once"),
         (["gpt2", "--devices", "48", "--batch", "48", "--fix", "cp=3"], "cp = 3 does not divide the 1024 tokens"),
+        (["gpt2", "--devices", "8", "--batch", "64", "--fix", "pp=4", "--fix", "chunks=7"], "are 28 stages, but"),
         (["gpt2", "--devices", "8", "--batch", "64", "--fix", "schedule=fast"], "expected one of none, gpipe"),
         (["gtp2"], "there is no preset model 'gtp2'"),
         (["gpt2", "--cluster", "dgx-z9"], "neither a preset cluster"),
@@ -138,11 +139,42 @@ def test_exports_say_what_they_lose():
     assert "--tensor-model-parallel-size 2" in export(report, "megatron")
     assert "not expressed: the schedule zero-bubble" in export(report, "megatron")
     deepspeed = export(report, "deepspeed")
-    config = json.loads(deepspeed[: deepspeed.index("\n//")])
-    assert config["train_batch_size"] == 32 and "2 pipeline stages" in deepspeed
+    config = json.loads(deepspeed)
+    assert config["train_batch_size"] == 32 and any("2 pipeline stages" in line for line in config["not_expressed"])
+    assert config["bf16"] == {"enabled": True} and "--bf16" in export(report, "megatron")
     assert "tensor_parallel_degree = 2" in export(report, "torchtitan")
     mesh = export(report, "devicemesh")
     assert "init_device_mesh" in mesh and "blocks.0.attention.qkv.weight" in mesh
+
+
+@pytest.mark.parametrize("zero", [0, 1])
+def test_exports_of_what_lies_on_the_host_are_what_programs_take(zero):
+    report = make_plan("llama3-8b", "dgx-a100", 8, 32, None, {"pp": 1, "tp": 2, "offload": 1, "zero": zero})
+    megatron, deepspeed = export(report, "megatron"), json.loads(export(report, "deepspeed"))
+    # Megatron-LM refuses the one without the other two, DeepSpeed without ZeRO.
+    assert ("--optimizer-cpu-offload --use-precision-aware-optimizer" in megatron) == (zero == 1)
+    assert ("--use-distributed-optimizer" in megatron) == (zero == 1)
+    assert ("offload_optimizer" in deepspeed["zero_optimization"]) == (zero == 1)
+    if zero == 0:
+        assert "not expressed: the optimizer on the host" in megatron
+        assert any("optimizer on the host" in line for line in deepspeed["not_expressed"])
+
+
+def test_exports_name_the_type_of_the_model():
+    report = make_plan("resnet50", "dgx-a100", 8, 64) | {"dtype": "f32"}
+    assert "--bf16" not in export(report, "megatron")
+    assert not {"bf16", "fp16"} & json.loads(export(report, "deepspeed")).keys()
+    assert 'mixed_precision_param = "float32"' in export(report, "torchtitan")
+    assert "arithmetic in f16" in export(report | {"dtype": "f16"}, "torchtitan")
+
+
+def test_any_batch_has_an_answer():
+    fix = {"pp": 2, "tp": 1, "zero": 1, "micro_batch": 16, "schedule": 2, "recompute": 0, "offload": 0, "sp": 0}
+    many, few = (make_plan("gpt2", "dgx-a100", 8, batch, 128, fix, families=False) for batch in (1 << 31, 1 << 20))
+    choice = many["choice"]
+    assert choice["dp"] * choice["micro_batch"] * choice["micro_batches"] == 1 << 31
+    # As many times longer as there is more to do, but for what is once a step.
+    assert many["step_time_s"] == pytest.approx(few["step_time_s"] * (1 << 11), rel=0.01)
 
 
 def test_experts_are_dealt_out():

@@ -52,6 +52,30 @@ class Load:
         self.others = max(0.0, busy - cpu) / (wall * (os.cpu_count() or 1))
 
 
+class Pace:
+    """How fast one thread is at this moment: processor seconds of a fixed piece of work, products and memory. A virtual machine's own
+    speed changes by the minute, up to threefold; seconds divided by the pace beside them can be compared with others that were
+    measured at another time."""
+
+    def __init__(self) -> None:
+        import sorus
+
+        self._square, self._long = sorus.ones(192, 192), sorus.ones(1 << 19)
+        self.least = float("inf")  #: so far
+        self()
+
+    def __call__(self) -> float:
+        found = []
+        for _ in range(3):
+            began = time.process_time()
+            for _ in range(8):
+                self._square @ self._square
+                self._long * 1.5
+            found.append(time.process_time() - began)
+        self.least = min(self.least, min(found))
+        return min(found)
+
+
 def measure() -> dict[str, Any]:
     """Matrix products in GFLOP/s by type and memory in GB/s of the threads of this process, and how they were measured; takes two to
     eight seconds, the longer the more others disturb."""

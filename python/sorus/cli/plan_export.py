@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+MEGATRON_TYPES = {"bf16": "--bf16", "f16": "--fp16"}
+
 
 def export(report: dict[str, Any], target: str) -> str:
-    """The text for `target`: megatron, deepspeed, torchtitan or devicemesh; notes are comments at its end."""
+    """The text for `target`: megatron, deepspeed, torchtitan or devicemesh. What is lost is told in comments at its end, in JSON under
+    `not_expressed`."""
     return {"megatron": megatron, "deepspeed": deepspeed, "torchtitan": torchtitan, "devicemesh": devicemesh}[target](
         report
     )
@@ -27,8 +30,10 @@ def megatron(report: dict[str, Any]) -> str:
     c, lost = report["choice"], []
     arguments = [
         f"--tensor-model-parallel-size {c['tp']}", f"--pipeline-model-parallel-size {c['pp']}",
-        f"--micro-batch-size {c['micro_batch']}", f"--global-batch-size {report['batch']}", "--bf16",
+        f"--micro-batch-size {c['micro_batch']}", f"--global-batch-size {report['batch']}",
     ]  # fmt: skip
+    if report["dtype"] in MEGATRON_TYPES:
+        arguments.append(MEGATRON_TYPES[report["dtype"]])
     if c["ep"] > 1:
         arguments.append(f"--expert-model-parallel-size {c['ep']}")
     if c["cp"] > 1:
@@ -49,8 +54,10 @@ def megatron(report: dict[str, Any]) -> str:
         )
     elif c["dp"] > 1:
         arguments.append("--overlap-grad-reduce")
-    if c["offload"]:
-        arguments.append("--optimizer-cpu-offload")
+    if c["offload"] and c["zero"] == 1:
+        arguments.append("--optimizer-cpu-offload --use-precision-aware-optimizer")
+    elif c["offload"]:
+        lost.append("the optimizer on the host: --optimizer-cpu-offload goes with the distributed optimizer (ZeRO 1)")
     if c["schedule"] in ("zero-bubble", "gpipe"):
         lost.append(f"the schedule {c['schedule']}: Megatron-LM runs 1F1B")
     if unequal(report):
@@ -62,11 +69,15 @@ def deepspeed(report: dict[str, Any]) -> str:
     c, lost = report["choice"], []
     config: dict[str, Any] = {
         "train_batch_size": report["batch"], "train_micro_batch_size_per_gpu": c["micro_batch"],
-        "gradient_accumulation_steps": c["micro_batches"], "bf16": {"enabled": True},
+        "gradient_accumulation_steps": c["micro_batches"],
         "zero_optimization": {"stage": c["zero"], "overlap_comm": True,
                               "reduce_bucket_size": report["plan"]["bucket_bytes"] // 2},
     }  # fmt: skip
-    if c["offload"]:
+    if report["dtype"] in ("bf16", "f16"):
+        config["bf16" if report["dtype"] == "bf16" else "fp16"] = {"enabled": True}
+    if c["offload"] and c["zero"] == 0:
+        lost.append("the optimizer on the host: offload_optimizer takes ZeRO 1 at least")
+    elif c["offload"]:
         config["zero_optimization"]["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
     if c["tp"] > 1:
         config["tensor_parallel"] = {"autotp_size": c["tp"]}
@@ -84,7 +95,11 @@ def deepspeed(report: dict[str, Any]) -> str:
         lost.append(f"{c['recompute']} recomputation: call deepspeed.checkpointing.checkpoint in the model")
     if c["sp"]:
         lost.append("sequence parallelism between tensor-parallel operators")
-    return json.dumps(config, indent=2) + notes(lost, "//")
+    if unequal(report):
+        lost.append("stages with unequal numbers of layers: PipelineModule's partition_method")
+    if lost:  # a key that DeepSpeed does not read: JSON has no comments
+        config["not_expressed"] = lost
+    return json.dumps(config, indent=2)
 
 
 def torchtitan(report: dict[str, Any]) -> str:
@@ -116,7 +131,17 @@ def torchtitan(report: dict[str, Any]) -> str:
     if c["zero"] == 1:
         lost.append("ZeRO 1 exactly: gradients are split too, which is not slower")
     if c["schedule"] == "zero-bubble":
-        lost.append("ZB-H1 exactly: ZBV is the nearest schedule")
+        lost.append("ZB-H1 exactly: ZBV is the nearest schedule, with two stages a device")
+    if c["chunks"] > 1:
+        lost.append(
+            f"{c['chunks']} stages a device: pipeline_parallel_layers_per_stage, or the modules of each stage, say it"
+        )
+    if unequal(report):
+        lost.append("stages with unequal numbers of layers: list the modules of each stage")
+    if report["dtype"] == "f32":
+        lines.insert(2, 'mixed_precision_param = "float32"')
+    elif report["dtype"] != "bf16":
+        lost.append(f"arithmetic in {report['dtype']}: there are bfloat16 and float32")
     if c["offload"]:
         lines.insert(2, "enable_cpu_offload = true")
         lost.append("the optimizer alone on the host: parameters and gradients are offloaded with it")

@@ -10,12 +10,15 @@ product, and the time of a kernel that does next to nothing. A level of the netw
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from . import machine
 
 # name, start, least, most
 KERNELS = [("matrix", 0.7, 0.05, 1.0), ("matrix_size", 0.5, 0.0, 16.0), ("composite", 0.3, 0.02, 1.0),
@@ -83,20 +86,24 @@ def make_step(step: Any, batch: int, arrangement: Any = None) -> tuple[Callable[
     return (lambda: whole(*inputs)), whole
 
 
-def seconds_of(f: Callable[[], Any], least: float = 0.15, parts: int = 5) -> float:
-    """Processor seconds of a call: the quickest of several groups of calls."""
+def seconds_of(f: Callable[[], Any], pace: machine.Pace, least: float = 0.15, parts: int = 5) -> float:
+    """Processor seconds of a call over the machine's pace beside it: the middle one of several groups of calls."""
     f()
     f()
     began = time.process_time()
     f()
     calls = max(1, int(least / parts / max(1e-6, time.process_time() - began)))
     found = []
+    before = pace()
     for _ in range(parts):
         began = time.process_time()
         for _ in range(calls):
             f()
-        found.append((time.process_time() - began) / calls)
-    return min(found)
+        seconds = (time.process_time() - began) / calls
+        after = pace()
+        found.append(seconds / (0.5 * (before + after)))
+        before = after
+    return statistics.median(found)
 
 
 def predicted(traced: Any, batch: int, toml: str) -> float:
@@ -113,7 +120,6 @@ def measure(report: Callable[[str], None] = lambda text: print(text, file=sys.st
     import sorus
     from sorus._core import _machine, _planning
 
-    from . import machine
     from .calibrate import fit
 
     threads = sorus.get_num_threads()
@@ -123,13 +129,17 @@ def measure(report: Callable[[str], None] = lambda text: print(text, file=sys.st
         report(
             f"one thread: {found['gemm_float32_gflops']:.0f} GFLOP/s in products, {found['memory_gb_per_s']:.1f} GB/s of memory"
         )
-        probes = []
+        probes: list[tuple[str, Any, int, float]] = []
+        pace = machine.Pace()
         for step, batch in steps():
             run, _ = make_step(step, batch)
-            probes.append((step.name, step.trace(batch), batch, seconds_of(run)))
-            report(f"{step.name}: {1e3 * probes[-1][3]:.3g} ms")
+            probes.append((step.name, step.trace(batch), batch, seconds_of(run, pace)))
+            report(f"{step.name}: {1e3 * probes[-1][3] * pace.least:.3g} ms")
     finally:
         sorus.set_num_threads(threads)
+
+    # All as if measured when the machine was fastest, as its speeds were.
+    probes = [(name, traced, batch, ratio * pace.least) for name, traced, batch, ratio in probes]
 
     def errors(x: np.ndarray) -> np.ndarray:
         constants = {name: float(value) for (name, *_), value in zip(KERNELS, x, strict=True)}
@@ -144,6 +154,7 @@ def measure(report: Callable[[str], None] = lambda text: print(text, file=sys.st
     off = errors(x)
     return {
         "constants": constants,
+        "pace_s": pace.least,
         "fitted_mean_error": float(np.abs(np.expm1(off)).mean()),
         "probes": [
             {"name": name, "measured_s": seconds, "predicted_s": seconds * float(np.exp(e))}

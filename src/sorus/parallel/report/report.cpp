@@ -1,5 +1,7 @@
 #include "sorus/parallel/report/report.h"
 
+#include <algorithm>
+
 #include "sorus/io/json.h"
 #include "sorus/parallel/solver/search.h"
 
@@ -84,6 +86,7 @@ std::string plan_report(const Model& model, const std::string& cluster_name, con
       {"devices", request.devices},
       {"batch", request.batch},
       {"parameters", model.parameter_count()},
+      {"dtype", costs.dtype()},
       {"search_s", r.seconds},
       {"space", r.space},
       {"estimated", r.estimated},
@@ -95,7 +98,8 @@ std::string plan_report(const Model& model, const std::string& cluster_name, con
     if (!request.families) return out.dump();
     // The nearest that fits: without what was pinned, then on more devices.
     SearchRequest other = request;
-    other.families = false, other.time_limit = 5;
+    other.families = false;
+    other.time_limit = request.time_limit > 0 ? std::min(request.time_limit, 5.0) : 5;
     for (const auto& [key, value] : request.fix) {
       other.fix = request.fix;
       other.fix.erase(key);
@@ -122,6 +126,7 @@ std::string plan_report(const Model& model, const std::string& cluster_name, con
   plan.time.lower_bound = r.lower_bound, plan.time.search = r.seconds;
   const StepEstimate& e = r.best->estimate;
   out["step_time_s"] = e.time, out["lower_bound_s"] = r.lower_bound, out["gap"] = e.time / r.lower_bound - 1;
+  out["lower_bound_any_cut_s"] = r.lower_bound_any_cut;
   out["memory_gb"] = e.memory / 1e9;
   out["model_flops"] = e.flops;
   out["utilization"] = e.flops / e.time / (cluster.device.peak(costs.dtype()) * static_cast<double>(request.devices));

@@ -149,6 +149,11 @@ std::string Combinations::contradiction() const {
   if (int64_t ep = fixed("ep", 1); dp > 0 && dp % ep != 0)
     return fmt::format("ep = {} does not divide the {} data-parallel ranks, among which experts are dealt out", ep,
                        dp);
+  int64_t layers = static_cast<int64_t>(chain_.units.size()) / chain_.period;
+  if (int64_t chunks = fixed("chunks", 1); chunks > 1 && pp > 1 && pp * chunks > layers)
+    return fmt::format(
+        "{} chunks on each of {} devices are {} stages, but the model has {} layers that can be told apart", chunks,
+        pp, pp * chunks, layers);
   if (pp > static_cast<int64_t>(chain_.units.size()))
     return fmt::format("pp = {} stages, but the model has {} layers", pp, chain_.units.size());
   return "";

@@ -42,6 +42,9 @@ class Search {
     }
     std::stable_sort(list_.begin(), list_.end(),
                      [](const Candidate& a, const Candidate& b) { return a.bound < b.bound; });
+    double interleaved = kNever;
+    for (const Candidate& c : list_)
+      if (c.config.schedule == Schedule::interleaved) interleaved = std::min(interleaved, c.bound);
     // The least bound first. A combination comes up twice: then its bound for all cuts is worked out, and only if
     // that is the least of all, its step is played.
     struct Open {
@@ -94,6 +97,7 @@ class Search {
       improve_cuts(r, loose);
       r.lower_bound = std::min(r.best->estimate.time, left);
       for (size_t i : loose) r.lower_bound = std::min(r.lower_bound, list_[i].bound);
+      r.lower_bound_any_cut = std::min(r.lower_bound, interleaved);
     }
     if (r.best && request_.families) others(r);
     if (!r.best && r.nearest)
@@ -183,12 +187,20 @@ class Search {
 
   std::string why_empty() {
     if (std::string why = combinations_.contradiction(); !why.empty()) return why;
-    const Candidate* least = nullptr;
+    Candidate* least = nullptr;
+    double start = now();
     for (Candidate& c : tight_) {
-      if (!evaluate(c)) continue;
+      // What a pipeline holds does not grow once it is full, so that a few micro-batches tell it.
+      int64_t micro_batches = c.config.micro_batches, p = c.config.pipeline;
+      if (c.config.schedule != Schedule::gpipe)
+        c.config.micro_batches = std::min(micro_batches, 4 * p + micro_batches % p);
+      bool any = evaluate(c);
+      c.config.micro_batches = micro_batches;
+      if (!any) continue;
       if (!least || c.estimate.memory < least->estimate.memory) least = &c;
-      if (&c - tight_.data() > 3000) break;
+      if (&c - tight_.data() > 3000 || (request_.time_limit > 0 && now() - start > request_.time_limit)) break;
     }
+    if (least) evaluate(*least);
     if (!least) return combinations_.nearest_batch();
     nearest_ = *least;
     return fmt::format("no plan fits: the smallest ({}) needs {} on a device that has {}, {} too much", least->family,

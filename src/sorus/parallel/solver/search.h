@@ -6,7 +6,7 @@
 // when that is still the least, its step is played (simulator/step.h) with the cuts that bound suggests. This ends
 // when no bound is below the best time. The least bound that was met on the way is the certificate: no plan of the
 // space is faster, whatever its cuts. (Interleaved pipelines are cut into equal numbers of layers or into balanced
-// parts.)
+// parts. What other cuts of theirs could gain at most is told apart: `lower_bound_any_cut`.)
 //
 //   SearchResult r = search(costs, {.devices = 1024, .batch = 1536});
 //   r.best.time, r.lower_bound           // no plan of the space is faster than the second
@@ -43,6 +43,7 @@ struct Candidate {
 struct SearchResult {
   std::optional<Candidate> best;
   double lower_bound = 0, seconds = 0;
+  double lower_bound_any_cut = 0;  ///< the same if interleaved pipelines could be cut anywhere
   size_t space = 0, estimated = 0;
   bool complete = true;             ///< false: stopped by the time limit
   std::vector<Candidate> families;  ///< the best of each other family, fastest first
