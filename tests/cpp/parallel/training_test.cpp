@@ -386,8 +386,7 @@ Seen seen_in(const Model& m, const Plan& plan) {
       if (n->op && read.contains(n.get())) {
         s.operators.push_back(n->op->name());
         for (const TensorType& t : n->outputs) s.shapes.push_back(t.shape);
-        for (int i = 0; i < n->op->signature.attrs; ++i)
-          if (n->op->signature.attr_param(i).name == "group") s.received.push_back(n->outputs[0].shape);
+        if (n->op->calls_ranks()) s.received.push_back(n->outputs[0].shape);
       }
   };
   train(m, plan, 1);
