@@ -138,3 +138,6 @@ def test_layers_that_learn_their_size():
     x = sorus.randn(2, 5)
     np.testing.assert_array_equal(twin(x).detach().numpy(), net(x).detach().numpy())
     assert nn.LazyConv3d(2, 1)(sorus.randn(3, 4, 4, 4)).shape == (2, 4, 4, 4)
+    norm = nn.LazyBatchNorm1d().double()
+    norm(sorus.randn(4, 3, dtype=sorus.float64))
+    assert {t.dtype for t in norm.state_dict().values()} == {sorus.float64, sorus.int64}

@@ -73,7 +73,7 @@ class _Lazy:
             own.data = parameter.detach().to(own.dtype)
             own._waits = False
         for name, buffer in made.named_buffers():
-            self.register_buffer(name, buffer)
+            self.register_buffer(name, buffer.to(getattr(self, name).dtype))
 
     def forward(self: Any, input: Tensor, *args: Any, **kwargs: Any) -> Any:
         self.initialize_parameters(input)
