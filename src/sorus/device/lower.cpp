@@ -18,27 +18,6 @@
 namespace sorus::device {
 namespace {
 
-Element element_of(DType t, const std::string& what) {
-  switch (t) {
-    case DType::i8:
-    case DType::boolean:
-      return Element::i8;
-    case DType::u8:
-      return Element::u8;
-    case DType::i32:
-      return Element::i32;
-    case DType::i16:
-      return Element::i16;
-    case DType::i64:
-      return Element::i64;
-    case DType::f32:
-      return Element::f32;
-    default:
-      fail<TypeError>("codegen: {} has the type {}; generated code has int8 to int64, uint8 and float32", what,
-                      name(t));
-  }
-}
-
 class Lowering {
  public:
   Lowering(const Graph& graph, const TensorList& constants) : graph_(graph), constants_(constants) {}

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "sorus/base/error.h"
+
 namespace sorus::device {
 
 Shape natural(size_t rank) {
@@ -43,6 +45,27 @@ bool fills(const Geometry& g, const Shape& order, int64_t elements) {
   for (size_t d = 0; d < g.sizes.size(); ++d)
     if (g.sizes[d] != 1 && g.strides[d] != wanted.strides[d]) return false;
   return true;
+}
+
+Element element_of(DType t, const std::string& what) {
+  switch (t) {
+    case DType::i8:
+    case DType::boolean:
+      return Element::i8;
+    case DType::u8:
+      return Element::u8;
+    case DType::i32:
+      return Element::i32;
+    case DType::i16:
+      return Element::i16;
+    case DType::i64:
+      return Element::i64;
+    case DType::f32:
+      return Element::f32;
+    default:
+      fail<TypeError>("codegen: {} has the type {}; generated code has int8 to int64, uint8 and float32", what,
+                      name(t));
+  }
 }
 
 }  // namespace sorus::device

@@ -23,5 +23,7 @@ Geometry ordered_geometry(const Shape& shape, const Shape& order);
 Shape order_of(const Geometry& g);
 /// Whether the geometry is contiguous in this order and covers all of the memory's elements.
 bool fills(const Geometry& g, const Shape& order, int64_t elements);
+/// The type of elements as devices have them; TypeError, which says `what` it is, for types they have not.
+Element element_of(DType t, const std::string& what);
 
 }  // namespace sorus::device
