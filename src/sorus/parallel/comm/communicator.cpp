@@ -200,6 +200,12 @@ void Communicator::all_reduce(const void* in, void* out, int64_t count, DType dt
   move_bytes(out, in, static_cast<size_t>(count) * size_of(dtype));
 }
 
+void Communicator::do_reduce_scatter(const void* in, void* out, int64_t count, DType dtype, ReduceOp op) {
+  size_t bytes = static_cast<size_t>(count) * size_of(dtype);
+  std::vector<std::byte> all(bytes * static_cast<size_t>(size()));
+  do_all_reduce(in, all.data(), count * size(), dtype, op);
+  move_bytes(out, all.data() + bytes * static_cast<size_t>(rank()), bytes);
+}
 void Communicator::reduce_scatter(const void* in, void* out, int64_t count, DType dtype, ReduceOp op) {
   check_reduction(dtype, op);
   drain();

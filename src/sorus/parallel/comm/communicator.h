@@ -135,7 +135,8 @@ class Communicator : public std::enable_shared_from_this<Communicator> {
       : options_(options), rank_(rank), members_(std::move(members)), name_(std::move(name)) {}
 
   virtual void do_all_reduce(const void* in, void* out, int64_t count, DType dtype, ReduceOp op) = 0;
-  virtual void do_reduce_scatter(const void* in, void* out, int64_t count, DType dtype, ReduceOp op) = 0;
+  virtual void do_reduce_scatter(const void* in, void* out, int64_t count, DType dtype,
+                                 ReduceOp op);  ///< by all_reduce
   virtual void do_all_gather_v(const void* in, void* out, std::span<const int64_t> bytes, bool equal) = 0;
   virtual void do_all_to_all_v(const void* in, std::span<const int64_t> send_bytes, void* out,
                                std::span<const int64_t> recv_bytes) = 0;

@@ -82,12 +82,6 @@ class LevelCommunicator final : public Communicator {
     }
     if (op == ReduceOp::avg) divide_array(out, count, dtype, size());
   }
-  void do_reduce_scatter(const void* in, void* out, int64_t count, DType dtype, ReduceOp op) override {
-    size_t bytes = static_cast<size_t>(count) * size_of(dtype);
-    std::vector<std::byte> all(bytes * static_cast<size_t>(size()));
-    do_all_reduce(in, all.data(), count * size(), dtype, op);
-    move_bytes(out, all.data() + bytes * static_cast<size_t>(rank()), bytes);
-  }
   void do_all_gather_v(const void* in, void* out, std::span<const int64_t> bytes, bool) override {
     levels_.world->all_gather_v(in, out, bytes);
   }

@@ -4,6 +4,8 @@
 #include <map>
 #include <tuple>
 
+#include "sorus/graph/copy.h"
+
 namespace sorus::parallel {
 namespace {
 
@@ -14,25 +16,21 @@ class Merge {
   Graph run() {
     find_levels();
     find_buckets();
+    map_ = copy_inputs(from_, to_);
     std::vector<const Node*> order;
     for (const auto& n : from_.nodes())
-      if (n->is_input())
-        map_[{n.get(), 0}] = to_.add_input(n->outputs[0], n->label);
-      else
-        order.push_back(n.get());
+      if (!n->is_input()) order.push_back(n.get());
     std::stable_sort(order.begin(), order.end(), [&](const Node* a, const Node* b) {
       return std::pair(level_.at(a), !is_collective(*a)) < std::pair(level_.at(b), !is_collective(*b));
     });
     for (const Node* n : order) {
       auto bucket = bucket_of_.find(n);
       if (bucket == bucket_of_.end())
-        copy(*n);
+        copy_node(*n, to_, map_);
       else if (buckets_[bucket->second].back() == n)  // as late as its last part is ready
         merge(buckets_[bucket->second]);
     }
-    std::vector<Value> outputs;
-    for (const Value& v : from_.outputs()) outputs.push_back(map_.at(v));
-    to_.set_outputs(std::move(outputs));
+    copy_outputs(from_, to_, map_);
     return std::move(to_);
   }
 
@@ -80,19 +78,6 @@ class Merge {
         for (const Node* n : buckets_[b]) bucket_of_[n] = b;
   }
 
-  void copy(const Node& n) {
-    if (n.is_constant()) {
-      const TensorType& t = n.outputs[0];
-      map_[{const_cast<Node*>(&n), 0}] = to_.add_constant(n.constant.scalar(), t.dtype, t.weak);
-      return;
-    }
-    std::vector<Value> inputs;
-    for (const Value& v : n.inputs) inputs.push_back(v ? map_.at(v) : Value{});
-    Node* made = to_.add(*n.op, std::move(inputs), n.attrs, n.source);
-    for (size_t o = 0; o < n.outputs.size(); ++o)
-      map_[{const_cast<Node*>(&n), static_cast<int>(o)}] = {made, static_cast<int>(o)};
-  }
-
   void merge(const std::vector<const Node*>& bucket) {
     static const OpDef &reshape = find_op("reshape"), &cat = find_op("cat"), &slice = find_op("slice");
     const Node& first = *bucket[0];
@@ -118,7 +103,7 @@ class Merge {
   std::unordered_map<const Node*, int> level_;
   std::vector<std::vector<const Node*>> buckets_;
   std::unordered_map<const Node*, size_t> bucket_of_;
-  std::unordered_map<Value, Value> map_;
+  ValueMap map_;
 };
 
 }  // namespace

@@ -127,12 +127,6 @@ class MpiCommunicator final : public Communicator {
       finish(request, "all_reduce");
     }
   }
-  void do_reduce_scatter(const void* in, void* out, int64_t count, DType dtype, ReduceOp op) override {
-    size_t bytes = static_cast<size_t>(count) * size_of(dtype);
-    std::vector<std::byte> all(bytes * static_cast<size_t>(size()));
-    do_all_reduce(in, all.data(), count * size(), dtype, op);
-    move_bytes(out, all.data() + bytes * static_cast<size_t>(rank()), bytes);
-  }
   void do_all_gather_v(const void* in, void* out, std::span<const int64_t> bytes, bool) override {
     std::vector<int> counts, starts;
     int64_t total = 0;
