@@ -73,14 +73,15 @@ TEST(Sharding, BlocksKnowWhereTheyBegin) {
       for (const std::string& p : check_sharding(op, in, attrs_of(op, attrs), parts))
         EXPECT_FALSE(p.starts_with("wrong")) << p;
   };
-  Tensor rows = Tensor::of(std::vector<int64_t>{0, 6, 3, -1, 5, 2, 3, 0}, Shape{4, 2});
+  Tensor rows = Tensor::of(std::vector<int64_t>{0, 6, 3, 6, 5, 2, 3, 0}, Shape{4, 2});
+  Tensor from_end = Tensor::of(std::vector<int64_t>{0, 6, 3, -1, 5, 2, 3, 0}, Shape{4, 2});
   Tensor table = random_tensor({7, 5}, 1), grad = random_tensor({4, 2, 5}, 2);
   is_right("embedding", {rows, table}, {});
   is_right("embedding", {rows, random_tensor({3, 5}, 3)}, {Attr(), Attr(7), Attr(2)});  // a block of a block
   is_right("embedding_backward", {grad, rows}, {Attr(7)});
-  is_right("gather", {random_tensor({7, 2}, 1), rows}, {Attr(0)});
-  is_right("gather", {random_tensor({4, 7}, 1), rows}, {Attr(1)});
-  is_right("scatter_add", {random_tensor({7, 2}, 1), rows, random_tensor({4, 2}, 2)}, {Attr(0)});
+  is_right("gather", {random_tensor({7, 2}, 1), from_end}, {Attr(0)});
+  is_right("gather", {random_tensor({4, 7}, 1), from_end}, {Attr(1)});
+  is_right("scatter_add", {random_tensor({7, 2}, 1), from_end, random_tensor({4, 2}, 2)}, {Attr(0)});
   Tensor q = random_tensor({2, 5, 7, 3}, 1), k = random_tensor({2, 5, 7, 3}, 2), v = random_tensor({2, 5, 7, 4}, 3);
   for (bool causal : {false, true}) is_right("flash_attention", {q, k, v}, {Attr(causal), Attr(0.4)});
   // The factor of a table leaves partial sums, that of queries rows of the result.
