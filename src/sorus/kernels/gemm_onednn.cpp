@@ -77,23 +77,27 @@ void multiply(const GemmArgs& g, DType out, const void* a, const void* b, const 
 void multiply_in_parts(const GemmArgs& g, DType out, const char* a, const char* b, const void* bias, bool add,
                        char* c) {
   constexpr int64_t kUnit = 32, kLeast = 2 * kUnit;
+  constexpr int64_t kMost = 1024;  // what oneDNN copies of one piece stays small
   const bool by_row = g.m >= g.n;
   const int64_t whole = by_row ? g.m : g.n, threads = num_threads(), size = static_cast<int64_t>(size_of(g.type));
   const int64_t units = whole / kUnit;
   if (threads == 1 || whole < threads * kLeast || (g.type == DType::f32 && !by_row))
     return multiply(g, out, a, b, bias, add, c);
+  auto piece = [&](int64_t begin, int64_t end) {
+    GemmArgs part = g;
+    (by_row ? part.m : part.n) = end - begin;
+    const int64_t at_a = by_row ? begin * g.a_row : 0, at_b = by_row ? 0 : begin * g.b_col,
+                  at_c = by_row ? begin * g.c_row : begin;
+    const int64_t at_bias = by_row ? 0 : begin * static_cast<int64_t>(size_of(g.bias_type));
+    multiply(part, out, a + at_a * size, b + at_b * size, bias ? static_cast<const char*>(bias) + at_bias : nullptr,
+             add, c + at_c * static_cast<int64_t>(size_of(out)));
+  };
   parallel_for(threads, 1, [&](int64_t first, int64_t last) {
     FlushDenormals flush;
     for (int64_t thread = first; thread < last; ++thread) {
       const int64_t begin = units * thread / threads * kUnit,
                     end = thread + 1 == threads ? whole : units * (thread + 1) / threads * kUnit;
-      GemmArgs part = g;
-      (by_row ? part.m : part.n) = end - begin;
-      const int64_t at_a = by_row ? begin * g.a_row : 0, at_b = by_row ? 0 : begin * g.b_col,
-                    at_c = by_row ? begin * g.c_row : begin;
-      const int64_t at_bias = by_row ? 0 : begin * static_cast<int64_t>(size_of(g.bias_type));
-      multiply(part, out, a + at_a * size, b + at_b * size, bias ? static_cast<const char*>(bias) + at_bias : nullptr,
-               add, c + at_c * static_cast<int64_t>(size_of(out)));
+      for (int64_t at = begin; at < end; at += kMost) piece(at, std::min(end, at + kMost));
     }
   });
 }
@@ -114,7 +118,9 @@ bool gemm_onednn_direct(const GemmArgs& g) {
 }
 
 void gemm_onednn(const GemmArgs& g) {
-  bool direct = gemm_onednn_direct(g);
+  // oneDNN copies all of B for a product of bf16: of the gradient before a large head, more than the step keeps.
+  constexpr int64_t kLongestSum = 2048;
+  bool direct = gemm_onednn_direct(g) && (g.type == DType::f32 || g.k <= kLongestSum);
   int64_t size = static_cast<int64_t>(size_of(g.type)), out_size = static_cast<int64_t>(size_of(g.out_type));
   for_each_batch(g, [&](int64_t index, int64_t a, int64_t b, int64_t c) {
     const char *pa = static_cast<const char*>(g.a) + a * size, *pb = static_cast<const char*>(g.b) + b * size;
@@ -126,7 +132,12 @@ void gemm_onednn(const GemmArgs& g) {
     GemmArgs dense = g;
     dense.c_row = g.n;
     bool bias_first = g.sink.store && g.bias && g.alpha == 1;
-    multiply(dense, DType::f32, pa, pb, bias_first ? g.bias : nullptr, false, sums);
+    for (int64_t k = 0; k < g.k; k += kLongestSum) {
+      GemmArgs part = dense;
+      part.k = std::min(kLongestSum, g.k - k);
+      multiply_in_parts(part, DType::f32, pa + k * g.a_col * size, pb + k * g.b_row * size,
+                        bias_first && k == 0 ? g.bias : nullptr, k > 0, reinterpret_cast<char*>(sums));
+    }
     parallel_for(g.m, 16, [&](int64_t begin, int64_t end) {
       for (int64_t col = 0; col < g.n; col += 32) {
         int64_t cols = std::min<int64_t>(32, g.n - col);

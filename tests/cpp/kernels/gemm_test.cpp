@@ -97,8 +97,11 @@ TEST(Gemm, OwnAgreesWithPlain) {
     for (int i = 0; i < 120; ++i) random_case(t, "own", {0, 1, 2, 5, 12, 13, 31, 32, 33, 64, 65, 100, 129, 257});
 }
 TEST(Gemm, OneDnnAgreesWithPlain) {
-  for (DType t : {DType::f32, DType::bf16})
+  for (DType t : {DType::f32, DType::bf16}) {
     for (int i = 0; i < 60; ++i) random_case(t, "onednn", {1, 2, 13, 32, 65, 100});
+    for (int i = 0; i < 30; ++i) random_case(t, "onednn", {40, 129, 1100}, 17 + 300 * (i % 2));  // a part a thread
+    for (int i = 0; i < 6; ++i) random_case(t, "onednn", {13, 40, 129}, 2047 + 701 * i);         // sums in pieces
+  }
 }
 TEST(Gemm, TilesAgreeWithPlain) {  // where there are none, the ordinary choice is tested once more
   for (int i = 0; i < 200; ++i) random_case(DType::bf16, "amx", {1, 2, 13, 16, 17, 31, 32, 33, 48, 65, 100, 200});
