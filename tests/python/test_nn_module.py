@@ -186,6 +186,23 @@ def test_hooks():
     assert not (net(sorus.randn(2, 3)) == y).all() and calls[3:] == [{}]
 
 
+def test_hooks_that_are_always_called_see_failures():
+    seen = []
+    layer = nn.Linear(2, 3)
+    layer.register_forward_hook(lambda module, args, output: seen.append("not after a failure"))
+    layer.register_forward_hook(lambda module, args, output: seen.append(output), always_call=True)
+    with pytest.raises(ValueError, match="linear"):
+        layer(sorus.zeros(1, 5))
+    assert seen == [None]
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(2, 3))
+    with pytest.raises(ValueError, match="linear"):
+        normed(sorus.zeros(1, 5))
+    before = normed.weight
+    with sorus.no_grad():
+        normed.parametrizations.weight.original0.mul_(2.0)
+    assert sorus.allclose(normed.weight, 2 * before)  # not the value of the call that failed
+
+
 def test_hooks_on_parts_of_cpp_layers_are_called():
     layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0)
     seen: list = []

@@ -21,7 +21,7 @@ def compute(module: Module, name: str, rule: Any) -> None:
     """Makes `rule(module)` the tensor `name`, in the place of a parameter or buffer of that name."""
     if "_computed" not in module.__dict__:
         _set(module, "_computed", {})
-        handles = [module.register_forward_pre_hook(_fill), module.register_forward_hook(_empty)]
+        handles = [module.register_forward_pre_hook(_fill), module.register_forward_hook(_empty, always_call=True)]
         _set(module, "_computed_hooks", [("_forward_pre_hooks", handles[0].id), ("_forward_hooks", handles[1].id)])
     module.__dict__["_computed"][name] = rule
     Module._register_buffer(module, name, None, False)

@@ -7,6 +7,7 @@ stand for them, so that `layer.weight is layer.weight`, and reading one is as fa
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -147,28 +148,43 @@ def _call(self: Module, *args: Any, **kwargs: Any) -> Any:
 
 
 def _call_with_hooks(self: Module, args: tuple, kwargs: dict) -> Any:
-    for hook, with_kwargs in list(self.__dict__.get("_forward_pre_hooks", {}).values()):
-        if with_kwargs:
-            result = hook(self, args, kwargs)
-            if result is not None:
-                args, kwargs = result
-        else:
-            result = hook(self, args)
-            if result is not None:
-                args = result if isinstance(result, tuple) else (result,)
-    watched = None
-    if self.__dict__.get("_backward_hooks") and _core.is_grad_enabled():
-        from ._backward_hooks import Watched
+    called: set[int] = set()
+    output = None
+    try:
+        for hook, with_kwargs in list(self.__dict__.get("_forward_pre_hooks", {}).values()):
+            if with_kwargs:
+                result = hook(self, args, kwargs)
+                if result is not None:
+                    args, kwargs = result
+            else:
+                result = hook(self, args)
+                if result is not None:
+                    args = result if isinstance(result, tuple) else (result,)
+        watched = None
+        if self.__dict__.get("_backward_hooks") and _core.is_grad_enabled():
+            from ._backward_hooks import Watched
 
-        watched = Watched(self)
-        args = watched.inputs(args)
-    output = self.forward(*args, **kwargs)
-    if watched is not None:
-        output = watched.outputs(output)
-    for hook, with_kwargs in list(self.__dict__.get("_forward_hooks", {}).values()):
-        result = hook(self, args, kwargs, output) if with_kwargs else hook(self, args, output)
-        if result is not None:
-            output = result
+            watched = Watched(self)
+            args = watched.inputs(args)
+        output = self.forward(*args, **kwargs)
+        if watched is not None:
+            output = watched.outputs(output)
+        for number, (hook, with_kwargs, _) in list(self.__dict__.get("_forward_hooks", {}).items()):
+            called.add(number)
+            result = hook(self, args, kwargs, output) if with_kwargs else hook(self, args, output)
+            if result is not None:
+                output = result
+    except BaseException:
+        for number, (hook, with_kwargs, always) in list(self.__dict__.get("_forward_hooks", {}).items()):
+            if not always or number in called:
+                continue
+            try:
+                hook(self, args, kwargs, output) if with_kwargs else hook(self, args, output)
+            except Exception as error:  # the first error is the one to be seen
+                warnings.warn(
+                    f"{type(self).__name__}: a forward hook failed after another error: {error}", stacklevel=3
+                )
+        raise
     return output
 
 
@@ -212,8 +228,11 @@ def register_forward_pre_hook(
 def register_forward_hook(
     self: Module, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
 ) -> _HookHandle:
-    """`hook(module, args, output)` runs after forward; what it returns (if not None) replaces the output."""
-    return _add_hook(self, "_forward_hooks", (hook, with_kwargs), prepend)
+    """`hook(module, args, output)` runs after forward; what it returns (if not None) replaces the output.
+
+    With `always_call` it also runs where the call fails; there is no output then, unless a later hook failed.
+    """
+    return _add_hook(self, "_forward_hooks", (hook, with_kwargs, always_call), prepend)
 
 
 def register_full_backward_hook(self: Module, hook: Callable, prepend: bool = False) -> _HookHandle:
