@@ -42,8 +42,8 @@ std::optional<DType> dtype_from(PyObject* o);
 
 nb::object wrap_size(IntSpan shape);
 nb::object wrap_scalar(const Scalar& s);
-/// What __index__ gives; nothing for what only looks like an integer until it is asked, such as an array. OverflowError
-/// beyond 64 bits.
+/// What __index__ gives; nothing for what only looks like an integer until it is asked, such as an array.
+/// OverflowError beyond 64 bits.
 std::optional<int64_t> index_from(PyObject* o);
 /// Numbers only (Python's and NumPy's).
 std::optional<Scalar> scalar_from(PyObject* o);
