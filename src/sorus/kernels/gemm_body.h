@@ -1,5 +1,5 @@
-// Included by gemm_table.h, once for each instruction set (gemm_avx512.cpp, gemm_avx2.cpp, gemm_portable.cpp), inside an
-// anonymous namespace and between `#pragma GCC push_options` and `pop_options`. They define before:
+// Included by gemm_table.h, once for each instruction set (gemm_avx512.cpp, gemm_avx2.cpp, gemm_portable.cpp), inside
+// an anonymous namespace and between `#pragma GCC push_options` and `pop_options`. They define before:
 //   kVectorBytes, SORUS_GEMM_ROWS, kVectors, fma_vector(x, y, sum) for vf and vd, for vf also fms_vector(x, y,
 //   minus), max_vector and min_vector (y where either is NaN), round_vector and scale_vector(x, n) = x 2^n for whole
 //   n <= 127, and, with SORUS_GEMM_BF16, dot_vector(vi b, vi a, vf sum), floats_to_bf16 and pair_vector(low, high).

@@ -39,8 +39,8 @@ struct PeakValue {
   SourceLocation source;
 };
 
-/// Called between the steps of compiled graphs, by the thread that runs them: for what needs a hand now and then, such
-/// as messages on their way.
+/// Called between the steps of compiled graphs, by the thread that runs them: for what needs a hand now and then,
+/// such as messages on their way.
 void set_between_steps(void (*f)());
 
 class CompiledGraph {
