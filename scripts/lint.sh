@@ -49,6 +49,8 @@ else
   mapfile -t tidy < <({ git diff --name-only main -- 'src/*.cpp'; git ls-files --others --exclude-standard 'src/*.cpp'; } |
     while read -r file; do [ -e "$file" ] && echo "$file"; done | sort -u)
 fi
+# clang does not know gcc's way to compile a part of a file for another processor.
+mapfile -t tidy < <(grep -L 'pragma GCC target' "${tidy[@]}" /dev/null | grep -v /dev/null)
 if [ ${#tidy[@]} -gt 0 ]; then
   # The commands of the build without gcc's precompiled headers and warnings, which clang cannot read.
   mkdir -p "$build/tidy"

@@ -174,7 +174,7 @@ using Binary = Tensor (*)(const Tensor&, const Tensor&);
 void pairs(Importer& f, const FileOp& op, Binary g, bool activation) {
   int a = f.in(op, 0), b = f.in(op, 1), y = f.out(op);
   int fused = kNone;
-  if (activation) fused = op.options.number<int8_t>(0);
+  if (activation) fused = op.options.number<uint8_t>(0);
   if ((f.is_image(a) || f.is_image(b)) && f.info(y).type.shape.size() == 4) {
     auto left = beside_image(f, a), right = beside_image(f, b);
     if (left && right) return f.set_image(y, f.activated(g(*left, *right), fused));

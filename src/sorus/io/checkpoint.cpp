@@ -43,8 +43,8 @@ bool is_left_behind(std::string_view name) {
 
 void Checkpoint::add(const std::string& part, const TensorMap& named) {
   for (auto& [name, t] : named)
-    SORUS_CHECK(tensors.emplace(part + "." + name, t).second, ValueError, "checkpoint: {}.{} is there already", part,
-                name);
+    SORUS_CHECK(tensors.emplace(fmt::format("{}.{}", part, name), t).second, ValueError,
+                "checkpoint: {}.{} is there already", part, name);
 }
 
 TensorMap Checkpoint::part(const std::string& name) const {

@@ -565,15 +565,20 @@ void finish(const Finish& f, Arithmetic t, const void* tile, int64_t tile_row, i
 template <class S, class V>
 inline __attribute__((always_inline)) S sum_lanes(V v) {
   constexpr unsigned n = sizeof(V) / sizeof(S);
+#if defined(__clang__)  // it has another name for the shuffle
+  for (unsigned half = n / 2; half > 0; half /= 2)
+    for (unsigned i = 0; i < half; ++i) v[i] += v[i + half];
+#else
   typedef std::conditional_t<sizeof(S) == 8, int64_t, int32_t> Order __attribute__((vector_size(sizeof(V))));
 #pragma GCC unroll 4
   for (unsigned half = n / 2; half > 0; half /= 2) {
     Order order;
 #pragma GCC unroll 16
     for (unsigned i = 0; i < n; ++i)
-      order[i] = static_cast<std::conditional_t<sizeof(S) == 8, int64_t, int32_t>>((i + half) % n);
+      order[i] = static_cast<std::conditional_t<sizeof(S) == 8, int64_t, int32_t> >((i + half) % n);
     v += __builtin_shuffle(v, order);
   }
+#endif
   return v[0];
 }
 

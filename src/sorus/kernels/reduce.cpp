@@ -69,9 +69,9 @@ SORUS_ALWAYS C combine(C a, C b) {
   else if constexpr (kind == ReduceKind::prod)
     return a * b;
   else if constexpr (kind == ReduceKind::max)
-    return (b > a) | (b != b) ? b : a;
+    return ((b > a) | (b != b)) ? b : a;
   else
-    return (b < a) | (b != b) ? b : a;
+    return ((b < a) | (b != b)) ? b : a;
 }
 
 template <ReduceKind kind, class C>

@@ -63,7 +63,7 @@ namespace {
 // t = draw * factor + shift, in t's own memory.
 void fill(const char* draw, const Tensor& t, double factor, double shift, Generator& generator) {
   GradMode off(false);
-  auto into = [&](const char* op, std::initializer_list<Tensor> inputs, Attrs attrs) {
+  auto into = [&](const char* op, std::initializer_list<Tensor> inputs, const Attrs& attrs) {
     call_into(find_op(op), TensorSpan(inputs.begin(), inputs.size()), attrs, std::array{t});
   };
   into(draw, {generator.next_key()}, {Attr(t.sizes()), Attr(t.dtype()), Attr(), Attr()});

@@ -188,7 +188,8 @@ const bool repeats = [] {
       })
       .expand([](const Call& c) -> TensorList {
         bool flat = c.attr(0).is_none();
-        Tensor x = flat ? reshape(c.input(0), Shape{-1}) : c.input(0), times = c.input(1);
+        const Tensor x = flat ? reshape(c.input(0), Shape{-1}) : c.input(0);
+        const Tensor& times = c.input(1);
         int64_t d = flat ? 0 : wrap_dim(c.attr(0).to_int(), x.dim(), "repeat_interleave");
         SORUS_CHECK(times.dim() <= 1 && (times.numel() == 1 || times.numel() == x.size(d)), Error,
                     "repeat_interleave: {} repeats for dimension {} of {}", to_string(times.sizes()), d,

@@ -137,7 +137,7 @@ Tensor arrange(Tensor t, const Letters& from, const Letters& to) {
   return t;
 }
 
-Tensor sum_away(Tensor t, Letters& letters, const Letters& keep) {
+Tensor sum_away(const Tensor& t, Letters& letters, const Letters& keep) {
   Shape dims;
   Letters left;
   for (size_t i = 0; i < letters.size(); ++i)

@@ -111,7 +111,7 @@ TensorList named_padding(const Call& c, const OpDef& conv) {
                   at(c.attr(0), i));
       int64_t total = at(c.attr(2), i) * (c.input(1).size(i + 2) - 1);
       both[static_cast<size_t>(i)] = total / 2;
-      pad[static_cast<size_t>(2 * (spatial - 1 - i) + 1)] = total % 2;
+      pad[2 * static_cast<size_t>(spatial - 1 - i) + 1] = total % 2;
       uneven |= total % 2 != 0;
     }
     if (uneven) x = apply("pad", {x}, {Attr(pad)});

@@ -199,7 +199,7 @@ std::optional<DeviceForm> quotient(const DeviceCall& c) {
 
 // `low`, `high`: numbers or attributes.
 using Bound = std::function<float(const DeviceCall&)>;
-DeviceRule clamp(Bound low, Bound high) {
+DeviceRule clamp(const Bound& low, const Bound& high) {
   return [=](const DeviceCall& c) -> std::optional<DeviceForm> {
     if (!real(c.outputs[0]) || !real(c.input(0))) return std::nullopt;
     LineForm f = line_of(c);

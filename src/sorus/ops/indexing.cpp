@@ -273,7 +273,8 @@ const bool indexing = [] {
     return {index(c.input(0), Shape{d}, TensorList{places})};
   });
   op("index_add(input, dim: int, index: mask, source, *, alpha: scalar = 1)").expand([](const Call& c) -> TensorList {
-    Tensor x = c.input(0), source = c.input(2);
+    const Tensor& x = c.input(0);
+    Tensor source = c.input(2);
     SORUS_CHECK(x.dtype() == source.dtype(), Error, "index_add: input is {} and source is {}; they must be the same",
                 name(x.dtype()), name(source.dtype()));
     if (c.attr(1).scalar().to_complex() != 1.0) source = mul(source, Tensor::weak_scalar(c.attr(1).scalar()));

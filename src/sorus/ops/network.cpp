@@ -84,7 +84,7 @@ std::optional<int64_t> whole_of(const Attrs& attrs) {
 
 // gather and scatter_add along the last dimension with one index a row, as a loop over all columns. `body` says what
 // a column contributes, with `picked`: whether the index names it.
-LoopRule compare_columns(std::vector<std::string> inputs, std::string body, int table, bool sum) {
+LoopRule compare_columns(const std::vector<std::string>& inputs, const std::string& body, int table, bool sum) {
   return [=](const TypeCall& c) -> std::optional<LoopForm> {
     const Shape &x = c.input(0).shape, &index = c.input(1).shape;
     size_t last = x.size() - 1;

@@ -8,7 +8,7 @@
 namespace sorus {
 namespace {
 
-using fixed::clamped, fixed::high_product, fixed::product, fixed::rounded_shift;
+using fixed::clamped, fixed::product, fixed::rounded_shift;
 
 const bool piecewise = [] {
   op("quantized_leaky_relu(input, input_zero_point: int, zero_point: int, multiplier: int, shift: int, "

@@ -103,7 +103,8 @@ const OpDef& prod_others =
             [](const GradCall& c) -> TensorList {
               Factors f(c.input(0), c.attr("dim"));
               // Products are those of the conjugates: sums over i of G conj(others).
-              Tensor g = c.grad(), x = apply("conj", {f.filled}), p = apply("conj", {f.product});
+              const Tensor& g = c.grad();
+              Tensor x = apply("conj", {f.filled}), p = apply("conj", {f.product});
               Tensor share = f.at_zeros(number(0), apply("div", {g, x}));  // G[i] / x[i] where x is not 0
               Tensor at = f.at_zeros(g, number(0)), sum_at = f.total(at), sum_share = f.total(share);
               Tensor none = f.where_zeros(0, apply("div", {apply("mul", {p, apply("sub", {sum_share, share})}), x}));

@@ -42,7 +42,7 @@ double collective_time(const Cluster& c, Collective kind, double bytes, Span spa
     return level.latency + bytes / (level.bandwidth * c.efficiency.network);
   }
   std::vector<int64_t> in = members(c, span);
-  double ring = 0, tree = 0, left = bytes, inside = 1;
+  double ring = 0, tree = 0, left = bytes;
   for (size_t l = 0; l < in.size(); ++l) {
     auto n = static_cast<double>(in[l]);
     if (in[l] <= 1) continue;
@@ -59,7 +59,6 @@ double collective_time(const Cluster& c, Collective kind, double bytes, Span spa
     ring += factor * ((n - 1) * level.latency + (n - 1) / n * left / rate);
     tree += factor * (std::ceil(std::log2(n)) * level.latency + left / rate);
     left /= n;
-    inside *= n;
   }
   double best = kind == Collective::all_to_all ? ring : std::min(ring, tree);
   if (algorithm)

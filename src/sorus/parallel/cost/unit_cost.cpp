@@ -224,7 +224,7 @@ int64_t UnitCosts::experts() const { return std::max<int64_t>(1, state_->nodes.e
 int64_t UnitCosts::tokens() const { return state_->nodes.tokens(); }
 
 UnitCosts::UnitCosts(const Model& model, const Chain& chain, const Cluster& cluster, CostOptions options)
-    : state_(new State{cluster, options, dtype_of(model), UnitNodes(model, chain), {}}) {}
+    : state_(new State{cluster, std::move(options), dtype_of(model), UnitNodes(model, chain), {}}) {}
 UnitCosts::~UnitCosts() = default;
 const Model& UnitCosts::model() const { return state_->nodes.model(); }
 const Chain& UnitCosts::chain() const { return state_->nodes.chain(); }

@@ -64,9 +64,8 @@ Value UnitNodes::canonical(Value v) const {
   auto it = unit_of_.find(v.node);
   if (it == unit_of_.end()) return v;
   const Unit& u = chain_.units[static_cast<size_t>(it->second)];
-  int offset = position_.at(v.node) - u.first;
-  return {model_.graph.nodes()[static_cast<size_t>(chain_.types[static_cast<size_t>(u.type)].first + offset)].get(),
-          v.index};
+  const int offset = position_.at(v.node) - u.first, at = chain_.types[static_cast<size_t>(u.type)].first + offset;
+  return {model_.graph.nodes()[static_cast<size_t>(at)].get(), v.index};
 }
 
 bool UnitNodes::inside(const Node* n, const UnitType& t) const {

@@ -100,7 +100,7 @@ void UnitSplit::add_operators(const std::string& dtype, const std::string& produ
         TensorType o = all_.local({const_cast<Node*>(&n), 0}, n.outputs[0], s.outputs[0], request, false);
         out_bytes = static_cast<double>(numel(o.shape)) * static_cast<double>(size_of(o.dtype));
       }
-      auto time = [&](std::vector<KernelWork> kernels) {
+      auto time = [&](const std::vector<KernelWork>& kernels) {
         double sum = 0;
         for (KernelWork k : kernels) {
           if (!k.matrix) k.bytes = std::max(0.0, k.bytes - saved_bytes - out_bytes);

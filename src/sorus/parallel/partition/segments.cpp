@@ -208,8 +208,9 @@ Graph SegmentBuilder::extract(size_t m, const std::vector<int>& members, const s
   std::map<std::pair<int, int>, Value> map;
   for (const Value& v : read) map[{index(v), v.index}] = g.add_input(v.type());
   for (int c : captures) {
-    Node* in = from.inputs()[static_cast<size_t>(inputs_ + c)];
-    map[{index({g_.inputs()[static_cast<size_t>(inputs_ + c)], 0}), 0}] = g.add_input(in->outputs[0], in->label);
+    const size_t at = static_cast<size_t>(inputs_) + static_cast<size_t>(c);
+    Node* in = from.inputs()[at];
+    map[{index({g_.inputs()[at], 0}), 0}] = g.add_input(in->outputs[0], in->label);
   }
   for (int i : members) {
     const Node& n = *from.nodes()[static_cast<size_t>(i)];

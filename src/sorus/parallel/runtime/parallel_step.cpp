@@ -107,7 +107,7 @@ struct ParallelStep::Impl {
   std::vector<char> written;       // by the graph
   std::vector<int> result_rank;    // of the pipeline, -1: all
 
-  Impl(TracedGraph t, Request r, ExecutionOptions o)
+  Impl(TracedGraph t, const Request& r, ExecutionOptions o)
       : options(std::move(o)),
         whole(std::move(t)),
         request(with_micro_batches(r, whole, options.micro_batches)),

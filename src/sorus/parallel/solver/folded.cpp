@@ -10,7 +10,7 @@ namespace {
 // The graph while it shrinks: costs between a pair in one table, rows for the lesser variable.
 class Folding {
  public:
-  explicit Folding(const BudgetedAssignment& p) : p_(p) {
+  explicit Folding(const BudgetedAssignment& p) {
     size_t n = p.assignment.nodes.size();
     cost_ = p.assignment.nodes;
     near_.resize(n);
@@ -206,7 +206,6 @@ class Folding {
     return std::move(result_);
   }
 
-  const BudgetedAssignment& p_;
   Folded result_;
   std::vector<std::vector<double>> cost_;
   std::vector<std::map<int, std::vector<double>>> near_;

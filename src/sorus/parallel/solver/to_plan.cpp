@@ -82,7 +82,7 @@ Plan to_plan(UnitCosts& costs, const Candidate& c, const SearchRequest& request)
       q.type = unit.type;
       const UnitCost& cost = costs.get(q);
       auto node = [&](int i) -> const Node& {
-        return *costs.model().graph.nodes()[static_cast<size_t>(unit.first + i)];
+        return *costs.model().graph.nodes()[static_cast<size_t>(unit.first) + static_cast<size_t>(i)];
       };
       for (int i = 0; i < unit.end - unit.first; ++i) {
         const Node& n = node(i);
