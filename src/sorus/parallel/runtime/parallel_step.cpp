@@ -329,8 +329,8 @@ struct ParallelStep::Impl {
   }
 };
 
-ParallelStep::ParallelStep(TracedGraph traced, Request request, ExecutionOptions options)
-    : impl_(std::make_unique<Impl>(std::move(traced), std::move(request), std::move(options))) {}
+ParallelStep::ParallelStep(TracedGraph traced, const Request& request, ExecutionOptions options)
+    : impl_(std::make_unique<Impl>(std::move(traced), request, std::move(options))) {}
 ParallelStep::~ParallelStep() = default;
 TensorList ParallelStep::run(TensorSpan inputs) { return impl_->run(inputs); }
 void ParallelStep::gather() { impl_->gather(); }

@@ -30,7 +30,7 @@ class ParallelStep {
   /// `request.mesh` is the mesh without pipeline; with one, its ranks are the axis "pp" in front of it.
   /// `request.inputs` counts arguments first, then captures, as the graph does; written captures keep their layout.
   /// ValueError for arguments that cannot be cut into the micro-batches.
-  ParallelStep(TracedGraph traced, Request request, ExecutionOptions options = {});
+  ParallelStep(TracedGraph traced, const Request& request, ExecutionOptions options = {});
   ~ParallelStep();
 
   TensorList run(TensorSpan inputs);

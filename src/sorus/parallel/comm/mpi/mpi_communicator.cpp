@@ -301,7 +301,9 @@ std::vector<int> machines_of(int rank, int size) {
 }  // namespace
 
 // By a plain name, to be found in the library; only C++ calls it.
-// NOLINTNEXTLINE(clang-diagnostic-return-type-c-linkage)
+#if defined(__clang__)
+#pragma clang diagnostic ignored "-Wreturn-type-c-linkage"
+#endif
 extern "C" std::shared_ptr<Communicator> sorus_join_mpi(const Options& options) {
   static Session session;
   static bool at_end = (std::atexit(Session::end), true);
