@@ -61,7 +61,7 @@ TensorList ImageDataset::get(int64_t index) const {
   return {image, label};
 }
 
-ImageDatasetPtr mnist(const fs::path& folder, bool train, Normalization normalization) {
+ImageDatasetPtr mnist(const fs::path& folder, bool train, const Normalization& normalization) {
   const char* part = train ? "train" : "t10k";
   auto load = [&](const char* kind, int dims) {
     std::string dashed = fmt::format("{}-{}-idx{}-ubyte", part, kind, dims);
@@ -82,7 +82,7 @@ ImageDatasetPtr mnist(const fs::path& folder, bool train, Normalization normaliz
                 i, labels.data<uint8_t>()[i]);
   Shape sizes{s[0], 1, s[1], s[2]};
   return std::make_shared<ImageDataset>(images.with_geometry({sizes, contiguous_strides(sizes), 0}), labels,
-                                        std::move(normalization));
+                                        normalization);
 }
 
 LabelledImages read_cifar(const std::vector<fs::path>& files, int label_bytes, int label, int classes) {
@@ -116,7 +116,7 @@ LabelledImages read_cifar(const std::vector<fs::path>& files, int label_bytes, i
   return result;
 }
 
-ImageDatasetPtr cifar10(const fs::path& folder, bool train, Normalization normalization) {
+ImageDatasetPtr cifar10(const fs::path& folder, bool train, const Normalization& normalization) {
   std::vector<fs::path> files;
   if (train) {
     for (int i = 1; i <= 5; ++i) files.push_back(find_file(folder, {fmt::format("data_batch_{}.bin", i)}));
@@ -124,13 +124,13 @@ ImageDatasetPtr cifar10(const fs::path& folder, bool train, Normalization normal
     files.push_back(find_file(folder, {"test_batch.bin"}));
   }
   auto [images, labels] = read_cifar(files, 1, 0, 10);
-  return std::make_shared<ImageDataset>(images, labels, std::move(normalization));
+  return std::make_shared<ImageDataset>(images, labels, normalization);
 }
 
-ImageDatasetPtr cifar100(const fs::path& folder, bool train, Normalization normalization, bool coarse) {
+ImageDatasetPtr cifar100(const fs::path& folder, bool train, const Normalization& normalization, bool coarse) {
   fs::path file = find_file(folder, {train ? "train.bin" : "test.bin"});
   auto [images, labels] = read_cifar({file}, 2, coarse ? 0 : 1, coarse ? 20 : 100);
-  return std::make_shared<ImageDataset>(images, labels, std::move(normalization));
+  return std::make_shared<ImageDataset>(images, labels, normalization);
 }
 
 }  // namespace sorus::data

@@ -35,11 +35,11 @@ class ImageDataset final : public Dataset {
 
 using ImageDatasetPtr = std::shared_ptr<ImageDataset>;
 
-ImageDatasetPtr mnist(const std::filesystem::path& folder, bool train, Normalization normalization = {});
+ImageDatasetPtr mnist(const std::filesystem::path& folder, bool train, const Normalization& normalization = {});
 /// The binary version: data_batch_1.bin ... data_batch_5.bin and test_batch.bin.
-ImageDatasetPtr cifar10(const std::filesystem::path& folder, bool train, Normalization normalization = {});
+ImageDatasetPtr cifar10(const std::filesystem::path& folder, bool train, const Normalization& normalization = {});
 /// train.bin and test.bin; labels are the 100 fine ones, or the 20 coarse ones.
-ImageDatasetPtr cifar100(const std::filesystem::path& folder, bool train, Normalization normalization = {},
+ImageDatasetPtr cifar100(const std::filesystem::path& folder, bool train, const Normalization& normalization = {},
                          bool coarse = false);
 
 /// Files of CIFAR records: `label_bytes` labels, of which `label` is taken, then 3 x 32 x 32 pixels.
