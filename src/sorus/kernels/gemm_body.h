@@ -569,13 +569,13 @@ inline __attribute__((always_inline)) S sum_lanes(V v) {
   for (unsigned half = n / 2; half > 0; half /= 2)
     for (unsigned i = 0; i < half; ++i) v[i] += v[i + half];
 #else
-  typedef std::conditional_t<sizeof(S) == 8, int64_t, int32_t> Order __attribute__((vector_size(sizeof(V))));
+  using Index = std::conditional_t<sizeof(S) == 8, int64_t, int32_t>;
+  typedef Index Order __attribute__((vector_size(sizeof(V))));
 #pragma GCC unroll 4
   for (unsigned half = n / 2; half > 0; half /= 2) {
     Order order;
 #pragma GCC unroll 16
-    for (unsigned i = 0; i < n; ++i)
-      order[i] = static_cast<std::conditional_t<sizeof(S) == 8, int64_t, int32_t> >((i + half) % n);
+    for (unsigned i = 0; i < n; ++i) order[i] = static_cast<Index>((i + half) % n);
     v += __builtin_shuffle(v, order);
   }
 #endif
@@ -708,9 +708,8 @@ inline __attribute__((always_inline)) float row_dot(const P* x, const P* y, int6
   int64_t j = 0;
   for (; j + kLanes <= n; j += kLanes) sum = fma_vector(read(x + j), read(y + j), sum);
   float s = sum_lanes<float>(sum);
-  for (; j < n; ++j)
-    s += element(std::is_same_v<P, float> ? DType::f32 : DType::bf16, x, j) *
-         element(std::is_same_v<P, float> ? DType::f32 : DType::bf16, y, j);
+  constexpr DType type = std::is_same_v<P, float> ? DType::f32 : DType::bf16;
+  for (; j < n; ++j) s += element(type, x, j) * element(type, y, j);
   return s;
 }
 

@@ -102,6 +102,20 @@ void multiply_in_parts(const GemmArgs& g, DType out, const char* a, const char* 
   });
 }
 
+/// oneDNN copies all of B for a product of bf16: of the gradient before a large head, more than the step keeps. So
+/// long sums are made in pieces, which add up in C if that is f32.
+constexpr int64_t kLongestSum = 2048;
+void multiply_in_pieces(const GemmArgs& g, DType out, const char* a, const char* b, const void* bias, bool add,
+                        char* c) {
+  const int64_t size = static_cast<int64_t>(size_of(g.type)), each = g.type == DType::f32 ? g.k : kLongestSum;
+  for (int64_t k = 0; k < g.k; k += each) {
+    GemmArgs piece = g;
+    piece.k = std::min(each, g.k - k);
+    multiply_in_parts(piece, out, a + k * g.a_col * size, b + k * g.b_row * size, k == 0 ? bias : nullptr,
+                      add || k > 0, c);
+  }
+}
+
 }  // namespace
 
 bool gemm_onednn_supports(const GemmArgs& g) {
@@ -118,26 +132,20 @@ bool gemm_onednn_direct(const GemmArgs& g) {
 }
 
 void gemm_onednn(const GemmArgs& g) {
-  // oneDNN copies all of B for a product of bf16: of the gradient before a large head, more than the step keeps.
-  constexpr int64_t kLongestSum = 2048;
-  bool direct = gemm_onednn_direct(g) && (g.type == DType::f32 || g.k <= kLongestSum);
+  bool direct = gemm_onednn_direct(g) && (g.out_type == DType::f32 || g.k <= kLongestSum);
   int64_t size = static_cast<int64_t>(size_of(g.type)), out_size = static_cast<int64_t>(size_of(g.out_type));
   for_each_batch(g, [&](int64_t index, int64_t a, int64_t b, int64_t c) {
     const char *pa = static_cast<const char*>(g.a) + a * size, *pb = static_cast<const char*>(g.b) + b * size;
     char *pc = g.c ? static_cast<char*>(g.c) + c * out_size : nullptr,
          *aux = g.aux ? static_cast<char*>(g.aux) + c * out_size : nullptr;
-    if (direct) return multiply_in_parts(g, g.out_type, pa, pb, g.bias, g.beta == 1, pc);
+    if (direct) return multiply_in_pieces(g, g.out_type, pa, pb, g.bias, g.beta == 1, pc);
     thread_local Scratch scratch;
     auto* sums = static_cast<float*>(scratch.get(static_cast<size_t>(g.m * g.n) * 4 + 256));
     GemmArgs dense = g;
     dense.c_row = g.n;
     bool bias_first = g.sink.store && g.bias && g.alpha == 1;
-    for (int64_t k = 0; k < g.k; k += kLongestSum) {
-      GemmArgs part = dense;
-      part.k = std::min(kLongestSum, g.k - k);
-      multiply_in_parts(part, DType::f32, pa + k * g.a_col * size, pb + k * g.b_row * size,
-                        bias_first && k == 0 ? g.bias : nullptr, k > 0, reinterpret_cast<char*>(sums));
-    }
+    multiply_in_pieces(dense, DType::f32, pa, pb, bias_first ? g.bias : nullptr, false,
+                       reinterpret_cast<char*>(sums));
     parallel_for(g.m, 16, [&](int64_t begin, int64_t end) {
       for (int64_t col = 0; col < g.n; col += 32) {
         int64_t cols = std::min<int64_t>(32, g.n - col);
