@@ -57,6 +57,17 @@ def test_batches_that_do_not_divide_are_shared_all_the_same():
     assert "f32[6, 8]" in step.rank_graph(0) and "f32[5, 8]" in step.rank_graph(2), "16 samples are 6, 5 and 5"
 
 
+def step_of(model, optimizer):
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = model.loss(x, y)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
 def gpt_losses(mesh=None, mark=False, **options):
     from sorus.distributed.tensor import Shard
 
@@ -68,14 +79,7 @@ def gpt_losses(mesh=None, mark=False, **options):
         distribute_tensor(model.wte.weight, mesh, [Shard(0)])
     optimizer = sorus.optim.AdamW(model.parameters(), lr=0.05)
 
-    def step(x, y):
-        optimizer.zero_grad()
-        loss = model.loss(x, y)
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
-    step = sorus.compile(step, **({"mesh": mesh} if mesh is not None else {}), **options)
+    step = sorus.compile(step_of(model, optimizer), **({"mesh": mesh} if mesh is not None else {}), **options)
     ids = (sorus.arange(4 * 10) * 7 % 1001).reshape(4, 10)
     return [step(ids[:, :-1], ids[:, 1:]).item() for _ in range(3)], step
 
@@ -102,14 +106,7 @@ def losses_and_weights(mesh, **options):
     model = GPT(48, 8, 2, 4, 16)
     optimizer = sorus.optim.AdamW(model.parameters(), lr=0.05)
 
-    def step(x, y):
-        optimizer.zero_grad()
-        loss = model.loss(x, y)
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
-    step = sorus.compile(step, mesh=mesh, **options)
+    step = sorus.compile(step_of(model, optimizer), mesh=mesh, **options)
     ids = (sorus.arange(4 * 9) * 7 % 48).reshape(4, 9)
     losses = [step(ids[:, :-1], ids[:, 1:]).item() for _ in range(3)]
     return losses, [p.detach().tolist() for p in model.parameters()], step
