@@ -71,6 +71,7 @@ class Launcher:
         self._interrupted = 0
         self._readers: list[threading.Thread] = []
         self._lock = threading.Lock()
+        self._writing = False
 
     def _start(self, rank: int) -> subprocess.Popen:
         environment = {**self.environment, "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0",
@@ -80,23 +81,38 @@ class Launcher:
         environment.setdefault("OMP_NUM_THREADS", str(self.threads))
         # Threads that spin take the cores of the other ranks.
         environment.setdefault("OMP_WAIT_POLICY", "passive")
-        environment.setdefault("PYTHONUNBUFFERED", "1")
-        streams: dict = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} if self.prefix else {}
+        # A terminal is handed on, so that progress bars work. Anything else gets the ranks' lines whole, through a pipe
+        # of each rank: ranks that share a pipe write into each other's lines.
+        streams: dict = {name: subprocess.PIPE for name, target in (("stdout", sys.stdout), ("stderr", sys.stderr))
+                         if self.prefix or not target.isatty()}  # fmt: skip
+        if "stdout" in streams:
+            environment.setdefault("PYTHONUNBUFFERED", "1")
         process = subprocess.Popen(self.command, env=environment, stdin=subprocess.DEVNULL, process_group=0,
                                    preexec_fn=_die_with_parent, **streams)  # fmt: skip
-        if self.prefix:
-            for source, target in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
+        for source, target in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
+            if source is not None:
                 reader = threading.Thread(target=self._copy, args=(rank, source, target), daemon=True)
                 reader.start()
                 self._readers.append(reader)
         return process
 
     def _copy(self, rank: int, source: IO[bytes], target: IO[str]) -> None:
+        prefix = f"[{rank}] " if self.prefix else ""
         for line in source:
-            text = line.decode(errors="replace")
+            text = prefix + line.decode(errors="replace")
             with self._lock, contextlib.suppress(OSError, ValueError):
-                target.write(f"[{rank}] {text}" if text.endswith("\n") else f"[{rank}] {text}\n")
+                self._writing = True
+                target.write(text if text.endswith("\n") else text + "\n")
                 target.flush()
+            self._writing = False
+
+    def _finish_copies(self) -> None:
+        """All that the ranks have written is passed on. A process that escaped its group may hold a pipe for ever: a
+        reader that waits for one is left; a reader that waits for who reads us (`| less`) is not."""
+        for reader in self._readers:
+            reader.join(timeout=2)
+            while reader.is_alive() and self._writing:
+                reader.join(timeout=2)
 
     def _signal(self, number: int) -> None:
         """To all ranks and what they started, if it is still there."""
@@ -123,8 +139,7 @@ class Launcher:
             self._signal(signal.SIGKILL)
             for process in self.processes:
                 process.wait()
-            for reader in self._readers:
-                reader.join(timeout=2)
+            self._finish_copies()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 

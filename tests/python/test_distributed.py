@@ -175,6 +175,16 @@ def test_run_prefixes_lines_and_passes_arguments(script):
     assert json.loads(lines[2]) == {"status": 0, "ranks": 2, "failure": None}
 
 
+def test_lines_of_ranks_that_share_a_pipe_stay_whole(script):
+    done = sorus_run("-n", "3", script(
+        "for i in range(400):\n    for part in 'abcdefgh':\n        os.write(1, f'{rank}{part}'.encode())\n    os.write(1, b'\\n')\n"
+        "os.write(1, b'no end')\n"
+    ))  # fmt: skip
+    lines = sorted(done.stdout.splitlines())
+    wholes = ["".join(f"{rank}{part}" for part in "abcdefgh") for rank in range(3) for _ in range(400)]
+    assert lines == [*wholes, *["no end"] * 3]
+
+
 def test_run_names_mistakes(tmp_path):
     done = sorus_run("-n", "0", __file__)
     assert done.returncode == 2 and "at least one rank" in done.stderr
