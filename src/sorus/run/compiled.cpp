@@ -8,6 +8,7 @@
 #include "sorus/emit/preamble.h"
 #include "sorus/run/compiled_impl.h"
 #include "sorus/run/passes.h"
+#include "sorus/run/strips.h"
 
 namespace sorus {
 namespace {
@@ -31,7 +32,7 @@ CompiledGraph::Impl::Impl(TracedGraph t, const BesideOptions& b) : traced(std::m
     report.mirrored_bytes += static_cast<int64_t>(traced.captures[static_cast<size_t>(m.copy)].nbytes());
   graph = simplify_graph(join_insets(simplify_graph(traced.graph)));
   placement = std::make_unique<Placement>(graph);
-  units = fuse(graph, *placement);
+  units = take_in_strips(fuse(graph, *placement), graph, *placement);
   reorder();
   build_code();
   if (code) {
@@ -51,6 +52,7 @@ void CompiledGraph::Impl::build_code() {
       continue;
     }
     ++report.loops;
+    report.strips += static_cast<int>(u.strips.size());
     auto [it, fresh] = known.try_emplace(print_fused_loop(u.loop, "f"), static_cast<int>(known.size()));
     loop_names.push_back(fmt::format("sorus_loop{}", it->second));
     if (fresh) texts.push_back(print_fused_loop(u.loop, loop_names.back()));

@@ -19,6 +19,8 @@ namespace sorus {
 struct CompileReport {
   int loops = 0, kernels = 0, copies = 0;  ///< units; `copies` are written back at the end
   int distinct_loops = 0;
+  int strips =
+      0;  ///< results of kernels that loops read piece by piece, and that never lie in memory whole (strips.h)
   int64_t arena_bytes = 0, arena_lower_bound = 0;
   int64_t scratch_bytes = 0;   ///< of loops, for each thread; kept from run to run
   int64_t filled_bytes = 0;    ///< of tensors of one number that kernels want to see; kept as well

@@ -31,8 +31,9 @@ struct Step {
   LoopFunction loop = nullptr;
   FinishFunction finish = nullptr;
   int64_t rows = 0, wanted_threads = 1;
-  size_t first_buffer = 0;  // its addresses in Impl::buffers
-  std::vector<int> slots;   // of a kernel's results
+  size_t first_buffer = 0;   // its addresses in Impl::buffers
+  std::vector<Step> strips;  // kernels of its Unit::strips
+  std::vector<int> slots;    // of a kernel's results
   // A kernel call:
   const Node* node = nullptr;
   std::vector<int> operand_slots;  // -1: not given
@@ -101,13 +102,15 @@ struct CompiledGraph::Impl {
   void find_peak(const std::vector<Lifetime>& lives, const std::vector<int>& temporary,
                  const std::unordered_map<Value, int>& made_by);
   // Running (compiled_run.cpp).
+  Step kernel_step(const Node& node, const std::vector<Operand>& operands);
   void make_steps();
   void share_arena(const Tensor& memory);
   void set_addresses(const TensorList& inputs, const TensorList& outputs);
   Tensor tensor(int index, const Geometry& view, const TensorList& inputs, const TensorList& outputs) const;
   void keep_within_limit(const TensorList& inputs);
   double predicted_wait(double seconds, double bytes_per_second) const;
-  void run_loop(const Step& s);
+  void run_loop(const Step& s, int64_t first_row, int64_t last_row);
+  void run_in_strips(size_t at, const TensorList& inputs, const TensorList& outputs);
   void run_kernel(size_t at);
   // What runs beside, by step; waited for by `land`.
   using Flying = std::vector<std::pair<size_t, std::function<void()>>>;

@@ -30,6 +30,9 @@ Operand CompiledGraph::Impl::resolved(const Value& v) const {
 // Whether the loop reads graph input `in` only at the element it is about to write.
 bool CompiledGraph::Impl::reads_elementwise(const Unit& u, const Value& in) {
   if (u.node) return false;
+  for (const Strip& s : u.strips)  // which are made again and again while it runs
+    for (const Operand& o : s.operands)
+      if (o.source == in) return false;
   for (const FusedValue& v : u.loop.values) {
     if (v.domain == Domain::row) return false;  // the row is walked again when it is known
     for (const FusedInput& i : v.inputs) {
@@ -64,9 +67,13 @@ void CompiledGraph::Impl::reorder() {
         if (o.source) plan[u].reads.push_back(number(o.source));
     } else {
       for (size_t b = 0; b < unit.buffers.size(); ++b) {
+        if (unit.is_strip(b)) continue;
         (unit.written[b] ? plan[u].makes : plan[u].reads).push_back(number(unit.buffers[b]));
         if (unit.written[b]) made_by[unit.buffers[b]] = u;
       }
+      for (const Strip& s : unit.strips)
+        for (const Operand& o : s.operands)
+          if (o.source) plan[u].reads.push_back(number(o.source));
     }
     std::sort(plan[u].reads.begin(), plan[u].reads.end());
     plan[u].reads.erase(std::unique(plan[u].reads.begin(), plan[u].reads.end()), plan[u].reads.end());
@@ -86,6 +93,7 @@ void CompiledGraph::Impl::reorder() {
   int before = -1;  // calls of other ranks wait for each other
   for (size_t u = 0; u < units.size(); ++u) {
     if (!units[u].node || !units[u].node->op->calls_ranks()) continue;
+    chained[u].stays = true;
     if (before >= 0) chained[u].reads.push_back(before);
     before = static_cast<int>(bytes.size());
     bytes.push_back(0);
@@ -144,15 +152,17 @@ void CompiledGraph::Impl::place_values() {
       int& last = last_read.try_emplace(v, when).first->second;
       last = std::max(last, when);
     };
-    auto make = [&](const Value& v) {
+    auto make = [&](const Value& v, const TensorType& type) {
       if (!made_by.try_emplace(v, at).second) return;  // another part of it was there before
       slot_of[v] = static_cast<int>(slots.size());
-      slots.push_back({Slot::Kind::arena, 0, 0, v.type()});
+      slots.push_back({Slot::Kind::arena, 0, 0, type});
     };
     if (unit.node) {
       if (placement->is_assembled(unit.node)) continue;
-      for (size_t i = 0; i < unit.node->outputs.size(); ++i)
-        make(placement->home({const_cast<Node*>(unit.node), static_cast<int>(i)}).source);
+      for (size_t i = 0; i < unit.node->outputs.size(); ++i) {
+        Value home = placement->home({const_cast<Node*>(unit.node), static_cast<int>(i)}).source;
+        make(home, home.type());
+      }
       int last = std::max(at, wait_at[u] - 1);  // until it is waited for nobody else has this memory
       for (const Operand& o : unit.operands)
         if (o.source) read(o.source, last);
@@ -161,9 +171,16 @@ void CompiledGraph::Impl::place_values() {
     } else {
       for (size_t b = 0; b < unit.buffers.size(); ++b) {
         if (unit.written[b])
-          make(unit.buffers[b]);
-        else
+          make(unit.buffers[b], unit.buffers[b].type());
+        else if (!unit.is_strip(b))
           read(unit.buffers[b], at);
+      }
+      for (const Strip& s : unit.strips) {
+        TensorType strip = s.node->outputs[0];
+        strip.shape[0] = s.rows;
+        make(unit.buffers[static_cast<size_t>(s.buffer)], strip);
+        for (const Operand& o : s.operands)
+          if (o.source) read(o.source, at);
       }
     }
   }
@@ -235,7 +252,7 @@ void CompiledGraph::Impl::place_values() {
     int s = slot(v);
     if (slots[static_cast<size_t>(s)].kind != Slot::Kind::arena) continue;
     auto read = last_read.find(v);
-    int64_t bytes = v.type().nbytes();
+    int64_t bytes = slots[static_cast<size_t>(s)].type.nbytes();
     lives.push_back(
         {std::max<int64_t>(bytes, 1), made, read == last_read.end() ? made : std::max(made, read->second)});
     temporary.push_back(s);
@@ -265,7 +282,8 @@ void CompiledGraph::Impl::find_peak(const std::vector<Lifetime>& lives, const st
   for (size_t i = 0; i < lives.size(); ++i) {
     if (lives[i].first > at || lives[i].last < at) continue;
     const Value& v = values.at(temporary[i]);
-    peak.push_back({v.node->op->name(), v.type(), lives[i].bytes, v.node->source});
+    const TensorType& type = slots[static_cast<size_t>(temporary[i])].type;
+    peak.push_back({v.node->op->name(), type, lives[i].bytes, v.node->source});
   }
   std::stable_sort(peak.begin(), peak.end(),
                    [](const PeakValue& a, const PeakValue& b) { return a.bytes > b.bytes; });

@@ -18,6 +18,35 @@ std::atomic<void (*)()> between_steps{nullptr};
 }
 void set_between_steps(void (*f)()) { between_steps.store(f); }
 
+Step CompiledGraph::Impl::kernel_step(const Node& node, const std::vector<Operand>& operands) {
+  Step s;
+  s.node = &node;
+  for (size_t i = 0; i < node.outputs.size(); ++i) {
+    Operand home = placement->home({const_cast<Node*>(&node), static_cast<int>(i)});
+    s.slots.push_back(slot(home.source));
+    s.result_views.push_back(home.view);
+  }
+  for (const Operand& o : operands) {
+    s.operand_slots.push_back(o.source && slot_of.contains(o.source) ? slot(o.source) : -1);
+    s.views.push_back(o.view);
+    size_t i = s.views.size() - 1;
+    const Value& v = node.inputs[i];
+    const OpDef& op = *node.op;
+    if (s.operand_slots[i] < 0 && v && !v.node->is_constant()) report.filled_bytes += v.type().nbytes();
+    if (s.operand_slots[i] >= 0 && op.kernel && !op.kernel_takes_strides && !op.is_view() &&
+        !is_contiguous(o.view.sizes, o.view.strides))
+      packed[&node] += v.type().nbytes();
+  }
+  auto stays = [&](int i) {
+    const Slot* at = i < 0 ? nullptr : &slots[static_cast<size_t>(i)];
+    return !at || at->kind == Slot::Kind::arena ||
+           (at->kind == Slot::Kind::input && at->index >= traced.explicit_inputs);
+  };
+  s.fixed = std::ranges::all_of(s.slots, stays) && std::ranges::all_of(s.operand_slots, stays);
+  for (const Operand& o : operands) s.fixed &= !o.source || slot_of.contains(o.source);
+  return s;
+}
+
 void CompiledGraph::Impl::make_steps() {
   size_t inputs = graph.inputs().size();
   places.resize(inputs + static_cast<size_t>(traced.explicit_outputs));
@@ -31,30 +60,7 @@ void CompiledGraph::Impl::make_steps() {
     if (unit.node && placement->is_assembled(unit.node)) {
       s.nothing = true;
     } else if (unit.node) {
-      s.node = unit.node;
-      for (size_t i = 0; i < unit.node->outputs.size(); ++i) {
-        Operand home = placement->home({const_cast<Node*>(unit.node), static_cast<int>(i)});
-        s.slots.push_back(slot(home.source));
-        s.result_views.push_back(home.view);
-      }
-      for (const Operand& o : unit.operands) {
-        s.operand_slots.push_back(o.source && slot_of.contains(o.source) ? slot(o.source) : -1);
-        s.views.push_back(o.view);
-        size_t i = s.views.size() - 1;
-        const Value& v = unit.node->inputs[i];
-        const OpDef& op = *unit.node->op;
-        if (s.operand_slots[i] < 0 && v && !v.node->is_constant()) report.filled_bytes += v.type().nbytes();
-        if (s.operand_slots[i] >= 0 && op.kernel && !op.kernel_takes_strides && !op.is_view() &&
-            !is_contiguous(o.view.sizes, o.view.strides))
-          packed[unit.node] += v.type().nbytes();
-      }
-      auto stays = [&](int i) {
-        const Slot* at = i < 0 ? nullptr : &slots[static_cast<size_t>(i)];
-        return !at || at->kind == Slot::Kind::arena ||
-               (at->kind == Slot::Kind::input && at->index >= traced.explicit_inputs);
-      };
-      s.fixed = std::ranges::all_of(s.slots, stays) && std::ranges::all_of(s.operand_slots, stays);
-      for (const Operand& o : unit.operands) s.fixed &= !o.source || slot_of.contains(o.source);
+      s = kernel_step(*unit.node, unit.operands);
     } else {
       s.loop = reinterpret_cast<LoopFunction>(code->symbol(loop_names[u]));
       SORUS_ASSERT(s.loop);
@@ -67,6 +73,10 @@ void CompiledGraph::Impl::make_steps() {
         if (at.kind != Slot::Kind::arena)
           places[at.kind == Slot::Kind::input ? index : inputs + index].push_back(buffers.size());
         buffers.push_back(at.kind == Slot::Kind::arena ? static_cast<char*>(arena.data()) + at.offset : nullptr);
+      }
+      for (const Strip& strip : unit.strips) {
+        s.strips.push_back(kernel_step(*strip.node, strip.operands));
+        s.strips.back().result_views[0].sizes[0] = strip.rows;
       }
       s.rows = unit.loop.rows;
       // A parallel region costs microseconds, more when threads sleep between regions; below that it does not pay.
@@ -147,6 +157,8 @@ void CompiledGraph::Impl::keep_within_limit(const TensorList& inputs) {
       for (int s : steps[u].slots) touch(s);
       for (int s : steps[u].operand_slots) touch(s);
       for (const Value& v : units[u].buffers) touch(slot(v));
+      for (const Step& strip : steps[u].strips)
+        for (int s : strip.operand_slots) touch(s);
     }
     auto describe = [&](size_t u) {
       ProfileEvent e;
@@ -184,25 +196,55 @@ double CompiledGraph::Impl::predicted_wait(double seconds, double bytes_per_seco
   return wait;
 }
 
-void CompiledGraph::Impl::run_loop(const Step& s) {
+void CompiledGraph::Impl::run_loop(const Step& s, int64_t first_row, int64_t last_row) {
   char* const* with = buffers.data() + s.first_buffer;
-  int64_t threads = std::min({s.wanted_threads, s.rows, static_cast<int64_t>(num_threads())});
+  int64_t rows = last_row - first_row;
+  int64_t threads = std::min({s.wanted_threads, rows, static_cast<int64_t>(num_threads())});
   std::array<char*, 1024> parts;
   threads = std::clamp<int64_t>(threads, 1, 1024);
   auto* base = static_cast<char*>(scratch.data());
   for (int64_t i = 0; i < threads; ++i) parts[static_cast<size_t>(i)] = base + i * scratch_bytes;
   if (threads == 1) {
-    s.loop(with, 0, s.rows, base);
+    s.loop(with, first_row, last_row, base);
   } else {
 #pragma omp parallel num_threads(static_cast <int>(threads))
     {
       FlushDenormals flush;
       int64_t i = omp_get_thread_num(), n = omp_get_num_threads();
       for (int64_t part = i; part < threads; part += n)  // the runtime may give fewer than asked for
-        s.loop(with, s.rows * part / threads, s.rows * (part + 1) / threads, parts[static_cast<size_t>(part)]);
+        s.loop(with, first_row + rows * part / threads, first_row + rows * (part + 1) / threads,
+               parts[static_cast<size_t>(part)]);
     }
   }
   if (s.finish) s.finish(with, parts.data(), threads);
+}
+
+void CompiledGraph::Impl::run_in_strips(size_t at, const TensorList& inputs, const TensorList& outputs) {
+  Step& s = steps[at];
+  const std::vector<Strip>& strips = units[at].strips;
+  for (Step& kernel : s.strips)
+    if (!kernel.fixed || kernel.ready_for != arrangement) prepare(kernel, inputs, outputs);
+  int64_t rows = strips[0].loop_rows(units[at].loop.columns);
+  for (size_t n = 0; n < strips[0].attrs.size(); ++n) {
+    int64_t first = static_cast<int64_t>(n) * rows, last = std::min(s.rows, first + rows);
+    for (size_t i = 0; i < strips.size(); ++i) {
+      Step& kernel = s.strips[i];
+      SourceScope source(kernel.node->source);
+      TensorList out{kernel.outputs[0]};
+      const Shape& sizes = out[0].sizes();
+      if (int64_t left = strips[i].node->outputs[0].shape[0] - static_cast<int64_t>(n) * strips[i].rows;
+          left < sizes[0]) {
+        Shape less = sizes;
+        less[0] = left;
+        out[0] = out[0].with_geometry({less, contiguous_strides(less), out[0].impl()->offset});
+      }
+      current_interpreter().run(*kernel.node->op, kernel.inputs, strips[i].attrs[n], out);
+      int64_t before = first * units[at].loop.columns * static_cast<int64_t>(size_of(out[0].dtype()));
+      // Where the whole result would begin, for the loop to find its rows.
+      buffers[s.first_buffer + static_cast<size_t>(strips[i].buffer)] = static_cast<char*>(out[0].data()) - before;
+    }
+    run_loop(s, first, last);
+  }
 }
 
 void CompiledGraph::Impl::run_kernel(size_t at) {
@@ -310,7 +352,10 @@ TensorList CompiledGraph::Impl::run(TensorSpan explicit_inputs) {
     if (s.loop) {
       ProfileSpan span("loop", [&](ProfileEvent& e) { describe(units[at], e); });
       for (const Unit::IndexCheck& c : units[at].checks) check_indices(c, packed, outputs);
-      run_loop(s);
+      if (s.strips.empty())
+        run_loop(s, 0, s.rows);
+      else
+        run_in_strips(at, packed, outputs);
       continue;
     }
     if (!s.fixed || s.ready_for != arrangement) prepare(s, packed, outputs);
@@ -371,7 +416,10 @@ void CompiledGraph::Impl::describe(const Unit& unit, ProfileEvent& e) {
       e.bytes = static_cast<double>(unit.node->op->exchange(TypeCall{*unit.node->op, types, unit.node->attrs}).bytes);
     return;
   }
-  for (const Node* n : unit.members) {
+  std::vector<const Node*> nodes;
+  for (const Strip& s : unit.strips) nodes.push_back(s.node);
+  nodes.insert(nodes.end(), unit.members.begin(), unit.members.end());
+  for (const Node* n : nodes) {
     if (e.name.size() > 160) {
       e.name += "+...";
       break;

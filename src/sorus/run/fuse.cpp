@@ -245,7 +245,8 @@ class Fuser {
   // ---- computing again instead of storing ----
   //
   // A value that is cheap to make from what is in memory anyway is made again by every loop that reads it, and never
-  // stored: a layer norm keeps its input and a mean and deviation a row, not what it computed from them.
+  // stored: a layer norm keeps its input and a mean and deviation a row, not what it computed from them. What would
+  // be gone by then may be kept instead, if it takes less: logits in bf16, not their logarithms in f32.
 
   struct Read {
     const Node* reader;
@@ -275,9 +276,8 @@ class Fuser {
         continue;
       }
       for (const Read& r : found->second) {
-        std::vector<const Node*> chain;
-        double flops_left = kBorrowedFlops;
-        collect(*node, groups_[static_cast<size_t>(unit_of_[r.reader])], r.reader->id, chain, flops_left);
+        Chain chain(*node, r.reader->id);
+        collect(*node, groups_[static_cast<size_t>(unit_of_[r.reader])], chain);
         take(chain, unit_of_[r.reader]);
       }
     }
@@ -290,29 +290,48 @@ class Fuser {
     if (numel(node.outputs[0].shape) != g.points || !is_linear(r.operand->view, roles_[r.reader].points))
       return false;
     if (g.domains.at(r.reader) == Domain::row && roles_[r.reader].kind == Role::Kind::each) return false;
-    std::vector<const Node*> chain;
-    double flops_left = kBorrowedFlops;
-    return collect(node, g, r.reader->id, chain, flops_left) && g.members.size() + chain.size() <= kMaxMembers;
+    Chain chain(node, r.reader->id);
+    return collect(node, g, chain) && g.members.size() + chain.nodes.size() <= kMaxMembers;
   }
 
-  // Nodes to compute, inputs first, so that `g` has the value of `node`; false if that is not worth it.
-  bool collect(const Node& node, const Group& g, int when, std::vector<const Node*>& chain, double& flops_left) {
-    if (g.domains.contains(&node) || std::find(chain.begin(), chain.end(), &node) != chain.end()) return true;
+  // Nodes to compute, inputs first, so that a loop has a value `when` it runs.
+  struct Chain {
+    Chain(const Node& node, int at) : when(at), bytes_left(node.outputs[0].nbytes() - 1) {}
+    std::vector<const Node*> nodes;
+    int when;
+    double flops_left = kBorrowedFlops;
+    int64_t bytes_left;       // of what may be kept in place of the value
+    std::vector<Value> kept;  // longer than it would be
+  };
+
+  // False if that is not worth it.
+  bool collect(const Node& node, const Group& g, Chain& chain) {
+    if (g.domains.contains(&node) || std::ranges::find(chain.nodes, &node) != chain.nodes.end()) return true;
     auto role = roles_.find(&node);
     if (role == roles_.end() || role->second.kind != Role::Kind::each || node.outputs.size() != 1 ||
         role->second.position || copied_.contains(&node) || numel(role->second.points) != g.points)
       return false;
-    if ((flops_left -= flops(*role->second.body)) < 0) return false;
+    if ((chain.flops_left -= flops(*role->second.body)) < 0) return false;
     int64_t columns = g.columns ? g.columns : 1;
     for (const Operand& o : operands_[&node]) {
       if (constant_of(o.source)) continue;
       bool small = numel(o.source.type().shape) * 16 <= g.points;
-      bool stays = small || (last_read_[o.source] >= when && in_memory(o.source));
+      bool stays = small || (last_read_[o.source] >= chain.when && in_memory(o.source));
       if (stays && access_rows(o.view, role->second.points, columns)) continue;
-      if (!is_linear(o.view, role->second.points) || !collect(*o.source.node, g, when, chain, flops_left))
-        return false;
+      if (is_linear(o.view, role->second.points) && collect(*o.source.node, g, chain)) continue;
+      if (!can_keep(o.source, chain) || !access_rows(o.view, role->second.points, columns)) return false;
+      chain.kept.push_back(o.source);
     }
-    chain.push_back(&node);
+    chain.nodes.push_back(&node);
+    return true;
+  }
+
+  bool can_keep(const Value& v, Chain& chain) const {
+    if (v.node->is_input() || !in_memory(v)) return false;  // an input may be overwritten
+    if (std::ranges::find(chain.kept, v) != chain.kept.end()) return true;
+    int64_t bytes = v.type().nbytes();
+    if (bytes > chain.bytes_left) return false;
+    chain.bytes_left -= bytes;
     return true;
   }
 
@@ -323,9 +342,10 @@ class Fuser {
     return kernels_[static_cast<size_t>(u->second)] != nullptr || stored_.contains(v.node);
   }
 
-  void take(const std::vector<const Node*>& chain, int u) {
+  void take(const Chain& chain, int u) {
     Group& g = groups_[static_cast<size_t>(u)];
-    for (const Node* n : chain) {
+    for (const Value& v : chain.kept) last_read_[v] = std::max(last_read_[v], chain.when);
+    for (const Node* n : chain.nodes) {
       if (g.domains.contains(n)) continue;
       g.members.push_back(n);
       g.domains[n] = Domain::full;

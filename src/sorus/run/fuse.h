@@ -10,6 +10,17 @@
 
 namespace sorus {
 
+/// A kernel whose result the loop reads strip by strip (run/strips.h).
+struct Strip {
+  const Node* node = nullptr;
+  std::vector<Operand> operands;
+  int buffer = -1;           ///< of the loop
+  int64_t rows = 0;          ///< of the result in one strip; the last one may be shorter
+  std::vector<Attrs> attrs;  ///< of the calls that make the strips
+  /// Rows of a loop of `columns` that pass over one strip.
+  int64_t loop_rows(int64_t columns) const;
+};
+
 struct Unit {
   const Node* node = nullptr;     ///< a kernel call; null for a loop
   std::vector<Operand> operands;  ///< of the node, in order of its inputs (source null where none is given)
@@ -23,6 +34,8 @@ struct Unit {
     int64_t size;
   };
   std::vector<IndexCheck> checks;  ///< of a loop: indices that have to be in range before it runs
+  std::vector<Strip> strips;       ///< of a loop
+  bool is_strip(size_t buffer) const;
 };
 
 std::vector<Unit> fuse(const Graph& graph, const Placement& placement);

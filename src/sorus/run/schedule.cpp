@@ -4,6 +4,47 @@
 #include <optional>
 
 namespace sorus {
+namespace {
+
+// From the last to the first, so that chains move together. What is alive at any moment only becomes less.
+void put_off(const std::vector<ScheduleUnit>& units, const std::vector<int64_t>& bytes, std::vector<int>& order) {
+  size_t values = bytes.size();
+  std::vector<std::vector<int>> readers(values), overwriters(values);
+  std::vector<char> made(values, 0);
+  std::vector<int> place(units.size());
+  for (size_t i = 0; i < order.size(); ++i) {
+    int u = order[i];
+    const ScheduleUnit& unit = units[static_cast<size_t>(u)];
+    place[static_cast<size_t>(u)] = static_cast<int>(i);
+    for (int v : unit.makes) made[static_cast<size_t>(v)] = 1;
+    for (int v : unit.reads) readers[static_cast<size_t>(v)].push_back(u);
+    for (int v : unit.overwrites) overwriters[static_cast<size_t>(v)].push_back(u);
+  }
+  auto at = [&](int u) { return place[static_cast<size_t>(u)]; };
+  for (int i = static_cast<int>(order.size()) - 1; i >= 0; --i) {
+    int u = order[static_cast<size_t>(i)];
+    const ScheduleUnit& unit = units[static_cast<size_t>(u)];
+    if (unit.stays || !unit.overwrites.empty()) continue;
+    int64_t more = 0;
+    int until = static_cast<int>(order.size());
+    bool read = false, in_time = true;  // before somebody overwrites what it reads
+    for (int v : unit.makes) {
+      more += bytes[static_cast<size_t>(v)];
+      for (int r : readers[static_cast<size_t>(v)]) until = std::min(until, at(r)), read = true;
+    }
+    for (int v : unit.reads) {
+      const std::vector<int>& all = readers[static_cast<size_t>(v)];
+      if (made[static_cast<size_t>(v)] && std::ranges::all_of(all, [&](int r) { return at(r) <= i; }))
+        more -= bytes[static_cast<size_t>(v)];
+      for (int w : overwriters[static_cast<size_t>(v)]) in_time &= w == u || at(w) < i || at(w) >= until;
+    }
+    if (!read || !in_time || more <= 0 || until <= i + 1) continue;
+    std::rotate(order.begin() + i, order.begin() + i + 1, order.begin() + until);
+    for (int k = i; k < until; ++k) place[static_cast<size_t>(order[static_cast<size_t>(k)])] = k;
+  }
+}
+
+}  // namespace
 
 std::vector<int> schedule(const std::vector<ScheduleUnit>& units, const std::vector<int64_t>& sizes) {
   // Scalars and the like do not count, so that what computes them never holds up what frees much.
@@ -102,6 +143,7 @@ std::vector<int> schedule(const std::vector<ScheduleUnit>& units, const std::vec
       run(best);
     }
   }
+  put_off(units, bytes, order);
   return order;
 }
 

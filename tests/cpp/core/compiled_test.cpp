@@ -161,6 +161,44 @@ TEST(Compiled, ProductsWithVectorsAreLoops) {
   for (size_t i = 0; i < out.size(); ++i) expect_near(out[i], eager[i], 1e-5);
 }
 
+// Rows of the table that is never there: 20,001 do not divide into strips; one index is in two of the rows looked up.
+TEST(Compiled, GradientsOfTablesAreMadeInStrips) {
+  Tensor table = waves({20001, 96}), rows = waves({5, 96}, 1);
+  Tensor at = Tensor::of(std::vector<int64_t>{0, 20000, 7, 9999, 7}, Shape{5});
+  Function f = [](TensorSpan in) -> TensorList {
+    return {in[0] * 0.5 - embedding_backward(in[1] * 2.0, in[2], in[0].size(0))};
+  };
+  TensorList in{table, rows, at}, eager = f(in);
+  CompiledGraph compiled(trace(f, in));
+  EXPECT_EQ(compiled.report().strips, 1);
+  EXPECT_LT(compiled.report().arena_bytes, static_cast<int64_t>(table.nbytes() / 4));
+  for (int round = 0; round < 2; ++round) EXPECT_EQ(values(compiled.run(in)[0]), values(eager[0]));
+  in[2].data<int64_t>()[1] = 20001;
+  EXPECT_THROW(compiled.run(in), IndexError);
+  in[2].data<int64_t>()[1] = 20000;
+  EXPECT_EQ(values(compiled.run(in)[0]), values(eager[0])) << "after an error";
+
+  Function twice = [&](TensorSpan in) -> TensorList {
+    Tensor g = embedding_backward(in[1], in[2], in[0].size(0));
+    return {in[0] - g, sum(g)};
+  };
+  EXPECT_EQ(expect_same(twice, in).strips, 0) << "two loops read it";
+}
+
+// What each loop would have to be given is kept if it takes less than what can be made from it.
+TEST(Compiled, KeepsTheSmallerOfTwo) {
+  Tensor x = to(waves({64, 512}), DType::bf16), w = to(waves({512, 512}, 1), DType::bf16);
+  Function f = [](TensorSpan in) -> TensorList {
+    Tensor logits = to(matmul(in[0], in[1]), DType::f32);
+    Tensor shifted = logits - amax(logits, Shape{1}, true);
+    Tensor total = sum(exp(shifted), Shape{1}, true);
+    // Of another shape of loop: sums over rows.
+    return {total, sum(shifted * shifted, Shape{0})};
+  };
+  CompileReport report = expect_same(f, std::array{x, w}, 1e-3);
+  EXPECT_LT(report.arena_bytes, 64 * 512 * 2 + 4096) << "the product in bf16, nothing as large in f32";
+}
+
 TEST(Compiled, LookingUpIsComparing) {
   Tensor x = waves({5, 7}), t = Tensor::of(std::vector<int64_t>{0, 6, -1, 3, 3}, Shape{5});
   set_requires_grad(x, true);

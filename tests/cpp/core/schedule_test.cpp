@@ -35,6 +35,22 @@ TEST(Schedule, TwoTogetherFreeMoreThanTheyNeed) {
   EXPECT_EQ(schedule(units, bytes).size(), 9u);
 }
 
+// Values: 0 activation, 1 gradient of the logits, 2 that of a tied weight by the head, 3 other gradients, 4 that by
+// the embedding, 5 the weight of the caller, 6 its new value.
+TEST(Schedule, WhatTakesMoreThanItFreesIsPutOff) {
+  std::vector<int64_t> bytes{4000, 2000, 9000, 5000, 5000, 0, 0};
+  std::vector<ScheduleUnit> units{{{5}, {0}, {}},    {{0}, {1}, {}}, {{1}, {2}, {}},
+                                  {{0, 1}, {3}, {}}, {{3}, {4}, {}}, {{2, 4, 5}, {6}, {5}}};
+  EXPECT_EQ(schedule(units, bytes), (std::vector<int>{0, 1, 3, 4, 2, 5}));
+  units[2].stays = true;
+  EXPECT_EQ(schedule(units, bytes), (std::vector<int>{0, 1, 2, 3, 4, 5}));
+  units[2].stays = false;
+  units[2].reads.push_back(7);  // what somebody overwrites on the way has to be read before
+  units[4].overwrites.push_back(7);
+  bytes.push_back(0);
+  EXPECT_EQ(schedule(units, bytes), (std::vector<int>{0, 1, 2, 3, 4, 5}));
+}
+
 // Two updates that read each other's old value cannot both be in place; the order is still one that respects reads.
 TEST(Schedule, CyclesOfOverwritingEnd) {
   std::vector<ScheduleUnit> units{{{0}, {2}, {1}}, {{1}, {3}, {0}}};
