@@ -1,7 +1,13 @@
 // Included in the place of gemm_body.h by each instruction set: the inner loops, and the table that leads to them.
 #include "sorus/kernels/gemm_body.h"
 
-#include "sorus/kernels/attention_tiles.h"  // on top of it
+#include "sorus/kernels/gemm_pack.h"  // each on top of those before it
+
+#include "sorus/kernels/gemm_finish.h"
+
+#include "sorus/kernels/gemm_small.h"
+
+#include "sorus/kernels/attention_tiles.h"
 
 #include "sorus/kernels/attention_body.h"
 

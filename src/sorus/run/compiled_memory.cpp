@@ -1,6 +1,10 @@
-// Memory of a compiled graph: the order of its units, a place for each value, and which results need no copy.
+// Memory of a compiled graph: the order of its units, a place for each value, which results need no copy, and what is
+// in reach when under a memory limit.
+#include <omp.h>
+
 #include <algorithm>
 
+#include "sorus/base/threads.h"
 #include "sorus/run/compiled_impl.h"
 #include "sorus/run/schedule.h"
 #include "sorus/tensor/storage.h"
@@ -287,6 +291,69 @@ void CompiledGraph::Impl::find_peak(const std::vector<Lifetime>& lives, const st
   }
   std::stable_sort(peak.begin(), peak.end(),
                    [](const PeakValue& a, const PeakValue& b) { return a.bytes > b.bytes; });
+}
+
+// Arguments are new in every run and stay out of it: their blocks go first when room is needed.
+void CompiledGraph::Impl::keep_within_limit(const TensorList& inputs) {
+  HostMemory* memory = HostMemory::active();
+  if (!memory) return residency.reset();
+  std::vector<char*> captured(known.begin() + traced.explicit_inputs,
+                              known.begin() + static_cast<ptrdiff_t>(inputs.size()));
+  bool ahead = num_threads() < omp_get_num_procs();  // who moves needs a core
+  if (!residency || residency->limit() != memory->limit() || residency->ahead() != ahead || resident_at != captured) {
+    std::vector<std::vector<HostMemory::Range>> touched(units.size());
+    for (size_t u = 0; u < units.size(); ++u) {
+      auto touch = [&](int number) {
+        if (number < 0) return;
+        const Slot& s = slots[static_cast<size_t>(number)];
+        if (s.kind == Slot::Kind::arena) {
+          touched[u].push_back(
+              memory->range_of(static_cast<char*>(arena.data()) + s.offset, static_cast<size_t>(s.type.nbytes())));
+        } else if (s.kind == Slot::Kind::input && s.index >= traced.explicit_inputs) {
+          const Ref<Storage>& storage = inputs[static_cast<size_t>(s.index)].storage();
+          touched[u].push_back(memory->range_of(storage->data(), storage->nbytes()));
+        }
+      };
+      for (int s : steps[u].slots) touch(s);
+      for (int s : steps[u].operand_slots) touch(s);
+      for (const Value& v : units[u].buffers) touch(slot(v));
+      for (const Step& strip : steps[u].strips)
+        for (int s : strip.operand_slots) touch(s);
+    }
+    auto describe = [&](size_t u) {
+      ProfileEvent e;
+      this->describe(units[u], e);
+      return e.source.known() ? fmt::format("{} at {}", e.name, e.source.to_string()) : e.name;
+    };
+    residency.emplace(*memory, touched, describe, ahead);
+    resident_at = std::move(captured);
+    report.moved_bytes = report.moved_ahead_bytes = 0;
+    for (const Residency::Traffic& t : residency->traffic()) {
+      report.moved_ahead_bytes += static_cast<int64_t>(t.ahead);
+      report.moved_bytes += static_cast<int64_t>(t.ahead + t.at_once);
+    }
+  }
+  residency->begin();
+}
+
+double CompiledGraph::Impl::predicted_wait(double seconds, double bytes_per_second) const {
+  if (!residency) return 0;
+  constexpr double kFlops = 4e10, kBytes = 1e10;  // a second; only their ratio counts
+  std::vector<double> share;
+  double all = 0, wait = 0;
+  for (const Unit& u : units) {
+    ProfileEvent e;
+    describe(u, e);
+    share.push_back(std::max(e.flops / kFlops, e.bytes / kBytes));
+    all += share.back();
+  }
+  std::vector<Residency::Traffic> traffic = residency->traffic();
+  for (size_t s = 0; s < traffic.size(); ++s) {
+    double computing = s == 0 || all == 0 ? 0 : seconds * share[s - 1] / all;
+    wait += static_cast<double>(traffic[s].at_once) / bytes_per_second;
+    wait += std::max(0.0, static_cast<double>(traffic[s].ahead) / bytes_per_second - computing);
+  }
+  return wait;
 }
 
 }  // namespace sorus
