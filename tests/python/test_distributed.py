@@ -30,6 +30,17 @@ def sorus_run(*arguments: str, timeout: float = 60, **environment: str) -> subpr
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env={**os.environ, **environment})
 
 
+needs_mpi = pytest.mark.skipif(
+    not dist.is_mpi_available() or not shutil.which("mpirun"), reason="there is no MPI here"
+)
+
+
+def mpirun(ranks: int, script: str, **environment: str) -> subprocess.CompletedProcess:
+    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(["mpirun", "--oversubscribe", "-n", str(ranks), sys.executable, script],
+                          capture_output=True, text=True, timeout=500, env={**os.environ, **root, **environment})  # fmt: skip
+
+
 def is_running(marker: str) -> list[str]:
     """Command lines of processes that have the marker among their arguments."""
     found = []
@@ -50,17 +61,14 @@ def test_processes(case):
     assert launch([str(CASES / f"{case}.py")], 3) == 0
 
 
-@pytest.mark.skipif(not dist.is_mpi_available() or not shutil.which("mpirun"), reason="there is no MPI here")
+@needs_mpi
 @pytest.mark.parametrize(
     ("ranks", "machine", "case"),
     [(3, 0, "collectives"), (3, 2, "collectives"), (4, 2, "ddp"), (4, 0, "plans"), (3, 2, "plans")],
 )
 def test_mpi(ranks, machine, case):
     """On one machine, and as if it were several: of two ranks and one, of two and two."""
-    environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-                   "OMP_NUM_THREADS": "1", "SORUS_MPI_MACHINE_SIZE": str(machine)}  # fmt: skip
-    done = subprocess.run(["mpirun", "--oversubscribe", "-n", str(ranks), sys.executable, str(CASES / f"{case}.py")],
-                          capture_output=True, text=True, timeout=500, env=environment)  # fmt: skip
+    done = mpirun(ranks, str(CASES / f"{case}.py"), SORUS_MPI_MACHINE_SIZE=str(machine))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -148,7 +156,9 @@ def test_hooks_of_leaves_come_as_soon_as_their_gradient_is_there():
 def script(tmp_path: Path):
     def write(text: str) -> str:
         path = tmp_path / "script.py"
-        path.write_text("import os, sys, time, signal\nrank = int(os.environ['RANK'])\n" + text)
+        # Its rank, of `sorus run` or mpirun.
+        rank = "rank = int(os.environ.get('RANK') or os.environ['OMPI_COMM_WORLD_RANK'])"
+        path.write_text(f"import os, sys, time, signal\n{rank}\n{text}")
         return str(path)
 
     return write
@@ -215,6 +225,17 @@ def test_a_rank_that_hangs_ends_all(script):
     assert ended_soon_after_failure(path)
     assert done.returncode != 0
     assert "rank 0" in done.stderr and "hangs" in done.stderr, done.stderr
+    assert not is_running(path)
+
+
+@needs_mpi
+def test_a_stopped_rank_ends_all_under_mpirun(script):
+    stops = "os.kill(os.getpid(), signal.SIGSTOP)"
+    path = script(JOIN + f"if rank == 1:\n    {FAILS_NOW}    {stops}\ndist.barrier()\n")
+    done = mpirun(3, path, SORUS_HANG_SECONDS="1")
+    assert ended_soon_after_failure(path)
+    assert done.returncode != 0
+    assert "rank 1" in done.stderr and "hangs" in done.stderr, done.stderr
     assert not is_running(path)
 
 

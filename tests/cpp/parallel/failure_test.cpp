@@ -170,6 +170,24 @@ TEST(Failure, a_stopped_process_is_killed_and_ends_all) {
   EXPECT_EQ(ended[1].status & 0x7f, SIGKILL);
 }
 
+TEST(Failure, a_hanging_process_ends_though_the_others_are_gone) {
+  for (bool stopped : {true, false}) {
+    auto start = std::chrono::steady_clock::now();
+    auto ended = run_processes(
+        2,
+        [&](Communicator& c) {
+          if (c.rank() == 1 && stopped) raise(SIGSTOP);
+          if (c.rank() == 1) std::this_thread::sleep_for(30s);
+          c.barrier();  // throws, which ends this process
+        },
+        kShort);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, 3s) << (stopped ? "stopped" : "asleep");
+    EXPECT_CONTAINS(ended[0].error, "rank 1");
+    EXPECT_CONTAINS(ended[0].error, "hangs");
+    EXPECT_EQ(stopped ? ended[1].status & 0x7f : ended[1].status >> 8, stopped ? SIGKILL : 70);
+  }
+}
+
 TEST(Failure, a_rank_that_does_not_come_is_named) {
   SharedMemoryOptions o{.rank = 0, .size = 3, .key = "alone-" + std::to_string(getpid()), .join_timeout = 150ms};
   EXPECT_CONTAINS(error_of([&] { join_shared_memory(o); }), "2 of 3 ranks did not come");

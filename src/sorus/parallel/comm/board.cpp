@@ -31,14 +31,27 @@ int64_t computed_ns(const Member& m) {
   return t.tv_sec * 1'000'000'000 + t.tv_nsec;
 }
 
+// What the system tells of a process, from its state on; a stream that has failed if it tells nothing.
+std::istringstream status_of(int pid) {
+  std::ifstream stat(fmt::format("/proc/{}/stat", pid));
+  std::string text((std::istreambuf_iterator<char>(stat)), {});
+  size_t name = text.rfind(')');  // which may have blanks
+  std::istringstream fields(name == std::string::npos ? "" : text.substr(name + 1));
+  if (name == std::string::npos) fields.setstate(std::ios::failbit);
+  return fields;
+}
+
+bool is_stopped(int pid) {
+  char state = 0;
+  status_of(pid) >> state;
+  return state == 'T';
+}
+
 // Nanoseconds of the processor that programs have used which this process has started, and those which these have; 0
 // where the system does not tell.
 int64_t started_computed_ns(int pid, bool itself = false) {
-  std::string folder = fmt::format("/proc/{}", pid);
   int64_t ticks = 0;
-  if (std::ifstream stat(folder + "/stat"); stat) {
-    std::string text((std::istreambuf_iterator<char>(stat)), {});
-    std::istringstream fields(text.substr(std::min(text.size(), text.rfind(')') + 1)));  // the name may have blanks
+  if (std::istringstream fields = status_of(pid)) {
     std::string skipped;
     for (int i = 0; i < 11; ++i) fields >> skipped;
     int64_t user = 0, system = 0, ended_user = 0, ended_system = 0;
@@ -47,7 +60,7 @@ int64_t started_computed_ns(int pid, bool itself = false) {
   }
   int64_t ns = ticks * (1'000'000'000 / sysconf(_SC_CLK_TCK));
   std::error_code error;
-  for (auto thread = std::filesystem::directory_iterator(folder + "/task", error);
+  for (auto thread = std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), error);
        !error && thread != std::filesystem::directory_iterator(); thread.increment(error)) {
     std::ifstream children(thread->path() / "children");
     for (int child = 0; children >> child;) ns += started_computed_ns(child, true);
@@ -70,13 +83,14 @@ std::string describe(const Board& board, int member) {
   return text + fmt::format("last operation: {} in '{}', its {})", last.to_string(), m.group, ordinal(number));
 }
 
-void report_failure(Board& board, int member, const std::string& message) {
+void report_failure(Board& board, int member, const std::string& message, bool hangs) {
   uint32_t none = 0;
   if (!board.failed.compare_exchange_strong(none, 1)) return;
   size_t n = std::min(message.size(), sizeof(board.message) - 1);
   std::memcpy(board.message, message.data(), n);
   board.message[n] = 0;
   board.failed_member = member;
+  board.hangs = hangs;
   board.failed.store(2);
 }
 
@@ -99,11 +113,13 @@ bool Patience::in_circle(int other) const {
   return false;
 }
 
-void Patience::give_up(int other, const std::string& why, const Operation& waiting_in) {
+void Patience::give_up(int other, const std::string& why, const Operation& waiting_in, bool hangs) {
   const Member& self = board_.member[self_];
   std::string message = fmt::format("{} {}; rank {} (host {}) waited for it in {}", describe(board_, other), why,
                                     self.world_rank, self.host, waiting_in.to_string());
-  report_failure(board_, other, message);
+  report_failure(board_, other, message, hangs);
+  pid_t pid = board_.member[other].pid.load();
+  if (hangs && pid != getpid() && is_stopped(pid)) kill(pid, SIGKILL);
   throw CommError(failure_message(board_));
 }
 
@@ -142,7 +158,7 @@ void Patience::check(int other, const Operation& waiting_in) {
     give_up(other,
             fmt::format("hangs: it has neither computed nor communicated for {:.0f} s",
                         static_cast<double>(now - progress_at_) * 1e-9),
-            waiting_in);
+            waiting_in, true);
   }
   if (now - started_ > std::chrono::nanoseconds(options_.timeout).count())
     give_up(other, fmt::format("did not come within {:.0f} s", static_cast<double>(now - started_) * 1e-9),

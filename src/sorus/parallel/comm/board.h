@@ -4,7 +4,8 @@
 // there why. The first failure is written on the board and ends every wait of every rank. Nobody sends heartbeats:
 // the system knows how much time each process (or thread) has computed, and one that neither computes nor
 // communicates while others wait for it hangs, unless a program that it has started computes (the compiler of its
-// loops). Ranks that wait for each other in a circle are told apart from that.
+// loops). Ranks that wait for each other in a circle are told apart from that. One that hangs because it is stopped
+// (SIGSTOP) cannot even end itself; who finds that out kills it, as nobody else may be left that would.
 #pragma once
 
 #include <atomic>
@@ -36,6 +37,7 @@ struct Board {
   std::atomic<uint32_t> failed;  ///< 1: being written, 2: `message` is there
   int32_t members;
   int32_t failed_member;  ///< or -1
+  int32_t hangs;          ///< whether the failed member did nothing any more: it is not given time to end by itself
   char message[1024];
   std::atomic<int64_t> top;  ///< of the memory behind, see segment.h
   Member member[1];          ///< `members` of them
@@ -48,7 +50,7 @@ int64_t steady_ns();
 /// "rank 2 (host node7, process 4711; last operation: all_reduce of 100 f32 in 'world', its 17th)"
 std::string describe(const Board& board, int member);
 /// Writes the first failure; later ones change nothing.
-void report_failure(Board& board, int member, const std::string& message);
+void report_failure(Board& board, int member, const std::string& message, bool hangs = false);
 /// Throws the failure that is on the board, if there is one.
 void throw_if_failed(const Board& board);
 std::string failure_message(const Board& board);
@@ -61,7 +63,7 @@ class Patience {
   void check(int other, const Operation& waiting_in);
 
  private:
-  [[noreturn]] void give_up(int other, const std::string& why, const Operation& waiting_in);
+  [[noreturn]] void give_up(int other, const std::string& why, const Operation& waiting_in, bool hangs = false);
   bool in_circle(int other) const;
 
   Board& board_;

@@ -49,7 +49,9 @@ class Watch {
       }
       if (board_.failed.load() == 0) continue;
       if (failed_at == 0) failed_at = steady_ns();
-      if (steady_ns() - failed_at > std::chrono::nanoseconds(grace_).count()) end();
+      // One that hangs has had its time.
+      bool hangs = board_.failed.load() == 2 && board_.hangs && board_.failed_member == self_;
+      if (hangs || steady_ns() - failed_at > std::chrono::nanoseconds(grace_).count()) end();
     }
   }
 

@@ -3,8 +3,8 @@
 //
 // A process that ended without leaving its group is a failure at once (the system tells by the descriptor of the
 // process). Then, and after a failure that somebody else reported, a rank that waits gets a CommError right away; one
-// that has not ended after a grace period is ended, with the message on its standard error. One that is stopped
-// (SIGSTOP) is killed by the others.
+// that has not ended after a grace period is ended, with the message on its standard error; one that hangs, at once.
+// One that is stopped (SIGSTOP) is killed by who found out that it hangs (board.h), or by the others.
 #pragma once
 
 #include "sorus/parallel/comm/segment.h"
