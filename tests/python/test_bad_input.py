@@ -32,6 +32,27 @@ def test_the_first_operator_that_makes_a_nan():
     sorus.log(x).sum().backward()  # and nothing outside
 
 
+@pytest.mark.parametrize("wrap", [lambda f: f, sorus.compile])
+@pytest.mark.parametrize(("divide", "name"), [
+    (lambda x, y: x // (y - 1), "floor_divide"),
+    (lambda x, y: sorus.div(x, y - 1, rounding_mode="trunc"), "trunc_divide"),
+    (lambda x, y: (x + 1) % (y - 1), "remainder"),
+    (lambda x, y: sorus.fmod(x, y - 1) + 1, "fmod"),
+])  # fmt: skip
+def test_whole_numbers_are_not_divided_by_zero(wrap, divide, name):
+    f = wrap(divide)
+    x = sorus.tensor([[1, 2, 3], [4, 5, 6]])
+    assert f(x, sorus.tensor([2, -2, 4])).shape == (2, 3)
+    with pytest.raises(RuntimeError) as caught:
+        f(x, sorus.tensor([2, 1, 4]))
+    assert f"{name}(i64[2, 3], i64[3]): ZeroDivisionError: 'other' is 0 at [1]" in str(caught.value)
+    assert f"{Path(__file__).name}:" in str(caught.value)
+    bytes_ = x.to(sorus.uint8)
+    assert "'other' is 0 at [0, 1]" in message_of(lambda: f(bytes_, bytes_ - 1))
+    assert f(sorus.empty(0, 3, dtype=sorus.int64), sorus.ones(3, dtype=sorus.int64)).shape == (0, 3)
+    assert f(x.float(), sorus.ones(3)).shape == (2, 3)
+
+
 def test_errors_of_composites_name_what_was_called():
     text = message_of(lambda: sorus.index_select(sorus.ones(2, 3), 1, sorus.tensor([5, 1])))
     assert "index: index 5 is out of range for dimension 1 of size 3, in index_select" in text

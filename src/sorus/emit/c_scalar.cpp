@@ -74,6 +74,7 @@ std::string c_type(DType t) {
 
 bool printable(const ScalarFunction& f, DType compute) {
   if (!supports(f, compute)) return false;
+  if (compute == DType::i64 && !divisors(f).empty()) return false;  // a loop cannot say that one of them is 0
   ScalarFunction g = specialize(f, compute);
   for (const ScalarNode* n : topological_order(g.results)) {
     if (n->kind == ScalarNode::Kind::real && compute == DType::i64) return false;

@@ -28,6 +28,7 @@ struct EachKernel::Program {
   DType compute;
   std::vector<Step> steps;
   std::vector<int> results;
+  std::vector<int> divisors;
   int registers = 0;
 };
 
@@ -131,10 +132,13 @@ std::unique_ptr<EachKernel::Program> build(const ScalarFunction& f, DType comput
     p->steps.push_back(s);
   }
   for (const Expr& r : p->function.results) p->results.push_back(registers.at(r.get()));
+  if (compute == DType::i64) p->divisors = divisors(f);
   return p;
 }
 
 }  // namespace
+
+std::span<const int> EachKernel::divisors() const { return program_ ? program_->divisors : std::span<const int>{}; }
 
 void EachKernel::interpret(int64_t n, void* const* out, const void* const* in, const void* params,
                            int64_t position) const {

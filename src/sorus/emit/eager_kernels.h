@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "sorus/graph/scalar.h"
 
@@ -23,6 +24,8 @@ class EachKernel {
     interpret(n, out, in, params, position);
   }
   bool compiled() const { return function_ != nullptr; }
+  /// Inputs that must not be 0 (`divisors` of a body of whole numbers).
+  std::span<const int> divisors() const;
 
   struct Program;
   EachKernel(EachFunction function, const Program* program) : function_(function), program_(program) {}

@@ -1,7 +1,9 @@
 #include "sorus/graph/scalar_ops.h"
 
+#include <algorithm>
 #include <unordered_map>
 
+#include "sorus/graph/scalar.h"
 #include "sorus/graph/scalar_entry.h"
 
 namespace sorus {
@@ -82,19 +84,31 @@ std::vector<ScalarOp> make_table() {
        .identities = {"pow(a, 0) = 1", "pow(a, 1) = a", "pow(a, 2) = a * a", "pow(a, 3) = a * a * a",
                       "pow(a, -1) = 1 / a", "pow(a, -2) = 1 / (a * a)", "pow(a, 0.5) = sqrt(a)",
                       "pow(a, -0.5) = rsqrt(a)"}},
-      {.name = "floordiv", .arity = 2, REAL(floor_divide(a, b)), INTEGER(floor_divide(a, b)), .flops = 12},
-      {.name = "truncdiv", .arity = 2, REAL(std::trunc(a / b)), INTEGER(truncated_divide(a, b)), .flops = 5},
+      {.name = "floordiv",
+       .arity = 2,
+       REAL(floor_divide(a, b)),
+       INTEGER(floor_divide(a, b)),
+       .divides = true,
+       .flops = 12},
+      {.name = "truncdiv",
+       .arity = 2,
+       REAL(std::trunc(a / b)),
+       INTEGER(truncated_divide(a, b)),
+       .divides = true,
+       .flops = 5},
       {.name = "remainder",
        .arity = 2,
        .gradient = {"g", "-g * floordiv(a, b)"},
        REAL(python_remainder(a, b)),
        INTEGER(python_remainder(a, b)),
+       .divides = true,
        .flops = 12},
       {.name = "fmod",
        .arity = 2,
        .gradient = {"g", "-g * truncdiv(a, b)"},
        REAL(std::fmod(a, b)),
        INTEGER(truncated_remainder(a, b)),
+       .divides = true,
        .flops = 10},
 
       // ---- comparison and choice ----
@@ -391,6 +405,17 @@ const ScalarOp* find_scalar_op(std::string_view name) {
   }();
   auto it = index.find(name);
   return it == index.end() ? nullptr : it->second;
+}
+
+std::vector<int> divisors(const ScalarFunction& f) {
+  std::vector<int> out;
+  for (const ScalarNode* node : topological_order(f.results)) {
+    if (node->kind != ScalarNode::Kind::call || !node->op->divides) continue;
+    const ScalarNode& by = *node->inputs.back();
+    if (by.kind == ScalarNode::Kind::argument && std::find(out.begin(), out.end(), by.index) == out.end())
+      out.push_back(by.index);
+  }
+  return out;
 }
 
 }  // namespace sorus

@@ -15,6 +15,8 @@
 
 namespace sorus {
 
+struct ScalarFunction;  // graph/scalar.h
+
 struct ScalarOp {
   using Complex = std::complex<double>;
 
@@ -48,6 +50,9 @@ struct ScalarOp {
   /// parameters, constants or position().
   bool integer_inputs = false;
 
+  /// Whether a last input of 0 has no result in whole numbers: that is an error of the operator that asks for it.
+  bool divides = false;
+
   /// C with $0, $1, $2 for the inputs. By default sorus_NAME_TYPE($0, ...), with TYPE in f32 f64 i64 c128.
   std::string_view c = {};
   /// Other spelling for complex double, where `c` does not do.
@@ -66,5 +71,8 @@ struct ScalarOp {
 std::span<const ScalarOp> scalar_ops();
 /// Null if there is none.
 const ScalarOp* find_scalar_op(std::string_view name);
+
+/// The arguments of a body that something is divided by (`ScalarOp::divides`): none may be 0 in whole numbers.
+std::vector<int> divisors(const ScalarFunction& f);
 
 }  // namespace sorus

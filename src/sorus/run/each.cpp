@@ -1,5 +1,6 @@
 #include "sorus/run/each.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <cstring>
@@ -94,6 +95,38 @@ DType computed_in(const Call& call, const ScalarFunction& f, DType out) {
   return body_type(TypeCall{call.op, {pointers.data(), call.inputs.size()}, call.attrs}, f, out);
 }
 
+template <class T>
+int64_t first_zero(const void* data, int64_t n) {
+  const T* p = static_cast<const T*>(data);
+  return std::find(p, p + n, T(0)) - p;
+}
+
+// In whole numbers nothing stands for the result of a division by 0.
+[[gnu::noinline]] void check_divisors(const Call& call, std::span<const int> divisors) {
+  for (int slot : divisors) {
+    Tensor t = call.input(slot);
+    if (!t.is_contiguous()) {
+      t = Tensor::empty(t.sizes(), t.dtype());
+      copy_elements(t, call.input(slot));
+    }
+    size_t size = size_of(t.dtype());
+    int64_t n = t.numel(), at = size == 8   ? first_zero<int64_t>(t.data(), n)
+                                : size == 4 ? first_zero<int32_t>(t.data(), n)
+                                : size == 2 ? first_zero<int16_t>(t.data(), n)
+                                            : first_zero<int8_t>(t.data(), n);
+    if (at == n) continue;
+    Shape place(t.sizes().size());
+    for (size_t d = place.size(); d-- > 0; at /= t.sizes()[d]) place[d] = at % t.sizes()[d];
+    std::string types;
+    for (const Tensor& in : call.inputs) types += (types.empty() ? "" : ", ") + in.type().to_string();
+    fail(
+        "{}({}): ZeroDivisionError: '{}' is 0{}, and whole numbers have no infinity; divide floating-point numbers, "
+        "or replace the zeros",
+        call.op.name(), types, call.op.signature.params[static_cast<size_t>(slot)].name,
+        place.empty() ? "" : " at " + to_string(place));
+  }
+}
+
 bool is_identity(const ScalarFunction& f) {
   return f.results.size() == 1 && f.args.size() == 1 && f.results[0]->kind == ScalarNode::Kind::argument;
 }
@@ -151,6 +184,7 @@ void run_each(const Call& call, std::span<Tensor> out) {
   SORUS_ASSERT(operands <= kMaxOperands);
   DType compute = computed_in(call, f, out[0].dtype());
   const EachKernel kernel = find_each_kernel(f, compute);
+  if (auto divisors = kernel.divisors(); !divisors.empty()) check_divisors(call, divisors);
   alignas(16) std::byte params[kMaxParams * 16];
   pack_params(call, compute, params);
 

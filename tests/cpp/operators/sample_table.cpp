@@ -87,7 +87,7 @@ const std::vector<Lines>& table() {
         "u8[a,b] u8[] input_zero_point=128 other_zero_point=100 zero_point=7 multiplier=1573741824 shift=-6 "
         "quant_min=0 "
         "quant_max=255"}},
-      {"rounded_divide", {"s32[a,b] i9[1]", "s16[a,b] s32[a,b]"}},
+      {"rounded_divide", {"s32[a,b] w9[1]", "s16[a,b] s32[a,b]"}},
       {"quantized_leaky_relu",
        {"s8[a,b] input_zero_point=-9 zero_point=4 multiplier=1573741824 shift=0 negative_multiplier=1273741824 "
         "negative_shift=-3 quant_min=-128 quant_max=127"}},
