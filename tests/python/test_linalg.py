@@ -95,10 +95,24 @@ def test_solutions(dtype):
 
 def test_pairs_of_eigenvalues_begin_with_the_upper_half():
     w = linalg.eigvals(draw(20, 6, 6)).numpy()
-    pairs = np.argwhere(np.abs(w.imag) > 1e-9)
+    pairs = np.argwhere(w.imag != 0)  # real ones are real to the bit
+    assert 0 < len(pairs) < w.size
     for (row, first), (_, second) in zip(pairs[::2], pairs[1::2], strict=True):
         assert w[row, first].imag > 0
-        close(w[row, first], w[row, second].conj())
+        assert w[row, first] == w[row, second].conj()
+    a = draw(6, 6)
+    close(linalg.eigvals(a), np.linalg.eigvals(a.numpy()), 1e-9)  # in LAPACK's order
+
+
+@pytest.mark.parametrize("matrix", [
+    [[0, 0], [1, 0]], [[2, 0, 0], [1, 2, 0], [1, 1, 2]], [[0, 1], [-1, 0]], [[1, 1], [1, 1]],
+    [[0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]], [[1e200, 1], [1, -1e200]], [[0, 0], [0, 0]], [[3]],
+])  # fmt: skip
+def test_eigenvalues_of_matrices_without_a_basis_of_eigenvectors(matrix):
+    a = np.array(matrix, dtype=float)
+    w, v = (x.numpy() for x in linalg.eig(sorus.tensor(a)))
+    close((np.abs(v) ** 2).sum(0), np.ones(len(a)), 1e-9)
+    close(a @ v / np.abs(a).max(initial=1), v * w / np.abs(a).max(initial=1), 1e-9)
 
 
 def test_matrix_exponential():

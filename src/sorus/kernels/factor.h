@@ -72,6 +72,8 @@ template <class T>
 void svd(const Matrix<T>& a, bool full, Matrix<T>& u, std::vector<double>& s, Matrix<T>& vh);
 
 /// Eigenvalues and eigenvectors (columns of v, of length 1) of any square matrix. False if the iteration did not end.
+/// Those of a real matrix that are not real come in pairs, the one in the upper half of the plane first.
 bool eig(Matrix<std::complex<double>> a, std::vector<std::complex<double>>& values, Matrix<std::complex<double>>& v);
+bool eig(Matrix<double> a, std::vector<std::complex<double>>& values, Matrix<std::complex<double>>& v);
 
 }  // namespace sorus::kernels

@@ -164,7 +164,7 @@ const bool parts_of_numbers = [] {
         next = where(isinf(x), copysign(full_like(x, Scalar(kLargest)), x), next);
         next = where(eq(x, zero), copysign(full_like(x, Scalar(kSmallest)), towards), next);
         Tensor unknown = logical_or(isnan(x), isnan(y));
-        return {to(where(eq(x, y), y, where(unknown, x + y, next)), type)};
+        return {to(where(eq(x, y), copysign(x, y), where(unknown, x + y, next)), type)};
       })
       .doc("The number next to each element in the direction of `other`.");
   op("frexp(input) -> mantissa, exponent")

@@ -100,28 +100,6 @@ Matrix<T> hermitian(const Tensor& t, int64_t batch) {
   return m;
 }
 
-/// Conjugate eigenvalues of a real matrix as LAPACK has them: side by side, the one in the upper half of the plane
-/// first.
-void order_pairs(std::vector<Complex>& values, Matrix<Complex>& vectors) {
-  auto exchange = [&](size_t i, size_t j) {
-    std::swap(values[i], values[j]);
-    for (int64_t row = 0; row < vectors.rows; ++row)
-      std::swap(vectors(row, static_cast<int64_t>(i)), vectors(row, static_cast<int64_t>(j)));
-  };
-  for (size_t i = 0; i + 1 < values.size(); ++i) {
-    Complex mirrored = std::conj(values[i]);
-    auto distance = [&](size_t j) { return std::abs(values[j] - mirrored); };
-    if (std::abs(values[i] - mirrored) <= 1e-12 * std::abs(mirrored)) continue;  // a real number
-    size_t partner = i + 1;
-    for (size_t j = i + 2; j < values.size(); ++j)
-      if (distance(j) < distance(partner)) partner = j;
-    if (distance(partner) > 1e-8 * std::abs(mirrored)) continue;
-    if (partner != i + 1) exchange(i + 1, partner);
-    if (values[i].imag() < 0) exchange(i, i + 1);
-    ++i;
-  }
-}
-
 // ---- parts of gradients
 
 Tensor mh(const Tensor& t) { return adjoint(t); }
@@ -505,9 +483,8 @@ const bool factorisations = [] {
         for_matrices(x, [&]<class T>(T, int64_t b) {
           std::vector<Complex> values;
           Matrix<Complex> v(0, 0);
-          SORUS_CHECK(kernels::eig(load<Complex>(x, b), values, v), Error,
+          SORUS_CHECK(kernels::eig(load<T>(x, b), values, v), Error,
                       "linalg.eig: the iteration did not end for matrix {}; are its elements finite?", b);
-          if (!is_complex(x.dtype())) order_pairs(values, v);
           store(values, out[0], b);
           store(v.elements, out[1], b);
         });

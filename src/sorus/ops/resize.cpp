@@ -66,7 +66,14 @@ std::vector<Tap> cubic_taps(const Axis& a, bool align) {
 }
 
 // Weights as numbers of 16 bits, the form in which PyTorch and Pillow resample bytes: ties then round as theirs do.
+// At a border several taps read one place, with one weight.
 void cut_to_16_bits(std::vector<Tap>& taps) {
+  for (size_t i = 0; i < taps[0].places.size(); ++i)
+    for (size_t t = taps.size(); --t > 0;) {
+      if (taps[t].places[i] != taps[t - 1].places[i]) continue;
+      taps[t - 1].weights[i] += taps[t].weights[i];
+      taps[t].weights[i] = 0;
+    }
   double most = 0, steps = 2;
   for (const Tap& tap : taps)
     for (double w : tap.weights) most = std::max(most, w);
