@@ -135,6 +135,8 @@ const Part datasets{
           },
           nb::arg("dataset"), nb::arg("lengths"), nb::arg("seed"));
       m.def("is_native", [](const Dataset& d) { return is_native(d); });
+      // Of a subclass written in Python that may not have called the constructor.
+      m.def("is_constructed", [](nb::handle d) { return nb::inst_ready(d); });
       m.def("stack_samples", [](nb::list samples) {
         std::vector<TensorList> all;
         for (nb::handle s : samples) all.push_back(unwrap_list(s, "stack_samples"));

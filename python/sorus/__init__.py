@@ -127,6 +127,8 @@ def __getattr__(name: str):
         return importlib.import_module("._import", __name__).load_model
     if name in _OF_LAYERS:
         return getattr(importlib.import_module(".nn.functional", __name__), name)
+    if name.endswith("_window") and not name.startswith("_"):
+        return getattr(importlib.import_module(".signal.windows", __name__), name)
     if name == "vmap":
         return importlib.import_module(".func", __name__).vmap
     if not name.startswith("_"):

@@ -157,6 +157,21 @@ def test_subsets_and_splits() -> None:
         random_split(counting(10), [7, 4], seed=1)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_dataset_need_not_call_the_constructor_of_its_base() -> None:
+    class Plain(Dataset):
+        def __init__(self, n: int) -> None:
+            self.n = n
+
+        def __len__(self) -> int:
+            return self.n
+
+        def __getitem__(self, i: int) -> int:
+            return i
+
+    assert [batch.tolist() for batch in DataLoader(Plain(3), batch_size=2, num_workers=1)] == [[0, 1], [2]]
+
+
 def test_text_dataset() -> None:
     text = TextDataset(sorus.arange(10), context=3)
     x, y = text[2]

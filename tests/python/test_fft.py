@@ -80,6 +80,12 @@ def test_windows():
     np.testing.assert_allclose(w.gaussian(3, std=2.0).numpy(), np.exp([-0.125, 0, -0.125]), rtol=1e-6)
     np.testing.assert_allclose(w.exponential(3, tau=2.0).numpy(), np.exp([-0.5, 0, -0.5]), rtol=1e-6)
     np.testing.assert_allclose(w.cosine(2).numpy(), np.sin([np.pi / 4, 3 * np.pi / 4]), rtol=1e-6)
+    for name in ("bartlett", "blackman", "hamming"):
+        periodic = getattr(sorus, f"{name}_window")
+        np.testing.assert_allclose(periodic(6).numpy(), getattr(np, name)(7)[:6], atol=1e-6)
+        np.testing.assert_allclose(periodic(7, periodic=False).numpy(), getattr(np, name)(7), atol=1e-6)
+    np.testing.assert_allclose(sorus.hann_window(8, dtype=sorus.float64).numpy(), np.hanning(9)[:8], atol=1e-12)
+    np.testing.assert_allclose(sorus.kaiser_window(8, beta=5.0).numpy(), np.kaiser(9, 5.0)[:8], atol=1e-6)
     assert w.hann(0).shape == (0,) and w.hann(1).tolist() == [1.0]
     with pytest.raises(ValueError, match="std must be positive"):
         w.gaussian(4, std=0)

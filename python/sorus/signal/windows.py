@@ -10,8 +10,8 @@ from .. import _core
 from .._core import Tensor
 
 __all__ = [
-    "bartlett", "blackman", "cosine", "exponential", "gaussian", "general_cosine", "general_hamming", "hamming", "hann",
-    "kaiser", "nuttall",
+    "bartlett", "bartlett_window", "blackman", "blackman_window", "cosine", "exponential", "gaussian", "general_cosine",
+    "general_hamming", "hamming", "hamming_window", "hann", "hann_window", "kaiser", "kaiser_window", "nuttall",
 ]  # fmt: skip
 
 
@@ -109,3 +109,33 @@ def kaiser(M: int, *, beta: float = 12.0, sym: bool = True, **options: Any) -> T
         raise ValueError(f"kaiser: beta must not be negative, it is {beta}")
     return _made("kaiser", M, sym, lambda k, n: _bessel_i0(
         beta * math.sqrt(max(0.0, 1 - (2 * k / n - 1) ** 2))) / _bessel_i0(beta), options)  # fmt: skip
+
+
+# The older names, which PyTorch has at its top: periodic unless said.
+
+
+def hann_window(window_length: int, periodic: bool = True, **options: Any) -> Tensor:
+    """(1 - cos(2 pi k / n)) / 2, n being `window_length`, or one less if not periodic."""
+    return hann(window_length, sym=not periodic, **options)
+
+
+def hamming_window(
+    window_length: int, periodic: bool = True, alpha: float = 0.54, beta: float = 0.46, **options: Any
+) -> Tensor:
+    """alpha - beta cos(2 pi k / n)."""
+    return general_cosine(window_length, a=[alpha, beta], sym=not periodic, **options)
+
+
+def blackman_window(window_length: int, periodic: bool = True, **options: Any) -> Tensor:
+    """0.42 - 0.5 cos(2 pi k / n) + 0.08 cos(4 pi k / n)."""
+    return blackman(window_length, sym=not periodic, **options)
+
+
+def bartlett_window(window_length: int, periodic: bool = True, **options: Any) -> Tensor:
+    """1 - |2 k / n - 1|."""
+    return bartlett(window_length, sym=not periodic, **options)
+
+
+def kaiser_window(window_length: int, periodic: bool = True, beta: float = 12.0, **options: Any) -> Tensor:
+    """I0(beta sqrt(1 - (2 k / n - 1)^2)) / I0(beta)."""
+    return kaiser(window_length, beta=beta, sym=not periodic, **options)

@@ -55,9 +55,7 @@ def _finish_datasets(cls: type, **options) -> None:
     @functools.wraps(own)
     def init(self, *args, **kwargs):
         own(self, *args, **kwargs)
-        try:
-            _core._data.is_native(self)
-        except TypeError:  # it is not constructed
+        if not _core._data.is_constructed(self):
             Dataset.__init__(self)
 
     cls.__init__ = init  # type: ignore[misc]
