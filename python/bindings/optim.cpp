@@ -26,10 +26,14 @@ void bind_algorithm(nb::module_& m, const char* name) {
         std::vector<optim::Group> groups;
         for (const GivenGroup& g : given) groups.push_back(group_from(g));
         Options options;
+        optim::Settings unknown = settings;
         Options::each(options, [&](const char* field, auto& to) {
           if (auto it = settings.find(field); it != settings.end())
             to = static_cast<std::remove_reference_t<decltype(to)>>(it->second);
+          unknown.erase(field);
         });
+        SORUS_CHECK(unknown.empty(), TypeError, "optimizer: there is no setting '{}' that is one number",
+                    unknown.begin()->first);
         new (self) Algorithm(groups, options);
       });
 }
@@ -63,6 +67,8 @@ const Part optimizers{
       bind_algorithm<optim::RAdam>(m, "RAdam");
       bind_algorithm<optim::Rprop>(m, "Rprop");
       bind_algorithm<optim::ASGD>(m, "ASGD");
+      bind_algorithm<optim::Adafactor>(m, "Adafactor");
+      bind_algorithm<optim::Muon>(m, "Muon");
     }};
 
 const Part utils{

@@ -121,14 +121,16 @@ bool truth(const Tensor& t) {
 }
 
 // Python objects that stand for this tensor's hooks; removing one makes it do nothing.
-nb::object register_hook(Self self, nb::object f) {
-  nb::object alive = nb::cast(true);
+nb::object register_hook(Self self, nb::object f, bool at_last) {
   nb::list box;
   box.append(f);
-  add_hook(tensor_in(self.ptr()), [box](const Tensor& grad) -> Tensor {
-    if (nb::len(box) == 0) return {};
-    return unwrap(nb::object(box[0])(wrap(grad)), "register_hook");
-  });
+  add_hook(
+      tensor_in(self.ptr()),
+      [box](const Tensor& grad) -> Tensor {
+        if (nb::len(box) == 0) return {};
+        return unwrap(nb::object(box[0])(wrap(grad)), "register_hook");
+      },
+      at_last);
   return nb::module_::import_("sorus._python").attr("RemovableHandle")(box);
 }
 
@@ -294,7 +296,9 @@ void bind_gradients(nb::class_<Tensor>& c) {
             backward(t, unwrap(gradient, "backward"), retain.value_or(create), create);
           },
           nb::arg("gradient") = nb::none(), nb::arg("retain_graph") = nb::none(), nb::arg("create_graph") = false)
-      .def("register_hook", &register_hook)
+      .def("register_hook", [](Self self, nb::object hook) { return register_hook(self, std::move(hook), false); })
+      .def("_register_last_hook",
+           [](Self self, nb::object hook) { return register_hook(self, std::move(hook), true); })
       .def("register_post_accumulate_grad_hook", &register_accumulated_hook,
            "Calls the function with this leaf when a backward pass has added to its .grad.")
       .def(

@@ -565,7 +565,7 @@ def _retain_grad(self: Tensor) -> None:
         if tensor is not None:
             tensor.grad = grad if tensor.grad is None else tensor.grad + grad
 
-    self.register_hook(keep)
+    self._register_last_hook(keep)  # it sees what other hooks have made of the gradient, whenever they were added
 
 
 Tensor.cuda, Tensor.retain_grad = _cuda, _retain_grad

@@ -191,6 +191,11 @@ def test_hooks() -> None:
     handle.remove()
     (x * 3).sum().backward()
     assert x.grad.tolist() == [9]
+    y = x * 5
+    y.retain_grad()
+    y.register_hook(lambda g: g * 2)  # what is kept comes last, whenever it was asked for
+    y.sum().backward()
+    assert y.grad.tolist() == [2] and x.grad.tolist() == [19]
 
 
 def test_errors_name_the_line() -> None:

@@ -237,4 +237,5 @@ def Variable(data: Tensor, requires_grad: bool = False) -> Tensor:
     return data.detach().requires_grad_() if requires_grad else data
 
 
+from . import functional  # noqa: E402
 from .check import gradcheck, gradgradcheck  # noqa: E402

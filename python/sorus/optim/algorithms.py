@@ -248,3 +248,49 @@ class ASGD(CoreOptimizer):
         capturable: bool = False,
     ) -> None:
         super().__init__(_optim.ASGD, params, _settings(locals()))
+
+
+class Adafactor(CoreOptimizer):
+    """Second moments of a matrix as one number for each row and each column (Shazeer, Stern 2018).
+
+    `lr` bounds the size of a step relative to the parameter, `eps` is what squares are at least (None: the machine epsilon of
+    the type) and what the parameter's size is, `d` clips steps by their root mean square. ValueError for beta2_decay > 0 and
+    d < 1.
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: Any = 1e-2,
+        beta2_decay: float = -0.8,
+        eps: tuple[float | None, float] = (None, 1e-3),
+        d: float = 1.0,
+        weight_decay: float = 0.0,
+        *,
+        foreach: Any = None,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(_optim.Adafactor, params, _settings(locals()))
+
+
+class Muon(CoreOptimizer):
+    """Momentum whose steps are made orthogonal by `ns_steps` steps of Newton and Schulz in bfloat16 (Jordan et al. 2024).
+
+    For the matrices of hidden layers; give embeddings, heads and vectors to AdamW. `adjust_lr_fn`: None or "original" takes
+    lr times sqrt(max(1, rows / columns)), "match_rms_adamw" makes steps as large as AdamW's (Liu et al. 2025). ValueError for a
+    parameter that is no matrix.
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: Any = 1e-3,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315),
+        eps: float = 1e-7,
+        ns_steps: int = 5,
+        adjust_lr_fn: str | None = None,
+    ) -> None:
+        super().__init__(_optim.Muon, params, _settings(locals()))

@@ -6,6 +6,7 @@ itself needs nothing of that: its groups are plain dictionaries.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
@@ -13,13 +14,18 @@ from typing import Any
 from .. import _core
 from .._core import Tensor
 
-# Settings that are a pair in Python; those that are true or false; those that say how PyTorch computes, not what.
-_PAIRS = {
+# Settings that are several numbers in Python; those that are one of a few words; those that are true or false, or whole
+# numbers; those that say how PyTorch computes, not what.
+_TUPLES = {
     "betas": ("beta1", "beta2"),
     "etas": ("eta_minus", "eta_plus"),
     "step_sizes": ("step_size_min", "step_size_max"),
+    "eps": ("eps1", "eps2"),
+    "ns_coefficients": ("ns_a", "ns_b", "ns_c"),
 }
+_WORDS = {"adjust_lr_fn": (None, "original", "match_rms_adamw")}
 _FLAGS = {"amsgrad", "maximize", "nesterov", "decoupled_weight_decay"}
+_WHOLE = {"ns_steps"}
 _WITHOUT_EFFECT = {"foreach", "capturable", "differentiable", "fused"}
 
 
@@ -32,14 +38,20 @@ def _number(name: str, value: Any) -> float:
 
 
 def _to_settings(values: dict[str, Any]) -> dict[str, float]:
-    """The numbers that the C++ class knows, pairs split."""
+    """The numbers that the C++ class knows: NaN for None, tuples split, words by their place."""
     settings = {}
     for name, value in values.items():
         if name in _WITHOUT_EFFECT or name in ("params", "param_names", "initial_lr"):
             continue
-        if name in _PAIRS:
-            first, second = _PAIRS[name]
-            settings[first], settings[second] = (_number(name, v) for v in value)
+        if name in _WORDS:
+            if value not in _WORDS[name]:
+                raise ValueError(f"optimizer: {name} must be one of {_WORDS[name]}, not {value!r}")
+            settings[name] = float(_WORDS[name].index(value))
+        elif isinstance(value, (tuple, list)):
+            names = _TUPLES.get(name, ())
+            if len(value) != len(names):
+                raise ValueError(f"optimizer: {name} must be {len(names) or 'no tuple of'} numbers, not {value!r}")
+            settings |= {n: math.nan if v is None else _number(name, v) for n, v in zip(names, value)}
         else:
             settings[name] = _number(name, value)
     return settings
@@ -53,10 +65,18 @@ class ParamGroup(MutableMapping):
 
     def _settings(self) -> dict[str, Any]:
         numbers = dict(self._core.settings(self._index))
-        for pair, names in _PAIRS.items():
+        for whole, names in _TUPLES.items():
             if names[0] in numbers:
-                numbers[pair] = tuple(numbers.pop(name) for name in names)
-        return {name: bool(v) if name in _FLAGS else v for name, v in numbers.items()}
+                parts = (numbers.pop(name) for name in names)
+                numbers[whole] = tuple(None if math.isnan(v) else v for v in parts)
+        for name, value in numbers.items():
+            if name in _WORDS:
+                numbers[name] = _WORDS[name][int(value)]
+            elif name in _FLAGS:
+                numbers[name] = bool(value)
+            elif name in _WHOLE:
+                numbers[name] = int(value)
+        return numbers
 
     def __getitem__(self, name: str) -> Any:
         if name in self._extra:
@@ -65,7 +85,7 @@ class ParamGroup(MutableMapping):
 
     def __setitem__(self, name: str, value: Any) -> None:
         known = self._core.settings(self._index)
-        if name in known or (name in _PAIRS and _PAIRS[name][0] in known):
+        if name in known or (name in _TUPLES and _TUPLES[name][0] in known):
             for setting, number in _to_settings({name: value}).items():
                 self._core.set(self._index, setting, number)
         else:
@@ -303,7 +323,7 @@ class CoreOptimizer(Optimizer):
             self._core.add_group((group["params"], _to_settings(group)))
         known = self._core.settings(index)
         extra = {k: v for k, v in self.defaults.items() if k in _WITHOUT_EFFECT}
-        extra |= {k: v for k, v in group.items() if k not in known and k not in _PAIRS and k != "params"}
+        extra |= {k: v for k, v in group.items() if k not in known and k not in _TUPLES and k != "params"}
         self.param_groups.append(ParamGroup(self._core, index, group["params"], extra))
 
     @property

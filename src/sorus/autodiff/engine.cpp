@@ -215,14 +215,14 @@ class Engine {
   void run_hooks(GradNode& node, std::span<Tensor> grads) {
     for (size_t i = 0; i < node.hooks.size() && i < grads.size(); ++i)
       if (node.hooks[i] && grads[i].defined())
-        for (const Hook& h : *node.hooks[i])
+        for (const Hook& h : node.hooks[i]->all)
           if (Tensor t = h(grads[i]); t.defined()) grads[i] = t;
   }
 
   void finish_leaf(const Tensor& leaf, Tensor grad) {
     parts_.complete(grad);
     GradMeta& m = need_meta(leaf);
-    for (const Hook& h : m.hooks)
+    for (const Hook& h : m.hooks.all)
       if (Tensor t = h(grad); t.defined()) grad = t;
     if (auto c = captured_leaves.find(leaf.impl()); c != captured_leaves.end()) {
       c->second = grad;

@@ -72,18 +72,18 @@ bool grad_is(const Tensor& t, const Tensor& grad) {
   if (!m) return !grad.defined();
   return !m->deferred && m->grad.is(grad);
 }
-void add_hook(const Tensor& t, Hook hook) {
+void add_hook(const Tensor& t, Hook hook, bool at_last) {
   SORUS_CHECK(t.requires_grad(), Error, "register_hook: the tensor does not require gradients");
   GradMeta& m = need_meta(t);
   if (!m.node) {
-    m.hooks.push_back(std::move(hook));
+    m.hooks.add(std::move(hook), at_last);
     return;
   }
   auto& hooks = m.node->hooks;
   if (hooks.size() <= static_cast<size_t>(m.output)) hooks.resize(static_cast<size_t>(m.output) + 1);
   auto& list = hooks[static_cast<size_t>(m.output)];
-  if (!list) list = std::make_shared<std::vector<Hook>>();
-  list->push_back(std::move(hook));
+  if (!list) list = std::make_shared<Hooks>();
+  list->add(std::move(hook), at_last);
 }
 int64_t add_accumulated_hook(const Tensor& t, AccumulatedHook hook) {
   SORUS_CHECK(t.requires_grad() && is_leaf(t), Error,

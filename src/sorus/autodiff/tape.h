@@ -30,8 +30,9 @@ void set_deferred_grad(const Tensor& t, std::function<Tensor()> make);
 bool grad_is(const Tensor& t, const Tensor& grad);
 /// Whether gradients can flow through `t` to what it was made from: it has a history of which nothing was freed.
 bool has_history(const Tensor& t);
-/// Called with the gradient of `t` when it is complete; what it returns (if defined) replaces it.
-void add_hook(const Tensor& t, Hook hook);
+/// Called with the gradient of `t` when it is complete; what it returns (if defined) replaces it. Hooks run in the
+/// order in which they were added, those that are to see what is left at last after all others.
+void add_hook(const Tensor& t, Hook hook, bool at_last = false);
 /// Called when `.grad` of the leaf `t` was added to, which is as soon as nothing of the backward pass that still runs
 /// can add more. Returns a number for remove_accumulated_hook.
 using AccumulatedHook = std::function<void(const Tensor& leaf)>;

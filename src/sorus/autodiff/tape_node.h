@@ -27,13 +27,22 @@ extern constinit thread_local GradLog* grad_log;
 
 struct GradNode;
 
+struct Hooks {
+  std::vector<Hook> all;
+  size_t last = 0;  // so many at the end stay there
+  void add(Hook hook, bool at_last) {
+    all.insert(all.end() - (at_last ? 0 : static_cast<ptrdiff_t>(last)), std::move(hook));
+    last += at_last;
+  }
+};
+
 // Hangs on every tensor that takes part in gradients.
 struct GradMeta final : RefCounted {
   Ref<GradNode> node;  // null for a leaf
   int output = 0;
   Tensor grad;
   std::function<Tensor()> deferred;  // makes `grad`
-  std::vector<Hook> hooks;
+  Hooks hooks;
   std::vector<std::pair<int64_t, AccumulatedHook>> accumulated;
 
   ~GradMeta() override {
@@ -75,7 +84,7 @@ struct GradNode final : RefCounted {
   Attrs attrs;
   SmallList<Saved> inputs, outputs;
   SmallList<Edge> edges;  // one per input
-  std::vector<std::shared_ptr<std::vector<Hook>>> hooks;
+  std::vector<std::shared_ptr<Hooks>> hooks;
   size_t results = 0;
   std::function<TensorList(TensorSpan)> custom;
   std::string custom_name;

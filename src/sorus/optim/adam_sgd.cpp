@@ -14,7 +14,7 @@ struct AdamRule : Rule {
     if (name == "beta1" || name == "beta2") check_setting_of(who, name, value, 1.0);
     SORUS_CHECK(name != "eps" || value >= 0, ValueError, "{}: eps must not be negative, found {}", who, value);
   }
-  std::vector<const char*> state_names(const ParameterGroup& g) const override {
+  std::vector<const char*> state_names(const ParameterGroup& g, const Tensor&) const override {
     if (g.setting("amsgrad") != 0) return {"exp_avg", "exp_avg_sq", "max_exp_avg_sq"};
     return {"exp_avg", "exp_avg_sq"};
   }
@@ -50,7 +50,7 @@ struct SGDRule : Rule {
                 "SGD: nesterov needs a momentum and no dampening, found momentum {} and dampening {}", momentum,
                 dampening);
   }
-  std::vector<const char*> state_names(const ParameterGroup& g) const override {
+  std::vector<const char*> state_names(const ParameterGroup& g, const Tensor&) const override {
     if (g.setting("momentum") != 0) return {"momentum_buffer"};
     return {};
   }

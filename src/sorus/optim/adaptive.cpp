@@ -9,7 +9,7 @@ struct RMSpropRule : Rule {
   void check_setting(const std::string& name, double value) const override {
     if (name == "alpha" || name == "eps" || name == "momentum") check_setting_of("RMSprop", name, value);
   }
-  std::vector<const char*> state_names(const ParameterGroup& g) const override {
+  std::vector<const char*> state_names(const ParameterGroup& g, const Tensor&) const override {
     std::vector<const char*> names{"square_avg"};
     if (g.setting("momentum") != 0) names.push_back("momentum_buffer");
     if (g.setting("centered") != 0) names.push_back("grad_avg");
@@ -38,7 +38,7 @@ struct AdagradRule : Rule {
   void check_setting(const std::string& name, double value) const override {
     if (name != "lr" && name != "weight_decay") check_setting_of("Adagrad", name, value);
   }
-  std::vector<const char*> state_names(const ParameterGroup&) const override { return {"sum"}; }
+  std::vector<const char*> state_names(const ParameterGroup&, const Tensor&) const override { return {"sum"}; }
   TensorList prepare(const ParameterGroup& g, const Tensor& step) const override {
     Tensor slower = 1.0 + (to(step, DType::f64) - 1.0) * g.setting("lr_decay");
     return {to(g.lr / slower, g.scalar_type), to(g.weight_decay, g.scalar_type)};
@@ -55,7 +55,9 @@ struct AdadeltaRule : Rule {
   void check_setting(const std::string& name, double value) const override {
     if (name == "rho" || name == "eps") check_setting_of("Adadelta", name, value);
   }
-  std::vector<const char*> state_names(const ParameterGroup&) const override { return {"square_avg", "acc_delta"}; }
+  std::vector<const char*> state_names(const ParameterGroup&, const Tensor&) const override {
+    return {"square_avg", "acc_delta"};
+  }
   void update(const ParameterGroup& g, Slot& s, const Tensor& grad, TensorSpan k) const override {
     Tensor p = s.parameter.detach(), d = decayed(grad, p, k[1]);
     double share = 1 - g.setting("rho"), eps = g.setting("eps");
@@ -72,7 +74,9 @@ struct AdamaxRule : Rule {
     if (name == "beta1" || name == "beta2") check_setting_of("Adamax", name, value, 1.0);
     if (name == "eps") check_setting_of("Adamax", name, value);
   }
-  std::vector<const char*> state_names(const ParameterGroup&) const override { return {"exp_avg", "exp_inf"}; }
+  std::vector<const char*> state_names(const ParameterGroup&, const Tensor&) const override {
+    return {"exp_avg", "exp_inf"};
+  }
   TensorList prepare(const ParameterGroup& g, const Tensor& step) const override {
     Tensor bias = bias_correction(g.setting("beta1"), to(step, DType::f64));
     return {to(g.lr / bias, g.scalar_type), to(g.weight_decay, g.scalar_type)};

@@ -11,7 +11,9 @@ struct RpropRule : Rule {
     SORUS_CHECK(minus < 1 && plus > 1, ValueError, "Rprop: etas must be below and above 1, found {} and {}", minus,
                 plus);
   }
-  std::vector<const char*> state_names(const ParameterGroup&) const override { return {"prev", "step_size"}; }
+  std::vector<const char*> state_names(const ParameterGroup&, const Tensor&) const override {
+    return {"prev", "step_size"};
+  }
   Tensor initial_state(const ParameterGroup& g, std::string_view name, const Tensor& p) const override {
     if (name == "step_size") return full(p.sizes(), g.setting("lr"), p.dtype());
     return Rule::initial_state(g, name, p);
@@ -31,7 +33,9 @@ struct RpropRule : Rule {
 };
 
 struct ASGDRule : Rule {
-  std::vector<const char*> state_names(const ParameterGroup&) const override { return {"eta", "mu", "ax"}; }
+  std::vector<const char*> state_names(const ParameterGroup&, const Tensor&) const override {
+    return {"eta", "mu", "ax"};
+  }
   Tensor initial_state(const ParameterGroup& g, std::string_view name, const Tensor& p) const override {
     if (name == "eta") return Tensor::scalar(g.setting("lr"), g.scalar_type);
     if (name == "mu") return Tensor::scalar(1.0, g.scalar_type);

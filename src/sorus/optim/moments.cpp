@@ -20,7 +20,7 @@ std::pair<Tensor, Tensor> after_decay(bool decoupled, const Tensor& p, const Ten
 
 struct NAdamRule : Rule {
   void check_setting(const std::string& name, double value) const override { check_moments("NAdam", name, value); }
-  std::vector<const char*> state_names(const ParameterGroup&) const override {
+  std::vector<const char*> state_names(const ParameterGroup&, const Tensor&) const override {
     return {"mu_product", "exp_avg", "exp_avg_sq"};
   }
   Tensor initial_state(const ParameterGroup& g, std::string_view name, const Tensor& parameter) const override {
@@ -51,7 +51,9 @@ struct NAdamRule : Rule {
 
 struct RAdamRule : Rule {
   void check_setting(const std::string& name, double value) const override { check_moments("RAdam", name, value); }
-  std::vector<const char*> state_names(const ParameterGroup&) const override { return {"exp_avg", "exp_avg_sq"}; }
+  std::vector<const char*> state_names(const ParameterGroup&, const Tensor&) const override {
+    return {"exp_avg", "exp_avg_sq"};
+  }
   // The variance of the adaptive rate is known from rho > 5 on, where `rectified` corrects for it; before, the mean
   // alone is followed.
   TensorList prepare(const ParameterGroup& g, const Tensor& step) const override {

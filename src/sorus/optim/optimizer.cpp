@@ -80,8 +80,8 @@ TensorList Optimizer::parameters(size_t group) const {
 }
 
 void Optimizer::make_state(ParameterGroup& group) {
-  auto names = rule_.state_names(group);
   for (Slot& s : group.slots) {
+    auto names = rule_.state_names(group, s.parameter);
     if (s.unshaped && s.parameter.numel() > 0) {
       s.state.clear();
       s.unshaped = false;
@@ -195,8 +195,8 @@ State Optimizer::state_of(bool initial) const {
   for (size_t g = 0; g < groups_.size(); ++g) {
     const ParameterGroup& group = groups_[g];
     for (auto& [name, value] : group.settings) out.emplace(fmt::format("param_groups.{}.{}", g, name), number(value));
-    auto names = rule_.state_names(group);
     for (const Slot& s : group.slots) {
+      auto names = rule_.state_names(group, s.parameter);
       if (rule_.counts_steps(group)) {
         const Tensor& step = group.clocks[s.clock].step;
         out.emplace(fmt::format("state.{}.step", index),
@@ -239,7 +239,6 @@ void Optimizer::load_state_dict(const State& state) {
   SORUS_CHECK(wrong.empty(), ValueError, "optimizer: the state does not fit:{}", wrong);
   size_t index = 0;
   for (ParameterGroup& group : groups_) {
-    auto names = rule_.state_names(group);
     std::map<int64_t, size_t> clock_of;
     std::vector<Clock> clocks;
     for (Slot& s : group.slots) {
@@ -253,6 +252,7 @@ void Optimizer::load_state_dict(const State& state) {
         clocks.push_back({counter, {}, nullptr});
       }
       s.clock = it->second;
+      auto names = rule_.state_names(group, s.parameter);
       for (size_t k = 0; k < names.size(); ++k)
         copy_elements(s.state[k], state.at(fmt::format("state.{}.{}", index, names[k])));
       ++index;

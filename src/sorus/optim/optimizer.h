@@ -12,6 +12,7 @@
 // trace. State (moments, counters) is made when a parameter is added, never in the middle of a step.
 #pragma once
 
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -239,5 +240,36 @@ struct ASGDOptions {
 };
 /// Polyak, Juditsky 1992: descent with a falling rate; the average of the parameters since step t0 is its state `ax`.
 using ASGD = Algorithm<ASGDOptions>;
+
+struct AdafactorOptions {
+  /// eps1 NaN: the machine epsilon of the parameter's type.
+  double lr = 1e-2, beta2_decay = -0.8, eps1 = std::numeric_limits<double>::quiet_NaN(), eps2 = 1e-3, d = 1.0,
+         weight_decay = 0;
+  bool maximize = false;
+
+  template <class Self, class F>
+  static void each(Self& o, F&& f) {
+    f("lr", o.lr), f("beta2_decay", o.beta2_decay), f("eps1", o.eps1), f("eps2", o.eps2), f("d", o.d),
+        f("weight_decay", o.weight_decay), f("maximize", o.maximize);
+  }
+};
+/// Shazeer, Stern 2018: the second moments of a matrix are a vector for its rows and one for its columns.
+using Adafactor = Algorithm<AdafactorOptions>;
+
+struct MuonOptions {
+  /// adjust_lr_fn: 0 and 1, by the matrix's shape as its authors; 2, so that steps are as large as AdamW's.
+  double lr = 1e-3, weight_decay = 0.1, momentum = 0.95, ns_a = 3.4445, ns_b = -4.775, ns_c = 2.0315, eps = 1e-7,
+         ns_steps = 5, adjust_lr_fn = 0;
+  bool nesterov = true, maximize = false;
+
+  template <class Self, class F>
+  static void each(Self& o, F&& f) {
+    f("lr", o.lr), f("weight_decay", o.weight_decay), f("momentum", o.momentum), f("nesterov", o.nesterov),
+        f("ns_a", o.ns_a), f("ns_b", o.ns_b), f("ns_c", o.ns_c), f("eps", o.eps), f("ns_steps", o.ns_steps),
+        f("adjust_lr_fn", o.adjust_lr_fn), f("maximize", o.maximize);
+  }
+};
+/// Jordan et al. 2024, for matrices: momentum whose steps are made orthogonal.
+using Muon = Algorithm<MuonOptions>;
 
 }  // namespace sorus::optim

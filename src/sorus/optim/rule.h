@@ -3,7 +3,7 @@
 // settings with their defaults (optimizer.h) and one rule (the .cpp files beside it):
 //
 //   struct SignRule : Rule {
-//     std::vector<const char*> state_names(const ParameterGroup&) const override { return {}; }
+//     std::vector<const char*> state_names(const ParameterGroup&, const Tensor&) const override { return {}; }
 //     void update(const ParameterGroup&, Slot& s, const Tensor& grad, TensorSpan k) const override {
 //       write(s.parameter.detach(), s.parameter.detach() - k[0] * sign(grad));
 //     }
@@ -48,8 +48,8 @@ class Rule {
  public:
   virtual ~Rule() = default;
 
-  /// The state that each parameter of the group has, by PyTorch's names.
-  virtual std::vector<const char*> state_names(const ParameterGroup& group) const = 0;
+  /// The state that a parameter of the group has, by PyTorch's names. ValueError for one that cannot be trained so.
+  virtual std::vector<const char*> state_names(const ParameterGroup& group, const Tensor& parameter) const = 0;
   /// What the state of that name begins with: zeros like the parameter.
   virtual Tensor initial_state(const ParameterGroup& group, std::string_view name, const Tensor& parameter) const;
   virtual bool counts_steps(const ParameterGroup&) const { return true; }

@@ -1,10 +1,9 @@
 """Training of a few parameters by each optimizer; see peers.py."""
 
 
-def train(torch, make, steps=6, dtype="float32", skip=None):
+def train(torch, make, steps=6, dtype="float32", skip=None, shapes=((3, 4), (5,), (), (2, 3, 70))):
     """Parameters of several shapes; gradients that differ from step to step."""
     dtype = getattr(torch, dtype)
-    shapes = [(3, 4), (5,), (), (2, 3, 70)]
     params = []
     for k, shape in enumerate(shapes):
         n = 1
@@ -152,6 +151,27 @@ def case_asgd(torch):
 
 def case_asgd_decay(torch):
     return train(torch, lambda p: torch.optim.ASGD(p, lr=0.1, weight_decay=0.1, alpha=0.5))
+
+
+def case_adafactor(torch):
+    return train(torch, lambda p: torch.optim.Adafactor(groups(p, weight_decay=0.1), lr=0.02, d=2.0), steps=9)
+
+
+def case_adafactor_eps(torch):
+    return train(torch, lambda p: torch.optim.Adafactor(p, eps=(1e-4, 0.1), beta2_decay=-0.5, maximize=True))
+
+
+def case_adafactor_double(torch):
+    return train(torch, lambda p: torch.optim.Adafactor(p), dtype="float64")
+
+
+def case_muon(torch):
+    return train(torch, lambda p: torch.optim.Muon(p, lr=0.02), shapes=[(3, 4), (6, 2), (5, 5)])
+
+
+def case_muon_as_adamw(torch):
+    options = dict(lr=0.02, weight_decay=0, adjust_lr_fn="match_rms_adamw", nesterov=False, ns_steps=3, momentum=0.5)
+    return train(torch, lambda p: torch.optim.Muon(p, **options), shapes=[(3, 4), (6, 2)])
 
 
 def valley(torch, dtype="float64", **settings):
