@@ -170,8 +170,10 @@ def case_muon(torch):
 
 
 def case_muon_as_adamw(torch):
-    options = dict(lr=0.02, weight_decay=0, adjust_lr_fn="match_rms_adamw", nesterov=False, ns_steps=3, momentum=0.5)
-    return train(torch, lambda p: torch.optim.Muon(p, **options), shapes=[(3, 4), (6, 2)])
+    def make(p):
+        return torch.optim.Muon(p, lr=0.02, weight_decay=0, adjust_lr_fn="match_rms_adamw", nesterov=False, ns_steps=3)
+
+    return train(torch, make, shapes=[(3, 4), (6, 2)])
 
 
 def valley(torch, dtype="float64", **settings):
