@@ -166,14 +166,17 @@ def case_adafactor_double(torch):
 
 
 def case_muon(torch):
-    return train(torch, lambda p: torch.optim.Muon(p, lr=0.02), shapes=[(3, 4), (6, 2), (5, 5)])
+    # Few steps: what is rounded to bfloat16 here or there moves small singular values, and then everything after them.
+    return train(torch, lambda p: torch.optim.Muon(p, lr=0.02), steps=2, shapes=[(3, 4), (6, 2), (5, 5)])
 
 
 def case_muon_as_adamw(torch):
     def make(p):
-        return torch.optim.Muon(p, lr=0.02, weight_decay=0, adjust_lr_fn="match_rms_adamw", nesterov=False, ns_steps=3)
+        return torch.optim.Muon(
+            p, lr=0.02, weight_decay=0, adjust_lr_fn="match_rms_adamw", nesterov=False, ns_steps=3
+        )
 
-    return train(torch, make, shapes=[(3, 4), (6, 2)])
+    return train(torch, make, steps=2, shapes=[(3, 4), (6, 2)])
 
 
 def valley(torch, dtype="float64", **settings):
