@@ -23,7 +23,8 @@ void say_once(const std::string& why) {
 
 }  // namespace
 
-CompiledGraph::Impl::Impl(TracedGraph t, const BesideOptions& b) : traced(std::move(t)), beside(b) {
+CompiledGraph::Impl::Impl(TracedGraph t, const BesideOptions& b, Rounding r)
+    : traced(std::move(t)), beside(b), rounding(r) {
   auto start = std::chrono::steady_clock::now();
   traced.graph = simplify_graph(
       expand_composites(simplify_graph(traced.graph), [](const OpDef& op) { return op.is_kernel_in_graphs(); }));
@@ -69,7 +70,7 @@ void CompiledGraph::Impl::build_code() {
     source += t + "\n";
   }
   std::string why;
-  code = NativeCode::build(sources, &why);
+  code = NativeCode::build(sources, &why, rounding);
   if (code) {
     report.from_cache = code->from_cache();
   } else {
@@ -78,8 +79,8 @@ void CompiledGraph::Impl::build_code() {
   }
 }
 
-CompiledGraph::CompiledGraph(TracedGraph traced, BesideOptions beside)
-    : impl_(std::make_unique<Impl>(std::move(traced), beside)) {}
+CompiledGraph::CompiledGraph(TracedGraph traced, BesideOptions beside, Rounding rounding)
+    : impl_(std::make_unique<Impl>(std::move(traced), beside, rounding)) {}
 CompiledGraph::~CompiledGraph() = default;
 CompiledGraph::CompiledGraph(CompiledGraph&&) noexcept = default;
 TensorList CompiledGraph::run(TensorSpan inputs) { return impl_->run(inputs); }

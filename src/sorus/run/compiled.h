@@ -13,6 +13,7 @@
 
 #include "sorus/graph/trace.h"
 #include "sorus/run/beside.h"
+#include "sorus/run/native_code.h"
 
 namespace sorus {
 
@@ -47,7 +48,7 @@ void set_between_steps(void (*f)());
 
 class CompiledGraph {
  public:
-  explicit CompiledGraph(TracedGraph traced, BesideOptions beside = {});
+  explicit CompiledGraph(TracedGraph traced, BesideOptions beside = {}, Rounding rounding = Rounding::joint);
   ~CompiledGraph();
   CompiledGraph(CompiledGraph&&) noexcept;
 

@@ -57,6 +57,7 @@ struct Copy {
 struct CompiledGraph::Impl {
   TracedGraph traced;
   BesideOptions beside;
+  Rounding rounding;
   Graph graph;
   std::unique_ptr<Placement> placement;
   std::vector<Unit> units;
@@ -87,7 +88,7 @@ struct CompiledGraph::Impl {
   std::optional<Residency> residency;
   std::vector<char*> resident_at;
 
-  Impl(TracedGraph t, const BesideOptions& b);
+  Impl(TracedGraph t, const BesideOptions& b, Rounding r);
 
   // Loops as C.
   void build_code();

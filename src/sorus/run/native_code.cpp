@@ -22,16 +22,15 @@ namespace {
 namespace fs = std::filesystem;
 
 // -march=native is for this processor: its features are part of the key. NaN and infinities keep their meaning.
-const std::vector<std::string> kFlags{"-std=gnu11",
-                                      "-O3",
-                                      "-march=native",
-                                      "-mprefer-vector-width=512",
-                                      "-fPIC",
-                                      "-fopenmp-simd",
-                                      "-fno-math-errno",
-                                      "-fno-trapping-math",
-                                      "-ffp-contract=fast",
+const std::vector<std::string> kFlags{"-std=gnu11", "-O3",           "-march=native",   "-mprefer-vector-width=512",
+                                      "-fPIC",      "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math",
                                       "-w"};
+
+std::vector<std::string> flags_for(Rounding rounding) {
+  std::vector<std::string> flags = kFlags;
+  flags.push_back(rounding == Rounding::joint ? "-ffp-contract=fast" : "-ffp-contract=off");
+  return flags;
+}
 
 std::string compiler() {
   const char* cc = std::getenv("SORUS_CC");
@@ -75,9 +74,11 @@ std::string first_lines(const fs::path& log) {
 NativeCode::~NativeCode() { dlclose(handle_); }
 void* NativeCode::symbol(const std::string& name) const { return dlsym(handle_, name.c_str()); }
 
-std::shared_ptr<NativeCode> NativeCode::build(const std::vector<std::string>& sources, std::string* why) {
+std::shared_ptr<NativeCode> NativeCode::build(const std::vector<std::string>& sources, std::string* why,
+                                              Rounding rounding) {
+  const std::vector<std::string> flags = flags_for(rounding);
   uint64_t key = fnv(kernels::cpu_name() + compiler());
-  for (const std::string& f : kFlags) key = fnv(f, key);
+  for (const std::string& f : flags) key = fnv(f, key);
   for (const std::string& s : sources) key = fnv(s, key);
   fs::path folder = cache_folder(), object = folder / fmt::format("{:016x}.so", key);
   auto load = [&](bool cached) -> std::shared_ptr<NativeCode> {
@@ -113,7 +114,7 @@ std::shared_ptr<NativeCode> NativeCode::build(const std::vector<std::string>& so
              log = work / fmt::format("{}.log", i);
     write_file(c, sources[i]);
     std::vector<std::string> command{compiler()};
-    command.insert(command.end(), kFlags.begin(), kFlags.end());
+    command.insert(command.end(), flags.begin(), flags.end());
     command.insert(command.end(), {"-c", c.string(), "-o", o.string()});
     link.push_back(o.string());
     running.emplace_back(start(command, log), log);

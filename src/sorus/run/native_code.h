@@ -4,11 +4,18 @@
 // The folder is $SORUS_CACHE, else $XDG_CACHE_HOME/sorus, else ~/.cache/sorus. The compiler is $SORUS_CC, else cc.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 namespace sorus {
+
+/// How many digits products keep that loops add to something at once.
+enum class Rounding : uint8_t {
+  joint,       ///< all, where the compiler sees both: fastest, but what it sees depends on what is fused
+  by_operator  ///< none: every operator rounds as it does by itself, whatever stands beside it in the graph
+};
 
 class NativeCode {
  public:
@@ -18,7 +25,8 @@ class NativeCode {
   bool from_cache() const { return from_cache_; }
 
   /// Builds the sources (in parallel) into one object. Null without a compiler, with the reason in `why`.
-  static std::shared_ptr<NativeCode> build(const std::vector<std::string>& sources, std::string* why);
+  static std::shared_ptr<NativeCode> build(const std::vector<std::string>& sources, std::string* why,
+                                           Rounding rounding = Rounding::joint);
 
  private:
   NativeCode(void* handle, bool from_cache) : handle_(handle), from_cache_(from_cache) {}

@@ -51,6 +51,8 @@ struct ProgramRunner::Impl {
 
   Impl(Program p, TensorList c, std::string g, bool use_compiler, const BesideOptions& beside)
       : program(std::move(p)), captures(std::move(c)), group(std::move(g)), compiled(use_compiler) {
+    // What is fused depends on where stages begin; their numbers shall not.
+    Rounding rounding = program.micro_batches > 1 ? Rounding::by_operator : Rounding::joint;
     for (Segment& s : program.segments) {
       ready.emplace_back();
       traced.emplace_back();
@@ -64,7 +66,7 @@ struct ProgramRunner::Impl {
           for (size_t i = 0; i < s.captures.size(); ++i)
             if (s.captures[i] == c) t.write_targets.push_back(t.explicit_inputs + static_cast<int>(i));
         if (compiled)
-          ready.back().push_back(std::make_unique<CompiledGraph>(std::move(t), beside));
+          ready.back().push_back(std::make_unique<CompiledGraph>(std::move(t), beside, rounding));
         else
           traced.back().push_back(std::move(t));
         if (compiled) share_arena(*ready.back().back());
