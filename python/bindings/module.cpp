@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "bind.h"
+#include "sorus/base/files.h"
 #include "sorus/base/threads.h"
 #include "sorus/kernels/gemm.h"
 
@@ -47,38 +48,53 @@ SourceLocation user_line() {
   return where;
 }
 
+// What is a ValueError by its nature is a RuntimeError in PyTorch, and programs catch that: it is both.
+PyObject* value_error = PyExc_ValueError;
+PyObject* type_error = PyExc_TypeError;
+PyObject* index_error = PyExc_IndexError;
+
+void add_error(nb::module_& m, PyObject*& kind, const char* name, const char* doc) {
+  nb::object both = nb::steal(PyTuple_Pack(2, kind, PyExc_RuntimeError));
+  kind = PyErr_NewExceptionWithDoc(fmt::format("sorus.errors.{}", name).c_str(), doc, both.ptr(), nullptr);
+  if (!kind) throw nb::python_error();
+  m.attr(fmt::format("_{}", name).c_str()) = nb::borrow(kind);
+}
+
 PyObject* error_class(const std::exception& e) {
-  if (dynamic_cast<const ValueError*>(&e)) return PyExc_ValueError;
-  if (dynamic_cast<const TypeError*>(&e)) return PyExc_TypeError;
-  if (dynamic_cast<const IndexError*>(&e)) return PyExc_IndexError;
+  if (dynamic_cast<const ValueError*>(&e)) return value_error;
+  if (dynamic_cast<const TypeError*>(&e)) return type_error;
+  if (dynamic_cast<const IndexError*>(&e)) return index_error;
   if (dynamic_cast<const KeyError*>(&e)) return PyExc_KeyError;
   if (dynamic_cast<const NotImplementedError*>(&e)) return PyExc_NotImplementedError;
+  if (dynamic_cast<const MissingFileError*>(&e)) return PyExc_FileNotFoundError;
   if (dynamic_cast<const FileError*>(&e)) return PyExc_OSError;
   if (dynamic_cast<const Error*>(&e)) return PyExc_RuntimeError;
   if (dynamic_cast<const std::bad_alloc*>(&e)) return PyExc_MemoryError;
   return PyExc_RuntimeError;
 }
 
-const Part basics{0, [](nb::module_& m) {
-                    nb::set_leak_warnings(false);  // dtypes, classes and the tape live as long as the process
-                    set_source_provider(user_line);
-                    nb::register_exception_translator([](const std::exception_ptr& p, void*) {
-                      try {
-                        std::rethrow_exception(p);
-                      } catch (const Error& e) {
-                        PyErr_SetString(error_class(e), e.what());
-                      } catch (const std::bad_cast&) {
-                        PyErr_SetString(
-                            PyExc_TypeError,
-                            detail::with_source("an argument is not of the type that is expected").c_str());
-                      }
-                    });
-                    m.def("set_num_threads", &set_num_threads);
-                    m.def("get_num_threads", &num_threads);
-                    m.def("_set_float32_precision",
-                          [](int p) { kernels::set_float32_precision(static_cast<kernels::Float32Precision>(p)); });
-                    m.def("_float32_precision", [] { return static_cast<int>(kernels::float32_precision()); });
-                  }};
+const Part basics{
+    0, [](nb::module_& m) {
+      nb::set_leak_warnings(false);  // dtypes, classes and the tape live as long as the process
+      set_source_provider(user_line);
+      add_error(m, value_error, "ValueError", "Arguments that do not fit, such as shapes.");
+      add_error(m, type_error, "TypeError", "Arguments of a type that has no meaning here.");
+      add_error(m, index_error, "IndexError", "An index outside of what it names.");
+      nb::register_exception_translator([](const std::exception_ptr& p, void*) {
+        try {
+          std::rethrow_exception(p);
+        } catch (const Error& e) {
+          PyErr_SetString(error_class(e), e.what());
+        } catch (const std::bad_cast&) {
+          PyErr_SetString(type_error, detail::with_source("an argument is not of the type that is expected").c_str());
+        }
+      });
+      m.def("set_num_threads", &set_num_threads);
+      m.def("get_num_threads", &num_threads);
+      m.def("_set_float32_precision",
+            [](int p) { kernels::set_float32_precision(static_cast<kernels::Float32Precision>(p)); });
+      m.def("_float32_precision", [] { return static_cast<int>(kernels::float32_precision()); });
+    }};
 
 }  // namespace
 

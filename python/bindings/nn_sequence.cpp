@@ -138,6 +138,7 @@ LayerClass<R> recurrent(nb::module_& m, const char* name) {
   return LayerClass<R>(m, name, nb::dynamic_attr())
       .def_ro("input_size", &R::input_size)
       .def_ro("hidden_size", &R::hidden_size)
+      .def_prop_ro("proj_size", [](R& l) { return l.options.proj_size; })
       .def_prop_ro("num_layers", [](R& l) { return l.options.num_layers; })
       .def_prop_ro("bidirectional", [](R& l) { return l.options.bidirectional; })
       .def_prop_ro("batch_first", [](R& l) { return l.options.batch_first; })
@@ -176,8 +177,8 @@ void gated(nb::module_& m, const char* name) {
           "__init__",
           [](Place<R> self, int64_t in, int64_t hidden, int64_t layers, bool bias, bool batch_first, double dropout,
              bool bidirectional, int64_t proj_size, nb::handle, std::optional<DType> dtype) {
-            SORUS_CHECK(proj_size == 0, NotImplementedError, "proj_size other than 0 is not there");
-            make(self, in, hidden, nn::RecurrentOptions{layers, bias, batch_first, dropout, bidirectional});
+            make(self, in, hidden,
+                 nn::RecurrentOptions{layers, bias, batch_first, dropout, bidirectional, proj_size});
             if (dtype) self.p->to(*dtype);
           },
           nb::arg("input_size"), nb::arg("hidden_size"), nb::arg("num_layers") = 1, nb::arg("bias") = true,
@@ -186,7 +187,7 @@ void gated(nb::module_& m, const char* name) {
       .def("_arguments", [](R& l) {
         const auto& o = l.options;
         return nb::make_tuple(l.input_size, l.hidden_size, o.num_layers, o.bias, o.batch_first, o.dropout,
-                              o.bidirectional);
+                              o.bidirectional, o.proj_size);
       });
 }
 

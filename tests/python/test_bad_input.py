@@ -100,6 +100,24 @@ class Count(IterableDataset):
         return iter(sorus.arange(5))
 
 
+def test_errors_are_what_python_and_what_pytorch_call_them(tmp_path):
+    matrix = sorus.zeros(2, 3)
+    for kind, wrong in [
+        (ValueError, lambda: matrix @ matrix),
+        (IndexError, lambda: matrix[5]),
+        (TypeError, lambda: sorus.nn.functional.embedding(matrix, matrix)),
+    ]:
+        for caught in (kind, RuntimeError, getattr(sorus.errors, kind.__name__)):
+            with pytest.raises(caught):
+                wrong()
+    with pytest.raises(FileNotFoundError, match="No such file"):
+        sorus.load(tmp_path / "missing.pt")
+    with pytest.raises(ValueError, match="only an LSTM has a proj_size"):
+        sorus.nn.GRU(3, 4, proj_size=2)
+    with pytest.raises(ValueError, match="proj_size must be smaller than hidden_size 4"):
+        sorus.nn.LSTM(3, 4, proj_size=4)
+
+
 def test_loaders_of_every_kind():
     assert [b.tolist() for b in DataLoader(Count(), batch_size=2)] == [[0, 1], [2, 3], [4]]
     assert [b.tolist() for b in DataLoader(Count(), batch_size=2, drop_last=True)] == [[0, 1], [2, 3]]

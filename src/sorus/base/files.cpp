@@ -29,6 +29,8 @@ struct Descriptor {
 /// Opens a regular file for reading and finds its size.
 int open_regular(const fs::path& path, size_t& size) {
   int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  SORUS_CHECK(descriptor >= 0 || errno != ENOENT, MissingFileError, "{}: cannot open for reading: {}", path.string(),
+              std::strerror(errno));
   SORUS_CHECK(descriptor >= 0, FileError, "{}: cannot open for reading: {}", path.string(), std::strerror(errno));
   struct stat info {};
   bool known = ::fstat(descriptor, &info) == 0;

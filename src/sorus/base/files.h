@@ -18,9 +18,15 @@
 #include <string>
 #include <string_view>
 
+#include "sorus/base/error.h"
 #include "sorus/base/ref.h"
 
 namespace sorus {
+
+/// There is no file of that name: FileNotFoundError in Python.
+class MissingFileError : public FileError {
+  using FileError::FileError;
+};
 
 /// A view of a whole file. The pages are loaded when touched and shared with other processes. Writing to them is
 /// allowed and stays private to this process (copy on write), so that a tensor on a mapped file behaves like any

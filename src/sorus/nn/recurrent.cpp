@@ -47,18 +47,23 @@ Recurrent::Recurrent(Cell cell, int64_t in, int64_t hidden, RecurrentOptions o)
               o.num_layers);
   SORUS_CHECK(o.dropout >= 0 && o.dropout <= 1, ValueError, "{}: dropout must lie in [0, 1], not {}", name_of(cell),
               o.dropout);
+  SORUS_CHECK(o.proj_size == 0 || cell == Cell::lstm, ValueError, "{}: only an LSTM has a proj_size, found {}",
+              name_of(cell), o.proj_size);
+  SORUS_CHECK(o.proj_size >= 0 && o.proj_size < hidden, ValueError,
+              "{}: proj_size must be smaller than hidden_size {} and not negative, found {}", name_of(cell), hidden,
+              o.proj_size);
   int64_t rows = gates_of(cell) * hidden;
   for (int64_t layer = 0; layer < o.num_layers; ++layer)
     for (int64_t direction = 0; direction < (o.bidirectional ? 2 : 1); ++direction) {
       auto& w = *weights_.emplace_back(std::make_unique<Weights>());
       std::string end = fmt::format("_l{}{}", layer, direction ? "_reverse" : "");
-      int64_t width = layer == 0 ? in : hidden * (o.bidirectional ? 2 : 1);
+      int64_t width = layer == 0 ? in : output_size() * (o.bidirectional ? 2 : 1);
       auto make = [](Shape s) { return Tensor::empty(s, default_dtype()); };
       register_parameter("weight_ih" + end, w.ih, make({rows, width}));
-      register_parameter("weight_hh" + end, w.hh, make({rows, hidden}));
-      if (!o.bias) continue;
-      register_parameter("bias_ih" + end, w.bias_ih, make({rows}));
-      register_parameter("bias_hh" + end, w.bias_hh, make({rows}));
+      register_parameter("weight_hh" + end, w.hh, make({rows, output_size()}));
+      if (o.bias) register_parameter("bias_ih" + end, w.bias_ih, make({rows}));
+      if (o.bias) register_parameter("bias_hh" + end, w.bias_hh, make({rows}));
+      if (o.proj_size) register_parameter("weight_hr" + end, w.hr, make({o.proj_size, hidden}));
     }
   reset_parameters();
 }
@@ -68,11 +73,11 @@ void Recurrent::reset_parameters() {
   for (const Tensor& t : parameters()) uniform_(t, -bound, bound);
 }
 
-// One layer and direction; the state is that after the last step. A plain network is made of its steps, the others
-// are operators over the whole sequence.
+// One layer and direction; the state is that after the last step. A plain network and an LSTM with a projection are
+// made of their steps, the others are operators over the whole sequence.
 Tensor Recurrent::sweep(const Weights& w, const Tensor& x, TensorList& state, bool backwards) const {
   int64_t last = backwards ? 0 : x.size(0) - 1;
-  if (cell_ == Cell::lstm) {
+  if (cell_ == Cell::lstm && !w.hr.defined()) {
     auto out = lstm_layer(x, state[0], state[1], w.ih, w.hh, w.bias_ih, w.bias_hh, backwards);
     state = {select(out[0], 0, last), out[1]};
     return out[0];
@@ -87,6 +92,7 @@ Tensor Recurrent::sweep(const Weights& w, const Tensor& x, TensorList& state, bo
   for (size_t i = 0; i < rows.size(); ++i) {
     size_t t = backwards ? rows.size() - 1 - i : i;
     advance(cell_, rows[t], w.hh, w.bias_hh, state);
+    if (w.hr.defined()) state[0] = linear(state[0], w.hr);
     out[t] = state[0];
   }
   return stack(out, 0);
@@ -113,7 +119,7 @@ Tensor Recurrent::sweep_packed(const Weights& w, const Tensor& x, const std::vec
     }
     running = batch;
     Tensor part = reshape(narrow(x, 0, row, steps * batch), Shape{steps, batch, x.size(-1)});
-    outs[at] = reshape(sweep(w, part, state, backwards), Shape{steps * batch, hidden_size});
+    outs[at] = reshape(sweep(w, part, state, backwards), Shape{steps * batch, output_size()});
   }
   for (size_t k = 0; k < state.size(); ++k) {
     if (ended[k].empty()) continue;
@@ -129,13 +135,14 @@ std::vector<TensorList> Recurrent::first_states(const Tensor& input, int64_t bat
                                                 bool batched) const {
   const char* who = name_of(cell_);
   int64_t count = options.num_layers * (options.bidirectional ? 2 : 1);
-  Shape shown = batched ? Shape{count, batch, hidden_size} : Shape{count, hidden_size};
   SORUS_CHECK(given.empty() || given.size() == states_of(cell_), ValueError,
               "{}: expected {} tensors of state, got {}", who, states_of(cell_), given.size());
   std::vector<TensorList> parts;
   for (size_t k = 0; k < states_of(cell_); ++k) {
+    const int64_t width = k == 0 ? output_size() : hidden_size;
+    const Shape shown = batched ? Shape{count, batch, width} : Shape{count, width};
     if (given.empty()) {
-      parts.emplace_back(static_cast<size_t>(count), zeros(Shape{batch, hidden_size}, input.dtype()));
+      parts.emplace_back(static_cast<size_t>(count), zeros(Shape{batch, width}, input.dtype()));
       continue;
     }
     SORUS_CHECK(given[k].sizes() == shown, ValueError, "{}: expected a state of shape {}, got {}", who,
@@ -208,6 +215,7 @@ Recurrent::Result Recurrent::run_packed(const Tensor& data, const Shape& batch_s
 
 std::string Recurrent::extra_repr() const {
   std::string s = fmt::format("{}, {}", input_size, hidden_size);
+  if (options.proj_size != 0) s += fmt::format(", proj_size={}", options.proj_size);
   if (options.num_layers != 1) s += fmt::format(", num_layers={}", options.num_layers);
   if (!options.bias) s += ", bias=False";
   if (options.batch_first) s += ", batch_first=True";

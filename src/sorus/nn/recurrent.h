@@ -15,14 +15,15 @@ struct RecurrentOptions {
   bool bias = true, batch_first = false;
   double dropout = 0;  ///< between layers, while training
   bool bidirectional = false;
+  int64_t proj_size = 0;  ///< of an LSTM: h is a product of so many rows with what it would be (Sak et al. 2014)
 };
 
 class Recurrent : public Module {
  public:
   Recurrent(Cell cell, int64_t input_size, int64_t hidden_size, RecurrentOptions options);
   struct Result {
-    Tensor output;     ///< [time, batch, directions * hidden_size] (batch first if asked for)
-    TensorList state;  ///< h, and c of an LSTM: [layers * directions, batch, hidden_size]
+    Tensor output;     ///< [time, batch, directions * output_size] (batch first if asked for)
+    TensorList state;  ///< h [layers * directions, batch, output_size], and c of an LSTM, of hidden_size
   };
   /// `state` empty: zeros. Without a batch dimension the results have none either.
   Result run(const Tensor& input, const TensorList& state = {});
@@ -36,10 +37,11 @@ class Recurrent : public Module {
 
   const int64_t input_size, hidden_size;
   const RecurrentOptions options;
+  int64_t output_size() const { return options.proj_size ? options.proj_size : hidden_size; }
 
  private:
   struct Weights {
-    Tensor ih, hh, bias_ih, bias_hh;
+    Tensor ih, hh, bias_ih, bias_hh, hr;
   };
   struct Stretch {  // steps that equally many sequences have
     int64_t row, steps, batch;

@@ -374,6 +374,10 @@ def case_recurrent(torch):
             run(torch, make(3, 4), numbers(torch, 6, 3), h(1)),
         ]
     out.append(run(torch, nn.RNN(3, 4, nonlinearity="relu"), numbers(torch, 6, 2, 3), text=False))
+    h, c = numbers(torch, 4, 2, 2), numbers(torch, 4, 2, 4, start=2)
+    out.append(run(torch, nn.LSTM(3, 4, 2, proj_size=2, bidirectional=True), numbers(torch, 6, 2, 3), (h, c)))
+    packed = nn.utils.rnn.pack_padded_sequence(numbers(torch, 6, 2, 3), torch.tensor([6, 3]))
+    out.append(fill(torch, nn.LSTM(3, 4, proj_size=1, bias=False).double())(packed)[0].data)
     out += [
         run(torch, nn.LSTMCell(3, 4), numbers(torch, 2, 3)),
         run(torch, nn.GRUCell(3, 4), numbers(torch, 2, 3), numbers(torch, 2, 4)),

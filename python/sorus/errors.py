@@ -1,0 +1,13 @@
+"""The errors of operators and layers: what Python calls them, and RuntimeErrors as in PyTorch, for programs that catch those.
+
+try:
+    a @ b
+except RuntimeError as error:   # or ValueError
+    print(error)                # matmul: .., with the shapes and the line
+"""
+
+from ._core import _IndexError as IndexError
+from ._core import _TypeError as TypeError
+from ._core import _ValueError as ValueError
+
+__all__ = ["IndexError", "TypeError", "ValueError"]
