@@ -15,6 +15,23 @@ nn::MultiheadAttention::Mask mask_from(nb::handle attention, nb::handle padding,
   return {unwrap(padding, "key_padding_mask"), unwrap(attention, "attn_mask"), causal};
 }
 
+// Calls from C++ go through Python's __call__, where the hooks are and what a subclass made of forward.
+void route_attention(nn::MultiheadAttention& layer, nb::handle self, bool on) {
+  if (!on) return layer.set_attend({});
+  nb::weakref weak(self);
+  layer.set_attend([weak](const Tensor& q, const Tensor& k, const Tensor& v, const nn::MultiheadAttention::Mask& mask,
+                          bool need_weights) -> nn::MultiheadAttention::Result {
+    auto given = [](const Tensor& t) { return t.defined() ? wrap(t) : nb::none(); };
+    nb::object out = weak()(wrap(q), wrap(k), wrap(v), nb::arg("key_padding_mask") = given(mask.key_padding),
+                            nb::arg("need_weights") = need_weights, nb::arg("attn_mask") = given(mask.attention),
+                            nb::arg("is_causal") = mask.causal);
+    SORUS_CHECK(nb::isinstance<nb::tuple>(out) && nb::len(out) == 2, TypeError,
+                "MultiheadAttention: expected its output and weights (or None), got {}",
+                nb::type_name(out.type()).c_str());
+    return {unwrap(out[0], "output"), unwrap(out[1], "weights")};
+  });
+}
+
 void attention_layers(nb::module_& m) {
   using MHA = nn::MultiheadAttention;
   LayerClass<MHA>(m, "MultiheadAttention", nb::dynamic_attr())
@@ -24,6 +41,7 @@ void attention_layers(nb::module_& m) {
              OptionalInt kdim, OptionalInt vdim, bool batch_first, nb::handle, std::optional<DType> dtype) {
             make(self, dim, heads, MHA::Options{dropout, bias, bias_kv, zero_attn, kdim, vdim, batch_first});
             if (dtype) self.p->to(*dtype);
+            if (nb::inst_python_derived(self.h)) route_attention(*self.p, self.h, true);
           },
           nb::arg("embed_dim"), nb::arg("num_heads"), nb::arg("dropout") = 0.0, nb::arg("bias") = true,
           nb::arg("add_bias_kv") = false, nb::arg("add_zero_attn") = false, nb::arg("kdim").none() = nb::none(),
@@ -34,6 +52,10 @@ void attention_layers(nb::module_& m) {
              const MHA::Options& o = l.options;
              return nb::make_tuple(l.embed_dim, l.num_heads, o.dropout, o.bias, o.add_bias_kv, o.add_zero_attn,
                                    nb::cast(o.kdim), nb::cast(o.vdim), o.batch_first);
+           })
+      .def("_route_calls",
+           [](nb::handle self, bool on) {
+             route_attention(nb::cast<MHA&>(self), self, on || nb::inst_python_derived(self));
            })
       .def_ro("embed_dim", &MHA::embed_dim)
       .def_ro("num_heads", &MHA::num_heads)

@@ -213,6 +213,33 @@ def test_hooks_on_parts_of_cpp_layers_are_called():
     assert seen == [(3, 2, 8), "linear2", (3, 2, 8)]
 
 
+def test_attention_inside_of_a_cpp_layer_has_hooks_and_may_be_replaced():
+    layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0).eval()
+    x, seen = sorus.randn(3, 2, 4), []
+    before = layer(x)
+    handle = layer.self_attn.register_forward_hook(
+        lambda m, args, kwargs, out: seen.append((args[0].shape, kwargs["attn_mask"])), with_kwargs=True
+    )
+    mask = sorus.zeros(3, 3)
+    assert sorus.equal(layer(x), before) and sorus.allclose(layer(x, src_mask=mask), before)
+    assert seen[0] == ((3, 2, 4), None) and sorus.equal(seen[1][1], mask)
+    handle.remove()
+    with layer.self_attn.register_forward_hook(lambda m, args, out: (out[0] * 0, None)):
+        silent = layer(x)
+    assert not sorus.allclose(silent, before)
+
+    class Deaf(nn.MultiheadAttention):
+        def forward(self, query, key, value, **kwargs):
+            output, weights = super().forward(query, key, value, **kwargs)
+            return output * 0, weights
+
+    layer.self_attn = Deaf(4, 2, dropout=0.0)
+    assert sorus.equal(layer(x), silent) and sorus.equal(copy.deepcopy(layer)(x), silent)
+    layer.self_attn.forward = lambda *args, **kwargs: args[0]
+    with pytest.raises(TypeError, match="output and weights"):
+        layer(x)
+
+
 def test_a_python_layer_inside_of_a_cpp_model_is_called():
     class Double(nn.Linear):
         def forward(self, x):

@@ -141,3 +141,23 @@ def test_layers_that_learn_their_size():
     norm = nn.LazyBatchNorm1d().double()
     norm(sorus.randn(4, 3, dtype=sorus.float64))
     assert {t.dtype for t in norm.state_dict().values()} == {sorus.float64, sorus.int64}
+
+
+def test_layers_that_learn_their_size_take_it_from_a_state_that_is_loaded():
+    def make():
+        return nn.Sequential(nn.LazyConv1d(4, 3), nn.LazyBatchNorm1d(), nn.Flatten(), nn.LazyLinear(2))
+
+    trained, fresh, assigned = make(), make(), make()
+    x = sorus.randn(5, 3, 8)
+    trained(x)
+    for net, assign in ((fresh, False), (assigned, True)):
+        assert not net.load_state_dict(trained.state_dict(), assign=assign).missing_keys
+        assert net[0].weight.shape == (4, 3, 3) and net[1].running_mean.shape == (4,)
+        sorus.testing.assert_close(net.eval()(x), trained.eval()(x))
+        assert net[3].in_features == 24 and "Lazy" not in repr(net)
+    part = make()
+    part.load_state_dict({"0.weight": trained[0].weight.detach()}, strict=False)
+    assert sorus.equal(part[0].weight, trained[0].weight) and part[0].bias.shape == (0,)
+    assert part(x).shape == (5, 2) and part[0].bias.shape == (4,) and sorus.equal(part[0].weight, trained[0].weight)
+    with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict"):
+        make().load_state_dict({"0.weight": trained[0].weight})

@@ -4,7 +4,7 @@
     net(images)                        # now the parameters are there
 
 Until then the parameters are `UninitializedParameter`s without elements, which an optimizer may hold already: they become
-ordinary tensors in their place.
+ordinary tensors in their place. A state that is loaded before says their shapes too.
 """
 
 from __future__ import annotations
@@ -70,10 +70,23 @@ class _Lazy:
         setattr(self, self.size_name, size)
         for name, parameter in made.named_parameters():
             own = getattr(self, name)
-            own.data = parameter.detach().to(own.dtype)
-            own._waits = False
+            if is_lazy(own):  # and not loaded
+                own.data = parameter.detach().to(own.dtype)
+                own._waits = False
         for name, buffer in made.named_buffers():
-            self.register_buffer(name, buffer.to(getattr(self, name).dtype))
+            if (own := getattr(self, name)).shape != buffer.shape:
+                self.register_buffer(name, buffer.to(own.dtype))
+
+    def take_shapes(self: Any, state: dict[str, Tensor]) -> None:
+        """Makes room for what is about to be loaded under the names of this layer's tensors."""
+        if "_made_with" not in self.__dict__:
+            return
+        for name, given in state.items():
+            own = getattr(self, name, None)
+            if is_lazy(own) and not is_lazy(given) and given.numel():
+                own.materialize(given.shape)
+            elif isinstance(own, Tensor) and not isinstance(own, Parameter) and own.dim() == given.dim():
+                self.register_buffer(name, _core.operators["zeros"](list(given.shape), dtype=own.dtype))
 
     def forward(self: Any, input: Tensor, *args: Any, **kwargs: Any) -> Any:
         self.initialize_parameters(input)

@@ -338,6 +338,11 @@ def load_state_dict(self: Module, state_dict: Any, strict: bool = True, assign: 
         if not isinstance(value, Tensor):
             raise TypeError(f"load_state_dict: {name!r} is not a Tensor but {type(value).__name__}")
         tensors[name] = value
+    for path, module in self.named_modules():
+        if hasattr(module, "take_shapes"):  # nn.Lazy...
+            start = f"{path}." if path else ""
+            own = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+            module.take_shapes({n: t for n, t in own.items() if "." not in n})
     if not assign:
         return _IncompatibleKeys(*Module._load(self, tensors, strict))
     own = dict(Module._named_state(self))

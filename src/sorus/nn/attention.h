@@ -66,6 +66,15 @@ class MultiheadAttention : public Module {
   /// [time, batch, embed_dim], [batch, time, embed_dim] if batch_first, or [time, embed_dim].
   Result forward(const Tensor& query, const Tensor& key, const Tensor& value, const Mask& mask, bool need_weights,
                  bool average_weights = true);
+  using Module::operator();
+  /// forward, with the hooks around it.
+  Result operator()(const Tensor& query, const Tensor& key, const Tensor& value, const Mask& mask,
+                    bool need_weights) {
+    return attend_ ? attend_(query, key, value, mask, need_weights) : forward(query, key, value, mask, need_weights);
+  }
+  /// Replaces what that does; empty: forward.
+  using Attend = std::function<Result(const Tensor&, const Tensor&, const Tensor&, const Mask&, bool)>;
+  void set_attend(Attend attend) { attend_ = std::move(attend); }
   void reset_parameters();
 
   const int64_t embed_dim, num_heads, head_dim;
@@ -74,6 +83,7 @@ class MultiheadAttention : public Module {
 
  private:
   TensorList project(const Tensor& q, const Tensor& k, const Tensor& v) const;
+  Attend attend_;
   std::shared_ptr<Module> out_proj_;
 };
 

@@ -22,7 +22,7 @@ TransformerEncoderLayer::TransformerEncoderLayer(TransformerOptions given) : opt
 }
 
 Tensor TransformerEncoderLayer::forward(const Tensor& src, const MultiheadAttention::Mask& mask) {
-  auto attend = [&](const Tensor& x) { return (*dropout1_)(self_attn->forward(x, x, x, mask, false).output); };
+  auto attend = [&](const Tensor& x) { return (*dropout1_)((*self_attn)(x, x, x, mask, false).output); };
   auto feed = [&](const Tensor& x) {
     Tensor h = (*linear1_)(x);
     h = options.activation ? options.activation(h) : relu(h);
