@@ -50,6 +50,7 @@ def t(*values):
         D.StudentT(t(9.0, 12.0), t(0.0, 2.0), t(1.0, 0.5)),
         D.MultivariateNormal(t(1.0, -1.0), sorus.tensor([[1.0, 0.3], [0.3, 0.5]], dtype=sorus.float64)),
         D.LowRankMultivariateNormal(t(1.0, -1.0), sorus.tensor([[1.0], [0.5]], dtype=sorus.float64), t(0.3, 0.2)),
+        D.Wishart(5.0, sorus.tensor([[1.0, 0.3], [0.3, 0.5]], dtype=sorus.float64)),
         D.MixtureSameFamily(D.Categorical(t(0.3, 0.7)), D.Normal(t(-1.0, 2.0), t(0.5, 1.0))),
     ],
     ids=lambda d: type(d).__name__,
@@ -114,4 +115,74 @@ def test_formulas_of_ones_own():
     with pytest.raises(ValueError, match="exactly one of covariance_matrix"):
         D.MultivariateNormal(t(1.0, 2.0))
     assert copy.deepcopy(one).loc.item() == 0 and "Normal" in repr(one)
-    assert math.isinf(D.HalfNormal(1.0).log_prob(t(-1.0)).item())
+    assert math.isinf(D.HalfNormal(1.0, validate_args=False).log_prob(t(-1.0)).item())
+
+
+def test_angles_and_correlations():
+    sorus.manual_seed(3)
+    d = D.VonMises(t(3.0, -1.0, 0.0, 1.0), t(4.0, 0.5, 1e-6, 200.0))
+    x = d.sample((20000,))
+    assert float(x.abs().max()) <= math.pi
+    for part, place in ((x.cos(), d.loc.cos()), (x.sin(), d.loc.sin())):
+        np.testing.assert_allclose(part.mean(0).numpy(), ((1 - d.variance) * place).numpy(), atol=0.02)
+    # The correlation of a pair is 2 B - 1 for a B of Beta(c, c): its variance is 1 / (2 c + 1).
+    c = t(0.5, 1.0, 4.0)
+    factors = D.LKJCholesky(2, c).sample((20000,))
+    np.testing.assert_allclose((factors @ factors.mT)[..., 0, 1].var(0).numpy(), (1 / (2 * c + 1)).numpy(), rtol=0.05)
+    of_three = D.LKJCholesky(3, 1.5)
+    drawn = of_three.sample((7, 2))
+    assert bool(of_three.support.check(drawn).all()) and of_three.log_prob(drawn).shape == (7, 2)
+
+
+def test_checks_of_parameters_and_values():
+    with pytest.raises(
+        ValueError,
+        match=r"parameter scale \(Tensor of shape \(2,\)\) of distribution Normal\(loc: \(2,\).*"
+        r"constraint greater_than\(lower_bound=0.0\), but found invalid values:\ntensor\(\[ 1., -1.\]",
+    ):
+        D.Normal(0.0, t(1.0, -1.0))  # fmt: skip
+    assert sorus.compile(lambda s: D.Normal(0.0, s).log_prob(s))(t(-1.0)).isnan().all()  # a graph knows no numbers
+    D.Distribution.set_default_validate_args(False)
+    try:
+        D.Normal(0.0, -1.0)
+        with pytest.raises(ValueError):
+            D.Normal(0.0, -1.0, validate_args=True)
+    finally:
+        D.Distribution.set_default_validate_args(True)
+
+    class Mine(D.Distribution):
+        arg_constraints = {"p": D.constraints.unit_interval}  # noqa: RUF012
+
+        def __init__(self, p, validate_args=None):
+            self.p = p
+            super().__init__(p.shape, validate_args=validate_args)
+
+        @D.constraints.dependent_property(is_discrete=False, event_dim=0)
+        def support(self):
+            return D.constraints.less_than(self.p)
+
+        def log_prob(self, value):
+            return value
+
+    with pytest.raises(ValueError, match="parameter p"):
+        Mine(t(2.0))
+    assert Mine(t(0.5)).log_prob(t(0.4)).item() == 0.4 and D.constraints.is_dependent(Mine.support)
+    with pytest.raises(ValueError, match=r"within the support \(less_than\(upper_bound=tensor\(\[0.5000\]"):
+        Mine(t(0.5)).log_prob(t(0.6))
+
+
+@pytest.mark.parametrize(("name", "inside", "outside"), [
+    ("positive_semidefinite", [[1.0, 1.0], [1.0, 1.0]], [[1.0, 2.0], [2.0, 1.0]]),
+    ("positive_definite", [[2.0, 1.0], [1.0, 2.0]], [[1.0, 0.5], [0.2, 1.0]]),
+    ("symmetric", [[2.0, 1.0], [1.0, 2.0]], [[1.0, 2.0, 3.0]]),
+    ("corr_cholesky", [[1.0, 0.0], [0.6, 0.8]], [[1.0, 0.0], [0.6, 0.9]]),
+    ("lower_triangular", [[-1.0, 0.0], [0.6, 0.8]], [[1.0, 0.1], [0.6, 0.9]]),
+    ("one_hot", [0.0, 1.0], [1.0, 1.0]),
+    ("positive_integer", 1.0, 0.0),
+    ("nonnegative_integer", 0.0, 1.5),
+    ("boolean", 1.0, 0.5),
+])  # fmt: skip
+def test_constraints(name, inside, outside):
+    constraint = getattr(D.constraints, name)
+    assert bool(constraint.check(sorus.tensor(inside, dtype=sorus.float64)))
+    assert not bool(constraint.check(sorus.tensor(outside, dtype=sorus.float64)))

@@ -1,6 +1,7 @@
-"""Distributions: draws, logarithms of densities, entropies (torch.distributions). Parameters are not checked."""
+"""Distributions: draws, logarithms of densities, entropies (torch.distributions)."""
 
-from . import transforms
+from . import constraints, transforms
+from .circular import *
 from .discrete import *
 from .distribution import (
     Bernoulli,
@@ -14,6 +15,7 @@ from .distribution import (
 )
 from .gamma import *
 from .kl import kl_divergence, register_kl
+from .matrices import *
 from .multivariate import *
 from .transformed import *
 from .transforms import *

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import _core
 from .._core import Tensor
 from .._core import operators as _op
 from .._functions import broadcast_shapes
+from . import constraints
 from .distribution import Bernoulli, Categorical, Distribution, _tensors
 from .gamma import Gamma
 
@@ -16,6 +17,10 @@ __all__ = [
     "Binomial", "Geometric", "Multinomial", "NegativeBinomial", "OneHotCategorical", "OneHotCategoricalStraightThrough",
     "Poisson", "RelaxedBernoulli", "RelaxedOneHotCategorical",
 ]  # fmt: skip
+
+
+_PROBABILITY = {"probs": constraints.unit_interval, "logits": constraints.real}
+_SHARES = {"probs": constraints.simplex, "logits": constraints.real_vector}
 
 
 def _log_choose(n: Tensor, k: Tensor) -> Tensor:
@@ -29,7 +34,7 @@ def _softplus(x: Tensor) -> Tensor:
 class _OfProbability(Distribution):
     """`probs` or `logits`, of which the other follows as in Bernoulli; beside a count of trials if `count` is given."""
 
-    def _keep(self, count: Any, probs: Any, logits: Any) -> None:
+    def _keep(self, count: Any, probs: Any, logits: Any, validate_args: Any) -> None:
         if (probs is None) == (logits is None):
             raise ValueError(f"{type(self).__name__}: give either probs or logits")
         given = probs if probs is not None else logits
@@ -37,20 +42,22 @@ class _OfProbability(Distribution):
             self.total_count, given = _tensors(count, given)
             if not self.total_count.is_floating_point():
                 self.total_count = self.total_count.to(given.dtype)
-        base = Bernoulli(given) if probs is not None else Bernoulli(logits=given)
-        self.probs, self.logits = base.probs, base.logits
-        Distribution.__init__(self, self.probs.shape)
+        base = Bernoulli(*((given, None) if probs is not None else (None, given)), False)
+        self.probs, self.logits, self._derived = base.probs, base.logits, base._derived
+        Distribution.__init__(self, self.probs.shape, validate_args=validate_args)
 
 
 class Binomial(_OfProbability):
     """How many of `total_count` trials succeed."""
 
+    arg_constraints: ClassVar = {"total_count": constraints.nonnegative_integer, **_PROBABILITY}
+    support = property(lambda self: constraints.integer_interval(0, self.total_count))
     _names = ("total_count", "probs", "logits")
 
     def __init__(
         self, total_count: Any = 1, probs: Any = None, logits: Any = None, validate_args: Any = None
     ) -> None:
-        self._keep(total_count, probs, logits)
+        self._keep(total_count, probs, logits, validate_args)
 
     mean = property(lambda self: self.total_count * self.probs)
     mode = property(lambda self: ((self.total_count + 1) * self.probs).floor().minimum(self.total_count))
@@ -80,10 +87,12 @@ class Binomial(_OfProbability):
 class Geometric(_OfProbability):
     """How many trials fail before the first that succeeds."""
 
+    arg_constraints: ClassVar = _PROBABILITY
+    support: Any = constraints.nonnegative_integer
     _names = ("probs", "logits")
 
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: Any = None) -> None:
-        self._keep(None, probs, logits)
+        self._keep(None, probs, logits, validate_args)
 
     mean = property(lambda self: 1 / self.probs - 1)
     mode = property(lambda self: _op["zeros_like"](self.probs))
@@ -122,11 +131,13 @@ def poisson(input: Tensor, generator: Any = None) -> Tensor:
 class Poisson(Distribution):
     """rate^k exp(-rate) / k!."""
 
+    arg_constraints: ClassVar = {"rate": constraints.nonnegative}
+    support: Any = constraints.nonnegative_integer
     _names = ("rate",)
 
     def __init__(self, rate: Any, validate_args: Any = None) -> None:
         (self.rate,) = _tensors(rate)
-        super().__init__(self.rate.shape)
+        super().__init__(self.rate.shape, validate_args=validate_args)
 
     mean = variance = property(lambda self: self.rate)
     mode = property(lambda self: self.rate.floor())
@@ -141,10 +152,13 @@ class Poisson(Distribution):
 class NegativeBinomial(_OfProbability):
     """How many trials succeed (with `probs`) before `total_count` have failed."""
 
+    arg_constraints: ClassVar = {"total_count": constraints.nonnegative, **_PROBABILITY,
+                                 "probs": constraints.half_open_interval(0.0, 1.0)}  # fmt: skip
+    support: Any = constraints.nonnegative_integer
     _names = ("total_count", "probs", "logits")
 
     def __init__(self, total_count: Any, probs: Any = None, logits: Any = None, validate_args: Any = None) -> None:
-        self._keep(total_count, probs, logits)
+        self._keep(total_count, probs, logits, validate_args)
 
     mean = property(lambda self: self.total_count * self.logits.exp())
     mode = property(lambda self: ((self.total_count - 1) * self.logits.exp()).floor().clamp(min=0))
@@ -163,14 +177,17 @@ class NegativeBinomial(_OfProbability):
 class Multinomial(Distribution):
     """How often each class is drawn in `total_count` draws."""
 
+    arg_constraints: ClassVar = _SHARES
+    support = property(lambda self: constraints.multinomial(self.total_count))
     _names = ("probs", "logits")
 
     def __init__(
         self, total_count: int = 1, probs: Any = None, logits: Any = None, validate_args: Any = None
     ) -> None:
-        base = Categorical(probs, logits)
-        self.total_count, self.probs, self.logits = int(total_count), base.probs, base.logits
-        super().__init__(base.batch_shape, self.probs.shape[-1:])
+        base = Categorical(probs, logits, False)
+        self.total_count, self._derived = int(total_count), base._derived
+        self.probs, self.logits = base.probs, base.logits
+        super().__init__(base.batch_shape, self.probs.shape[-1:], validate_args=validate_args)
 
     mean = property(lambda self: self.probs * self.total_count)
     variance = property(lambda self: self.total_count * self.probs * (1 - self.probs))
@@ -197,12 +214,14 @@ class Multinomial(Distribution):
 class OneHotCategorical(Distribution):
     """Categorical, with draws as vectors of zeros with a one."""
 
+    arg_constraints: ClassVar = _SHARES
+    support: Any = constraints.one_hot
     _names = ("probs", "logits")
 
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: Any = None) -> None:
-        base = Categorical(probs, logits)
-        self.probs, self.logits = base.probs, base.logits
-        super().__init__(base.batch_shape, self.probs.shape[-1:])
+        base = Categorical(probs, logits, False)
+        self.probs, self.logits, self._derived = base.probs, base.logits, base._derived
+        super().__init__(base.batch_shape, self.probs.shape[-1:], validate_args=validate_args)
 
     mean = property(lambda self: self.probs)
     variance = property(lambda self: self.probs * (1 - self.probs))
@@ -237,12 +256,14 @@ def _uniform(shape: Any, dtype: Any) -> Tensor:
 class RelaxedBernoulli(_OfProbability):
     """Numbers in (0, 1) that are near 0 or 1 when the temperature is low (Maddison et al. 2017)."""
 
+    arg_constraints: ClassVar = _PROBABILITY
+    support: Any = constraints.unit_interval
     has_rsample = True
     _names = ("probs", "logits")
 
     def __init__(self, temperature: Any, probs: Any = None, logits: Any = None, validate_args: Any = None) -> None:
         self.temperature = temperature
-        self._keep(None, probs, logits)
+        self._keep(None, probs, logits, validate_args)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         u = _uniform(self._shape(sample_shape), self.logits.dtype)
@@ -258,13 +279,16 @@ class RelaxedBernoulli(_OfProbability):
 class RelaxedOneHotCategorical(Distribution):
     """Shares that are near a one-hot vector when the temperature is low (Jang et al. 2017)."""
 
+    arg_constraints: ClassVar = _SHARES
+    support: Any = constraints.simplex
     has_rsample = True
     _names = ("probs", "logits")
 
     def __init__(self, temperature: Any, probs: Any = None, logits: Any = None, validate_args: Any = None) -> None:
-        base = Categorical(probs, logits)
-        self.temperature, self.probs, self.logits = temperature, base.probs, base.logits
-        super().__init__(base.batch_shape, self.probs.shape[-1:])
+        base = Categorical(probs, logits, False)
+        self.temperature, self._derived = temperature, base._derived
+        self.probs, self.logits = base.probs, base.logits
+        super().__init__(base.batch_shape, self.probs.shape[-1:], validate_args=validate_args)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         u = _uniform(self._shape(sample_shape), self.logits.dtype)

@@ -11,12 +11,14 @@ where draws can be differentiated by the parameters.
 from __future__ import annotations
 
 import copy
+import functools
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import _core
 from .._core import Tensor, operators
 from .._functions import broadcast_shapes, multinomial
+from . import constraints
 
 
 def _tensors(*values: Any) -> list[Tensor]:
@@ -28,14 +30,87 @@ def _tensors(*values: Any) -> list[Tensor]:
     return [t.expand(shape) for t in tensors]
 
 
+def _with_checked_value(f: Any) -> Any:
+    """A log_prob or cdf that looks at the value first."""
+
+    @functools.wraps(f)
+    def checked(self: Distribution, value: Any) -> Tensor:
+        if getattr(self, "_validate_args", False):
+            self._validate_sample(value)
+        return f(self, value)
+
+    return checked
+
+
 class Distribution:
-    """What all distributions have. `_names` are the tensors of the batch's shape that say everything."""
+    """What all distributions have. `_names` are the tensors of the batch's shape that say everything.
+
+    Parameters are checked against `arg_constraints`, values against `support`, unless validate_args is False or a graph is
+    recorded, which does not know the numbers.
+    """
 
     has_rsample = False
+    arg_constraints: ClassVar[dict[str, Any]] = {}
     _names: tuple[str, ...] = ()
+    _derived = ""  # a parameter that follows from another one
+    _default_validate_args = True
 
-    def __init__(self, batch_shape: Any = (), event_shape: Any = ()) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("log_prob", "cdf"):
+            if name in vars(cls):
+                setattr(cls, name, _with_checked_value(vars(cls)[name]))
+
+    def __init__(self, batch_shape: Any = (), event_shape: Any = (), validate_args: bool | None = None) -> None:
         self._batch_shape, self._event_shape = _core.Size(batch_shape), _core.Size(event_shape)
+        self._validate_args = Distribution._default_validate_args if validate_args is None else bool(validate_args)
+        for name, constraint in self.arg_constraints.items() if self._validate_args else ():
+            if name in self.__dict__ and name != self._derived and not constraints.is_dependent(constraint):
+                self._check_parameter(name, self.__dict__[name], constraint)
+
+    @staticmethod
+    def set_default_validate_args(value: bool) -> None:
+        """Whether distributions that are not told look at their parameters and values; at first they do."""
+        if value not in (True, False):
+            raise ValueError(f"set_default_validate_args: expected True or False, not {value!r}")
+        Distribution._default_validate_args = value
+
+    @property
+    def support(self) -> Any:
+        raise NotImplementedError(f"{type(self).__name__}: support")
+
+    def _check_parameter(self, name: str, value: Tensor, constraint: Any) -> None:
+        if _core._is_recording() or bool(constraint.check(value.detach()).all()):
+            return
+        raise ValueError(
+            f"Expected parameter {name} ({type(value).__name__} of shape {tuple(value.shape)}) of distribution {self!r} "
+            f"to satisfy the constraint {constraint!r}, but found invalid values:\n{value}"
+        )
+
+    def _validate_sample(self, value: Any) -> None:
+        """ValueError for what cannot be a value of this distribution."""
+        if not isinstance(value, Tensor):
+            raise ValueError(f"The value argument to log_prob must be a Tensor, not {type(value).__name__}")
+        events, whole = len(self._event_shape), (*self._batch_shape, *self._event_shape)
+        if tuple(value.shape[len(value.shape) - events :]) != tuple(self._event_shape):
+            raise ValueError(
+                f"The right-most size of value must match event_shape: {value.shape} vs {self._event_shape}."
+            )
+        for i, j in zip(reversed(value.shape), reversed(whole), strict=False):
+            if i != 1 and j != 1 and i != j:
+                raise ValueError(
+                    f"Value is not broadcastable with batch_shape+event_shape: {value.shape} vs {_core.Size(whole)}."
+                )
+        try:
+            support = self.support
+        except NotImplementedError:
+            return
+        if _core._is_recording() or bool(support.check(value.detach()).all()):
+            return
+        raise ValueError(
+            f"Expected value argument ({type(value).__name__} of shape {tuple(value.shape)}) to be within the support "
+            f"({support!r}) of the distribution {self!r}, but found invalid values:\n{value}"
+        )
 
     @property
     def batch_shape(self) -> Any:
@@ -101,20 +176,22 @@ class Distribution:
         return new
 
     def __repr__(self) -> str:
-        parts = (f"{n}: {t.item() if t.numel() == 1 else tuple(t.shape)}" for n in self._names
-                 for t in [getattr(self, n)])  # fmt: skip
+        known = ((n, getattr(self, n, None)) for n in self._names)  # not all while parameters are checked
+        parts = (f"{n}: {t.item() if t.numel() == 1 else tuple(t.shape)}" for n, t in known if t is not None)
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
 class Normal(Distribution):
     """Mean `loc`, standard deviation `scale`."""
 
+    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
+    support: Any = constraints.real
     has_rsample = True
     _names = ("loc", "scale")
 
     def __init__(self, loc: Any, scale: Any, validate_args: Any = None) -> None:
         self.loc, self.scale = _tensors(loc, scale)
-        super().__init__(self.loc.shape)
+        super().__init__(self.loc.shape, validate_args=validate_args)
 
     mean = mode = property(lambda self: self.loc)
     stddev = property(lambda self: self.scale)
@@ -139,12 +216,14 @@ class Normal(Distribution):
 class Laplace(Distribution):
     """exp(-|x - loc| / scale) / (2 scale)."""
 
+    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
+    support: Any = constraints.real
     has_rsample = True
     _names = ("loc", "scale")
 
     def __init__(self, loc: Any, scale: Any, validate_args: Any = None) -> None:
         self.loc, self.scale = _tensors(loc, scale)
-        super().__init__(self.loc.shape)
+        super().__init__(self.loc.shape, validate_args=validate_args)
 
     mean = mode = property(lambda self: self.loc)
     variance = property(lambda self: 2 * self.scale * self.scale)
@@ -171,12 +250,16 @@ class Laplace(Distribution):
 class Uniform(Distribution):
     """Between `low` and `high`."""
 
+    arg_constraints: ClassVar = {"low": constraints.dependent, "high": constraints.dependent}
+    support = property(lambda self: constraints.interval(self.low, self.high))
     has_rsample = True
     _names = ("low", "high")
 
     def __init__(self, low: Any, high: Any, validate_args: Any = None) -> None:
         self.low, self.high = _tensors(low, high)
-        super().__init__(self.low.shape)
+        super().__init__(self.low.shape, validate_args=validate_args)
+        if self._validate_args and not _core._is_recording() and not bool((self.low < self.high).all()):
+            raise ValueError(f"Uniform is not defined where low >= high: {self!r}")
 
     mean = property(lambda self: (self.low + self.high) / 2)
     variance = property(lambda self: (self.high - self.low) ** 2 / 12)
@@ -201,12 +284,14 @@ class Uniform(Distribution):
 class Exponential(Distribution):
     """rate exp(-rate x)."""
 
+    arg_constraints: ClassVar = {"rate": constraints.positive}
+    support: Any = constraints.nonnegative
     has_rsample = True
     _names = ("rate",)
 
     def __init__(self, rate: Any, validate_args: Any = None) -> None:
         (self.rate,) = _tensors(rate)
-        super().__init__(self.rate.shape)
+        super().__init__(self.rate.shape, validate_args=validate_args)
 
     mean = stddev = property(lambda self: 1 / self.rate)
     variance = property(lambda self: 1 / self.rate**2)
@@ -230,11 +315,14 @@ class Exponential(Distribution):
 class Bernoulli(Distribution):
     """1 with probability `probs` (or sigmoid(`logits`)), else 0."""
 
+    arg_constraints: ClassVar = {"probs": constraints.unit_interval, "logits": constraints.real}
+    support: Any = constraints.boolean
     _names = ("probs", "logits")
 
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: Any = None) -> None:
         if (probs is None) == (logits is None):
             raise ValueError("Bernoulli: give either probs or logits")
+        self._derived = "logits" if probs is not None else "probs"
         if probs is not None:
             (self.probs,) = _tensors(probs)
             p = self.probs.clamp(1e-7, 1 - 1e-7)
@@ -242,7 +330,7 @@ class Bernoulli(Distribution):
         else:
             (self.logits,) = _tensors(logits)
             self.probs = self.logits.sigmoid()
-        super().__init__(self.probs.shape)
+        super().__init__(self.probs.shape, validate_args=validate_args)
 
     mean = property(lambda self: self.probs)
     mode = property(lambda self: (self.probs >= 0.5).to(self.probs.dtype))
@@ -268,6 +356,8 @@ class Bernoulli(Distribution):
 class Categorical(Distribution):
     """One of the classes in the last dimension, by `probs` (need not add up to 1) or `logits`."""
 
+    arg_constraints: ClassVar = {"probs": constraints.simplex, "logits": constraints.real_vector}
+    support = property(lambda self: constraints.integer_interval(0, self._num_events - 1))
     _names = ("probs", "logits")
 
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: Any = None) -> None:
@@ -276,6 +366,7 @@ class Categorical(Distribution):
         given = probs if probs is not None else logits
         if given.dim() < 1:
             raise ValueError("Categorical: the parameter needs at least one dimension, that of the classes")
+        self._derived = "logits" if probs is not None else "probs"
         if probs is not None:
             self.probs = probs / probs.sum(-1, keepdim=True)
             self.logits = self.probs.clamp(1e-7, 1 - 1e-7).log()
@@ -283,7 +374,7 @@ class Categorical(Distribution):
             self.logits = logits - logits.logsumexp([-1], True)
             self.probs = self.logits.softmax(-1)
         self._num_events = given.shape[-1]
-        super().__init__(given.shape[:-1])
+        super().__init__(given.shape[:-1], validate_args=validate_args)
 
     mode = property(lambda self: self.probs.argmax(-1))
 
@@ -309,6 +400,8 @@ class Categorical(Distribution):
 class Independent(Distribution):
     """The last dimensions of a batch as one event: their log_prob is added up."""
 
+    support = property(lambda self: constraints.independent(self.base_dist.support, self.reinterpreted_batch_ndims))
+
     def __init__(
         self, base_distribution: Distribution, reinterpreted_batch_ndims: int, validate_args: Any = None
     ) -> None:
@@ -319,7 +412,7 @@ class Independent(Distribution):
             raise ValueError(
                 f"Independent: {reinterpreted_batch_ndims} dimensions of a batch of shape {tuple(shape)}"
             )
-        super().__init__(shape[:cut], (*shape[cut:], *base_distribution.event_shape))
+        super().__init__(shape[:cut], (*shape[cut:], *base_distribution.event_shape), validate_args=validate_args)
 
     mean = property(lambda self: self.base_dist.mean)
     mode = property(lambda self: self.base_dist.mode)

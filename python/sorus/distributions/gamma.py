@@ -8,11 +8,12 @@ first one that is. Their derivative by the concentration is that of a number tha
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import _core
 from .._core import Tensor
 from .._core import operators as _op
+from . import constraints
 from .distribution import Distribution, _tensors
 
 __all__ = ["Beta", "Chi2", "Dirichlet", "FisherSnedecor", "Gamma", "InverseGamma", "StudentT"]
@@ -62,12 +63,14 @@ def _ratio(a: Tensor, b: Tensor) -> Tensor:
 class Gamma(Distribution):
     """rate^a x^(a - 1) exp(-rate x) / Gamma(a) with the concentration a."""
 
+    arg_constraints: ClassVar = {"concentration": constraints.positive, "rate": constraints.positive}
+    support: Any = constraints.nonnegative
     has_rsample = True
     _names = ("concentration", "rate")
 
     def __init__(self, concentration: Any, rate: Any, validate_args: Any = None) -> None:
         self.concentration, self.rate = _tensors(concentration, rate)
-        super().__init__(self.concentration.shape)
+        super().__init__(self.concentration.shape, validate_args=validate_args)
 
     mean = property(lambda self: self.concentration / self.rate)
     mode = property(lambda self: ((self.concentration - 1) / self.rate).clamp(min=0))
@@ -94,7 +97,7 @@ class Chi2(Gamma):
 
     def __init__(self, df: Any, validate_args: Any = None) -> None:
         (df,) = _tensors(df)
-        super().__init__(0.5 * df, 0.5)
+        super().__init__(0.5 * df, 0.5, validate_args=validate_args)
 
     df = property(lambda self: self.concentration * 2)
 
@@ -102,12 +105,14 @@ class Chi2(Gamma):
 class InverseGamma(Distribution):
     """1 over a Gamma of that concentration and rate."""
 
+    arg_constraints: ClassVar = {"concentration": constraints.positive, "rate": constraints.positive}
+    support: Any = constraints.positive
     has_rsample = True
     _names = ("concentration", "rate")
 
     def __init__(self, concentration: Any, rate: Any, validate_args: Any = None) -> None:
         self.concentration, self.rate = _tensors(concentration, rate)
-        super().__init__(self.concentration.shape)
+        super().__init__(self.concentration.shape, validate_args=validate_args)
 
     @property
     def mean(self) -> Tensor:
@@ -135,6 +140,8 @@ class InverseGamma(Distribution):
 class Dirichlet(Distribution):
     """Shares that add up to 1, along the last dimension of `concentration`."""
 
+    arg_constraints: ClassVar = {"concentration": constraints.independent(constraints.positive, 1)}
+    support: Any = constraints.simplex
     has_rsample = True
     _names = ("concentration",)
 
@@ -142,7 +149,7 @@ class Dirichlet(Distribution):
         if concentration.dim() < 1:
             raise ValueError("Dirichlet: the concentration needs at least one dimension, that of the shares")
         self.concentration = concentration
-        super().__init__(concentration.shape[:-1], concentration.shape[-1:])
+        super().__init__(concentration.shape[:-1], concentration.shape[-1:], validate_args=validate_args)
 
     mean = property(lambda self: self.concentration / self.concentration.sum(-1, keepdim=True))
 
@@ -178,12 +185,14 @@ class Dirichlet(Distribution):
 class Beta(Distribution):
     """x^(a - 1) (1 - x)^(b - 1) over the beta function of a = concentration1 and b = concentration0."""
 
+    arg_constraints: ClassVar = {"concentration1": constraints.positive, "concentration0": constraints.positive}
+    support: Any = constraints.unit_interval
     has_rsample = True
     _names = ("concentration1", "concentration0")
 
     def __init__(self, concentration1: Any, concentration0: Any, validate_args: Any = None) -> None:
         self.concentration1, self.concentration0 = _tensors(concentration1, concentration0)
-        super().__init__(self.concentration1.shape)
+        super().__init__(self.concentration1.shape, validate_args=validate_args)
 
     mean = property(lambda self: self.concentration1 / (self.concentration1 + self.concentration0))
     mode = property(lambda self: self._both().mode[..., 0])
@@ -210,12 +219,14 @@ class Beta(Distribution):
 class StudentT(Distribution):
     """loc + scale * normal / sqrt(Chi2(df) / df)."""
 
+    arg_constraints: ClassVar = {"df": constraints.positive, "loc": constraints.real, "scale": constraints.positive}
+    support: Any = constraints.real
     has_rsample = True
     _names = ("df", "loc", "scale")
 
     def __init__(self, df: Any, loc: Any = 0.0, scale: Any = 1.0, validate_args: Any = None) -> None:
         self.df, self.loc, self.scale = _tensors(df, loc, scale)
-        super().__init__(self.df.shape)
+        super().__init__(self.df.shape, validate_args=validate_args)
 
     mean = property(lambda self: _op["where"](self.df > 1, self.loc, math.nan))
     mode = property(lambda self: self.loc)
@@ -246,12 +257,14 @@ class StudentT(Distribution):
 class FisherSnedecor(Distribution):
     """The ratio of two Chi2, each over its df."""
 
+    arg_constraints: ClassVar = {"df1": constraints.positive, "df2": constraints.positive}
+    support: Any = constraints.positive
     has_rsample = True
     _names = ("df1", "df2")
 
     def __init__(self, df1: Any, df2: Any, validate_args: Any = None) -> None:
         self.df1, self.df2 = _tensors(df1, df2)
-        super().__init__(self.df1.shape)
+        super().__init__(self.df1.shape, validate_args=validate_args)
 
     mean = property(lambda self: _op["where"](self.df2 > 2, self.df2 / (self.df2 - 2), math.nan))
 

@@ -21,7 +21,7 @@ from .distribution import (
     _tensors,
 )
 from .gamma import Beta, Dirichlet, Gamma, _ratio
-from .multivariate import LowRankMultivariateNormal, MultivariateNormal, _half_log_det, _solved
+from .multivariate import LowRankMultivariateNormal, MultivariateNormal, _solved, half_log_det
 from .transformed import Cauchy, Gumbel, HalfNormal, TransformedDistribution
 
 _EULER = 0.57721566490153286060
@@ -161,7 +161,7 @@ def _multivariate(p: Any, q: Any) -> Tensor:
     columns = _solved(q.scale_tril.unsqueeze(-3), p.scale_tril.mT)  # L_q^-1 of each column of L_p
     trace = (columns**2).sum([-2, -1])
     away = (_solved(q.scale_tril, q.loc - p.loc) ** 2).sum(-1)
-    return _half_log_det(q.scale_tril) - _half_log_det(p.scale_tril) + 0.5 * (trace + away - n)
+    return half_log_det(q.scale_tril) - half_log_det(p.scale_tril) + 0.5 * (trace + away - n)
 
 
 for _p in (MultivariateNormal, LowRankMultivariateNormal):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import _core, linalg
 from .._core import Tensor
 from .._core import operators as _op
 from .._functions import broadcast_shapes
+from . import constraints
 from .distribution import Categorical, Distribution
 
 __all__ = ["LowRankMultivariateNormal", "MixtureSameFamily", "MultivariateNormal"]
@@ -21,13 +22,38 @@ def _solved(lower: Tensor, x: Tensor) -> Tensor:
     return linalg.solve_triangular(lower, x.unsqueeze(-1), upper=False).squeeze(-1)
 
 
-def _half_log_det(lower: Tensor) -> Tensor:
+def half_log_det(lower: Tensor) -> Tensor:
     return lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def factor_of(
+    of: Distribution, covariance: Tensor | None, precision: Tensor | None, factor: Tensor | None, validate_args: Any
+) -> Tensor:
+    """The lower factor of a covariance, of which one of three forms is given."""
+    who = type(of).__name__
+    if sum(m is not None for m in (covariance, precision, factor)) != 1:
+        raise ValueError(f"{who}: exactly one of covariance_matrix, precision_matrix and scale_tril is needed")
+    given: Any = next(m for m in (covariance, precision, factor) if m is not None)
+    if given.dim() < 2:
+        raise ValueError(f"{who}: a matrix is needed, found a tensor of shape {tuple(given.shape)}")
+    if factor is not None:
+        return factor
+    if Distribution._default_validate_args if validate_args is None else validate_args:
+        name = "covariance_matrix" if covariance is not None else "precision_matrix"
+        of._check_parameter(name, given, constraints.positive_definite)
+    if covariance is not None:
+        return linalg.cholesky(covariance)
+    # The inverse of a matrix turned round has the factor wanted, turned round.
+    flipped = linalg.cholesky(given.flip([-2, -1])).flip([-2, -1]).mT
+    one = _op["eye"](given.shape[-1], dtype=given.dtype).expand(flipped.shape)
+    return linalg.solve_triangular(flipped, one, upper=False)
 
 
 class MultivariateNormal(Distribution):
     """Mean `loc` [.., n], and one of covariance_matrix, precision_matrix and scale_tril (a factor L L^T) [.., n, n]."""
 
+    arg_constraints: ClassVar = {"loc": constraints.real_vector, "scale_tril": constraints.lower_cholesky}
+    support: Any = constraints.real_vector
     has_rsample = True
     _names = ("loc", "scale_tril")
 
@@ -39,20 +65,9 @@ class MultivariateNormal(Distribution):
         scale_tril: Tensor | None = None,
         validate_args: Any = None,
     ) -> None:
-        if sum(m is not None for m in (covariance_matrix, precision_matrix, scale_tril)) != 1:
-            raise ValueError(
-                "MultivariateNormal: exactly one of covariance_matrix, precision_matrix and scale_tril is needed"
-            )
         if loc.dim() < 1:
             raise ValueError("MultivariateNormal: loc needs at least one dimension")
-        if scale_tril is None:
-            if covariance_matrix is not None:
-                scale_tril = linalg.cholesky(covariance_matrix)
-            else:
-                # The inverse of a matrix turned round has the factor wanted, turned round.
-                flipped = linalg.cholesky(precision_matrix.flip([-2, -1])).flip([-2, -1]).mT  # type: ignore[union-attr]
-                one = _op["eye"](loc.shape[-1], dtype=loc.dtype).expand(flipped.shape)
-                scale_tril = linalg.solve_triangular(flipped, one, upper=False)
+        scale_tril = factor_of(self, covariance_matrix, precision_matrix, scale_tril, validate_args)
         n = loc.shape[-1]
         if tuple(scale_tril.shape[-2:]) != (n, n):
             raise ValueError(
@@ -60,7 +75,7 @@ class MultivariateNormal(Distribution):
             )
         shape = broadcast_shapes(loc.shape[:-1], scale_tril.shape[:-2])
         self.loc, self.scale_tril = loc.expand((*shape, n)), scale_tril.expand((*shape, n, n))
-        super().__init__(shape, (n,))
+        super().__init__(shape, (n,), validate_args=validate_args)
 
     mean = mode = property(lambda self: self.loc)
     covariance_matrix = property(lambda self: self.scale_tril @ self.scale_tril.mT)
@@ -73,15 +88,18 @@ class MultivariateNormal(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         m = (_solved(self.scale_tril, value - self.loc) ** 2).sum(-1)
-        return -0.5 * (self.loc.shape[-1] * math.log(2 * math.pi) + m) - _half_log_det(self.scale_tril)
+        return -0.5 * (self.loc.shape[-1] * math.log(2 * math.pi) + m) - half_log_det(self.scale_tril)
 
     def entropy(self) -> Tensor:
-        return 0.5 * self.loc.shape[-1] * (1 + math.log(2 * math.pi)) + _half_log_det(self.scale_tril)
+        return 0.5 * self.loc.shape[-1] * (1 + math.log(2 * math.pi)) + half_log_det(self.scale_tril)
 
 
 class LowRankMultivariateNormal(Distribution):
     """Covariance W W^T + diag(d): cov_factor W [.., n, r], cov_diag d [.., n]."""
 
+    arg_constraints: ClassVar = {"loc": constraints.real_vector, "cov_factor": constraints.independent(constraints.real, 2),
+                       "cov_diag": constraints.independent(constraints.positive, 1)}  # fmt: skip
+    support: Any = constraints.real_vector
     has_rsample = True
     _names = ("loc", "cov_factor", "cov_diag")
 
@@ -93,7 +111,7 @@ class LowRankMultivariateNormal(Distribution):
         shape = broadcast_shapes(loc.shape[:-1], cov_factor.shape[:-2], cov_diag.shape[:-1])
         self.loc, self.cov_diag = loc.expand((*shape, n)), cov_diag.expand((*shape, n))
         self.cov_factor = cov_factor.expand((*shape, n, cov_factor.shape[-1]))
-        super().__init__(shape, (n,))
+        super().__init__(shape, (n,), validate_args=validate_args)
 
     mean = mode = property(lambda self: self.loc)
     variance = property(lambda self: (self.cov_factor**2).sum(-1) + self.cov_diag)
@@ -121,6 +139,8 @@ class LowRankMultivariateNormal(Distribution):
 class MixtureSameFamily(Distribution):
     """One of the distributions along the last batch dimension, by a Categorical."""
 
+    support = property(lambda self: self.component_distribution.support)
+
     def __init__(
         self, mixture_distribution: Categorical, component_distribution: Distribution, validate_args: Any = None
     ) -> None:
@@ -131,7 +151,7 @@ class MixtureSameFamily(Distribution):
             raise ValueError(f"MixtureSameFamily: {mixture_distribution.probs.shape[-1]} weights for components of "
                              f"shape {tuple(shape)}")  # fmt: skip
         self.mixture_distribution, self.component_distribution = mixture_distribution, component_distribution
-        super().__init__(shape[:-1], component_distribution.event_shape)
+        super().__init__(shape[:-1], component_distribution.event_shape, validate_args=validate_args)
 
     def _weights(self) -> Tensor:
         p = self.mixture_distribution.probs

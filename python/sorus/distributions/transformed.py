@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import _core
 from .._core import Tensor
 from .._core import operators as _op
 from .._functions import broadcast_shapes
+from . import constraints
 from .distribution import Distribution, Exponential, Normal, _tensors
 from .transforms import AffineTransform, ComposeTransform, ExpTransform, Transform, _added
 
@@ -38,9 +39,15 @@ class TransformedDistribution(Distribution):
                     after = broadcast_shapes(after, p.shape) if isinstance(p, Tensor) else after
         events = max(whole.event_dim, len(base_distribution.event_shape))
         cut = len(after) - events
-        super().__init__(after[:cut], after[cut:])
+        super().__init__(after[:cut], after[cut:], validate_args=validate_args)
 
     has_rsample = property(lambda self: self.base_dist.has_rsample)
+
+    @property
+    def support(self) -> Any:
+        inside = self.transforms[-1].codomain if self.transforms else self.base_dist.support
+        more = len(self._event_shape) - inside.event_dim
+        return constraints.independent(inside, more) if more > 0 else inside
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> TransformedDistribution:
         shape = ComposeTransform(self.transforms).inverse_shape((*batch_shape, *self._event_shape))
@@ -94,8 +101,11 @@ class TransformedDistribution(Distribution):
 class LogNormal(TransformedDistribution):
     """exp of a Normal."""
 
+    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
+    support: Any = constraints.positive
+
     def __init__(self, loc: Any, scale: Any, validate_args: Any = None) -> None:
-        super().__init__(Normal(loc, scale), ExpTransform())
+        super().__init__(Normal(loc, scale), ExpTransform(), validate_args=validate_args)
 
     loc = property(lambda self: self.base_dist.loc)
     scale = property(lambda self: self.base_dist.scale)
@@ -113,10 +123,13 @@ class LogNormal(TransformedDistribution):
 class LogisticNormal(TransformedDistribution):
     """Shares: the stick broken at the logistic function of a Normal."""
 
+    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
+    support: Any = constraints.simplex
+
     def __init__(self, loc: Tensor, scale: Tensor, validate_args: Any = None) -> None:
         from .transforms import StickBreakingTransform
 
-        super().__init__(Normal(loc, scale), StickBreakingTransform())
+        super().__init__(Normal(loc, scale), StickBreakingTransform(), validate_args=validate_args)
 
     loc = property(lambda self: self.base_dist.loc)
     scale = property(lambda self: self.base_dist.scale)
@@ -125,12 +138,14 @@ class LogisticNormal(TransformedDistribution):
 class _LocScale(Distribution):
     """loc + scale * a number from one distribution without parameters, whose inverse distribution function it is."""
 
+    arg_constraints: ClassVar = {"loc": constraints.real, "scale": constraints.positive}
+    support: Any = constraints.real
     has_rsample = True
     _names = ("loc", "scale")
 
     def __init__(self, loc: Any, scale: Any, validate_args: Any = None) -> None:
         self.loc, self.scale = _tensors(loc, scale)
-        super().__init__(self.loc.shape)
+        super().__init__(self.loc.shape, validate_args=validate_args)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         u = _core.rand(*self._shape(sample_shape), dtype=self.loc.dtype).clamp(1e-38, 1 - 6e-8)
@@ -181,12 +196,14 @@ class Gumbel(_LocScale):
 class _Half(Distribution):
     """The size of a number from a symmetric distribution around 0."""
 
+    arg_constraints: ClassVar = {"scale": constraints.positive}
+    support: Any = constraints.nonnegative
     has_rsample = True
     _names = ("scale",)
 
     def __init__(self, scale: Any, validate_args: Any = None) -> None:
         (self.scale,) = _tensors(scale)
-        super().__init__(self.scale.shape)
+        super().__init__(self.scale.shape, validate_args=validate_args)
 
     mode = property(lambda self: _op["zeros_like"](self.scale))
 
@@ -232,12 +249,14 @@ class HalfCauchy(_Half):
 class Pareto(Distribution):
     """alpha scale^alpha / x^(alpha + 1) for x >= scale."""
 
+    arg_constraints: ClassVar = {"scale": constraints.positive, "alpha": constraints.positive}
+    support = property(lambda self: constraints.greater_than_eq(self.scale))
     has_rsample = True
     _names = ("scale", "alpha")
 
     def __init__(self, scale: Any, alpha: Any, validate_args: Any = None) -> None:
         self.scale, self.alpha = _tensors(scale, alpha)
-        super().__init__(self.scale.shape)
+        super().__init__(self.scale.shape, validate_args=validate_args)
 
     mode = property(lambda self: self.scale)
 
@@ -271,12 +290,14 @@ class Pareto(Distribution):
 class Weibull(Distribution):
     """scale * Exponential(1) ** (1 / concentration)."""
 
+    arg_constraints: ClassVar = {"scale": constraints.positive, "concentration": constraints.positive}
+    support: Any = constraints.positive
     has_rsample = True
     _names = ("scale", "concentration")
 
     def __init__(self, scale: Any, concentration: Any, validate_args: Any = None) -> None:
         self.scale, self.concentration = _tensors(scale, concentration)
-        super().__init__(self.scale.shape)
+        super().__init__(self.scale.shape, validate_args=validate_args)
 
     mean = property(lambda self: self.scale * (1 + 1 / self.concentration).lgamma().exp())
 
@@ -312,12 +333,14 @@ class Weibull(Distribution):
 class Kumaraswamy(Distribution):
     """a b x^(a - 1) (1 - x^a)^(b - 1), a = concentration1 and b = concentration0."""
 
+    arg_constraints: ClassVar = {"concentration1": constraints.positive, "concentration0": constraints.positive}
+    support: Any = constraints.unit_interval
     has_rsample = True
     _names = ("concentration1", "concentration0")
 
     def __init__(self, concentration1: Any, concentration0: Any, validate_args: Any = None) -> None:
         self.concentration1, self.concentration0 = _tensors(concentration1, concentration0)
-        super().__init__(self.concentration1.shape)
+        super().__init__(self.concentration1.shape, validate_args=validate_args)
 
     def _moment(self, n: int) -> Tensor:
         a, b = self.concentration1, self.concentration0

@@ -8,6 +8,7 @@ from typing import Any
 
 from .._core import Tensor
 from .._core import operators as _op
+from . import constraints
 
 __all__ = [
     "AbsTransform", "AffineTransform", "ComposeTransform", "ExpTransform", "IndependentTransform", "PowerTransform",
@@ -23,6 +24,8 @@ class Transform:
     event_dim = 0
     bijective = True
     sign = 1
+    domain: Any = constraints.real
+    codomain: Any = constraints.real
 
     def __init__(self, cache_size: int = 0) -> None:
         self._last: tuple[Any, Any] = (None, None)
@@ -65,6 +68,8 @@ class _Inverse(Transform):
         self._of, self.event_dim, self.sign = of, of.event_dim, of.sign
 
     inv = property(lambda self: self._of)
+    domain = property(lambda self: self._of.codomain)
+    codomain = property(lambda self: self._of.domain)
 
     def _call(self, x: Tensor) -> Tensor:
         return self._of.inverse(x)
@@ -95,6 +100,9 @@ class ComposeTransform(Transform):
         self.event_dim = max((p.event_dim for p in self.parts), default=0)
         self.bijective = all(p.bijective for p in self.parts)
         self.sign = math.prod(p.sign for p in self.parts)
+
+    domain = property(lambda self: self.parts[0].domain if self.parts else constraints.real)
+    codomain = property(lambda self: self.parts[-1].codomain if self.parts else constraints.real)
 
     def _call(self, x: Tensor) -> Tensor:
         for part in self.parts:
@@ -135,6 +143,10 @@ class IndependentTransform(Transform):
         super().__init__()
         self.base_transform, self.reinterpreted_batch_ndims = base_transform, reinterpreted_batch_ndims
         self.event_dim = base_transform.event_dim + reinterpreted_batch_ndims
+        n = reinterpreted_batch_ndims
+        self.domain, self.codomain = (
+            constraints.independent(c, n) for c in (base_transform.domain, base_transform.codomain)
+        )
 
     def _call(self, x: Tensor) -> Tensor:
         return self.base_transform(x)
@@ -147,6 +159,8 @@ class IndependentTransform(Transform):
 
 
 class ExpTransform(Transform):
+    codomain = constraints.positive
+
     def _call(self, x: Tensor) -> Tensor:
         return x.exp()
 
@@ -159,6 +173,8 @@ class ExpTransform(Transform):
 
 class PowerTransform(Transform):
     """x ** exponent of positive numbers."""
+
+    domain = codomain = constraints.positive
 
     def __init__(self, exponent: Any, cache_size: int = 0) -> None:
         super().__init__()
@@ -175,6 +191,8 @@ class PowerTransform(Transform):
 
 
 class SigmoidTransform(Transform):
+    codomain = constraints.unit_interval
+
     def _call(self, x: Tensor) -> Tensor:
         return x.sigmoid().clamp(1e-38, 1 - 1e-7)
 
@@ -189,6 +207,8 @@ class SigmoidTransform(Transform):
 class SoftplusTransform(Transform):
     """log(1 + exp(x))."""
 
+    codomain = constraints.positive
+
     def _call(self, x: Tensor) -> Tensor:
         return _op["softplus"](x)
 
@@ -200,6 +220,8 @@ class SoftplusTransform(Transform):
 
 
 class TanhTransform(Transform):
+    codomain = constraints.interval(-1.0, 1.0)
+
     def _call(self, x: Tensor) -> Tensor:
         return x.tanh()
 
@@ -211,6 +233,8 @@ class TanhTransform(Transform):
 
 
 class AbsTransform(Transform):
+    codomain = constraints.nonnegative
+
     bijective = False
 
     def _call(self, x: Tensor) -> Tensor:
@@ -250,6 +274,8 @@ class AffineTransform(Transform):
 class SoftmaxTransform(Transform):
     """Shares from numbers; many numbers give the same shares, so there is no derivative to speak of."""
 
+    domain, codomain = constraints.real_vector, constraints.simplex
+
     event_dim = 1
     bijective = False
 
@@ -262,6 +288,8 @@ class SoftmaxTransform(Transform):
 
 class StickBreakingTransform(Transform):
     """n numbers to n + 1 shares: each takes a part of what the ones before it have left."""
+
+    domain, codomain = constraints.real_vector, constraints.simplex
 
     event_dim = 1
 

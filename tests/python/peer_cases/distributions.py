@@ -1,5 +1,7 @@
 """Distributions with given parameters: logarithms of densities, moments, entropies, divergences; see peers.py."""
 
+import math
+
 
 def numbers(torch, *values):
     return torch.tensor(values, dtype=torch.float64)
@@ -56,6 +58,7 @@ def case_continuous(torch):
         "kumaraswamy": ask(torch, D.Kumaraswamy(a, b), share, "mean", "variance", "entropy", "grad"),
         "log_normal": ask(torch, D.LogNormal(a, b), x, *MOMENTS, "cdf"),
         "expanded": ask(torch, D.Gamma(a, b).expand((2, 3)), x, "mean"),
+        "von_mises": ask(torch, D.VonMises(a, b), x, "mean", "variance", "mode", "grad"),
     }
 
 
@@ -127,6 +130,59 @@ def case_vectors(torch):
         "shares": ask(torch, shares, n(0.2, 0.5, 0.3), "grad"),
         "logistic_normal": ask(torch, D.LogisticNormal(loc, x[0].exp()), n(0.2, 0.3, 0.1, 0.4)),
     }
+
+
+def case_matrices(torch):
+    D, n, cov = torch.distributions, lambda *v: numbers(torch, *v), matrix(torch, 3)
+    wishart = D.Wishart(n(3.5, 7.0), cov)
+    factor = torch.linalg.cholesky(cov / (cov.diagonal().sqrt().unsqueeze(-1) * cov.diagonal().sqrt()))
+    return {
+        "wishart": ask(torch, wishart, torch.stack([cov, matrix(torch, 3) * 2]), *MOMENTS),
+        "wishart_precision": ask(torch, D.Wishart(n(4.0), precision_matrix=cov), cov, "mean", "entropy"),
+        "lkj": ask(torch, D.LKJCholesky(3, n(0.5, 1.0, 4.0)), factor, "grad"),
+        "lkj_of_two": ask(torch, D.LKJCholesky(2, n(2.0)), factor[:2, :2]),
+    }
+
+
+def told(f):
+    """What an error says, without the name of the library and the numbers it shows."""
+    try:
+        f()
+    except ValueError as error:
+        return (
+            str(error).split("but found")[0].split("of distribution")[0].replace("torch.", "").replace("sorus.", "")
+        )
+    return "no error"
+
+
+def case_checks(torch):
+    D, n = torch.distributions, lambda *v: numbers(torch, *v)
+    normal = D.Normal(n(0.0, 1.0), 1.0)
+    calls = {
+        "scale": lambda: D.Normal(n(0.0, 1.0), n(1.0, -1.0)),
+        "not_told": lambda: D.Normal(n(0.0, 1.0), n(1.0, -1.0), validate_args=False),
+        "nan": lambda: D.Normal(n(math.nan), n(1.0)),
+        "probs": lambda: D.Bernoulli(n(0.5, 1.5)),
+        "shares": lambda: D.Categorical(n(-0.1, 1.1)),
+        "logits": lambda: D.Categorical(logits=n(0.0, math.nan)),
+        "count": lambda: D.Binomial(n(2.5), n(0.5)),
+        "concentration": lambda: D.Dirichlet(n(1.0, 0.0)),
+        "covariance": lambda: D.MultivariateNormal(n(0.0, 0.0), n(1.0, 2.0, 2.0, 1.0).reshape(2, 2)),
+        "factor": lambda: D.MultivariateNormal(n(0.0, 0.0), scale_tril=n(1.0, 2.0, 0.0, 1.0).reshape(2, 2)),
+        "events": lambda: D.Dirichlet(n(1.0, 2.0)).log_prob(n(0.2, 0.3, 0.5)),
+        "batch": lambda: normal.log_prob(n(1.0, 2.0, 3.0)),
+        "class": lambda: D.Categorical(n(0.5, 0.5)).log_prob(torch.tensor(2)),
+        "half": lambda: D.Poisson(n(2.0)).log_prob(n(0.5)),
+        "negative": lambda: D.Gamma(n(2.0), n(1.0)).log_prob(n(-1.0)),
+        "cdf": lambda: D.Exponential(n(2.0)).cdf(n(-1.0)),
+        "simplex": lambda: D.Dirichlet(n(1.0, 2.0)).log_prob(n(0.4, 0.3)),
+        "transformed": lambda: D.LogNormal(n(0.0), n(1.0)).log_prob(n(-1.0)),
+        "tanh": lambda: D.TransformedDistribution(normal, [D.TanhTransform()]).log_prob(n(0.5, 1.5)),
+        "inside": lambda: D.Independent(D.Uniform(n(0.0, 0.0), 1.0), 1).log_prob(n(0.5, 0.7)),
+        "outside": lambda: D.Independent(D.Uniform(n(0.0, 0.0), 1.0), 1).log_prob(n(0.5, 1.7)),
+    }
+    # The spelling of a bound inside of the brackets is each library's own.
+    return {name: told(f).split("constraint")[0].split("support (")[0] for name, f in calls.items()}
 
 
 def case_divergences(torch):
