@@ -42,7 +42,7 @@ class _OfProbability(Distribution):
             self.total_count, given = _tensors(count, given)
             if not self.total_count.is_floating_point():
                 self.total_count = self.total_count.to(given.dtype)
-        base = Bernoulli(*((given, None) if probs is not None else (None, given)), False)
+        base = Bernoulli(given, None, False) if probs is not None else Bernoulli(None, given, False)
         self.probs, self.logits, self._derived = base.probs, base.logits, base._derived
         Distribution.__init__(self, self.probs.shape, validate_args=validate_args)
 

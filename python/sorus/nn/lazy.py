@@ -82,7 +82,7 @@ class _Lazy:
         if "_made_with" not in self.__dict__:
             return
         for name, given in state.items():
-            own = getattr(self, name, None)
+            own: Any = getattr(self, name, None)
             if is_lazy(own) and not is_lazy(given) and given.numel():
                 own.materialize(given.shape)
             elif isinstance(own, Tensor) and not isinstance(own, Parameter) and own.dim() == given.dim():
