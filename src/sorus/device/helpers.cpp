@@ -110,6 +110,20 @@ static inline int64_t $P_truncdiv_i64(int64_t a, int64_t b)
   return b == 0 ? 0 : b == -1 ? (int64_t)(0 - (uint64_t)a) : a / b;
 }
 )"},
+    {"remainder_i64", {}, R"(
+static inline int64_t $P_remainder_i64(int64_t a, int64_t b) /* with the sign of b */
+{
+  const int64_t r = b == 0 || b == -1 ? 0 : a % b;
+  return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+}
+)"},
+    {"floordiv_i64", {"truncdiv_i64"}, R"(
+static inline int64_t $P_floordiv_i64(int64_t a, int64_t b)
+{
+  const int64_t r = b == 0 || b == -1 ? 0 : a % b;
+  return $P_truncdiv_i64(a, b) - (r != 0 && (r < 0) != (b < 0));
+}
+)"},
     {"shl_i64", {}, R"(
 static inline int64_t $P_shl_i64(int64_t a, int64_t b) { return b < 0 || b > 63 ? 0 : (int64_t)((uint64_t)a << b); }
 )"},

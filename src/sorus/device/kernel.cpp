@@ -10,7 +10,7 @@ int64_t Table::bytes() const {
   int64_t n = static_cast<int64_t>(integers.size() + reals.size());
   return type == "int8_t" || type == "uint8_t"     ? n
          : type == "int16_t" || type == "uint16_t" ? 2 * n
-         : type == "int64_t"                       ? 8 * n
+         : type == "int64_t" || type == "double"   ? 8 * n
                                                    : 4 * n;
 }
 

@@ -32,7 +32,7 @@ std::string fill(std::string_view text, const Values& values);
 
 /// A constant array of the generated program.
 struct Table {
-  std::string type;  ///< "int8_t", "uint8_t", "int32_t", "float"
+  std::string type;  ///< "int8_t", "uint8_t", "int32_t", "float", "double"
   std::vector<int64_t> integers;
   std::vector<float> reals;
   std::string argument;  ///< its name in the kernel

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "sorus/ops.h"
+
 namespace sorus::device {
 
 std::string input_name(size_t input) { return input ? fmt::format("in{}", input + 1) : "in"; }
@@ -39,6 +41,22 @@ void finish_typed(const Model& model, const Step& step, Prepared& p, Values& val
 
 void set_numbers(Values& values, std::initializer_list<std::pair<const char*, int64_t>> list) {
   for (const auto& [name, value] : list) values[name] = std::to_string(value);
+}
+
+void add_constant(Prepared& p, const std::string& type, const std::string& argument, const Tensor& t) {
+  if (type == "float") {
+    p.tables.push_back({type, {}, reals_of(contiguous(t)), argument});
+    return;
+  }
+  std::vector<int64_t> values = integers_of(contiguous(t));
+  if (t.dtype() == DType::u8)
+    for (int64_t& v : values) v -= 128;
+  add_table(p, type, argument, values);
+}
+
+std::string type_for(const std::vector<int64_t>& values) {
+  auto [low, high] = std::minmax_element(values.begin(), values.end());
+  return *low >= -128 && *high <= 127 ? "int8_t" : *low >= -32768 && *high <= 32767 ? "int16_t" : "int32_t";
 }
 
 void add_table(Prepared& p, std::string type, std::string argument, std::vector<int64_t> values, int64_t pad) {

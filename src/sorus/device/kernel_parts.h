@@ -39,6 +39,8 @@ std::string float_literal(float v);
 std::optional<Prepared> prepare_moves(const Model& model, const Step& step);
 /// The forms of graph/integer_forms.h.
 std::optional<Prepared> prepare_integers(const Model& model, const Step& step);
+/// Those of them that only look elements up, or go between them.
+std::optional<Prepared> prepare_places(const Model& model, const Step& step);
 /// Those of them that are tables with straight lines between.
 std::optional<Prepared> prepare_tables(const Model& model, const Step& step);
 /// The forms of graph/layer_forms.h.
@@ -52,6 +54,10 @@ void set_rescale(Values& values, Prepared& p, const Rescale& r, int64_t channels
 /// A table of int32 biases into which the input's zero point is folded: bias - zero * sum(weights). `more`: what the
 /// kernel adds to each element.
 std::vector<int64_t> folded_bias(const ConvForm& f, int64_t more = 0);
+/// The smallest type of C that holds all values.
+std::string type_for(const std::vector<int64_t>& values);
+/// A constant, in C's type of the elements that it is computed with: uint8 is stored less 128.
+void add_constant(Prepared& p, const std::string& type, const std::string& argument, const Tensor& t);
 void add_table(Prepared& p, std::string type, std::string argument, std::vector<int64_t> values, int64_t pad = 1);
 
 /// RES and the constants of $FN_add, the text of which goes before a kernel with a residual input.

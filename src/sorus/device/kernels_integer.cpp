@@ -9,12 +9,6 @@
 namespace sorus::device {
 namespace {
 
-// The smallest type that holds all values.
-std::string type_for(const std::vector<int64_t>& values) {
-  auto [low, high] = std::minmax_element(values.begin(), values.end());
-  return *low >= -128 && *high <= 127 ? "int8_t" : *low >= -32768 && *high <= 32767 ? "int16_t" : "int32_t";
-}
-
 Prepared one(const Model& m, const Step& step, const IntegerEachForm& f) {
   Prepared p;
   Values v;
@@ -231,43 +225,6 @@ Prepared one(const Model& m, const Step& step, const TransposedForm& f) {
   return p;
 }
 
-const char* const kBlend = R"(
-  int b, y, x, c;
-  for (b = 0; b < $B; b++)
-    for (y = 0; y < $OH; y++) {
-      const int16_t *const r = rows + 3 * y; /* low, high, 1024ths of the way to high */
-      const int8_t *const upper = in + (b * $IH + r[0]) * ($IW * $C), *const lower = in + (b * $IH + r[1]) * ($IW * $C);
-      for (x = 0; x < $OW; x++) {
-        const int16_t *const k = columns + 3 * x;
-        for (c = 0; c < $C; c++) {
-          const int32_t u = upper[k[0] * $C + c] * (1024 - k[2]) + upper[k[1] * $C + c] * k[2];
-          const int32_t v = lower[k[0] * $C + c] * (1024 - k[2]) + lower[k[1] * $C + c] * k[2];
-          const int32_t sum = u * (1024 - r[2]) + v * r[2] - ($RZ) * (1 << 20);
-          *out++ = (int8_t)((sum > 0 ? sum + (1 << 19) : sum - (1 << 19)) / (1 << 20) + ($RZ));
-        }
-      }
-    }
-)";
-
-Prepared one(const Model& m, const Step& step, const BlendForm& f) {
-  Prepared p;
-  Values v;
-  auto table = [&](const char* name, const std::vector<BlendForm::Place>& places) {
-    std::vector<int64_t> numbers;
-    for (const BlendForm::Place& at : places) numbers.insert(numbers.end(), {at.low, at.high, at.part});
-    add_table(p, "int16_t", name, numbers);
-  };
-  table("rows", f.rows), table("columns", f.columns);
-  auto rows = static_cast<int64_t>(f.rows.size()), columns = static_cast<int64_t>(f.columns.size());
-  set_numbers(v, {{"B", f.batch}, {"IH", f.in_h}, {"IW", f.in_w}, {"C", f.channels}, {"OH", rows}, {"OW", columns}});
-  set_numbers(v, {{"RZ", f.rounding_zero}});
-  p.overlaps = {{}};
-  p.kernel = "resize, between neighbours";
-  p.instructions = static_cast<double>(f.batch * rows * columns * f.channels) * 24;
-  finish_typed(m, step, p, v, kBlend + 1);
-  return p;
-}
-
 const char* const kMatmul = R"(
       int r, o, k;
       for (r = 0; r < $R; r++)
@@ -308,28 +265,6 @@ Prepared one(const Model& m, const Step& step, const MatmulForm& f) {
       m, step, p, v,
       nest.around({fmt::format("const {} *const a = {} + {};", v["T"], first, nest.at(0)),
                    fmt::format("const {} *const b = {} + {};", v["T"], second, nest.at(1)), "{", kMatmul + 1, "}"}));
-  return p;
-}
-
-const char* const kTake = R"(
-  int n, p, k;
-  for (n = 0; n < $OUTER; n++)
-    for (p = 0; p < $PLACES; p++)
-      for (k = 0; k < $INNER; k++) *out++ = in[(n * $IN + places[p]) * $INNER + k];
-)";
-
-Prepared one(const Model& m, const Step& step, const TakeForm& f) {
-  Prepared p;
-  Values v;
-  std::vector<int64_t> places(f.places.begin(), f.places.end());
-  auto n = static_cast<int64_t>(places.size());
-  if (n == 0) places.push_back(0);
-  add_table(p, type_for(places), "places", places);
-  set_numbers(v, {{"OUTER", f.outer}, {"PLACES", n}, {"IN", f.input}, {"INNER", f.inner}});
-  p.overlaps = {{}};
-  p.kernel = "elements at given places";
-  p.instructions = static_cast<double>(f.outer * n * f.inner) * 6;
-  finish_typed(m, step, p, v, kTake + 1);
   return p;
 }
 

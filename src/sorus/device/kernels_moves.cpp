@@ -56,11 +56,15 @@ Prepared one(const std::string& type, const Step& step, const MoveForm& f) {
 Prepared one(const std::string& type, const Step& step, const JoinForm& f) {
   Prepared p;
   int64_t total = 0, from = 0;
+  size_t input = 0;
   for (int64_t w : f.widths) total += w;
   std::string text = "  int r, k;\n" + fmt::format("  for (r = 0; r < {}; r++) {{\n", f.rows);
   for (size_t i = 0; i < f.widths.size(); ++i) {
+    bool known = f.constants[i].defined();
+    std::string name = known ? fmt::format("part{}", i) : input_name(input++);
+    if (known) add_constant(p, type, name, f.constants[i]);
     text += fmt::format("    for (k = 0; k < {}; k++) out[r * {} + {} + k] = {}[r * {} + k];\n", f.widths[i], total,
-                        from, input_name(i), f.widths[i]);
+                        from, name, f.widths[i]);
     from += f.widths[i];
   }
   p.kernel = "join";

@@ -202,6 +202,7 @@ class Plain : public KernelSet {
     (void)options;
     if (std::optional<Prepared> moves = prepare_moves(model, step)) return *moves;
     if (std::optional<Prepared> integers = prepare_integers(model, step)) return *integers;
+    if (std::optional<Prepared> places = prepare_places(model, step)) return *places;
     if (std::optional<Prepared> tables = prepare_tables(model, step)) return *tables;
     if (std::optional<Prepared> layers = prepare_layers(model, step)) return *layers;
     if (auto* conv = std::get_if<ConvForm>(&step.form)) return one(model, step, *conv);

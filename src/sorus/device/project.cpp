@@ -153,6 +153,7 @@ class Printer {
       for (size_t k = 0; k < n; ++k) {
         std::string v = table.reals.empty() ? literal(table.integers[k]) : fmt::format("{:.9g}f", table.reals[k]);
         if (!table.reals.empty() && v.find_first_of(".en") == std::string::npos) v.insert(v.size() - 1, ".0");
+        if (table.type == "double") v = fmt::format("{:.17g}", static_cast<double>(table.reals[k]));
         if (line.size() + v.size() > 118 || line.empty()) t += line, line = "\n ";
         line += " " + v + (k + 1 < n ? "," : "");
       }

@@ -142,10 +142,11 @@ struct MoveForm {
   Geometry from;  ///< the place of each element of the result, which is contiguous, in the input
 };
 
-/// Inputs side by side: each row of the result is a row of the first input, then one of the second, and so on.
+/// Parts side by side: each row of the result is a row of the first part, then one of the second, and so on.
 struct JoinForm {
   int64_t rows = 1;
-  std::vector<int64_t> widths;  ///< elements of a row, one an input
+  std::vector<int64_t> widths;    ///< elements of a row, by part
+  std::vector<Tensor> constants;  ///< by part; undefined: the next input
 };
 
 /// The result does not depend on what is computed.

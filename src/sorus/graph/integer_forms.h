@@ -91,6 +91,9 @@ struct BlendForm {
   int64_t batch = 1, in_h = 1, in_w = 1, channels = 1;
   std::vector<Place> rows, columns;
   int32_t rounding_zero = 0;  ///< halves are rounded away from this value
+  /// Where there are any: how much of the low one and how much of the high one, in floats instead of 1024ths; every
+  /// product and sum is rounded to a float (TensorFlow Lite's uint8).
+  std::vector<float> row_weights = {}, column_weights = {};
 };
 
 /// Products of two matrices, of which one may be a constant: [rows, depth] times [depth, columns], for each index of
@@ -121,10 +124,11 @@ struct TableSoftmaxForm {
   Rescale rescale;  ///< of differences; has no zero point and no range
 };
 
-/// Elements of one dimension at given places: [outer, input, inner] -> [outer, places, inner].
+/// Elements of one dimension at given or computed places: [outer, input, inner] -> [outer, places, inner].
 struct TakeForm {
-  int64_t outer = 1, input = 1, inner = 1;
-  std::vector<int32_t> places;
+  int64_t outer = 1, input = 1, inner = 1, count = 0;
+  std::vector<int32_t> places;  ///< empty: they are the last input
+  Tensor table = {};            ///< what is taken from, if it is a constant
 };
 
 /// One step of a layer of filters (ops/quantized_image.cpp, SVDF): inputs are the features and the state, int16

@@ -111,6 +111,8 @@ void Importer::read_tensors(const FlatTable& subgraph) {
         f.data = bytes_.substr(offset, size);
       }
     }
+    if (!f.data.empty() && f.known_type && t.has(6))
+      f.data = dense_.emplace_back(dense_elements(t.table(6), f.data, f, path_));
     if (!f.data.empty() && f.known_type) {
       auto expected = static_cast<size_t>(numel(f.type.shape)) * size_of(f.type.dtype);
       SORUS_CHECK(f.data.size() >= expected, FileError, "{}: tensor '{}' is {}, but has {} bytes", path_, f.name,

@@ -1,6 +1,7 @@
 // The reader of .tflite files, as its converters of operators see it (tflite_*.cpp).
 #pragma once
 
+#include <deque>
 #include <map>
 #include <span>
 #include <string>
@@ -21,6 +22,10 @@ struct FileTensor {
   Quantization quantization;
   std::string_view data;  ///< empty: not a constant
 };
+
+/// The elements of a sparse constant, which lie in the file without (most of) their zeros. FileError.
+std::string dense_elements(const FlatTable& sparsity, std::string_view data, const FileTensor& tensor,
+                           const std::string& path);
 
 struct FileOp {
   int number = 0;  ///< from 1
@@ -97,6 +102,7 @@ class Importer {
   std::string path_;
   GraphBuilder builder_;
   std::vector<FlatTable> graphs_, buffers_;
+  std::deque<std::string> dense_;  ///< elements of sparse constants
   std::vector<std::string> op_names_;
   std::vector<int> op_codes_;
   // Of the graph that is read.

@@ -3,17 +3,21 @@
 
 #include "sorus/import/layers.h"
 #include "sorus/import/tflite.h"
+#include "sorus/import/tflite_tables.h"
 #include "sorus/ops.h"
 
 namespace sorus::importer::tflite {
 namespace {
 
+bool have_one_scale(Importer& f, int a, int b) {
+  const Quantization &p = f.info(a).quantization, &q = f.info(b).quantization;
+  return !f.is_quantized(b) || (p.scale == q.scale && p.zero_point == q.zero_point);
+}
+
 // Moves keep the integers, so what goes in and what comes out must mean the same.
 void same_scale(Importer& f, int a, int b) {
-  if (!f.is_quantized(b)) return;
-  const Quantization &p = f.info(a).quantization, &q = f.info(b).quantization;
-  SORUS_CHECK(p.scale == q.scale && p.zero_point == q.zero_point, NotImplementedError,
-              "'{}' and '{}' with different scales", f.info(a).name, f.info(b).name);
+  SORUS_CHECK(have_one_scale(f, a, b), NotImplementedError, "'{}' and '{}' with different scales", f.info(a).name,
+              f.info(b).name);
 }
 
 void reshaped(Importer& f, const FileOp& op) {
@@ -49,13 +53,11 @@ void concatenated(Importer& f, const FileOp& op) {
   SORUS_CHECK(!op.in.empty(), ValueError, "there is no input");
   int64_t axis = op.options.number<int32_t>(0);
   bool images = true;
-  for (size_t i = 0; i < op.in.size(); ++i) {
-    same_scale(f, f.in(op, i), y);
-    images &= f.is_image(op.in[i]);
-  }
+  for (size_t i = 0; i < op.in.size(); ++i) images &= f.is_image(f.in(op, i));
   TensorList parts;
   for (int i : op.in) {
     Tensor t = images ? f.image(i) : f.get(i);
+    if (!have_one_scale(f, i, y)) t = on_scale_of(f, t, i, y);
     parts.push_back(is_constant(t) ? f.weight(i, t, f.info(i).quantization) : t);
   }
   int64_t d = dim_of(axis, parts[0]);
@@ -189,6 +191,38 @@ void gathered(Importer& f, const FileOp& op) {
   f.set(f.out(op), y);
 }
 
+// Elements, rows, ... at places that a row of the index names by one number for each of the first dimensions.
+void gathered_at(Importer& f, const FileOp& op) {
+  Tensor t = f.get(f.in(op, 0)), index = f.get(f.in(op, 1));
+  Shape s = t.sizes(), y(index.sizes());
+  SORUS_CHECK(!y.empty() && y.back() > 0 && y.back() <= t.dim(), ValueError, "places {} in {}", to_string(y),
+              to_string(s));
+  auto depth = y.back();
+  y.pop_back();
+  int64_t rows = 1;
+  auto places = [&] {
+    Tensor at;
+    for (int64_t d = 0; d < depth; ++d) {
+      Tensor part = reshape(narrow(index, -1, d, 1), Shape{-1});
+      at = d ? at * Tensor::weak_scalar(t.size(d)) + part : part;
+    }
+    return at;
+  };
+  Tensor at = is_constant(index) ? computed(places) : places();
+  Shape flat{1};
+  for (int64_t d = 0; d < t.dim(); ++d) {
+    if (d < depth) {
+      rows *= s[static_cast<size_t>(d)];
+    } else {
+      flat.push_back(s[static_cast<size_t>(d)]);
+      y.push_back(flat.back());
+    }
+  }
+  flat[0] = rows;
+  if (is_constant(t)) t = f.weight(op.in[0], t, f.info(op.in[0]).quantization);
+  f.set(f.out(op), reshape(index_select(reshape(t, flat), 0, at), y));
+}
+
 void packed(Importer& f, const FileOp& op) {
   TensorList parts;
   for (size_t i = 0; i < op.in.size(); ++i) parts.push_back(f.get(f.in(op, i)));
@@ -316,6 +350,8 @@ const OpKind kinds[] = {
     {100, mirrored},
     {102, split_by_sizes},
     {105, turned},
+    {107, gathered_at},
+    {124, [](Importer& f, const FileOp& op) { f.set(f.out(op), f.get(f.in(op, 0))); }},
     {129, called_once},
     {130, expanded},
     {142, variable_handle},

@@ -286,8 +286,6 @@ void transposed_convolution(Importer& f, const FileOp& op) {
 void resized(Importer& f, const FileOp& op) {
   Shape size = f.integers(f.in(op, 1));
   SORUS_CHECK(size.size() == 2, ValueError, "an image cannot be resized to {}", to_string(size));
-  // The format computes uint8 in floats.
-  SORUS_CHECK(f.info(f.out(op)).type.dtype != DType::u8, NotImplementedError, "on uint8");
   f.set(f.out(op), quantized_resize_bilinear(f.get(f.in(op, 0)), size, op.options.flag(2), op.options.flag(3)));
 }
 
@@ -372,13 +370,16 @@ const OpKind kinds[] = {
     {40, [](Importer& f, const FileOp& op) { sum_over(f, op, true); }},
     {41, [](Importer& f, const FileOp& op) { sum(f, op, true); }},
     {44, quantized_lstm_layer},
+    {47, [](Importer& f, const FileOp& op) { looked_up(f, op, [](float x) { return std::exp(x); }); }},
     {54, parametric},
     {67, transposed_convolution},
     {74, [](Importer& f, const FileOp& op) { sum_over(f, op, false); }},
     {98, leaky},
+    {111, [](Importer& f, const FileOp& op) { looked_up(f, op, [](float x) { return x < 0 ? std::expm1(x) : x; }); }},
     {114, quantized_from},
     {117, hard_swish},
     {126, matrix_product},
+    {150, gelu_of_bytes},
 };
 
 }  // namespace

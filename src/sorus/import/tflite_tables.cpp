@@ -1,5 +1,5 @@
-// Tables of functions on int16, and the numbers that go with them, as TensorFlow Lite makes them when a model is
-// loaded.
+// Tables of functions on bytes and int16, and the numbers that go with them, as TensorFlow Lite makes them when a
+// model is loaded.
 #include "sorus/import/tflite_tables.h"
 
 #include <algorithm>
@@ -37,7 +37,61 @@ void expect_symmetric(const Importer& f, int x, int y) {
   SORUS_CHECK(f.scale(y) == 1.0 / 32768, ValueError, "the scale of the result is {}", f.scale(y));
 }
 
+// The results for all numbers of a type, the smallest first, by a function that gives the number.
+Tensor all_of(DType type, const std::function<int64_t(int64_t)>& f) {
+  auto [low, high] = code_range(type);
+  Tensor t = Tensor::empty(Shape{256}, type);
+  auto* bytes = static_cast<uint8_t*>(t.data());
+  for (int64_t v = low; v <= high; ++v) bytes[v - low] = static_cast<uint8_t>(std::clamp(f(v), low, high));
+  return t;
+}
+
+// Rounded to a float where it is stored, whatever operations the compiler makes of an expression.
+float in_float(double v) {
+  volatile float stored = static_cast<float>(v);
+  return stored;
+}
+
 }  // namespace
+
+void looked_up(Importer& f, const FileOp& op, const std::function<float(float)>& function) {
+  int x = f.in(op, 0), y = f.out(op);
+  DType type = f.info(x).type.dtype;
+  SORUS_CHECK((type == DType::i8 || type == DType::u8) && f.info(y).type.dtype == type, NotImplementedError, "on {}",
+              name(type));
+  auto scale = static_cast<float>(f.scale(x)), finer = 1 / static_cast<float>(f.scale(y));
+  int64_t from = f.zero_point(x), to = f.zero_point(y);
+  Tensor table = all_of(type, [&](int64_t v) {
+    float real = function(in_float(static_cast<double>(scale) * static_cast<double>(v - from)));
+    float code = std::round(in_float(static_cast<double>(real) * static_cast<double>(finer)));
+    if (std::isnan(code)) return to;
+    return static_cast<int64_t>(std::clamp(code, -65536.0f, 65536.0f)) + to;
+  });
+  f.set(y, quantized_look_up(f.get(x), f.weight_named(f.info(y).name + "_table", table)));
+}
+
+void gelu_of_bytes(Importer& f, const FileOp& op) {
+  if (op.options.flag(0))
+    return looked_up(f, op, [](float x) {
+      const double root = std::sqrt(2 / 3.14159265358979323846);
+      return static_cast<float>(0.5 * x * (1 + std::tanh(root * (x + 0.044715 * x * x * x))));
+    });
+  looked_up(f, op, [](float x) { return static_cast<float>(0.5 * x * std::erfc(-x * std::sqrt(0.5))); });
+}
+
+Tensor on_scale_of(Importer& f, const Tensor& t, int from, int to) {
+  const FileTensor& y = f.info(to);
+  SORUS_CHECK(y.type.dtype == DType::u8, NotImplementedError, "'{}' and '{}' with different scales",
+              f.info(from).name, y.name);
+  double ratio = in_float(f.scale(from) * static_cast<double>(1 / static_cast<float>(f.scale(to))));
+  double shift = in_float(-static_cast<double>(f.zero_point(from)) * ratio);
+  Tensor table = all_of(DType::u8, [&](int64_t v) {
+    float real = in_float(in_float(static_cast<double>(v) * ratio) + shift);
+    return static_cast<int64_t>(std::clamp(std::round(real), -65536.0f, 65536.0f)) + f.zero_point(to);
+  });
+  if (is_constant(t)) return computed([&] { return quantized_look_up(t, table); });
+  return quantized_look_up(t, f.weight_named(fmt::format("{}_as_{}", f.info(from).name, y.name), table));
+}
 
 void curve_of_halves(Importer& f, const FileOp& op, bool is_tanh) {
   int x = f.in(op, 0), y = f.out(op);

@@ -3,6 +3,7 @@
 
 #include "sorus/base/error.h"
 #include "sorus/graph/device_form.h"
+#include "sorus/ops.h"
 
 namespace sorus {
 namespace {
@@ -49,12 +50,15 @@ std::optional<DeviceForm> joined(const DeviceCall& c) {
   int64_t axis = c.place(c.integer("dim"));
   for (const TensorType* t : c.inputs)
     if (!t || t->shape.size() != c.order.size()) return std::nullopt;
-  for (int i = 0; i < static_cast<int>(c.inputs.size()); ++i)
-    if (c.is_constant(i)) return padded(c, axis);
+  bool known = std::any_of(c.constants.begin(), c.constants.end(), [](const Tensor& t) { return t.defined(); });
+  if (std::optional<DeviceForm> f = known ? padded(c, axis) : std::nullopt) return f;
   JoinForm f;
   Shape out = c.in_memory(c.outputs[0].shape);
   for (int64_t p = 0; p < axis; ++p) f.rows *= out[static_cast<size_t>(p)];
-  for (const TensorType* t : c.inputs) f.widths.push_back(numel(t->shape) / std::max<int64_t>(f.rows, 1));
+  for (size_t i = 0; i < c.inputs.size(); ++i) {
+    f.widths.push_back(numel(c.inputs[i]->shape) / std::max<int64_t>(f.rows, 1));
+    f.constants.push_back(c.constants[i].defined() ? contiguous(permute(c.constants[i], c.order)) : Tensor());
+  }
   return f;
 }
 

@@ -19,12 +19,26 @@ Between between(int64_t in, int64_t out, bool align_corners, bool half_pixel_cen
   return {low, high, at - low * whole(1024)};
 }
 
+// No product is rounded that is not stored as a float first, so that it is the same with and without instructions
+// that multiply and add at once: products are of doubles that hold floats, and exact.
+Weighted weighted(int64_t in, int64_t out, bool align_corners, bool half_pixel_centers) {
+  bool corners = align_corners && out > 1;
+  float step = static_cast<float>(corners ? in - 1 : in) / static_cast<float>(corners ? out - 1 : out);
+  Tensor half = Tensor::weak_scalar(half_pixel_centers ? 0.5 : 0.0);
+  Tensor at = to(arange(int64_t{0}, out), DType::f64) + half;
+  at = to(at * Tensor::weak_scalar(static_cast<double>(step)), DType::f32) - half;
+  Tensor low = clamp_low(floor(at), 0.0), high = clamp_high(ceil(at), static_cast<double>(in - 1)), part = at - low;
+  return {to(low, DType::i64), to(high, DType::i64), Tensor::weak_scalar(1.0) - part, part};
+}
+
 }  // namespace quantized_rules
 
 namespace {
 
 using quantized_rules::Between;
 using quantized_rules::between;
+using quantized_rules::Weighted;
+using quantized_rules::weighted;
 
 void check_codes(const TypeCall& c) {
   DType t = c.input(0).dtype;
@@ -63,11 +77,32 @@ TensorList transpose_body(const Call& c) {
 // ---- resizing
 // -----------------------------------------------------------------------------------------------------------
 
+TensorList bilinear_in_floats(const Tensor& x, const Weighted& h, const Weighted& w) {
+  // Weights times 1024, which changes no rounding: a compiler makes a product of floats out of one of doubles where
+  // it sees that both are floats, and then one operation out of it and the sum.
+  auto weight = [](const Tensor& of, size_t dims) {
+    Shape shape(dims, 1);
+    shape[0] = -1;
+    return reshape(to(of, DType::f64) * Tensor::weak_scalar(1024.0), shape);
+  };
+  auto part = [&](bool down, bool right) {
+    Tensor t = index_select(index_select(x, 1, down ? h.high : h.low), 2, right ? w.high : w.low);
+    t = to(to(t, DType::f64) * weight(down ? h.part : h.rest, 3), DType::f32);
+    return to(to(t, DType::f64) * weight(right ? w.part : w.rest, 2), DType::f32);
+  };
+  constexpr double kOne = 1 << 20;
+  Tensor sum = part(false, false) + part(true, false) + part(false, true) + part(true, true);
+  return {to((sum + Tensor::weak_scalar(kOne / 2)) * Tensor::weak_scalar(1 / kOne), x.dtype())};
+}
+
 TensorList bilinear_body(const Call& c) {
   const Tensor& x = c.input(0);
   const Shape& size = c.attr(0).ints();
-  Between h = between(x.size(1), size[0], c.attr(1).to_bool(), c.attr(2).to_bool()),
-          w = between(x.size(2), size[1], c.attr(1).to_bool(), c.attr(2).to_bool());
+  bool corners = c.attr(1).to_bool(), half = c.attr(2).to_bool();
+  if (x.dtype() == DType::u8)
+    return bilinear_in_floats(x, weighted(x.size(1), size[0], corners, half),
+                              weighted(x.size(2), size[1], corners, half));
+  Between h = between(x.size(1), size[0], corners, half), w = between(x.size(2), size[1], corners, half);
   Tensor wide = to(x, DType::i64), down = reshape(h.part, Shape{-1, 1, 1}), right = reshape(w.part, Shape{-1, 1});
   auto blend = [&](const Tensor& a, const Tensor& b, const Tensor& part) {
     return a * (whole(1024) - part) + b * part;
@@ -143,7 +178,9 @@ const bool entries = [] {
       })
       .body(bilinear_body)
       .not_differentiable()
-      .doc("An image of another size; places are kept in 1024ths, results are rounded half away from zero.");
+      .doc(
+          "An image of another size; places are kept in 1024ths, results are rounded half away from zero. uint8: "
+          "places are floats, as are products and sums, and results are rounded half up.");
   op("quantized_sum(input, dim: int[], keepdim: bool, input_zero_point: int, zero_point: int, multiplier: int, "
      "shift: int, quant_min: int, quant_max: int)")
       .types([](const TypeCall& c) -> std::vector<TensorType> {

@@ -46,13 +46,42 @@ std::vector<BlendForm::Place> places(int64_t in, int64_t out, bool align_corners
   return list;
 }
 
+// How many binary places the weights have; 11 where there are more than ten.
+int binary_places(const std::vector<float>& weights) {
+  int most = 0;
+  for (float v : weights) {
+    int n = 0;
+    while (n < 11 && std::ldexp(v, n) != std::nearbyint(std::ldexp(v, n))) ++n;
+    most = std::max(most, n);
+  }
+  return most;
+}
+// Places, and the weights of both, one pair a result.
+std::vector<float> set_places(std::vector<BlendForm::Place>& list, const Weighted& w) {
+  std::vector<int32_t> low = small(integers_of(w.low)), high = small(integers_of(w.high));
+  std::vector<float> rest = reals_of(w.rest), part = reals_of(w.part), weights;
+  for (size_t i = 0; i < low.size(); ++i) {
+    list.push_back({low[i], high[i], static_cast<int32_t>(std::ldexp(part[i], 10))});
+    weights.insert(weights.end(), {rest[i], part[i]});
+  }
+  return weights;
+}
+
 std::optional<DeviceForm> blended(const DeviceCall& c) {
   if (!bytes(c.input(0))) return std::nullopt;
   const Shape &x = c.input(0).shape, &size = c.integers("size");
   bool corners = c.integer("align_corners") != 0, half = c.integer("half_pixel_centers") != 0;
   BlendForm f;
   f.batch = x[0], f.in_h = x[1], f.in_w = x[2], f.channels = x[3];
-  f.rows = places(f.in_h, size[0], corners, half), f.columns = places(f.in_w, size[1], corners, half);
+  if (c.input(0).dtype == DType::u8) {
+    std::vector<float> h = set_places(f.rows, weighted(f.in_h, size[0], corners, half)),
+                       w = set_places(f.columns, weighted(f.in_w, size[1], corners, half));
+    // With so few places no sum of floats is rounded (they are below 2^9), and integers give the same.
+    int down = binary_places(h), right = binary_places(w);
+    if (down > 10 || right > 10 || down + right > 15) f.row_weights = h, f.column_weights = w;
+  } else {
+    f.rows = places(f.in_h, size[0], corners, half), f.columns = places(f.in_w, size[1], corners, half);
+  }
   // Where the picture is stretched over its edge a row beyond the last one would be read.
   for (const auto& [list, n] : {std::pair{&f.rows, f.in_h}, std::pair{&f.columns, f.in_w}})
     for (const BlendForm::Place& p : *list)
@@ -109,17 +138,22 @@ std::optional<DeviceForm> multiplied(const DeviceCall& c) {
   return f;
 }
 
-// Known places along one dimension: nearest neighbours, reversed order, a table of rows.
+// Places along one dimension: nearest neighbours, reversed order, a table of rows, what an index says.
 std::optional<DeviceForm> taken(const DeviceCall& c) {
   const Shape& dims = c.integers("dims");
-  if (dims.size() != 1 || c.inputs.size() != 2 || !c.is_constant(1) || c.is_constant(0) ||
-      c.input(1).shape.size() != 1)
+  DType t = c.input(0).dtype, index = c.input(1).dtype;
+  if (dims.size() != 1 || c.inputs.size() != 2 || c.input(1).shape.size() != 1) return std::nullopt;
+  if (c.is_constant(0) && t != DType::f32 && !bytes(c.input(0)) && t != DType::i16 && t != DType::i32)
     return std::nullopt;
+  if (!c.is_constant(1) && index != DType::i32 && index != DType::i64) return std::nullopt;
   const Shape& x = c.input(0).shape;
   auto d = static_cast<size_t>(dims[0] < 0 ? dims[0] + static_cast<int64_t>(x.size()) : dims[0]);
   TakeForm f;
   f.input = x[d];
   for (size_t i = 0; i < x.size(); ++i) (i < d ? f.outer : f.inner) *= i == d ? 1 : x[i];
+  f.count = numel(c.input(1).shape);
+  if (c.is_constant(0)) f.table = c.constant(0);
+  if (!c.is_constant(1)) return f;
   for (int64_t p : integers_of(c.constant(1))) {
     int64_t place = p < 0 ? p + f.input : p;
     SORUS_CHECK(place >= 0 && place < f.input, IndexError, "codegen: place {} of {} elements", p, f.input);

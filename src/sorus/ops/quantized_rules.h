@@ -50,5 +50,10 @@ struct Between {
   Tensor low, high, part;
 };
 Between between(int64_t in, int64_t out, bool align_corners, bool half_pixel_centers);
+/// The same in floats, for uint8: how much of the low and how much of the high element.
+struct Weighted {
+  Tensor low, high, rest, part;
+};
+Weighted weighted(int64_t in, int64_t out, bool align_corners, bool half_pixel_centers);
 
 }  // namespace sorus::quantized_rules

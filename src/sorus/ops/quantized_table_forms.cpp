@@ -1,8 +1,17 @@
-// The forms in which small devices compute functions of int16 by tables (graph/device_form.h).
+// The forms in which small devices compute functions by tables (graph/device_form.h).
 #include "sorus/ops/quantized_rules.h"
 
 namespace sorus {
 namespace {
+
+std::optional<DeviceForm> looked_up(const DeviceCall& c) {
+  if (c.is_constant(0) || !c.is_constant(1)) return std::nullopt;
+  TableForm f;
+  f.elements = numel(c.input(0).shape);
+  for (int64_t v : integers_of(c.constant(1)))
+    f.table.push_back(static_cast<int8_t>(v - quantized_rules::offset_of(c.input(1))));
+  return f;
+}
 
 std::optional<DeviceForm> curve(const DeviceCall& c) {
   if (!c.is_constant(1)) return std::nullopt;
@@ -26,8 +35,9 @@ std::optional<DeviceForm> softmax(const DeviceCall& c) {
   return f;
 }
 
-[[maybe_unused]] const bool forms =
-    device_form("quantized_s_curve", curve, as_it_is) && device_form("quantized_table_softmax", softmax);
+[[maybe_unused]] const bool forms = device_form("quantized_look_up", looked_up, as_it_is) &&
+                                    device_form("quantized_s_curve", curve, as_it_is) &&
+                                    device_form("quantized_table_softmax", softmax);
 
 }  // namespace
 }  // namespace sorus

@@ -1,6 +1,6 @@
-// Functions of int16 by tables of a few hundred values with straight lines between them, as TensorFlow Lite computes
-// them: logistic and tanh on one table, softmax on two. The tables are inputs; who makes the call has them
-// (import/tflite_tables.cpp).
+// Functions by tables, as TensorFlow Lite computes them: those of one byte by their 256 values, those of int16 by a
+// few hundred values with straight lines between them: logistic and tanh on one table, softmax on two. The tables are
+// inputs; who makes the call has them (import/tflite_tables.cpp).
 #include "sorus/graph/scalar.h"
 #include "sorus/ops.h"
 #include "sorus/ops/fixed_point.h"
@@ -58,7 +58,28 @@ TensorList softmax_body(const Call& c) {
   return {to(table_share(e, between(n[1], c.input(2)), n[0]), DType::i16)};
 }
 
+TensorList look_up_body(const Call& c) {
+  Tensor place = to(c.input(0), DType::i32);
+  if (c.input(0).dtype() == DType::i8) place = place + Tensor::weak_scalar(int64_t{128});
+  return {to(at(c.input(1), place), c.input(1).dtype())};
+}
+
 const bool entries = [] {
+  op("quantized_look_up(input, table: mask)")
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        auto byte = [](DType t) { return t == DType::i8 || t == DType::u8; };
+        const TensorType &x = c.input(0), &table = c.input(1);
+        SORUS_CHECK(byte(x.dtype) && byte(table.dtype), TypeError,
+                    "{}: expected int8 or uint8 as input and table, got {} and {}", c.op.name(), name(x.dtype),
+                    name(table.dtype));
+        SORUS_CHECK(table.shape == Shape{256}, ValueError, "{}: expected a table of 256 numbers, got {}", c.op.name(),
+                    table.to_string());
+        return {{table.dtype, x.shape, false}};
+      })
+      .body(look_up_body)
+      .not_differentiable()
+      .axes("input[a..], table[n!] -> output[a..]")
+      .doc("Any function of one byte: `table` holds its results, that of the smallest number first.");
   op("curve_place(input, multiplier: int, shift: int, bits: int) -> value, place, part")
       .each(
           "v = (input * multiplier + ((1 << shift) >> 1)) >> shift; m = v < 0 ? -v : v; p = m >> bits;"

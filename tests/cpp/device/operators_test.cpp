@@ -67,6 +67,8 @@ TEST(DeviceOperators, TwoTensorsElementByElement) {
         {"sub", sub},
         {"maximum", [](const Tensor& a, const Tensor& b) { return maximum(a, b); }},
         {"minimum", [](const Tensor& a, const Tensor& b) { return minimum(a, b); }},
+        {"floor_divide", [](const Tensor& a, const Tensor& b) { return floor_divide(a, b); }},
+        {"remainder", [](const Tensor& a, const Tensor& b) { return remainder(a, b); }},
         {"prelu", [=](const Tensor& a, const Tensor& b) {
            return quantized_prelu(a, b, za, zb, zy, m, -1, n, -6, low, high);
          }}};
@@ -160,10 +162,27 @@ TEST(DeviceOperators, ImagesOfOtherSizes) {
                          }});
       }
     Tensor places = Tensor::of(std::vector<int64_t>{0, 0, 1, 3, 3, -1, 2}, Shape{7});
-    for (int64_t d : {1, 2, 3})
+    Tensor image = r.tensor({2, 4, 4, 5}, t, low, high), floats = r.tensor({2, 4, 4, 5}, DType::f32);
+    for (int64_t d : {1, 2, 3}) {
       cases.push_back({fmt::format("places {}", d),
                        {{t, {2, 4, 4, 5}, false}},
                        [=](const TensorList& x) -> TensorList { return {index_select(x[0], d, places)}; }});
+      // Where something is largest along the dimension: in what is computed, and in constants.
+      auto largest = [=](const Tensor& v) { return reshape(argmax(v, d), Shape{-1}); };
+      cases.push_back(
+          {fmt::format("computed places {}", d), {{t, {2, 4, 4, 5}, false}}, [=](const TensorList& x) -> TensorList {
+             return {index_select(x[0], d, largest(x[0])), index_select(image, d, largest(x[0]))};
+           }});
+      cases.push_back({fmt::format("computed places {} among floats", d),
+                       {{t, {2, 4, 4, 5}, false}},
+                       [=](const TensorList& x) -> TensorList {
+                         return {index_select(floats, d, to(largest(x[0]), DType::i32))};
+                       }});
+      cases.push_back(
+          {fmt::format("beside constants {}", d), {{t, {2, 4, 4, 5}, false}}, [=](const TensorList& x) -> TensorList {
+             return {cat(std::vector{image, x[0], image}, d)};
+           }});
+    }
   }
   expect_same(cases);
 }

@@ -119,6 +119,7 @@ const std::vector<Lines>& table() {
       {"quantized_softmax",
        {"s8[a,b] multiplier=1573741824 left_shift=22 diff_min=-248 dtype=i8",
         "u8[a,b,c] multiplier=1273741824 left_shift=21 diff_min=-400 dtype=i16"}},
+      {"quantized_look_up", {"s8[a,b] s8[256]", "u8[a] s8[256]", "s8[a,b,c] u8[256]"}},
       {"curve_place", {"s16[a,b] multiplier=24000 shift=3 bits=9", "s16[a] multiplier=3 shift=0 bits=8"}},
       {"curve_value", {"s16[a,b] s16[a,b] s16[a,b] i255[a,b] bits=8 above=-8388480 below=8388735 down=8"}},
       {"quantized_s_curve",
@@ -156,7 +157,7 @@ const std::vector<Lines>& table() {
         "input_zero_point=5"}},
       {"quantized_resize_bilinear",
        {"s8[a,3,4,c] size=[5,7]", "s8[a,3,4,c] size=[5,7] half_pixel_centers=true",
-        "u8[a,3,4,c] size=[2,6] align_corners=true"}},
+        "u8[a,3,4,c] size=[2,6] align_corners=true", "u8[a,3,4,c] size=[5,7] half_pixel_centers=true"}},
       {"quantized_sum",
        {"s8[a,3,4,c] dim=[1,2] keepdim=false input_zero_point=4 zero_point=-3 multiplier=1573741824 shift=-4 "
         "quant_min=-128 quant_max=127"}},
