@@ -53,6 +53,7 @@ TEST(DeviceOperators, TwoTensorsElementByElement) {
     int64_t m = r.multiplier(), n = r.multiplier(), k = r.multiplier();
     Shape image{1, 4, 3, 5};
     Tensor weights = r.tensor({5}, t, low, high), whole = r.tensor(image, t, low, high);
+    Tensor one = Tensor::weak_scalar(int64_t{1});
     auto mul = [=](const Tensor& a, const Tensor& b) { return quantized_mul(a, b, za, zb, zy, m, -6, low, high); };
     auto add = [=](const Tensor& a, const Tensor& b) {
       return quantized_add(a, b, 20, za, m, -1, zb, n, 0, zy, k, -18, low, high);
@@ -67,8 +68,8 @@ TEST(DeviceOperators, TwoTensorsElementByElement) {
         {"sub", sub},
         {"maximum", [](const Tensor& a, const Tensor& b) { return maximum(a, b); }},
         {"minimum", [](const Tensor& a, const Tensor& b) { return minimum(a, b); }},
-        {"floor_divide", [](const Tensor& a, const Tensor& b) { return floor_divide(a, b); }},
-        {"remainder", [](const Tensor& a, const Tensor& b) { return remainder(a, b); }},
+        {"floor_divide", [=](const Tensor& a, const Tensor& b) { return floor_divide(a, bitwise_or(b, one)); }},
+        {"remainder", [=](const Tensor& a, const Tensor& b) { return remainder(a, bitwise_or(b, one)); }},
         {"prelu", [=](const Tensor& a, const Tensor& b) {
            return quantized_prelu(a, b, za, zb, zy, m, -1, n, -6, low, high);
          }}};
