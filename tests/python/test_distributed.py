@@ -82,6 +82,49 @@ def test_threads_train_as_one_process():
     dist.run_threads(lambda rank: ddp.check(sorus, dist, lock), 2)
 
 
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_normalization_with_the_statistics_of_all_ranks(momentum):
+    """Batches of 3 and 5 rows are normalized, and pass gradients, as the 8 rows would be by one process."""
+    from sorus import nn
+
+    x = sorus.randn(8, 4, 3, dtype=sorus.float64)
+    weights = sorus.randn(8, 4, 3, dtype=sorus.float64)
+    alone = nn.BatchNorm1d(4, momentum=momentum, dtype=sorus.float64)
+    sorus.nn.init.normal_(alone.weight)
+    state = {name: t.clone() for name, t in alone.state_dict().items()}
+    whole = x.clone().requires_grad_()
+    for _ in range(2):
+        y = alone(whole)
+    (y * weights).sum().backward()
+    lock = threading.Lock()
+    grads: list = []
+
+    def rank(r: int) -> None:
+        part = slice(0, 3) if r == 0 else slice(3, 8)
+        with lock:
+            net = nn.Sequential(nn.Identity(), nn.BatchNorm1d(4, momentum=momentum, dtype=sorus.float64))
+            net[1].load_state_dict(state)
+            net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+            mine = x[part].clone().requires_grad_()
+        for _ in range(2):
+            y = net(mine)
+        (y * weights[part]).sum().backward()
+        close = sorus.testing.assert_close
+        close(y, alone_y[part])
+        close(mine.grad, whole.grad[part])
+        close(dict(net[1].named_buffers()), dict(alone.named_buffers()))
+        close(net.eval()(mine).detach(), alone_eval[part])
+        with lock:
+            grads.append(net[1].weight.grad)
+
+    alone_y, alone_eval = y.detach(), alone.eval()(x).detach()
+    alone_y.requires_grad_(False)
+    dist.run_threads(rank, 2)
+    sorus.testing.assert_close(sum(grads), alone.weight.grad)
+    with pytest.raises(ValueError, match=r"\[batch, 4, ...\]"):
+        nn.SyncBatchNorm(4)(sorus.ones(2, 3))
+
+
 def test_threads_can_join_by_themselves():
     sums = []
 

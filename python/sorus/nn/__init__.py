@@ -40,10 +40,12 @@ from .module import Module  # isort: skip  (the others build on it)
 from . import functional, init, parallel, utils
 from .activation import *
 from .activation import CELU, ELU, GELU, GLU, SELU, LogSigmoid, LogSoftmax, ReLU, Softmax
+from .adaptive import *
 from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from .layers import *
 from .lazy import *
 from .loss import *
 from .parameter import Buffer, Parameter
+from .sync_norm import *
 from .transformer import Transformer, TransformerDecoder, TransformerDecoderLayer
 from .volumes import *

@@ -488,3 +488,19 @@ def case_losses_of_labels(torch):
     ctc_loss.backward()
     none = nn.CTCLoss(reduction="none")(scaled.detach(), torch.tensor([3, 4, 2]), (6, 0), (3, 0))
     return [loss, scores.grad, ctc_loss, log.grad, none, repr(ctc)]
+
+
+def case_adaptive_softmax(torch):
+    def make():
+        return torch.nn.AdaptiveLogSoftmaxWithLoss(8, 20, [4, 10, 15], div_value=1.5, head_bias=True)
+
+    x, y = numbers(torch, 6, 8), torch.tensor([3, 19, 0, 12, 4, 14])
+    layer = fill(torch, make().double())
+    return [
+        run(torch, make(), x, y),
+        run(torch, make(), numbers(torch, 8), torch.tensor(16), text=False),
+        run(torch, make(), x, torch.tensor([0, 1, 2, 3, 0, 1]), text=False),
+        layer.log_prob(x),
+        layer.predict(x),
+        layer.predict(x * -5),
+    ]
