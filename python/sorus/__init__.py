@@ -10,7 +10,7 @@ import builtins as _builtins
 import importlib
 import math as _math
 
-from . import _copying, _core, _names
+from . import _copying, _core, _names, _paths
 from ._compile import compile
 from ._core import (
     Size,
@@ -65,6 +65,7 @@ strided, contiguous_format, preserve_format, channels_last, channels_last_3d = (
     for name in ("strided", "contiguous_format", "preserve_format", "channels_last", "channels_last_3d")
 )
 
+_paths.install(__name__)
 _names.add_second_names(operators, Tensor)
 globals().update({name: f for name, f in operators.items() if "." not in name})
 from ._arranging import *  # noqa: E402

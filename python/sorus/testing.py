@@ -1,4 +1,5 @@
-"""Comparisons for tests (torch.testing): `assert_close(actual, expected)` says where two results differ most, and by how much."""
+"""Comparisons for tests (torch.testing): `assert_close(actual, expected)` says where two results differ most, and by how much;
+`make_tensor` makes something to compare."""
 
 from __future__ import annotations
 
@@ -108,4 +109,38 @@ def assert_close(
         _fail(_where, text, msg)
 
 
-__all__ = ["assert_close"]
+def make_tensor(
+    *shape: Any,
+    dtype: Any,
+    device: Any = None,
+    low: float | None = None,
+    high: float | None = None,
+    requires_grad: bool = False,
+    noncontiguous: bool = False,
+    exclude_zero: bool = False,
+) -> Tensor:
+    """A tensor of random numbers in [low, high): [-9, 9) for floats, [-9, 10) for integers, [0, 2) for bool.
+
+    `noncontiguous`: every second element of a larger one. `exclude_zero`: zeros become the smallest positive number.
+    """
+    size = list(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else list(shape)
+    given = [*size[:-1], 2 * size[-1]] if noncontiguous and size else size
+    low, high = (-9 if low is None else low), high
+    if dtype == _core.bool:
+        t = _core.randint(0, 2, given).to(dtype)
+    elif str(dtype).split(".")[-1].startswith(("int", "uint")):
+        least = 0 if str(dtype).endswith("uint8") and low < 0 else int(low)
+        t = _core.randint(least, int(10 if high is None else high), given).to(dtype)
+    else:
+        top = 9.0 if high is None else high
+        t = (_core.rand(*given, dtype=_core.float64) * (top - low) + low).to(dtype)
+        if t.is_complex():
+            t = t + t.flip(0) * 1j if t.dim() else t
+    if noncontiguous and size:
+        t = t[..., ::2]
+    if exclude_zero:
+        t = t.masked_fill(t == 0, 1 if not t.is_floating_point() else _core.finfo(dtype).tiny)
+    return t.requires_grad_(requires_grad) if requires_grad else t
+
+
+__all__ = ["assert_close", "make_tensor"]

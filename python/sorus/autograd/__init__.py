@@ -232,6 +232,33 @@ class Function:
         return tuple(outs) if shape[0] else outs[0]
 
 
+def once_differentiable(backward):
+    """Marks a `backward` of a Function whose results cannot be differentiated again: an error if somebody does."""
+
+    @functools.wraps(backward)
+    def once(ctx, *grads):
+        with no_grad():
+            out = backward(ctx, *grads)
+        if not _core.is_grad_enabled() or not any(isinstance(g, Tensor) and g.requires_grad for g in grads):
+            return out
+
+        class Once(Function):
+            @staticmethod
+            def forward(ctx, given, *grads):
+                return given.clone()
+
+            @staticmethod
+            def backward(ctx, *_):
+                raise RuntimeError(
+                    f"backward: {backward.__qualname__} is marked once_differentiable: its results have no gradient"
+                )
+
+        wrapped = [t if t is None else Once.apply(t, *grads) for t in (out if isinstance(out, tuple) else (out,))]
+        return tuple(wrapped) if isinstance(out, tuple) else wrapped[0]
+
+    return once
+
+
 def Variable(data: Tensor, requires_grad: bool = False) -> Tensor:
     """A tensor: variables and tensors are one since long."""
     return data.detach().requires_grad_() if requires_grad else data

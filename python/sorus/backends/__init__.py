@@ -3,9 +3,16 @@ run, so `cudnn.deterministic` and the like have nothing to change; `is_available
 
 from __future__ import annotations
 
+import sys
+import types
 
-class _Absent:
-    """A backend that is not there: it can be asked and its switches can be set."""
+
+class _Absent(types.ModuleType):
+    """A backend that is not there: it can be asked, its switches can be set, and it can be imported."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{__name__}.{name}")
+        sys.modules[self.__name__] = self
 
     enabled = deterministic = benchmark = allow_tf32 = False
 
@@ -16,11 +23,11 @@ class _Absent:
         return False
 
 
-cudnn, mps = _Absent(), _Absent()
+cudnn, mps, mkldnn, openmp = (_Absent(name) for name in ("cudnn", "mps", "mkldnn", "openmp"))
 
 
 class _Cuda(_Absent):
-    matmul = _Absent()
+    matmul = _Absent("cuda.matmul")
 
 
-cuda = _Cuda()
+cuda = _Cuda("cuda")

@@ -42,9 +42,22 @@ from .activation import *
 from .activation import CELU, ELU, GELU, GLU, SELU, LogSigmoid, LogSoftmax, ReLU, Softmax
 from .adaptive import *
 from .containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from .families import (
+    _BatchNorm,
+    _ConvNd,
+    _ConvTransposeNd,
+    _InstanceNorm,
+    _NormBase,
+    _ntuple,
+    _pair,
+    _single,
+    _triple,
+)  # isort: skip
 from .layers import *
 from .lazy import *
 from .loss import *
+from .loss import _Loss
+from .parallel import DataParallel
 from .parameter import Buffer, Parameter
 from .sync_norm import *
 from .transformer import Transformer, TransformerDecoder, TransformerDecoderLayer

@@ -11,25 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import _core
 from .._core import Tensor, _nn
 from .layers import InstanceNorm1d, InstanceNorm2d
 from .module import Module
-from .parameter import Parameter
+from .parameter import UninitializedParameter
 from .volumes import InstanceNorm3d
-
-
-class UninitializedParameter(Parameter):
-    """A parameter whose shape is not known yet."""
-
-    def __init__(self, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> None:
-        super().__init__(_core.operators["empty"]([0], dtype=dtype or _core.get_default_dtype()), requires_grad)
-        self._waits = True
-
-    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
-        """Gives it elements, which are not written."""
-        self.data = _core.operators["empty"](list(shape), dtype=dtype or self.dtype)
-        self._waits = False
 
 
 def is_lazy(param: Any) -> bool:

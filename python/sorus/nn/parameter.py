@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import copy
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 from .. import _core
 from .._core import Tensor
@@ -34,3 +34,16 @@ class Buffer(Tensor):
     def __init__(self, data: Tensor, persistent: bool = True):
         super().__init__(data.detach())
         self.persistent = persistent
+
+
+class UninitializedParameter(Parameter):
+    """A parameter whose shape is not known yet."""
+
+    def __init__(self, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> None:
+        super().__init__(_core.operators["empty"]([0], dtype=dtype or _core.get_default_dtype()), requires_grad)
+        self._waits = True
+
+    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
+        """Gives it elements, which are not written."""
+        self.data = _core.operators["empty"](list(shape), dtype=dtype or self.dtype)
+        self._waits = False
