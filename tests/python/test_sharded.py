@@ -120,7 +120,9 @@ def test_parameters_without_dimensions_are_refused():
     def rank(r: int) -> None:
         with pytest.raises(ValueError, match="without dimensions"):
             dist.fsdp.fully_shard(Scalar())
-        with pytest.raises(NotImplementedError, match="autocast"):
+        with pytest.raises(NotImplementedError, match="offload_policy"):
+            dist.fsdp.fully_shard(Scalar(), offload_policy=1)
+        with pytest.raises(TypeError, match="must be a MixedPrecisionPolicy, found 1"):
             dist.fsdp.fully_shard(Scalar(), mp_policy=1)
 
     dist.run_threads(rank, 2)

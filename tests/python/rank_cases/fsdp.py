@@ -5,7 +5,7 @@ import sys
 
 import sorus.distributed as dist
 import sorus.distributed.checkpoint as dcp
-from sorus.distributed.fsdp import fully_shard
+from sorus.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 import sorus
 from sorus import nn
@@ -48,8 +48,39 @@ def train(run, net, optimizer, steps, rank, clip=math.inf):
     return losses
 
 
+def check_types(rank):
+    """Computing in bfloat16 is what one process does with the rounded weights; the rows stay as they are."""
+    bf16, policy = sorus.bfloat16, MixedPrecisionPolicy(sorus.bfloat16, sorus.float32, output_dtype=sorus.float32)
+    sorus.manual_seed(3)
+    net, whole = Net(), Net()
+    whole.load_state_dict(net.state_dict())
+    whole.to(bf16)
+    seen: list = []
+    for block in net.blocks:
+        fully_shard(block, mp_policy=MixedPrecisionPolicy(param_dtype=bf16, reduce_dtype=sorus.float32))
+    fully_shard(net, mp_policy=policy)
+    net.blocks[0].register_forward_hook(lambda m, i, o: seen.append((i[0].dtype, o.dtype)))
+    assert isinstance(net, FSDPModule) and not isinstance(whole, FSDPModule)
+    sorus.manual_seed(rank)
+    x = sorus.randn(4, 6)
+    y = net(x)
+    assert seen == [(bf16, bf16)] and y.dtype == sorus.float32
+    assert bool((y == whole(x.to(bf16)).float()).all())
+    y.square().mean().backward()
+    whole(x.to(bf16)).float().square().mean().backward()
+    for (name, shard), p in zip(net.named_parameters(), whole.parameters()):
+        assert shard.dtype == shard.grad.dtype == shard.full_tensor().dtype == sorus.float32, name
+        assert bool((shard.full_tensor().to(bf16) == p).all()), name
+        average = p.grad.float()
+        dist.all_reduce(average, op=dist.ReduceOp.AVG)
+        own = average[shard.start[0] : shard.start[0] + shard.shape[0]]
+        assert bool(((shard.grad - own).abs() <= 1e-6 + 1e-5 * own.abs()).all()), name
+
+
 def check(folder, phase):
     rank, ranks = dist.get_rank(), dist.get_world_size()
+    if phase == "save":
+        check_types(rank)
     net, optimizer = make(sharded=True)
     if phase == "save":
         plain, plain_optimizer = make(sharded=False)
