@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import _core
 from .._core import Tensor, _nn
 from .layers import InstanceNorm1d, InstanceNorm2d
 from .module import Module
-from .parameter import UninitializedParameter
+from .parameter import Parameter, UninitializedParameter
 from .volumes import InstanceNorm3d
 
 
