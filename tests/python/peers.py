@@ -29,6 +29,8 @@ def peer_python() -> str | None:
 
 
 def load_cases(file: Path) -> dict:
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))  # cases share what they are made of
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -7,8 +7,11 @@ import pytest
 
 import sorus
 
-PROGRAMS_FILE = peers.ROOT / "tests" / "python" / "peer_cases" / "programs.py"
-PROGRAMS = peers.load_cases(PROGRAMS_FILE)
+PROGRAMS = {
+    name: (file, f)
+    for file in sorted((peers.ROOT / "tests" / "python" / "peer_cases").glob("programs*.py"))
+    for name, f in peers.load_cases(file).items()
+}
 
 
 @pytest.mark.skipif(peers.peer_python() is None, reason="needs PyTorch (make bench installs it)")
@@ -21,8 +24,9 @@ def test_same_losses(name, mode):
         steps.append(sorus.compile(f))
         return steps[-1]
 
-    ours = peers.flatten(PROGRAMS[name](sorus, *([compiled] if mode == "compiled" else [])))
-    theirs = peers.peer_results(PROGRAMS_FILE)[name]
+    file, program = PROGRAMS[name]
+    ours = peers.flatten(program(sorus, *([compiled] if mode == "compiled" else [])))
+    theirs = peers.peer_results(file)[name]
     assert ours.keys() == theirs.keys()
     for key, expected in theirs.items():
         assert ours[key].shape == expected.shape, key
