@@ -6,8 +6,8 @@ except RuntimeError as error:   # or ValueError
     print(error)                # matmul: .., with the shapes and the line
 """
 
-from ._core import _IndexError as IndexError
-from ._core import _TypeError as TypeError
-from ._core import _ValueError as ValueError
+from ._core import _IndexError as IndexError  # type: ignore[attr-defined]  # made when the module is loaded
+from ._core import _TypeError as TypeError  # type: ignore[attr-defined]  # made when the module is loaded
+from ._core import _ValueError as ValueError  # type: ignore[attr-defined]  # made when the module is loaded
 
 __all__ = ["IndexError", "TypeError", "ValueError"]

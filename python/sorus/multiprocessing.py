@@ -29,7 +29,7 @@ class ProcessContext:
 
         running = {p.sentinel: p for p in self.processes if p.exitcode is None}
         for sentinel in wait(list(running), timeout=timeout):
-            running.pop(sentinel).join()  # type: ignore[call-overload]
+            running.pop(sentinel).join()
         failed = [(rank, p) for rank, p in enumerate(self.processes) if p.exitcode not in (None, 0)]
         if failed:
             for p in running.values():

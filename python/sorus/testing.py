@@ -11,6 +11,7 @@ import numpy as np
 
 from . import _core
 from ._core import Tensor, operators
+from ._functions import finfo
 
 # Relative and absolute, by the less exact of both types; other types have to be equal.
 _TOLERANCES = {
@@ -139,7 +140,7 @@ def make_tensor(
     if noncontiguous and size:
         t = t[..., ::2]
     if exclude_zero:
-        t = t.masked_fill(t == 0, 1 if not t.is_floating_point() else _core.finfo(dtype).tiny)
+        t = t.masked_fill(t == 0, 1 if not t.is_floating_point() else finfo(dtype).tiny)
     return t.requires_grad_(requires_grad) if requires_grad else t
 
 

@@ -32,9 +32,9 @@ def test_settings_that_are_several_numbers_or_words():
     group = optim.Muon([{"params": matrix, "adjust_lr_fn": "match_rms_adamw"}]).param_groups[0]
     assert (group["adjust_lr_fn"], group["ns_steps"], group["ns_coefficients"][0]) == ("match_rms_adamw", 5, 3.4445)
     with pytest.raises(TypeError, match="no setting 'eps' that is one number"):
-        optim.Adafactor(matrix, eps=1e-3)
+        optim.Adafactor(matrix, eps=1e-3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="ns_coefficients must be 3 numbers"):
-        optim.Muon(matrix, ns_coefficients=(1.0, 2.0))
+        optim.Muon(matrix, ns_coefficients=(1.0, 2.0))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="adjust_lr_fn must be one of"):
         optim.Muon(matrix, adjust_lr_fn="longer")
     with pytest.raises(ValueError, match=r"must be matrices, found f32\[2\]"):
