@@ -44,7 +44,8 @@ $P_SIMD static inline void $P_copyf(const float *from, float *to, int n)
 {
   int i = 0;
   for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, _mm256_loadu_ps(from + i));
-  for (; i < n; i++) to[i] = from[i];
+  if (n & 7)
+    for (; i < n; i++) to[i] = from[i];
 }
 )"},
     {"avx512_floats", {"avx2_floats"}, R"(
@@ -126,14 +127,16 @@ $P_SIMD static inline void $P_bring(const int8_t *from, int8_t *to, int n)
   int i = 0;
   for (; i + 16 <= n; i += 16)
     _mm_storeu_si128((__m128i *)(void *)(to + i), _mm_xor_si128($P_LOAD16(from + i), _mm_set1_epi8(-128)));
-  for (; i < n; i++) to[i] = (int8_t)(from[i] ^ -128);
+  if (n & 15)
+    for (; i < n; i++) to[i] = (int8_t)(from[i] ^ -128);
 }
 $P_SIMD static inline void $P_widen(const int8_t *from, int16_t *to, int n)
 {
   int i = 0;
   for (; i + 16 <= n; i += 16)
     $P_STOREH(to + i, _mm256_add_epi16($P_WIDE($P_LOAD16(from + i)), _mm256_set1_epi16(128)));
-  for (; i < n; i++) to[i] = (int16_t)(from[i] + 128);
+  if (n & 15)
+    for (; i < n; i++) to[i] = (int16_t)(from[i] + 128);
 }
 /* The sum of n elements, each 128 more: as they lie, brought, brought and widened. */
 $P_SIMD static inline int32_t $P_sum8(const int8_t *x, int n)
@@ -143,7 +146,8 @@ $P_SIMD static inline int32_t $P_sum8(const int8_t *x, int n)
   int32_t rest = 0;
   int i = 0;
   for (; i + 32 <= n; i += 32) sums = _mm256_add_epi64(sums, _mm256_sad_epu8($P_LOADI(x + i), _mm256_setzero_si256()));
-  for (; i < n; i++) rest += (uint8_t)x[i];
+  if (n & 31)
+    for (; i < n; i++) rest += (uint8_t)x[i];
   s = _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
   return rest + _mm_cvtsi128_si32(s) + _mm_extract_epi32(s, 2);
 }

@@ -68,7 +68,8 @@ $P_SIMD static inline void $P_copyf(const float *from, float *to, int n)
 {
   int i = 0;
   for (; i + 4 <= n; i += 4) vst1q_f32(to + i, vld1q_f32(from + i));
-  for (; i < n; i++) to[i] = from[i];
+  if (n & 3) /* GCC warns of a loop that it sees does not run */
+    for (; i < n; i++) to[i] = from[i];
 }
 )"},
     {"neon_bytes", {"neon"}, R"(
@@ -141,7 +142,8 @@ $P_SIMD static inline int32_t $P_sum(const int8_t *x, int n)
   int32x4_t sums = vdupq_n_s32(0);
   int i;
   for (i = 0; i + 8 <= n; i += 8) sums = vpadalq_s16(sums, vmovl_s8(vld1_s8(x + i)));
-  for (; i < n; i++) sums = vsetq_lane_s32(vgetq_lane_s32(sums, 0) + x[i], sums, 0);
+  if (n & 7)
+    for (; i < n; i++) sums = vsetq_lane_s32(vgetq_lane_s32(sums, 0) + x[i], sums, 0);
   return vgetq_lane_s32(sums, 0) + vgetq_lane_s32(sums, 1) + vgetq_lane_s32(sums, 2) + vgetq_lane_s32(sums, 3);
 }
 /* The first n of eight bytes are read or written. */

@@ -27,4 +27,9 @@ void fuse_residuals(Model& model);
 /// value into their bias, and one that nobody reads neither; both go on through depthwise layers and pools.
 void remove_channels(Model& model);
 
+/// Not part of simplify: transposed convolutions become convolutions that make a block of the result's pixels at
+/// once, as channels, which are then put in order. Kernels for convolutions are faster, but the result is there
+/// twice. Returns whether there was any.
+bool unfold_transposed(Model& model);
+
 }  // namespace sorus::device

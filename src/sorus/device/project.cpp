@@ -326,7 +326,6 @@ void check_name(const std::string& name) {
 Project generate(Model model, const Target& target, const GenerateOptions& options) {
   check_name(options.name);
   simplify(model);
-  order_steps(model);
   std::optional<CmsisNn> library;
   std::optional<CmsisKernels> calling;
   if (!options.cmsis_nn.empty()) {
@@ -337,22 +336,39 @@ Project generate(Model model, const Target& target, const GenerateOptions& optio
   const KernelSet& kernels = calling ? *calling : target.kernels();
   Project project;
   std::vector<Prepared> prepared;
-  // Fewer pixels at a time need less scratch; the limit decides how many.
-  for (int64_t group : {4, 2, 1}) {
-    PrepareOptions choose{options.size, group};
-    prepared.clear();
-    for (const Step& step : model.steps) prepared.push_back(kernels.prepare(model, step, choose));
-    int64_t saved = 0;
-    if (options.pack_weights)
-      for (Prepared& p : prepared) saved += pack_tables(p);
-    SORUS_CHECK(saved > 0 || !options.pack_weights, ValueError,
-                "codegen: expected weights that fit into 4 or 2 bits for --pack-weights, found none in {} steps; "
-                "sorus.quantization.quantize(..., weight_bits=4) makes them",
-                model.steps.size());
-    project.arena = plan_arena(model, prepared);
-    if (options.ram_limit == 0 || project.arena.bytes <= options.ram_limit) break;
+  auto fits = [&] { return options.ram_limit == 0 || project.arena.bytes <= options.ram_limit; };
+  auto try_groups = [&](const std::vector<int64_t>& groups) {
+    for (int64_t group : groups) {
+      PrepareOptions choose{options.size, group};
+      prepared.clear();
+      for (const Step& step : model.steps) prepared.push_back(kernels.prepare(model, step, choose));
+      int64_t saved = 0;
+      if (options.pack_weights)
+        for (Prepared& p : prepared) saved += pack_tables(p);
+      SORUS_CHECK(saved > 0 || !options.pack_weights, ValueError,
+                  "codegen: expected weights that fit into 4 or 2 bits for --pack-weights, found none in {} steps; "
+                  "sorus.quantization.quantize(..., weight_bits=4) makes them",
+                  model.steps.size());
+      project.arena = plan_arena(model, prepared);
+      if (fits()) return true;
+    }
+    return false;
+  };
+  // Transposed convolutions pixel by pixel, and fewer pixels at a time, need less memory and more instructions; the
+  // limit decides.
+  struct Attempt {
+    Model model;
+    std::vector<int64_t> groups;
+  };
+  std::vector<Attempt> attempts{{model, {4, 2, 1}}};
+  if (target.kernels != plain_kernels && !options.size && unfold_transposed(model))
+    attempts.insert(attempts.begin(), {model, {4}});
+  for (Attempt& attempt : attempts) {
+    model = std::move(attempt.model);
+    order_steps(model);
+    if (try_groups(attempt.groups)) break;
   }
-  SORUS_CHECK(options.ram_limit == 0 || project.arena.bytes <= options.ram_limit, ValueError,
+  SORUS_CHECK(fits(), ValueError,
               "codegen: expected an arena of at most {} bytes, the smallest found needs {} (no plan with these "
               "kernels needs less than {})",
               options.ram_limit, project.arena.bytes, project.arena.lower_bound);
