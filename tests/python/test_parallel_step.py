@@ -119,7 +119,9 @@ def losses_and_weights(mesh, **options):
 
 def test_zero_cuts_along_the_context_axis_too():
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "cp"))
-    losses, weights, _ = losses_and_weights(mesh, data="dp", context="cp")
+    losses, weights, step = losses_and_weights(mesh, data="dp", context="cp")
+    sums = [line for line in step.rank_graph(0).splitlines() if "= all_reduce" in line]
+    assert any("/dp+cp" in line and "f32[16, 64]" in line for line in sums), "gradients: over both axes at once"
     found, kept, step = losses_and_weights(mesh, data="dp", context="cp", zero=1)
     assert found == losses and kept == weights, "to the bit"
     assert "[S(0), S(0)]" in step._newest().layouts(), "each of the four ranks has a quarter"
@@ -127,7 +129,7 @@ def test_zero_cuts_along_the_context_axis_too():
     found, kept, step = losses_and_weights(mesh, data="dp", context="cp", zero=3)
     assert found == pytest.approx(losses, rel=1e-5)
     gathers = [line for line in step.rank_graph(1).splitlines() if "= all_gather" in line]
-    assert any("/dp" in line for line in gathers) and any("/cp" in line for line in gathers)
+    assert any("/dp+cp" in line for line in gathers), "and is gathered from all of them at once"
     mesh = init_device_mesh("cpu", (3,), mesh_dim_names=("cp",))
     losses, weights, _ = losses_and_weights(mesh, context="cp")
     found, kept, step = losses_and_weights(mesh, context="cp", zero=1)
@@ -170,6 +172,21 @@ def test_pipelines_and_micro_batches():
         assert many == micro, options
         assert all((a == b).all().item() for a, b in zip(found, weights)), options
     assert "send" in step.rank_program(0)
+
+
+def test_gradients_of_micro_batches_are_summed_before_ranks_exchange_them():
+    mesh = init_device_mesh("cpu", (2,), mesh_dim_names=("dp",))
+    exchanged, losses = [], []
+    for zero in (0, 1):
+        for micro_batches in (1, 4):
+            found, _, step = train(mesh, data="dp", zero=zero, micro_batches=micro_batches)
+            losses.append(found)
+            x, y = sorus.randn(16, 8), sorus.arange(16) % 4
+            with sorus.profile() as p:
+                step(x, y)
+            exchanged.append(sum(e.bytes for e in p.events() if e.kind == "exchange"))
+    assert exchanged[0] == exchanged[1] > 0 and exchanged[2] == exchanged[3] > 0, "once a step"
+    assert losses[1] == losses[3] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_a_number_does_not_depend_on_where_stages_begin():

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <random>
+#include <set>
 
 #include "operators/reference.h"
 #include "operators/samples.h"
@@ -72,6 +73,48 @@ std::vector<DeviceMesh> meshes() {
           DeviceMesh({"a", "b", "c"}, {2, 3, 2}), DeviceMesh({"a", "b"}, {5, 2})};
 }
 
+// All sets of axes, for graphs that are made while ranks run.
+std::set<std::vector<int>> joint_axes(const DeviceMesh& mesh) {
+  std::set<std::vector<int>> out;
+  for (int set = 1; set < 1 << mesh.axes(); ++set) {
+    std::vector<int> axes;
+    for (int a = 0; a < mesh.axes(); ++a)
+      if (set >> a & 1) axes.push_back(a);
+    if (axes.size() > 1) out.insert(axes);
+  }
+  return out;
+}
+
+TEST(Redistribution, SeveralAxesAtOnceAreOneCollective) {
+  DeviceMesh mesh({"dp", "tp", "cp"}, {2, 3, 2});
+  struct {
+    const char *from, *to, *expected;
+  } cases[] = {{"P R P", "R R R", "all_reduce(%0, op=\"sum\", group=\"dp 2 x tp 3 x cp 2/dp+cp\")"},
+               {"P R P", "S(0) R S(0)",
+                "reduce_scatter(%0, dim=0, parts=4, op=\"sum\", group=\"dp 2 x tp 3 x cp 2/dp+cp\", sizes=[7, 6, 6, "
+                "6], rank=3)"},
+               {"S(0) S(0) S(0)", "R R R",
+                "all_gather(%0, none, dim=0, parts=12, group=\"dp 2 x tp 3 x cp 2/dp+tp+cp\", sizes=[3, 2, 2, 2, "}};
+  for (const auto& c : cases) {
+    auto layout = [](std::string_view text) {
+      Layout l;
+      for (size_t at = 0, end; at < text.size(); at = end + 1) {
+        end = std::min(text.find(' ', at), text.size());
+        l.push_back(Placement::parse(text.substr(at, end - at)));
+      }
+      return l;
+    };
+    Graph g;
+    g.set_outputs({g.add_input({DType::f32, {25, 3}, false})});
+    Request q;
+    q.mesh = mesh;
+    q.inputs[0] = layout(c.from), q.outputs[0] = layout(c.to);
+    Graph local = partition(g, propagate(g, q), 7);
+    EXPECT_EQ(local.size(), 2u) << local.to_string();
+    EXPECT_NE(local.to_string().find(c.expected), std::string::npos) << local.to_string();
+  }
+}
+
 TEST(Redistribution, EveryLayoutFromEveryOther) {
   DeviceMesh mesh({"a", "b"}, {2, 2});
   // The second does not divide, neither in elements nor in blocks of three.
@@ -86,6 +129,7 @@ TEST(Redistribution, EveryLayoutFromEveryOther) {
       for (const Placement& b : places)
         if (!(a.is_shard() && b.is_shard() && a.dim == b.dim && a.unit != b.unit)) all.push_back({a, b});
     RankPool pool(mesh);
+    pool.join(joint_axes(mesh));
     for (const Layout& from : all)
       for (const Layout& to : all) {
         // Through `from` and `to` back to everywhere: what comes out is what went in.
@@ -144,7 +188,10 @@ TEST_P(Partitioned, GivesWhatOneDeviceGives) {
   Random r(7);
   std::vector<DeviceMesh> all = meshes();
   std::vector<std::unique_ptr<RankPool>> pools;
-  for (const DeviceMesh& m : all) pools.push_back(std::make_unique<RankPool>(m));
+  for (const DeviceMesh& m : all) {
+    pools.push_back(std::make_unique<RankPool>(m));
+    pools.back()->join(joint_axes(m));
+  }
   for (const std::string& line : harness::samples_of(op)) {
     harness::Sizes sizes;
     for (char c : harness::letters_of(line)) sizes[c] = 12;

@@ -34,13 +34,24 @@ Shape DeviceMesh::coordinates(int64_t rank) const {
 
 int64_t DeviceMesh::coordinate(int64_t rank, int axis) const { return coordinates(rank)[static_cast<size_t>(axis)]; }
 
-std::vector<int> DeviceMesh::peers(int64_t rank, int axis) const {
-  int64_t step = 1;
-  for (int i = axes() - 1; i > axis; --i) step *= size(i);
-  int64_t first = rank - coordinate(rank, axis) * step;
-  std::vector<int> out;
-  for (int64_t i = 0; i < size(axis); ++i) out.push_back(static_cast<int>(first + i * step));
+std::vector<int> DeviceMesh::peers(int64_t rank, const std::vector<int>& axes) const {
+  std::vector<int> out{static_cast<int>(rank)};
+  for (int axis : axes) {
+    int64_t step = 1;
+    for (int i = this->axes() - 1; i > axis; --i) step *= size(i);
+    std::vector<int> more;
+    for (int r : out)
+      for (int64_t i = 0; i < size(axis); ++i)
+        more.push_back(static_cast<int>(r + (i - coordinate(rank, axis)) * step));
+    out = std::move(more);
+  }
   return out;
+}
+
+std::string DeviceMesh::group(const std::vector<int>& axes) const {
+  std::string s = to_string();
+  for (size_t i = 0; i < axes.size(); ++i) s += (i ? "+" : "/") + name(axes[i]);
+  return s;
 }
 
 std::string DeviceMesh::to_string() const {

@@ -33,9 +33,13 @@ class DeviceMesh {
   int axis(std::string_view name) const;
   int64_t coordinate(int64_t rank, int axis) const;
   Shape coordinates(int64_t rank) const;
-  std::vector<int> peers(int64_t rank, int axis) const;
+  std::vector<int> peers(int64_t rank, int axis) const { return peers(rank, std::vector<int>{axis}); }
+  /// Those that differ from it along these ascending axes only, the last one fastest.
+  std::vector<int> peers(int64_t rank, const std::vector<int>& axes) const;
   /// The name of the communicator of the ranks along an axis.
-  std::string group(int axis) const { return to_string() + "/" + name(axis); }
+  std::string group(int axis) const { return group(std::vector<int>{axis}); }
+  /// And of those along several at once: "dp 2 x cp 2/dp+cp".
+  std::string group(const std::vector<int>& axes) const;
   bool operator==(const DeviceMesh&) const = default;
   std::string to_string() const;  ///< "dp 2 x tp 4"
 

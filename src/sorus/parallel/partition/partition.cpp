@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <unordered_set>
 
 #include "sorus/run/passes.h"
@@ -12,7 +13,12 @@ namespace {
 class Partition {
  public:
   Partition(const Graph& graph, const Propagated& p, int64_t rank)
-      : from_(graph), p_(p), mesh_(p.mesh), rank_(rank), versions_(p.mesh, p.communication), to_(graph.name()) {}
+      : from_(graph),
+        p_(p),
+        mesh_(p.mesh),
+        rank_(rank),
+        versions_(p.mesh, p.communication, p.micro_axis),
+        to_(graph.name()) {}
 
   LocalGraph run() {
     find_gathered();
@@ -90,10 +96,7 @@ class Partition {
       if (layout == wanted) return local;
     Value local = locals_.at(v)[0];
     Layout now = stored;
-    for (const Move& m : redistribution(mesh_, stored, wanted)) {
-      local = move(local, m, now, v, after);
-      local_.layouts.try_emplace(local, now);
-    }
+    local = follow(local, redistribution(mesh_, stored, wanted), now, v, after);
     made.emplace_back(wanted, local);
     return local;
   }
@@ -141,10 +144,7 @@ class Partition {
     } else {
       local = locals_.at(v)[source.version];
       Layout now = versions_.of(v)[source.version];
-      for (const Move& m : source.moves) {
-        local = move(local, m, now, v);
-        local_.layouts.try_emplace(local, now);
-      }
+      local = follow(local, source.moves, now, v);
     }
     add(v, wanted, local);
     return local;
@@ -184,17 +184,41 @@ class Partition {
   }
 
   // `now`: how the local value lies, before and after. `whole`: the value that it is a block of.
-  Value move(const Value& local, const Move& m, Layout& now, const Value& whole, const Value& after = {}) {
+  Value follow(Value local, const std::vector<Move>& moves, Layout& now, const Value& whole,
+               const Value& after = {}) {
+    for (size_t i = 0; i < moves.size();) {
+      size_t n = joint_moves(moves, i, p_.micro_axis);
+      local = move(local, std::span(moves).subspan(i, n), now, whole, after);
+      local_.layouts.try_emplace(local, now);
+      i += n;
+    }
+    return local;
+  }
+  // Moves that one collective does.
+  Value move(const Value& local, std::span<const Move> moves, Layout& now, const Value& whole, const Value& after) {
     const SourceLocation& source = whole.node->source;
+    const Move& m = moves[0];
     Layout before = now;
-    apply_move(m, now);
+    std::vector<int> axes;
+    for (const Move& each : moves) {
+      apply_move(each, now);
+      axes.push_back(each.axis);
+    }
     if (m.axis == p_.micro_axis) return over_time(local, m, source);
-    Collective c{m, p_.groups[static_cast<size_t>(m.axis)], mesh_.size(m.axis), mesh_.coordinate(rank_, m.axis), {},
-                 {}};
-    const Shape& shape = whole.type().shape;
-    auto axis = static_cast<size_t>(m.axis);
-    if (now[axis].is_shard()) c.cut = cut_sizes(mesh_, now, shape, rank_, m.axis);
-    if (before[axis].is_shard()) c.joined = cut_sizes(mesh_, before, shape, rank_, m.axis);
+    std::sort(axes.begin(), axes.end());
+    if (axes.size() > 1) local_.joint_axes.insert(axes);
+    std::vector<int> peers = mesh_.peers(rank_, axes);
+    auto me = std::find(peers.begin(), peers.end(), static_cast<int>(rank_)) - peers.begin();
+    Collective c{m, p_.group(axes), static_cast<int64_t>(peers.size()), me, {}, {}};
+    auto sizes = [&](const Layout& l) {  // of the peers' blocks of the dimension that `l` cuts
+      const Placement& cut = l[static_cast<size_t>(m.axis)];
+      Shape out;
+      for (int r : peers)
+        if (cut.is_shard())
+          out.push_back(block_of(mesh_, l, whole.type().shape, r).sizes[static_cast<size_t>(cut.dim)]);
+      return out;
+    };
+    c.cut = sizes(now), c.joined = sizes(before);
     return between_ranks(local, c, source, after);
   }
 
@@ -206,7 +230,7 @@ class Partition {
   // of it.
   Value over_time(const Value& v, const Move& m, const SourceLocation& source) {
     int64_t n = mesh_.size(m.axis), at = mesh_.coordinate(rank_, m.axis);
-    Attr group(p_.groups[static_cast<size_t>(m.axis)]), op(std::string(reduction_name(m.op)));
+    Attr group(p_.group({m.axis})), op(std::string(reduction_name(m.op)));
     auto whole = [&](const char* name, std::vector<Value> inputs, Attrs attrs, Move::Kind kind, int dim) {
       Value r = call(name, std::move(inputs), std::move(attrs), source);
       Move over = m;
@@ -246,7 +270,7 @@ class Partition {
 
   struct Collective {
     const Move& move;
-    const std::string& group;
+    std::string group;
     int64_t ranks, rank;
     Shape cut, joined;  // sizes of the blocks of the dimension that is cut, and of the one that is joined
   };

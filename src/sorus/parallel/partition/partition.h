@@ -14,6 +14,9 @@
 // all_gather joins (partition/segments.h takes the graph apart there).
 #pragma once
 
+#include <set>
+#include <vector>
+
 #include "sorus/graph/trace.h"
 #include "sorus/parallel/sharding/propagate.h"
 
@@ -27,6 +30,8 @@ struct LocalGraph {
   std::unordered_map<Value, Layout> layouts;
   /// Nodes that stand for collectives over the micro-batches.
   std::unordered_map<const Node*, Move> over_micro_batches;
+  /// Axes whose ranks some collective is among, where it is more than one.
+  std::set<std::vector<int>> joint_axes;
 };
 /// `rank` counts the micro-batch as well, if there is such an axis.
 LocalGraph partition_local(const Graph& graph, const Propagated& propagated, int64_t rank);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "sorus/graph/call.h"
 #include "sorus/parallel/comm/groups.h"
@@ -103,9 +104,10 @@ struct ParallelStep::Impl {
   Propagated layouts;
   RankPool pool;
   std::vector<Rank> ranks;
-  std::vector<uint32_t> versions;  // of captured storages after the last run
-  std::vector<char> written;       // by the graph
-  std::vector<int> result_rank;    // of the pipeline, -1: all
+  std::vector<uint32_t> versions;    // of captured storages after the last run
+  std::vector<char> written;         // by the graph
+  std::vector<int> result_rank;      // of the pipeline, -1: all
+  std::set<std::vector<int>> joint;  // axes along which ranks meet at once
 
   Impl(TracedGraph t, const Request& r, ExecutionOptions o)
       : options(std::move(o)),
@@ -123,8 +125,8 @@ struct ParallelStep::Impl {
         request.outputs[whole.explicit_outputs + static_cast<int>(i)] = it->second;
     }
     layouts = propagate(whole.graph, request);
-    for (int a = 0; a < inner.axes(); ++a)
-      layouts.groups[static_cast<size_t>(a)] = all.group(a + (options.pipeline.ranks > 1 ? 1 : 0));
+    layouts.ranks = all;
+    layouts.first_axis = options.pipeline.ranks > 1 ? 1 : 0;
     for (size_t i = 0; i < layouts.outputs.size(); ++i)
       for (const Placement& p : layouts.outputs[i])
         SORUS_CHECK(!p.is_partial(), ValueError, "output {} cannot stay a partial value", i);
@@ -132,6 +134,7 @@ struct ParallelStep::Impl {
     for (int i : whole.write_targets)
       if (i >= whole.explicit_inputs) written[static_cast<size_t>(i - whole.explicit_inputs)] = 1;
     for (int rank : pool.local()) ranks.push_back(make_rank(rank));
+    pool.join(joint);
     result_rank = ranks[0].runner->program().result_rank;
     remember();
   }
@@ -154,10 +157,15 @@ struct ParallelStep::Impl {
     return block_of(request.mesh, layout, shape, virtual_rank(number, micro));
   }
 
-  Program program_of(int number) const {
+  Program program_of(int number) {
     std::vector<LocalGraph> graphs;
-    for (int m = 0; m < options.micro_batches; ++m)
+    for (int m = 0; m < options.micro_batches; ++m) {
       graphs.push_back(partition_local(whole.graph, layouts, virtual_rank(number, m)));
+      for (std::vector<int> axes : graphs.back().joint_axes) {
+        for (int& a : axes) a += layouts.first_axis;
+        joint.insert(std::move(axes));
+      }
+    }
     return make_program(graphs, layouts, whole.explicit_inputs, whole.explicit_outputs, whole.write_targets,
                         options.pipeline, pipeline_rank(number));
   }
@@ -293,7 +301,7 @@ struct ParallelStep::Impl {
     for (const Move& m : redistribution(request.mesh, layout, replicated(request.mesh))) {
       Shape sizes = cut_sizes(request.mesh, layout, whole, rank, m.axis);
       t = call_one(op, {t, Tensor()},
-                   {Attr(m.dim), Attr(request.mesh.size(m.axis)), Attr(layouts.groups[static_cast<size_t>(m.axis)]),
+                   {Attr(m.dim), Attr(request.mesh.size(m.axis)), Attr(layouts.group({m.axis})),
                     all_equal(sizes) ? Attr() : Attr(sizes), Attr(request.mesh.coordinate(rank, m.axis))});
       apply_move(m, layout);
     }

@@ -13,19 +13,23 @@
 
 namespace sorus::parallel {
 
-void join_mesh(const DeviceMesh& mesh) {
+void join_mesh(const DeviceMesh& mesh, const std::set<std::vector<int>>& joint) {
   comm::Communicator& world = comm::group();
   SORUS_CHECK(world.size() == mesh.size(), ValueError, "the mesh {} has {} ranks, but {} are running",
               mesh.to_string(), mesh.size(), world.size());
   std::vector<std::string> known = comm::groups().names();
-  for (int a = 0; a < mesh.axes(); ++a) {
+  std::vector<std::vector<int>> groups;
+  for (int a = 0; a < mesh.axes(); ++a) groups.push_back({a});
+  groups.insert(groups.end(), joint.begin(), joint.end());
+  for (const std::vector<int>& axes : groups) {
     // A mesh that was joined before, for another step, has its groups: the name says all about them.
-    if (std::find(known.begin(), known.end(), mesh.group(a)) != known.end()) continue;
+    std::string name = mesh.group(axes);
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
     for (int first = 0; first < world.size(); ++first) {
-      if (mesh.coordinate(first, a) != 0) continue;
-      std::vector<int> peers = mesh.peers(first, a);
-      std::shared_ptr<comm::Communicator> made = world.split(peers, mesh.group(a));
-      if (made) comm::groups().add(mesh.group(a), made);
+      std::vector<int> peers = mesh.peers(first, axes);
+      if (peers[0] != first) continue;
+      std::shared_ptr<comm::Communicator> made = world.split(peers, name);
+      if (made) comm::groups().add(name, made);
     }
   }
 }
@@ -33,6 +37,7 @@ void join_mesh(const DeviceMesh& mesh) {
 struct RankPool::Impl {
   DeviceMesh mesh;
   std::vector<int> local;
+  std::set<std::vector<int>> joint;
   bool threads = false, joined = false;
 
   std::thread host;
@@ -86,7 +91,7 @@ struct RankPool::Impl {
   }
 
   void work(int64_t seen) {
-    join_mesh(mesh);
+    join_mesh(mesh, joint);
     int rank = comm::group().rank();
     for (;;) {
       const std::function<void(int)>* f;
@@ -105,7 +110,7 @@ struct RankPool::Impl {
 
   void run(const std::function<void(int)>& f) {
     if (!threads) {
-      if (!joined) join_mesh(mesh);
+      if (!joined) join_mesh(mesh, joint);
       joined = true;
       return f(local[0]);
     }
@@ -129,6 +134,7 @@ const std::vector<int>& RankPool::local() const { return impl_->local; }
 int RankPool::threads_each() const {  // as comm::run_ranks shares them
   return impl_->threads ? std::max(1, num_threads() / static_cast<int>(impl_->mesh.size())) : num_threads();
 }
+void RankPool::join(const std::set<std::vector<int>>& axes) { impl_->joint = axes; }
 void RankPool::run(const std::function<void(int)>& f) { impl_->run(f); }
 
 }  // namespace sorus::parallel

@@ -10,6 +10,8 @@
 
 #include <functional>
 #include <memory>
+#include <set>
+#include <vector>
 
 #include "sorus/parallel/mesh/mesh.h"
 
@@ -28,6 +30,8 @@ class RankPool {
   const std::vector<int>& local() const;
   /// Of each rank.
   int threads_each() const;
+  /// Before the first run: the ranks along several axes at once are groups as well.
+  void join(const std::set<std::vector<int>>& axes);
   void run(const std::function<void(int rank)>& f);
 
  private:
@@ -35,7 +39,7 @@ class RankPool {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Makes the groups of the mesh's axes known to the calling rank; all ranks call it.
-void join_mesh(const DeviceMesh& mesh);
+/// Makes the groups of the mesh's axes, and of several at once, known to the calling rank; all ranks call it.
+void join_mesh(const DeviceMesh& mesh, const std::set<std::vector<int>>& joint = {});
 
 }  // namespace sorus::parallel

@@ -124,13 +124,19 @@ bool can_cut(const Layout& now, const Layout& to, size_t axis, int dim) {
 }
 
 // The next move, by what makes the following ones cheapest: cut first, sum before gathering.
-Move next_move(const Layout& now, const Layout& to) {
+Move next_move(const Layout& now, const Layout& to, int time) {
   size_t n = now.size();
   auto make = [&](Move::Kind kind, size_t axis, int dim = -1, int from = -1) {
     Move m{kind, static_cast<int>(axis), dim, from};
     m.unit = to[axis].unit;
     return m;
   };
+  if (auto t = static_cast<size_t>(time);
+      time >= 0 && now[t].is_partial() && !(now[t] == to[t]) && !to[t].is_shard()) {
+    Move m = make(Move::Kind::all_reduce, t);
+    m.op = now[t].op;
+    return m;
+  }
   for (size_t a = 0; a < n; ++a)
     if (!(now[a] == to[a]) && to[a].is_shard() && can_cut(now, to, a, to[a].dim)) {
       if (now[a].is_replicate()) return make(Move::Kind::slice, a, to[a].dim);
@@ -173,6 +179,21 @@ Move next_move(const Layout& now, const Layout& to) {
 
 }  // namespace
 
+size_t joint_moves(const std::vector<Move>& moves, size_t first, int alone) {
+  const Move& m = moves[first];
+  size_t end = first + 1;
+  for (; end < moves.size(); ++end) {
+    const Move &next = moves[end], &last = moves[end - 1];
+    if (next.kind != m.kind || m.axis == alone || next.axis == alone) break;
+    // Blocks lie in the order of the mesh: cuts go from the outer axis to the inner one, joins the other way.
+    bool joins = m.kind == Move::Kind::all_reduce && next.op == m.op;
+    if (m.kind == Move::Kind::reduce_scatter) joins = next.op == m.op && next.dim == m.dim && next.axis > last.axis;
+    if (m.kind == Move::Kind::all_gather) joins = next.dim == m.dim && next.axis < last.axis;
+    if (!joins) break;
+  }
+  return end - first;
+}
+
 void apply_move(const Move& m, Layout& l) {
   Placement& p = l[static_cast<size_t>(m.axis)];
   switch (m.kind) {
@@ -190,13 +211,13 @@ void apply_move(const Move& m, Layout& l) {
   }
 }
 
-std::vector<Move> redistribution(const DeviceMesh& mesh, const Layout& from, const Layout& to) {
+std::vector<Move> redistribution(const DeviceMesh& mesh, const Layout& from, const Layout& to, int time) {
   std::vector<Move> moves;
   Layout now = from;
   while (now != to) {
     SORUS_CHECK(moves.size() <= 4 * static_cast<size_t>(mesh.axes()), Error,
                 "redistribution from {} to {} goes in circles", to_string(from), to_string(to));
-    moves.push_back(next_move(now, to));
+    moves.push_back(next_move(now, to, time));
     apply_move(moves.back(), now);
   }
   return moves;

@@ -79,9 +79,14 @@ struct Move {
   std::string to_string(const DeviceMesh& mesh) const;
 };
 
+/// How many moves from `first` on one collective does, among the ranks of all their axes together: sums over several
+/// axes, sums of which each axis takes its cut of one dimension, joins of what several axes have cut. The axis
+/// `alone` (that of micro-batches) is in none.
+size_t joint_moves(const std::vector<Move>& moves, size_t first, int alone = -1);
 /// What a move makes of a layout.
 void apply_move(const Move& move, Layout& layout);
-std::vector<Move> redistribution(const DeviceMesh& mesh, const Layout& from, const Layout& to);
+/// Sums along the axis `time`, of micro-batches, come first: ranks then exchange what is left once a step.
+std::vector<Move> redistribution(const DeviceMesh& mesh, const Layout& from, const Layout& to, int time = -1);
 /// Seconds that the moves take by a simple model: bytes a rank sends over the bandwidth, and a latency each.
 struct CommunicationModel {
   double bytes_per_second = 4e9, latency = 1e-5;

@@ -33,10 +33,10 @@ class Propagation {
         request_(request),
         wishes_(wishes),
         mesh_(request.mesh),
-        versions_(request.mesh, request.communication) {
+        versions_(request.mesh, request.communication, request.micro ? request.mesh.axes() - 1 : -1) {
     out_.mesh = mesh_;
     out_.micro_axis = request.micro ? mesh_.axes() - 1 : -1;
-    for (int a = 0; a < mesh_.axes(); ++a) out_.groups.push_back(mesh_.group(a));
+    out_.ranks = mesh_;
     out_.communication = request.communication;
     out_.marks = request.marks;
   }
@@ -221,8 +221,8 @@ class Propagation {
     for (size_t o = 0; o < node.outputs.size(); ++o) {
       Value v{const_cast<Node*>(&node), static_cast<int>(o)};
       auto add = [&](const Layout& l) {
-        total += cost_of(mesh_, redistribution(mesh_, c.outputs[o], l), c.outputs[o], node.outputs[o],
-                         request_.communication);
+        total += cost_of(mesh_, redistribution(mesh_, c.outputs[o], l, out_.micro_axis), c.outputs[o],
+                         node.outputs[o], request_.communication);
       };
       if (auto it = demands_.find(v); it != demands_.end())
         for (const Layout& l : it->second) add(l);
@@ -352,6 +352,13 @@ void add_wishes(const Graph& graph, const Propagated& found, Wishes& wishes) {
 
 }  // namespace
 
+std::string Propagated::group(const std::vector<int>& axes) const {
+  if (axes.back() == micro_axis) return mesh.group(axes);  // a name only: its collectives are none between ranks
+  std::vector<int> there;
+  for (int a : axes) there.push_back(a + first_axis);
+  return ranks.group(there);
+}
+
 std::vector<ShardPart> parts_of(const DeviceMesh& mesh, const ShardingRule& rule, const std::vector<int>& factors,
                                 int64_t rank) {
   std::vector<ShardPart> out;
@@ -374,7 +381,7 @@ Versions::Source Versions::find(const Value& v, const Layout& wanted) const {
   best.seconds = std::numeric_limits<double>::infinity();
   for (size_t i = 0; i < have.size(); ++i) {
     if (have[i] == wanted) return {i, {}, 0};
-    std::vector<Move> moves = redistribution(mesh_, have[i], wanted);
+    std::vector<Move> moves = redistribution(mesh_, have[i], wanted, time_);
     double seconds = cost_of(mesh_, moves, have[i], v.type(), model_);
     if (seconds < best.seconds) best = {i, std::move(moves), seconds};
   }

@@ -53,8 +53,11 @@ std::vector<ShardPart> parts_of(const DeviceMesh& mesh, const ShardingRule& rule
 struct Propagated {
   DeviceMesh mesh;
   int micro_axis = -1;
-  /// The group of ranks along each axis.
-  std::vector<std::string> groups;
+  /// Where the ranks run: the mesh without the axis of time, which may have an axis of stages in front.
+  DeviceMesh ranks;
+  int first_axis = 0;  ///< of `ranks`, the first of `mesh`
+  /// The group of the ranks along these ascending axes of the mesh.
+  std::string group(const std::vector<int>& axes) const;
   std::unordered_map<const Node*, NodeChoice> choices;
   std::unordered_map<Value, Layout> layouts;  ///< in which values are made
   std::vector<Layout> inputs, used_as, outputs;
@@ -70,7 +73,8 @@ Propagated propagate(const Graph& graph, const Request& request);
 /// Which layouts of a value there are, and how the next one is made.
 class Versions {
  public:
-  explicit Versions(const DeviceMesh& mesh, CommunicationModel model) : mesh_(mesh), model_(model) {}
+  /// `time`: the axis of micro-batches, or -1.
+  Versions(const DeviceMesh& mesh, CommunicationModel model, int time) : mesh_(mesh), model_(model), time_(time) {}
   struct Source {
     size_t version = 0;
     std::vector<Move> moves;
@@ -85,6 +89,7 @@ class Versions {
  private:
   const DeviceMesh& mesh_;
   CommunicationModel model_;
+  int time_;
   std::unordered_map<Value, std::vector<Layout>> have_;
 };
 
