@@ -67,7 +67,10 @@ struct LoopNest {
 LoopNest bind_index(const TypeCall& call);
 
 using OptionalShapes = std::vector<std::optional<Shape>>;
+/// Of any rule, and of one that is not derived from another.
 LoopNest bind_rule(const IndexRule& rule, std::string_view who, const OptionalShapes& inputs, const Attrs& attrs,
                    const std::optional<Shape>& result);
+LoopNest bind_own(const IndexRule& rule, std::string_view who, const OptionalShapes& inputs, const Attrs& attrs,
+                  const std::optional<Shape>& result);
 
 }  // namespace sorus
