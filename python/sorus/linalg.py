@@ -34,6 +34,8 @@ _Eig = _results("eig", "eigenvalues", "eigenvectors")
 _SVD = _results("svd", "U", "S", "Vh")
 _LUFactor = _results("lu_factor", "LU", "pivots")
 _LUFactorEx = _results("lu_factor_ex", "LU", "pivots", "info")
+_LDL = _results("ldl_factor", "LD", "pivots")
+_LDLEx = _results("ldl_factor_ex", "LD", "pivots", "info")
 _LU = _results("lu", "P", "L", "U")
 _Lstsq = _results("lstsq", "solution", "residuals", "rank", "singular_values")
 
@@ -190,6 +192,26 @@ def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoin
         return p @ solve_triangular(_mh(lower), y, upper=True, unitriangular=True)
     y = solve_triangular(lower, _mt(p) @ B, upper=False, unitriangular=True)
     return solve_triangular(upper, y, upper=True)
+
+
+def ldl_factor_ex(A: Tensor, *, hermitian: bool = False, check_errors: bool = False) -> Any:
+    """L and D of a symmetric (or Hermitian) matrix in one, LAPACK's pivots, and 0 or the first place where D is 0, from 1."""
+    _square(A, "linalg.ldl_factor")
+    factors, pivots, info = _op["ldl_factors"](A.detach(), hermitian=hermitian)
+    if check_errors:
+        _check(info, "linalg.ldl_factor", "block {} of D is 0")
+    return _LDLEx(factors, pivots, info)
+
+
+def ldl_factor(A: Tensor, *, hermitian: bool = False) -> Any:
+    """The same without `info`; not for gradients."""
+    return _LDL(*ldl_factor_ex(A, hermitian=hermitian)[:2])
+
+
+def ldl_solve(LD: Tensor, pivots: Tensor, B: Tensor, *, hermitian: bool = False) -> Tensor:
+    """X with A X = B, for what `ldl_factor` has made of A."""
+    LD, B = _batched(LD, B)
+    return _op["ldl_solution"](LD, pivots.expand(LD.shape[:-1]), B, hermitian=hermitian)
 
 
 def qr(A: Tensor, mode: str = "reduced") -> Any:

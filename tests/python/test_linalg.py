@@ -240,3 +240,27 @@ def test_errors_name_the_matrix():
         linalg.qr(sorus.ones(2, 2), "half")
     with pytest.raises(RuntimeError, match="ord must be"):
         linalg.matrix_norm(sorus.ones(2, 2), 3)
+
+
+@pytest.mark.parametrize("dtype", [REAL, COMPLEX])
+@pytest.mark.parametrize("hermitian", [False, True])
+@pytest.mark.parametrize("n", [1, 2, 5, 9])
+def test_factors_of_matrices_that_are_not_definite(dtype, hermitian, n):
+    a = draw(3, n, n, dtype=dtype)
+    lower, turned = a.tril(-1), a.tril(-1).mH if hermitian else a.tril(-1).mT
+    middle = a.diagonal(dim1=-2, dim2=-1).diag_embed()
+    whole = lower + turned + (middle.real.to(dtype) if hermitian and dtype is COMPLEX else middle)
+    whole[0].diagonal().zero_()  # each pivot is a block of two, or the matrix is singular
+    b = draw(3, n, 2, dtype=dtype)
+    made = linalg.ldl_factor_ex(whole, hermitian=hermitian)
+    assert made.pivots.dtype is sorus.int32 and made.info.tolist() == [n % 2 if n == 1 else 0, 0, 0]
+    assert not bool(made.LD.triu(1).any()) and (n == 1 or bool((made.pivots[0] < 0).any()))
+    x = linalg.ldl_solve(made.LD, made.pivots, b, hermitian=hermitian)
+    close((whole @ x)[1:], b[1:], 1e-8)
+    if n > 1:
+        close((whole @ x)[0], b[0], 1e-8)
+        close(linalg.ldl_solve(made.LD[1], made.pivots[1], b, hermitian=hermitian)[1], x[1])
+    with pytest.raises(linalg.LinAlgError, match=r"ldl_factor \(batch element 1\): block 2 of D is 0"):
+        linalg.ldl_factor_ex(sorus.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]]), check_errors=True)
+    with pytest.raises(RuntimeError, match="do not fit"):
+        linalg.ldl_solve(made.LD, made.pivots, b[:, :0])

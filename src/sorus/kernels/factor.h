@@ -53,6 +53,17 @@ int64_t lu(Matrix<T>& a, std::vector<int64_t>& pivots);
 template <class T>
 void lu_solve(const Matrix<T>& factors, const std::vector<int64_t>& pivots, Matrix<T>& x);
 
+/// The lower triangle of a symmetric (or Hermitian) matrix becomes L, whose diagonal of ones is left out, and D of
+/// blocks of one and two, a = P L D L^T P^T (L^H); the upper one zeros. pivots are LAPACK's: i + 1 for the row that
+/// is exchanged, twice -(i + 1) for a block of two, whose second row is. Returns 0, or one more than the first place
+/// where D is 0.
+template <class T>
+int64_t ldl(Matrix<T>& a, std::vector<int64_t>& pivots, bool hermitian);
+
+/// x becomes the solution of a x = b, for the factors that `ldl` leaves.
+template <class T>
+void ldl_solve(const Matrix<T>& factors, const std::vector<int64_t>& pivots, bool hermitian, Matrix<T>& x);
+
 /// x becomes the solution of a x = b for a triangular a, whose other triangle is not read.
 template <class T>
 void solve_triangular(const Matrix<T>& a, bool upper, bool unit, Matrix<T>& x);

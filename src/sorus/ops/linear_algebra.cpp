@@ -244,6 +244,58 @@ const bool factorisations = [] {
           "L (below the diagonal, with ones on it) and U of the rows in the order `permutation`; `info` is 0, or one "
           "more than the place of the first pivot that is 0.");
 
+  op("ldl_factors(input, hermitian: bool = false) -> factors, pivots, info")
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        const TensorType& x = square(c);
+        return {x, shaped(x, {rows_of(x.shape)}, DType::i32), shaped(x, {}, DType::i32)};
+      })
+      .kernel([](const Call& c, std::span<Tensor> out) {
+        const Tensor& x = c.input(0);
+        for_matrices(x, [&]<class T>(T, int64_t b) {
+          Matrix<T> a = load<T>(x, b);
+          std::vector<int64_t> pivots;
+          out[2].data<int32_t>()[b] = static_cast<int32_t>(kernels::ldl(a, pivots, c.attr(0).to_bool()));
+          store(a.elements, out[0], b);
+          store(pivots, out[1], b);
+        });
+      })
+      .not_differentiable()
+      .axes("input[b.., m!, n!] -> factors[b.., m!, n!], pivots[b.., m!], info[b..]")
+      .doc(
+          "L and blocks D of one or two rows of a symmetric or Hermitian matrix, of which the lower triangle is "
+          "read; "
+          "`info` is 0, or one more than the first place where D is 0.");
+
+  op("ldl_solution(factors, pivots: Tensor, b, hermitian: bool = false)")
+      .types([](const TypeCall& c) -> std::vector<TensorType> {
+        const TensorType &f = square(c), &p = c.input(1), &b = c.input(2);
+        bool fits = b.shape.size() == f.shape.size() && p.shape.size() + 1 == f.shape.size();
+        for (size_t i = 0; fits && i < f.shape.size(); ++i)
+          fits = (i + 1 == f.shape.size() || f.shape[i] == b.shape[i]) &&
+                 (i >= p.shape.size() || p.shape[i] == f.shape[i]);
+        SORUS_CHECK(fits, Error, "linalg.ldl_solve: factors {}, pivots {} and right sides {} do not fit",
+                    to_string(f.shape), to_string(p.shape), to_string(b.shape));
+        SORUS_CHECK(is_integral(p.dtype) && f.dtype == b.dtype, TypeError,
+                    "linalg.ldl_solve: expected whole numbers as pivots and right sides of the factors' type {}, got "
+                    "{} and {}",
+                    name(f.dtype), name(p.dtype), name(b.dtype));
+        return {b};
+      })
+      .kernel([](const Call& c, std::span<Tensor> out) {
+        const Tensor& f = c.input(0);
+        Tensor pivots = contiguous(to(c.input(1), DType::i64));
+        for_matrices(f, [&]<class T>(T, int64_t b) {
+          int64_t n = f.size(-1);
+          const int64_t* p = pivots.data<int64_t>() + b * n;
+          Matrix<T> x = load<T>(c.input(2), b);
+          kernels::ldl_solve(load<T>(f, b), std::vector<int64_t>(p, p + n), c.attr(0).to_bool(), x);
+          store(x.elements, out[0], b);
+        });
+      })
+      .not_differentiable()
+      .axes("factors[b.., m!, n!], pivots[b.., m!], b[b.., m!, k] -> output[b.., m!, k]")
+      .doc("x with a x = b, for what `ldl_factors` has made of a.");
+
   op("solution(a, b) -> x, info")
       .types([](const TypeCall& c) -> std::vector<TensorType> {
         const TensorType &a = square(c), &b = right_sides(c);

@@ -299,6 +299,8 @@ const std::vector<Lines>& table() {
       {"qr_factors", {"f[2,4,3]", "f[2,4]", "f[3,3] full=true"}},
       {"eigh_parts", {"phase f[2,3,3]"}},
       {"svd_parts", {"phase f[2,4,3]", "phase f[2,4]"}},
+      {"ldl_factors", {"f[2,3,3]", "f[4,4] hermitian=true"}},
+      {"ldl_solution", {"f[2,3,3] i3[2,3] f[2,3,a]"}},
       {"eig_parts", {"phase f[2,3,3]"}},
       {"cummax", {"f[a,b] dim=1"}},
       {"cummin", {"f[a,b] dim=0"}},
