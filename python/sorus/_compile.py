@@ -245,7 +245,7 @@ def compile(
             the parameters (3).
         micro_batches: parts of every argument's dimension 0 that are computed one after the other, in the memory of one.
         pipeline: ranks among which the function is cut into stages, beside those of the mesh.
-        schedule: of the pipeline: "gpipe", "1f1b" or "interleaved".
+        schedule: of the pipeline: "gpipe", "1f1b", "interleaved" or "zero-bubble".
         chunks: stages of a rank, for the interleaved schedule.
         recompute: stages make their activations again in the backward pass instead of keeping them.
         stages: where the pipeline is cut: for each stage the list of the parameters that it reads and none before it.

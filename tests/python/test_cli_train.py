@@ -405,7 +405,6 @@ def test_a_plan_of_the_planner_is_run_with_its_marks(folder: Path) -> None:
     [
         ({"sequence_parallel": True}, "sequence parallelism"),
         ({"offload": {"optimizer": True}}, "offload of optimizer"),
-        ({"schedule": "zero-bubble"}, "the schedule 'zero-bubble'"),
         ({"mesh": [{"name": "a", "kind": "tensor", "size": 2}, {"name": "b", "kind": "tensor", "size": 2}], "devices": 4,
           "stages": [{"end_node": 9}], "schedule": "none"},
          "a second axis of kind 'tensor' (b)"),

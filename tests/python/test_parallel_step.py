@@ -167,11 +167,20 @@ def test_pipelines_and_micro_batches():
     one, _, _ = train()
     micro, weights, _ = train(micro_batches=4)
     assert micro == pytest.approx(one, rel=1e-5)
-    for options in ({"pipeline": 2}, {"pipeline": 2, "schedule": "gpipe"}, {"pipeline": 2, "recompute": True}):
+    for options in (
+        {"pipeline": 2},
+        {"pipeline": 2, "schedule": "gpipe"},
+        {"pipeline": 2, "schedule": "zero-bubble"},
+        {"pipeline": 2, "recompute": True},
+    ):
         many, found, step = train(micro_batches=4, **options)
         assert many == micro, options
         assert all((a == b).all().item() for a, b in zip(found, weights)), options
     assert "send" in step.rank_program(0)
+    _, _, step = train(micro_batches=4, pipeline=2, schedule="zero-bubble")
+    turns = [line.split()[1:] for line in step.rank_program(1).splitlines() if line.startswith("run")]
+    at = {(what, int(micro)): i for i, (what, _, _, _, micro) in enumerate(t for t in turns if len(t) == 5)}
+    assert at["backward", 0] < at["backward", 1] < at["weights", 0], "weights wait while a gradient is handed on"
 
 
 def test_gradients_of_micro_batches_are_summed_before_ranks_exchange_them():
@@ -273,6 +282,7 @@ def test_arrangements(devices, batch, fix, expected):
         (4, 12, ["pp=4,micro=5"], "cannot be cut into 5 micro-batches; the nearest that fit: micro=4"),
         (4, 12, ["pp=4,zero=1"], "only one; pin dp=2"),
         (2, 12, ["pp=2,chunks=2,schedule=gpipe"], "contradicts"),
+        (2, 12, ["pp=2,recompute=1,schedule=zero-bubble"], "recompute contradicts schedule=zero-bubble"),
     ],
 )
 def test_what_cannot_be_arranged_says_so(devices, batch, fix, message):

@@ -1,7 +1,7 @@
 """How `sorus train gpt --devices N` comes to its arrangement: the planner's, for this machine.
 
 The planner sees the program that is trained and a cluster file measured here, in which a rank has its share of the cores.
-What the executor cannot run yet (sequence parallelism beside tensors, offload, the zero-bubble schedule) and experts, which the
+What the executor cannot run yet (sequence parallelism beside tensors, offload) and experts, which the
 program does not have, are pinned away, so that the plan is the fastest of those that run. The time it predicts is shown beside the measured one at the end; where they are far
 apart, the machine may have been busy when its speeds were measured, so it is measured again.
 """
@@ -64,6 +64,8 @@ def _runnable(pins: dict[str, int]) -> list[dict[str, int]]:
         for recompute in [pins["recompute"]] if "recompute" in pins else (0, 2):
             if recompute and schedule == 0 and "recompute" not in pins:
                 continue  # only stages of a pipeline make activations again
+            if recompute and FIX["schedule"][schedule] == "zero-bubble" and "recompute" not in pins:
+                continue  # it keeps them for the gradients of weights
             found.append(pins | {"schedule": schedule, "recompute": recompute})
     return found
 

@@ -19,9 +19,9 @@ PINS = {
     "dp": "ranks that share the batch", "tp": "ranks that share every matrix", "pp": "stages of a pipeline, a rank each",
     "cp": "ranks that share every sequence",
     "zero": "0 to 3: what else is cut among the data-parallel ranks", "micro": "micro-batches of a step",
-    "chunks": "stages of a rank", "schedule": "gpipe, 1f1b or interleaved", "recompute": "0 or 1",
+    "chunks": "stages of a rank", "schedule": "gpipe, 1f1b, interleaved or zero-bubble", "recompute": "0 or 1",
 }  # fmt: skip
-SCHEDULES = ("gpipe", "1f1b", "interleaved")
+SCHEDULES = ("gpipe", "1f1b", "interleaved", "zero-bubble")
 # Of a plan's axes, and what they are called here.
 KINDS = {"data": "dp", "tensor": "tp", "pipeline": "pp", "sequence": "cp", "expert": "ep"}
 INNER = ("dp", "ep", "cp", "tp")  # the axes beside the pipeline, the outermost first
@@ -252,6 +252,10 @@ class Arrangement:
         if self.zero and self.dp == 1:
             raise ValueError(
                 f"zero={self.zero} cuts among data-parallel ranks, but there is only one; pin dp=2 or more"
+            )
+        if self.recompute and self.schedule == "zero-bubble":
+            raise ValueError(
+                "recompute contradicts schedule=zero-bubble, which keeps activations for the gradients of weights"
             )
         if self.chunks > 1 and self.schedule != "interleaved":
             raise ValueError(

@@ -464,7 +464,7 @@ TEST(ParallelTraining, PipelinesAreEqualToTheBit) {
   for (const Named& m : models()) {
     Outcome one = train(m.make(), data_parallel(1, 0)), micro = train(m.make(), data_parallel(1, 0, pipeline(1, 4)));
     expect_close(micro, one, m.name);
-    for (const char* order : {"gpipe", "1f1b"})
+    for (const char* order : {"gpipe", "1f1b", "zero-bubble"})
       for (int ranks : {2, 4})
         expect_equal(train(m.make(), data_parallel(1, 0, pipeline(ranks, 4, order))), micro,
                      fmt::format("{}, {} of {}", m.name, order, ranks));

@@ -72,7 +72,7 @@ void SegmentBuilder::order() {
   }
   for (int position = 0; position <= last_; ++position) {
     if (position % 2) {
-      for (const Turn& t : turns) run_segment({position, 0, t.stage, t.backward}, t.micro_batch);
+      for (const Turn& t : turns) run_segment({position, 0, t.stage, t.backward, t.weights}, t.micro_batch);
       // What was taken over all micro-batches may be wanted elsewhere.
       for (int i = 0; i < n_; ++i)
         if (is_over(i) && over_position(i) == position && on(stage_[static_cast<size_t>(i)]))

@@ -20,7 +20,7 @@ class SegmentBuilder {
   static constexpr int kEverywhere = -1;
   struct Key {
     int position = 0, depth = 0, stage = 0;
-    bool backward = false;
+    bool backward = false, weights = false;  // the second: the part of a backward pass that no other stage waits for
     auto operator<=>(const Key&) const = default;
   };
   const Node& node(int i) const { return *g_.nodes()[static_cast<size_t>(i)]; }
@@ -42,6 +42,7 @@ class SegmentBuilder {
 
   // stages.cpp: of which stage of a pipeline a node is
   void find_stages();
+  void find_for_weights();
   std::vector<std::set<int>> read_inputs() const;
   std::vector<std::pair<size_t, size_t>> given_borders(const std::vector<int>& chain, int stages) const;
   void cut(const std::vector<int>& chain, const std::vector<double>& seconds, double total, int stages);
@@ -70,7 +71,7 @@ class SegmentBuilder {
 
   Key key_of(int i) const {
     auto at = static_cast<size_t>(i);
-    if (varies_[at]) return {position_[at], 0, stage_[at], !forward_[at]};
+    if (varies_[at]) return {position_[at], 0, stage_[at], !forward_[at], !forward_[at] && for_weights_[at]};
     // What runs once at one rank is one segment, whatever the stages.
     int r = pipeline_rank(stage_[at]);
     return {position_[at], depth_[at], r, false};
@@ -101,7 +102,7 @@ class SegmentBuilder {
   const PipelineOptions& options_;
   int rank_, n_, last_ = 0;
   std::unordered_map<const Node*, int> index_;
-  std::vector<char> varies_, forward_;
+  std::vector<char> varies_, forward_, for_weights_;
   std::vector<int> position_, stage_, depth_;
   std::map<Key, std::vector<int>> groups_;
   std::map<Key, std::set<int>> recomputed_;

@@ -37,6 +37,7 @@ Program SegmentBuilder::run() {
   find_varying();
   find_positions();
   find_stages();
+  find_for_weights();
   find_depths();
   group();
   find_transfers();
@@ -115,7 +116,11 @@ void SegmentBuilder::build(const Key& key, const std::vector<int>& members) {
   Segment s;
   bool each = key.position % 2 == 1;
   s.name = each
-               ? fmt::format("{} {}{}", key.backward ? "backward" : "forward", key.stage,
+               ? fmt::format("{} {}{}",
+                             key.weights    ? "weights"
+                             : key.backward ? "backward"
+                                            : "forward",
+                             key.stage,
                              last_ > 2 && key.position + 1 < last_ ? fmt::format(" (position {})", key.position) : "")
                : fmt::format("once {}.{}", key.position, key.depth);
   std::set<int> inside(members.begin(), members.end());

@@ -54,6 +54,30 @@ void SegmentBuilder::find_stages() {
   }
 }
 
+// What of the backward passes is for no other stage, if the schedule runs that apart.
+void SegmentBuilder::find_for_weights() {
+  for_weights_.assign(static_cast<size_t>(n_), 0);
+  if (options_.stages() == 1 || !is_parted(options_.order)) return;
+  SORUS_CHECK(
+      !options_.recompute, ValueError,
+      "pipeline: the schedule {} keeps activations for the gradients of weights, which it computes later; leave "
+      "recomputation out, or take another schedule",
+      options_.order);
+  for (int i = n_; i-- > 0;) {
+    auto at = static_cast<size_t>(i);
+    if (!computed(i) || !varies_[at] || forward_[at]) continue;
+    bool handed_on = false;
+    for (size_t o = 0; o < node(i).outputs.size(); ++o)
+      for (int u : users_of({const_cast<Node*>(&node(i)), static_cast<int>(o)})) {
+        auto user = static_cast<size_t>(u);
+        if (is_over(u)) continue;
+        bool same = stage_[user] == stage_[at] && position_[user] == position_[at];
+        handed_on = handed_on || !same || !for_weights_[user];
+      }
+    for_weights_[at] = !handed_on;
+  }
+}
+
 // Which inputs with a stage a node reads, itself or through what is the same for all micro-batches (casts, views).
 std::vector<std::set<int>> SegmentBuilder::read_inputs() const {
   std::vector<std::set<int>> reads(static_cast<size_t>(n_));

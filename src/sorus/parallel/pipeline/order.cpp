@@ -10,6 +10,7 @@ namespace {
 struct Known {
   PipelineOrder order;
   std::string doc;
+  bool parted = false;
 };
 std::map<std::string, Known, std::less<>>& known() {
   static std::map<std::string, Known, std::less<>> all;
@@ -18,10 +19,12 @@ std::map<std::string, Known, std::less<>>& known() {
 
 }  // namespace
 
-std::string Turn::to_string() const { return fmt::format("{}{}.{}", backward ? "B" : "F", stage, micro_batch); }
+std::string Turn::to_string() const {
+  return fmt::format("{}{}.{}", weights ? "W" : backward ? "B" : "F", stage, micro_batch);
+}
 
-bool add_pipeline_order(std::string name, PipelineOrder order, std::string doc) {
-  known().emplace(std::move(name), Known{order, std::move(doc)});
+bool add_pipeline_order(std::string name, PipelineOrder order, std::string doc, bool parted) {
+  known().emplace(std::move(name), Known{order, std::move(doc), parted});
   return true;
 }
 
@@ -29,6 +32,11 @@ std::vector<std::string> pipeline_order_names() {
   std::vector<std::string> out;
   for (const auto& [name, k] : known()) out.push_back(name);
   return out;
+}
+
+bool is_parted(std::string_view name) {
+  auto it = known().find(name);
+  return it != known().end() && it->second.parted;
 }
 
 std::vector<Turn> pipeline_order(std::string_view name, const PipelineShape& shape, int rank) {

@@ -23,14 +23,17 @@ struct PipelineShape {
 struct Turn {
   bool backward = false;
   int stage = 0, micro_batch = 0;
+  bool weights = false;  ///< of a backward pass: the part that no other stage waits for
   bool operator==(const Turn&) const = default;
-  std::string to_string() const;  ///< "F2.0": stage 2, micro-batch 0
+  std::string to_string() const;  ///< "F2.0": stage 2, micro-batch 0; "B2.0", "W2.0"
 };
 
 using PipelineOrder = std::vector<Turn> (*)(const PipelineShape& shape, int rank);
-bool add_pipeline_order(std::string name, PipelineOrder order, std::string doc);
+/// `parted`: its backward passes have the part for weights apart.
+bool add_pipeline_order(std::string name, PipelineOrder order, std::string doc, bool parted = false);
 /// ValueError with the names there are, or what the schedule asks of the shape.
 std::vector<Turn> pipeline_order(std::string_view name, const PipelineShape& shape, int rank);
+bool is_parted(std::string_view name);
 std::vector<std::string> pipeline_order_names();
 
 }  // namespace sorus::parallel
