@@ -98,6 +98,34 @@ TEST(Schedule, AnyNumberOfMicroBatchesIsPlayedAtOnce) {
   EXPECT_NEAR(run(Schedule::one_f_one_b, {{1, 2, 1, 0}}, 1, 3000000017).time, 9000000051, 1);
 }
 
+// What a few groups tell is what playing all of them does: with events all are played.
+TEST(Schedule, WhatIsCountedIsWhatWouldBePlayed) {
+  std::mt19937 random(5);
+  std::uniform_real_distribution<double> part(0, 1);
+  for (int i = 0; i < 2000; ++i) {
+    int p = 1 + static_cast<int>(random() % 6);
+    Schedule s = std::array{Schedule::gpipe, Schedule::one_f_one_b, Schedule::zero_bubble,
+                            Schedule::interleaved}[random() % 4];
+    int v = s == Schedule::interleaved ? 2 : 1;
+    int64_t m = 60 * p + static_cast<int64_t>(random() % 300);
+    if (v > 1) m -= m % p;
+    std::vector<StageTime> stages;
+    double spread = std::array{0.0, 0.01, 1.0}[random() % 3];  // nearly equal stages take long to become steady
+    for (int k = 0; k < p * v; ++k) {
+      double f = 1 + spread * part(random), w = f * part(random);
+      stages.push_back({f, f + w, w, 0.5 * part(random)});
+    }
+    Timeline few = run(s, stages, p, m), all = run(s, stages, p, m, true);
+    EXPECT_NEAR(few.time, all.time, 1e-9 * all.time) << i;
+    EXPECT_EQ(few.most_alive, all.most_alive) << i;
+    for (int d = 0; d < p; ++d) {
+      auto at = static_cast<size_t>(d);
+      EXPECT_NEAR(few.busy[at], all.busy[at], 1e-9 * all.busy[at]) << i;
+      EXPECT_NEAR(few.last_end[at], all.last_end[at], 1e-9 * all.time) << i;
+    }
+  }
+}
+
 TEST(Schedule, EveryPassRunsOnce) {
   for (Schedule s : {Schedule::gpipe, Schedule::one_f_one_b, Schedule::interleaved, Schedule::zero_bubble})
     for (int p : {1, 2, 3, 5})

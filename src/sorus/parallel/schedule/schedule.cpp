@@ -1,6 +1,7 @@
 #include "sorus/parallel/schedule/schedule.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "sorus/base/error.h"
 
@@ -88,7 +89,23 @@ std::vector<Pass> passes(Schedule schedule, int p, int m, int v, int device) {
 
 namespace {
 
-Timeline play(Schedule schedule, const std::vector<StageTime>& stages, int p, int m, bool events) {
+/// Whether every pass of a group of micro-batches ends as much later than that of the group before as all others do,
+/// twice before the pipeline runs dry. What follows depends on these times alone, so that it goes on like this.
+/// `ends` has the micro-batches of each stage one after another.
+bool is_periodic(const std::vector<const std::vector<double>*>& ends, int64_t stages, int64_t p, int64_t m) {
+  if (m < 16 * p) return false;
+  double period = (*ends[0])[static_cast<size_t>(m - 5 * p)] - (*ends[0])[static_cast<size_t>(m - 6 * p)];
+  for (const std::vector<double>* list : ends)
+    for (int64_t s = 0; s < stages; ++s)
+      for (int64_t i = m - 6 * p; i < m - 4 * p; ++i) {
+        auto at = static_cast<size_t>(s * m + i);
+        if (std::abs((*list)[at] - (*list)[at - static_cast<size_t>(p)] - period) > 1e-9 * period) return false;
+      }
+  return true;
+}
+
+Timeline play(Schedule schedule, const std::vector<StageTime>& stages, int p, int m, bool events,
+              bool* periodic = nullptr) {
   int total = static_cast<int>(stages.size()), v = total / p;
   auto slot = [&](int stage, int micro) {
     return static_cast<size_t>(stage) * static_cast<size_t>(m) + static_cast<size_t>(micro);
@@ -155,6 +172,21 @@ Timeline play(Schedule schedule, const std::vector<StageTime>& stages, int p, in
     SORUS_ASSERT(next[static_cast<size_t>(d)] == lists[static_cast<size_t>(d)].size());
     t.time = std::max(t.time, t.last_end[static_cast<size_t>(d)]);
   }
+  if (periodic) *periodic = is_periodic({&forward, &backward}, total, p, m);
+  return t;
+}
+
+/// `t` for few micro-batches, and what `groups` more add: each what the last one added to `before`.
+Timeline go_on(Timeline t, const Timeline& before, double groups) {
+  auto more = [&](double& now, double then) { now += groups * (now - then); };
+  more(t.time, before.time);
+  for (size_t d = 0; d < t.busy.size(); ++d) {
+    more(t.busy[d], before.busy[d]);
+    more(t.last_end[d], before.last_end[d]);
+  }
+  // GPipe keeps all micro-batches.
+  for (size_t s = 0; s < t.most_alive.size(); ++s)
+    t.most_alive[s] += static_cast<int64_t>(groups) * (t.most_alive[s] - before.most_alive[s]);
   return t;
 }
 
@@ -164,23 +196,27 @@ Timeline run(Schedule schedule, const std::vector<StageTime>& stages, int p, int
   auto total = static_cast<int64_t>(stages.size());
   SORUS_CHECK(p > 0 && m > 0 && total > 0 && total % p == 0, ValueError, "schedule: {} stages on {} devices", total,
               p);
-  int64_t most = std::max<int64_t>(kMostPlayed / total, 8 * static_cast<int64_t>(p));
-  if (m <= most) return play(schedule, stages, p, static_cast<int>(m), events);
-  // As many behind the last whole group as there are.
-  int64_t few = most - most % p + m % p - p;
-  Timeline t = play(schedule, stages, p, static_cast<int>(few), events),
-           before = play(schedule, stages, p, static_cast<int>(few - p), false);
-  auto groups = static_cast<double>((m - few) / p);
-  auto go_on = [&](double& now, double then) { now += groups * (now - then); };
-  go_on(t.time, before.time);
-  for (size_t d = 0; d < t.busy.size(); ++d) {
-    go_on(t.busy[d], before.busy[d]);
-    go_on(t.last_end[d], before.last_end[d]);
+  const int64_t most = std::max<int64_t>(kMostPlayed / total, 8 * static_cast<int64_t>(p));
+  auto played = [&](int64_t count, bool* periodic = nullptr) {
+    return play(schedule, stages, p, static_cast<int>(count), events, periodic);
+  };
+  // GPipe's forward passes end long before its backward passes: each go on at the pace of the slowest.
+  double forward = 0, backward = 0;
+  for (const StageTime& s : stages) forward = std::max(forward, s.forward), backward = std::max(backward, s.backward);
+  const double slowest = p * (forward + backward);
+  // As many behind the last whole group as there are. If nothing is to be shown, a few groups usually tell all.
+  for (int64_t few = 16 * p + m % p; !events && 3 * few < std::min(m, most); few += 3 * (few - m % p)) {
+    bool steady = false;
+    Timeline t = played(few, &steady);
+    if (!steady && schedule != Schedule::gpipe) continue;
+    Timeline before = played(few - p);
+    if (schedule == Schedule::gpipe && std::abs(t.time - before.time - slowest) > 1e-9 * slowest) continue;
+    return go_on(std::move(t), before, static_cast<double>((m - few) / p));
   }
-  // GPipe keeps all micro-batches.
-  for (size_t s = 0; s < t.most_alive.size(); ++s)
-    t.most_alive[s] += (m - few) / p * (t.most_alive[s] - before.most_alive[s]);
-  return t;
+  if (m <= most) return played(m);
+  const int64_t few = most - most % p + m % p - p;
+  return go_on(played(few), play(schedule, stages, p, static_cast<int>(few - p), false),
+               static_cast<double>((m - few) / p));
 }
 
 }  // namespace sorus::parallel

@@ -49,9 +49,10 @@ struct Timeline {
   std::vector<Event> events;        ///< if asked for
 };
 
-/// Plays the schedule; stage i of `stages` is on device i mod devices. Of more micro-batches than make kMostPlayed
-/// passes only the first are played: once a pipeline is full each group of `devices` micro-batches takes as long as
-/// the one before it, and the rest is counted with that. Events are those that were played.
+/// Plays the schedule; stage i of `stages` is on device i mod devices. Once a pipeline is full each group of
+/// `devices` micro-batches takes as long as the one before it: where that is seen, or of more micro-batches than make
+/// kMostPlayed passes, only the first are played, and the rest is counted with that. Events are those of all that
+/// were played, which are all up to kMostPlayed.
 Timeline run(Schedule schedule, const std::vector<StageTime>& stages, int devices, int64_t micro_batches,
              bool events = false);
 constexpr int64_t kMostPlayed = 1 << 18;

@@ -26,7 +26,7 @@ class Search {
         bounds_(costs, memory_) {}
 
   SearchResult run() {
-    double start = now();
+    const double start = start_ = now();
     SearchResult r;
     for (Candidate& c : combinations_.all())
       if (bounds_.quick(c))
@@ -61,8 +61,7 @@ class Search {
       double best = r.best ? r.best->estimate.time : kNever;
       left = heap.front().bound;
       if (left >= best) break;
-      bool late = request_.time_limit > 0 && now() - start > request_.time_limit && (r.best || round > 2000);
-      if (late ||
+      if ((is_late() && (r.best || round > 2000)) ||
           (request_.progress && round % 64 == 0 && !request_.progress(r.best ? best : 0, left, heap.size()))) {
         r.complete = false;
         break;
@@ -111,6 +110,7 @@ class Search {
   }
 
  private:
+  bool is_late() const { return request_.time_limit > 0 && now() - start_ > request_.time_limit; }
   bool fits(const StepEstimate& e) const {
     return e.memory <= memory_ && e.host_memory <= costs_.cluster().host.memory_bytes;
   }
@@ -139,7 +139,7 @@ class Search {
     std::stable_sort(loose.begin(), loose.end(),
                      [&](size_t a, size_t b) { return list_[a].estimate.time < list_[b].estimate.time; });
     constexpr size_t kMost = 8;
-    for (size_t i = 0; i < std::min(kMost, loose.size()); ++i) {
+    for (size_t i = 0; i < std::min(kMost, loose.size()) && !is_late(); ++i) {
       Candidate c = list_[loose[i]];
       if (c.bound >= r.best->estimate.time) continue;
       auto better = [&](const StepEstimate& e) {
@@ -153,7 +153,8 @@ class Search {
           for (int step : {-1, 1}) {
             StepConfig config = c.config;
             config.cuts[s] += step;
-            if (config.cuts[s] <= config.cuts[s - 1] || config.cuts[s] >= config.cuts[s + 1] || --tries < 0) continue;
+            if (config.cuts[s] <= config.cuts[s - 1] || config.cuts[s] >= config.cuts[s + 1]) continue;
+            if (--tries < 0 || is_late()) continue;
             StepEstimate e = estimate(costs_, config);
             if (!better(e)) continue;
             c.config = std::move(config), c.estimate = std::move(e);
@@ -174,6 +175,7 @@ class Search {
   void others(SearchResult& r) {
     std::map<std::string, int> tried;
     for (Candidate& c : list_) {
+      if (is_late()) break;
       if (families_.contains(c.family) || c.family == r.best->family) continue;
       if (tried[c.family]++ >= 12) continue;
       if (c.estimate.time == 0 && !evaluate(c)) continue;
@@ -188,7 +190,6 @@ class Search {
   std::string why_empty() {
     if (std::string why = combinations_.contradiction(); !why.empty()) return why;
     Candidate* least = nullptr;
-    double start = now();
     for (Candidate& c : tight_) {
       // What a pipeline holds does not grow once it is full, so that a few micro-batches tell it.
       int64_t micro_batches = c.config.micro_batches, p = c.config.pipeline;
@@ -198,7 +199,7 @@ class Search {
       c.config.micro_batches = micro_batches;
       if (!any) continue;
       if (!least || c.estimate.memory < least->estimate.memory) least = &c;
-      if (&c - tight_.data() > 3000 || (request_.time_limit > 0 && now() - start > request_.time_limit)) break;
+      if (&c - tight_.data() > 3000 || is_late()) break;
     }
     if (least) evaluate(*least);
     if (!least) return combinations_.nearest_batch();
@@ -210,7 +211,7 @@ class Search {
   }
 
   UnitCosts& costs_;
-  double memory_;
+  double memory_, start_ = 0;
   const SearchRequest& request_;
   Combinations combinations_;
   Bounds bounds_;
