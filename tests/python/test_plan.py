@@ -92,6 +92,10 @@ def test_every_matrix_of_a_layer_is_split():
     [
         (["gpt3-175b", "--devices", "7", "--batch", "64"], "no plan fits"),
         (["gpt2", "--devices", "8", "--batch", "64", "--fix", "tp=3"], "tp = 3 does not divide the 8 devices"),
+        (
+            ["gpt2", "--devices", "8", "--batch", "4", "--fix", "dp=8"],
+            "dp = 8 does not divide the batch of 4, which has 4 samples too few; the nearest that does is 4, or a batch of 8",
+        ),
         (["gpt2", "--devices", "8", "--batch", "64", "--fix", "tp=4,pp=4"], "need 16 devices, there are 8"),
         (["gpt2", "--devices", "8", "--batch", "64", "--fix", "speed=1"], "--fix speed"),
         (["gpt2", "--devices", "8", "--batch", "64", "--fix", "ep=2"], "ep = 2, but the model has no experts"),
@@ -110,6 +114,12 @@ def test_what_cannot_be_met_says_why(arguments, reason, capsys, monkeypatch, tmp
     monkeypatch.chdir(tmp_path)
     assert main(["plan", *arguments]) in (1, 2)
     assert reason in capsys.readouterr().err
+
+
+def test_a_prime_number_of_devices_names_what_would_fit():
+    report = make_plan("gpt3-175b", "dgx-a100", 1021, 1536)
+    assert "1021 devices cannot share a batch of 1536" in report["problem"]
+    assert 1013 <= int(report["would_fit"]["change"].removesuffix(" devices")) < 1021
 
 
 def test_too_little_memory_names_what_would_fit():

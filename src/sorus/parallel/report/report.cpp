@@ -96,7 +96,8 @@ std::string plan_report(const Model& model, const std::string& cluster_name, con
     out["problem"] = r.problem.empty() ? "the search was stopped before it found a plan" : r.problem;
     if (r.nearest) out["smallest"] = candidate_json(*r.nearest);
     if (!request.families) return out.dump();
-    // The nearest that fits: without what was pinned, then on more devices.
+    // The nearest that fits: without what was pinned, then on a few devices less if it is not for memory (of a prime
+    // number of them), then on more.
     SearchRequest other = request;
     other.families = false;
     other.time_limit = request.time_limit > 0 ? std::min(request.time_limit, 5.0) : 5;
@@ -111,14 +112,21 @@ std::string plan_report(const Model& model, const std::string& cluster_name, con
       }
     }
     other.fix = request.fix;
+    auto on = [&](int64_t devices) {
+      other.devices = devices;
+      SearchResult found = search(costs, other);
+      if (!found.best) return;
+      out["would_fit"] = candidate_json(*found.best);
+      out["would_fit"]["change"] = fmt::format("{} devices", devices);
+    };
+    constexpr int64_t kFewer = 8;
+    for (int64_t less = 1; !r.nearest && less <= kFewer && less < request.devices && !out.contains("would_fit");
+         ++less)
+      on(request.devices - less);
     for (int64_t factor = 2; !out.contains("would_fit") && factor <= 64 && request.devices * factor <= (1 << 17);
          factor *= 2) {
-      other.devices = request.devices * factor;
-      if (cluster.max_devices() && other.devices > cluster.max_devices()) break;
-      SearchResult larger = search(costs, other);
-      if (!larger.best) continue;
-      out["would_fit"] = candidate_json(*larger.best);
-      out["would_fit"]["change"] = fmt::format("{} devices", other.devices);
+      if (cluster.max_devices() && request.devices * factor > cluster.max_devices()) break;
+      on(request.devices * factor);
     }
     return out.dump();
   }

@@ -149,6 +149,11 @@ std::string Combinations::contradiction() const {
   if (int64_t ep = fixed("ep", 1); dp > 0 && dp % ep != 0)
     return fmt::format("ep = {} does not divide the {} data-parallel ranks, among which experts are dealt out", ep,
                        dp);
+  if (dp > 0 && request_.batch % dp != 0)
+    return fmt::format("dp = {} does not divide the batch of {}{}; the nearest that does is {}, or a batch of {}", dp,
+                       request_.batch,
+                       dp > request_.batch ? fmt::format(", which has {} samples too few", dp - request_.batch) : "",
+                       nearest_divisor(std::gcd(n, request_.batch), dp), (request_.batch + dp - 1) / dp * dp);
   int64_t layers = static_cast<int64_t>(chain_.units.size()) / chain_.period;
   if (int64_t chunks = fixed("chunks", 1); chunks > 1 && pp > 1 && pp * chunks > layers)
     return fmt::format(
