@@ -53,6 +53,7 @@ def test_draws_have_the_right_shares():
     (lambda: sorus.flip(sorus.ones(2, 2), [0, 0]), "occurs twice"),
     (lambda: sorus.topk(sorus.ones(3), 4), "k must lie between 0 and 3"),
     (lambda: sorus.nn.functional.interpolate(sorus.ones(1, 1, 4), size=2, mode="bilinear"), "mode must be"),
+    (lambda: sorus.nn.functional.interpolate(sorus.ones(1, 1, 4, 4), size=2, antialias=True), "for images and the modes"),
     (lambda: sorus.quantile(sorus.ones(3), 0.5, interpolation="odd"), "unknown interpolation 'odd'"),
     (lambda: sorus.split(sorus.ones(5), [2, 2]), "do not add up to 5"),
     (lambda: sorus.div(sorus.ones(1), 2, rounding_mode="up"), "rounding_mode"),

@@ -65,6 +65,32 @@ std::vector<Tap> cubic_taps(const Axis& a, bool align) {
   return taps;
 }
 
+// Without ripples where an image gets smaller: each element of the result is a mean of those that lie under a kernel
+// as wide as the step, a triangle or Keys' cubic with a = -1/2. One tap for each place under the widest.
+std::vector<Tap> smooth_taps(const Axis& a, bool cubic) {
+  auto kernel = [cubic](double x) {
+    constexpr double k = -0.5;
+    x = std::abs(x);
+    if (!cubic) return std::max(1 - x, 0.0);
+    if (x < 1) return ((k + 2) * x - (k + 3)) * x * x + 1;
+    return x < 2 ? ((k * x - 5 * k) * x + 8 * k) * x - 4 * k : 0.0;
+  };
+  double wide = std::max(a.step, 1.0), reach = (cubic ? 2 : 1) * wide;
+  std::vector<Tap> taps(static_cast<size_t>(std::ceil(reach)) * 2 + 1);
+  for (int64_t i = 0; i < a.out; ++i) {
+    double centre = a.step * (static_cast<double>(i) + 0.5), total = 0;
+    int64_t begin = std::max<int64_t>(static_cast<int64_t>(centre - reach + 0.5), 0);
+    int64_t end = std::min(static_cast<int64_t>(centre + reach + 0.5), a.in);
+    for (int64_t j = begin; j < end; ++j) total += kernel((static_cast<double>(j) - centre + 0.5) / wide);
+    for (size_t t = 0; t < taps.size(); ++t) {
+      int64_t j = begin + static_cast<int64_t>(t);
+      taps[t].places.push_back(std::min(j, a.in - 1));
+      taps[t].weights.push_back(j < end ? kernel((static_cast<double>(j) - centre + 0.5) / wide) / total : 0.0);
+    }
+  }
+  return taps;
+}
+
 // Weights as numbers of 16 bits, the form in which PyTorch and Pillow resample bytes: ties then round as theirs do.
 // At a border several taps read one place, with one weight.
 void cut_to_16_bits(std::vector<Tap>& taps) {
@@ -118,7 +144,10 @@ TensorList interpolated(const Call& c) {
               NotImplementedError,
               "interpolate: mode must be 'nearest', 'nearest-exact', 'area' or '{}'{} for an input of {}, not '{}'",
               linear_of[spatial - 1], spatial == 2 ? " or 'bicubic'" : "", to_string(x.sizes()), mode);
-  SORUS_CHECK(!c.attr("antialias").to_bool(), NotImplementedError, "interpolate: antialias=True is not there");
+  bool smooth = c.attr("antialias").to_bool();
+  SORUS_CHECK(!smooth || (spatial == 2 && (cubic || mode == "bilinear")), ValueError,
+              "interpolate: antialias=True is for images and the modes 'bilinear' and 'bicubic', not for '{}' and {}",
+              mode, to_string(x.sizes()));
   bool align = !c.attr("align_corners").is_none() && c.attr("align_corners").to_bool();
   SORUS_CHECK(!(align && (near || area)), ValueError, "interpolate: mode '{}' takes no align_corners", mode);
   const Attr &size = c.attr("size"), &factor = c.attr("scale_factor");
@@ -152,7 +181,7 @@ TensorList interpolated(const Call& c) {
     } else if (area) {
       x = averaged(x, i + 2, a);
     } else {
-      std::vector<Tap> taps = cubic ? cubic_taps(a, align) : linear_taps(a, align);
+      std::vector<Tap> taps = smooth ? smooth_taps(a, cubic) : cubic ? cubic_taps(a, align) : linear_taps(a, align);
       if (bytes) cut_to_16_bits(taps);
       x = resampled(x, i + 2, taps);
     }

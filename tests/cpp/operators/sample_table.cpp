@@ -318,7 +318,7 @@ const std::vector<Lines>& table() {
       {"interpolate",
        {"f[a,b,5] size=[8]", "f[a,b,4,5] scale_factor=[2.0,1.5] mode=\"bilinear\"",
         "f[a,b,4,5] size=[7,3] mode=\"bicubic\" align_corners=true", "f[a,b,4,5] size=[3,2] mode=\"area\"",
-        "f[a,b,4] size=[6] mode=\"nearest-exact\""}},
+        "f[a,b,4] size=[6] mode=\"nearest-exact\"", "f[a,b,4,5] size=[3,2] mode=\"bilinear\" antialias=true"}},
       {"pixel_shuffle", {"f[a,8,b,c] upscale_factor=2"}},
       {"pixel_unshuffle", {"f[a,2,4,6] downscale_factor=2"}},
       {"channel_shuffle", {"f[a,6,b,c] groups=3"}},

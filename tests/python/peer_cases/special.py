@@ -62,6 +62,12 @@ def case_whole_numbers(torch):
         torch.nn.functional.interpolate(
             (torch.arange(48) * 5 % 256).to(torch.uint8).reshape(1, 3, 4, 4), scale_factor=1.7, mode="bilinear"
         ),
+        torch.nn.functional.interpolate(
+            (torch.arange(363) * 37 % 256).to(torch.uint8).reshape(1, 3, 11, 11), 4, mode="bicubic", antialias=True
+        ),
+        torch.nn.functional.interpolate(
+            (torch.arange(48) * 37 % 256).to(torch.uint8).reshape(1, 3, 4, 4), (3, 5), mode="bicubic"
+        ),
     ]
 
 
