@@ -171,10 +171,10 @@ def test_integer_lstm(case: tuple[int, bool, float], tmp_path: pathlib.Path) -> 
     for x, y in zip(xs, expected, strict=True):  # the state goes on from run to run
         assert (model(sorus.tensor(x)).numpy() == y).all()
     inputs = b"".join(x.tobytes() for x in xs)
-    for target in ("x86", "cortex-m4", "cortex-m55"):
+    for target in ("x86", "cortex-m4", "cortex-m55", "arm64", "arm32"):
         folder = tmp_path / target
         report = device.generate(path, usable(target), "lstm", folder)
-        assert report["state_bytes"] == 12 + 24 and kernels(report).count("LSTM, plain") == 1
+        assert report["state_bytes"] == 12 + 24 and kernels(report).count("LSTM") == 1
         facts = device.verify(path, folder, target, "lstm", inputs, outputs=tmp_path / "out.bin")
         assert facts["accepted"] and facts["equal"] == 3, facts
         assert (tmp_path / "out.bin").read_bytes() == b"".join(y.tobytes() for y in expected)

@@ -9,6 +9,26 @@ const Helper kHelpers[] = {
 #include <immintrin.h>
 #define $P_SIMD __attribute__((target("avx2,fma"), unused))
 )"},
+    {"avx2_dot", {"avx2"}, R"(
+/* The sum of n products. */
+$P_SIMD static int32_t $P_dot(const int8_t *a, const int8_t *b, int n)
+{
+  __m256i sums = _mm256_setzero_si256();
+  __m128i four;
+  int32_t sum;
+  int k;
+  for (k = 0; k + 16 <= n; k += 16) {
+    const __m256i v = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(a + k)));
+    const __m256i w = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(b + k)));
+    sums = _mm256_add_epi32(sums, _mm256_madd_epi16(v, w));
+  }
+  four = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  sum = _mm_cvtsi128_si32(four) + _mm_extract_epi32(four, 1);
+  for (; k < n; k++) sum += a[k] * b[k];
+  return sum;
+}
+)"},
     {"avx2_level", {}, R"(
 /* Which instructions the processor has: below 0, not those that are needed; 0 AVX2; 1 AVX-VNNI as well,
    2 AVX512-VNNI, with which there are vectors of 16 floats. */

@@ -28,6 +28,20 @@ static inline uint32_t $P_odd(uint32_t v)
   return r;
 }
 )"},
+    {"dsp_dot", {"dsp_bytes"}, R"(
+/* The sum of n products. */
+static inline int32_t $P_dot(const int8_t *a, const int8_t *b, int n)
+{
+  int32_t sum = 0;
+  for (; n >= 4; n -= 4, a += 4, b += 4) {
+    const uint32_t v = $P_load4(a), w = $P_load4(b);
+    sum = $P_MAC($P_EVEN(v), $P_EVEN(w), sum);
+    sum = $P_MAC($P_odd(v), $P_odd(w), sum);
+  }
+  for (; n > 0; n--) sum += *a++ * *b++;
+  return sum;
+}
+)"},
     {"dsp_pair", {"dsp"}, R"(
 static inline uint32_t $P_pair(int32_t low, int32_t high) { return ((uint32_t)low & 0xffffu) | (uint32_t)high << 16; }
 )"},

@@ -124,6 +124,16 @@ static inline int64_t $P_floordiv_i64(int64_t a, int64_t b)
   return $P_truncdiv_i64(a, b) - (r != 0 && (r < 0) != (b < 0));
 }
 )"},
+    {"dot", {}, R"(
+/* The sum of n products. */
+static inline int32_t $P_dot(const int8_t *a, const int8_t *b, int n)
+{
+  int32_t sum = 0;
+  int k;
+  for (k = 0; k < n; k++) sum += a[k] * b[k];
+  return sum;
+}
+)"},
     {"shl_i64", {}, R"(
 static inline int64_t $P_shl_i64(int64_t a, int64_t b) { return b < 0 || b > 63 ? 0 : (int64_t)((uint64_t)a << b); }
 )"},

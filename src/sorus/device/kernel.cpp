@@ -14,6 +14,11 @@ int64_t Table::bytes() const {
                                                    : 4 * n;
 }
 
+Prepared with_dot(std::string_view helper, Prepared plain) {
+  std::replace(plain.helpers.begin(), plain.helpers.end(), std::string("dot"), std::string(helper));
+  return plain;
+}
+
 namespace {
 bool name_char(char c) { return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'; }
 

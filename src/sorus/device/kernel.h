@@ -78,6 +78,9 @@ class KernelSet {
 
 /// C99 without anything of a processor.
 const KernelSet& plain_kernels();
+/// A plain kernel whose sums of products of bytes that lie one behind the other are made by this helper, which says
+/// in instructions of a processor what `dot` says.
+Prepared with_dot(std::string_view helper, Prepared plain);
 /// Arm's DSP extension: two 16-bit products an instruction (Cortex-M4, M7, M33).
 const KernelSet& dsp_kernels();
 /// Helium: sixteen 8-bit products an instruction (Cortex-M55).

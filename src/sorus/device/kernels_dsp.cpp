@@ -146,7 +146,8 @@ class Dsp : public KernelSet {
  public:
   Prepared prepare(const Model& model, const Step& step, const PrepareOptions& options) const override {
     auto* f = std::get_if<ConvForm>(&step.form);
-    if (!f || !f->bytes() || f->weight_zero != 0) return plain_kernels().prepare(model, step, options);
+    if (!f || !f->bytes() || f->weight_zero != 0)
+      return with_dot("dsp_dot", plain_kernels().prepare(model, step, options));
     const Window& w = f->window;
     if (f->depthwise) {
       bool ring = w.kernel_h == 3 && w.kernel_w == 3 && w.dilation_h == 1 && w.dilation_w == 1 &&

@@ -273,8 +273,7 @@ const char* const kSvdf = R"(
   for (r = 0; r < $ROWS; r++, in += $FEATURES, in2 += $FILTERS * $MEMORY) {
     for (f = 0; f < $FILTERS; f++) { /* the oldest feature of each filter goes, a fresh one comes */
       int16_t *const past = in2 + f * $MEMORY;
-      int32_t sum = 0;
-      for (k = 0; k < $FEATURES; k++) sum += (in[k] - ($IZ)) * feature[f * $FEATURES + k];
+      const int32_t sum = start[f] + $P_dot(in, feature + f * $FEATURES, $FEATURES);
       for (k = 1; k < $MEMORY; k++) past[k - 1] = past[k];
       past[$MEMORY - 1] = (int16_t)$P_clamp($FRESH, -32768, 32767);
     }
@@ -293,16 +292,21 @@ Prepared one(const Model& m, const Step& step, const SvdfForm& f) {
   Prepared p;
   Values v;
   set_numbers(v, {{"ROWS", f.rows}, {"FEATURES", f.features}, {"FILTERS", f.filters}, {"MEMORY", f.memory}});
-  set_numbers(v, {{"UNITS", f.filters / f.rank}, {"RUN", f.rank * f.memory}, {"IZ", f.input_zero}});
+  set_numbers(v, {{"UNITS", f.filters / f.rank}, {"RUN", f.rank * f.memory}});
   set_numbers(v, {{"LIMIT", f.limit}});
   add_table(p, "int8_t", "feature", {f.feature.begin(), f.feature.end()});
+  // What the input's zero point adds to each filter.
+  std::vector<int64_t> start(static_cast<size_t>(f.filters), 0);
+  for (size_t k = 0; k < f.feature.size(); ++k)
+    start[k / static_cast<size_t>(f.features)] -= int64_t{f.input_zero} * f.feature[k];
+  add_table(p, "int32_t", "start", start);
   add_table(p, "int16_t", "time", {f.time.begin(), f.time.end()});
   add_table(p, "int32_t", "bias", {f.bias.begin(), f.bias.end()});
   Values fresh;
   set_rescale(fresh, p, f.fresh, 1);
   v["FRESH"] = fmt::format("{}(sum, {}, {})", fresh["RESCALE"], fresh["MUL"], fresh["RIGHT"]);
   set_rescale(v, p, f.rescale, 1);
-  p.helpers.push_back("clamp");
+  p.helpers.insert(p.helpers.end(), {"clamp", "dot"});
   p.overlaps = {{}, {}};
   p.kernel = "filters over time";
   p.instructions = static_cast<double>(f.macs()) * 6;

@@ -110,12 +110,9 @@ const char* const kLstm = R"(
       for (o = 0; o < 4 * $U; o++) {
         const int8_t *const row = w + o * $F, *const column = r + o * $U;
         const int32_t *const k4 = factors + o / $U * 4; /* of the input, of the hidden state */
-        int32_t sum = bias[o], v;
-        for (k = 0; k < $F; k++) sum += row[k] * x[k];
-        v = $P_clamp($P_rescale_left(sum, k4[0], k4[1]), -32768, 32767);
-        sum = recurrent_bias[o];
-        for (k = 0; k < $U; k++) sum += column[k] * h[k];
-        gate[o] = (int16_t)$P_clamp(v + $P_rescale_left(sum, k4[2], k4[3]), -32768, 32767);
+        const int32_t from_x = bias[o] + $P_dot(row, x, $F), from_h = recurrent_bias[o] + $P_dot(column, h, $U);
+        const int32_t v = $P_clamp($P_rescale_left(from_x, k4[0], k4[1]), -32768, 32767);
+        gate[o] = (int16_t)$P_clamp(v + $P_rescale_left(from_h, k4[2], k4[3]), -32768, 32767);
       }
       for (k = 0; k < $U; k++) {
         const int32_t fresh = $P_logistic16(gate[k]) * $P_tanh16(gate[2 * $U + k], 3);
@@ -146,11 +143,11 @@ Prepared one(const Model& m, const Step& step, const LstmForm& f) {
     factors.insert(factors.end(),
                    {f.input[g].multiplier, -f.input[g].shift, f.hidden[g].multiplier, -f.hidden[g].shift});
   add_table(p, "int32_t", "factors", factors);
-  for (const char* helper : {"clamp", "rescale_left", "halved", "logistic16", "tanh16"})
+  for (const char* helper : {"clamp", "dot", "rescale_left", "halved", "logistic16", "tanh16"})
     p.helpers.emplace_back(helper);
   p.scratch = (8 * f.units + 3) / 4 * 4;
   p.overlaps.assign(step.inputs.size(), Overlap{});
-  p.kernel = "LSTM, plain";
+  p.kernel = "LSTM";
   p.instructions = static_cast<double>(f.macs()) * 5 + static_cast<double>(f.steps * f.batch * f.units) * 600;
   finish_typed(m, step, p, v, kLstm + 1);
   return p;

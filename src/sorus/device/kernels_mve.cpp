@@ -190,8 +190,9 @@ class Mve : public KernelSet {
  public:
   Prepared prepare(const Model& model, const Step& step, const PrepareOptions& options) const override {
     auto* f = std::get_if<ConvForm>(&step.form);
-    bool left = f && std::any_of(f->rescale.shift.begin(), f->rescale.shift.end(), [](int32_t s) { return s > 0; });
-    if (!f || !f->bytes() || !f->rescale.real.empty() || f->weight_zero != 0 || left)
+    if (!f) return with_dot("mve_dot", plain_kernels().prepare(model, step, options));
+    bool left = std::any_of(f->rescale.shift.begin(), f->rescale.shift.end(), [](int32_t s) { return s > 0; });
+    if (!f->bytes() || !f->rescale.real.empty() || f->weight_zero != 0 || left)
       return dsp_kernels().prepare(model, step, options);
     const Window& w = f->window;
     if (f->depthwise)

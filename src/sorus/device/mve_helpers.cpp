@@ -8,6 +8,18 @@ const Helper kHelpers[] = {
     {"mve", {}, R"(
 #include <arm_mve.h>
 )"},
+    {"mve_dot", {"mve"}, R"(
+/* The sum of n products. */
+static inline int32_t $P_dot(const int8_t *a, const int8_t *b, int n)
+{
+  int32_t sum = 0;
+  for (; n > 0; n -= 16, a += 16, b += 16) {
+    const mve_pred16_t there = vctp8q((uint32_t)n);
+    sum = vmladavaq_p_s8(sum, vldrbq_z_s8(a, there), vldrbq_z_s8(b, there), there);
+  }
+  return sum;
+}
+)"},
     {"mve_copy", {"mve"}, R"(
 static inline void $P_copy(const int8_t *from, int8_t *to, int n)
 {

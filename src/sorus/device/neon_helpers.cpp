@@ -13,6 +13,19 @@ const Helper kHelpers[] = {
 #define $P_SIMD __attribute__((target("fpu=neon"), unused))
 #endif
 )"},
+    {"neon_dot", {"neon"}, R"(
+/* The sum of n products. */
+$P_SIMD static int32_t $P_dot(const int8_t *a, const int8_t *b, int n)
+{
+  int32x4_t sums = vdupq_n_s32(0);
+  int32_t sum;
+  int k;
+  for (k = 0; k + 8 <= n; k += 8) sums = vpadalq_s16(sums, vmull_s8(vld1_s8(a + k), vld1_s8(b + k)));
+  sum = vgetq_lane_s32(sums, 0) + vgetq_lane_s32(sums, 1) + vgetq_lane_s32(sums, 2) + vgetq_lane_s32(sums, 3);
+  for (; k < n; k++) sum += a[k] * b[k];
+  return sum;
+}
+)"},
     {"neon64_level", {}, R"(
 /* Which instructions the processor has: 0 NEON, 1 SDOT as well, 2 SMMLA as well. Without an operating system, those that
    the compiler was told of. */

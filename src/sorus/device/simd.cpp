@@ -150,7 +150,7 @@ Prepared SimdKernels::prepare(const Model& model, const Step& step, const Prepar
                                              : std::nullopt;
     if (p) return *p;
   }
-  return plain_kernels().prepare(model, step, options);
+  return with_dot(simd_.dot, plain_kernels().prepare(model, step, options));
 }
 
 }  // namespace sorus::device

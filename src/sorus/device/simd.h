@@ -46,6 +46,7 @@ struct Simd {
   std::string name;                     ///< "NEON", for reports
   std::string floats, bytes, residual;  ///< helpers
   std::string real;                     ///< helper: sums times floats
+  std::string dot;                      ///< helper: products of bytes outside of convolutions (with_dot)
   std::string wide_floats = {};         ///< helper with the words of all ways of floats, where there are more
   int64_t lanes;                        ///< sums in a vector: floats of the least way, or 32-bit integers
   int64_t vectors;                      ///< of channels, where there are many pixels: of floats...
