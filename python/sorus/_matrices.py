@@ -11,7 +11,8 @@ from ._core import operators as _op
 
 __all__ = [
     "chain_matmul", "cholesky", "cholesky_inverse", "cholesky_solve", "det", "geqrf", "inverse", "logdet", "lu", "lu_solve",
-    "lu_unpack", "matrix_exp", "matrix_power", "orgqr", "ormqr", "pinverse", "qr", "slogdet", "svd", "triangular_solve",
+    "lu_unpack", "matrix_exp", "matrix_power", "orgqr", "ormqr", "pca_lowrank", "pinverse", "qr", "slogdet", "svd", "svd_lowrank",
+    "triangular_solve",
 ]  # fmt: skip
 
 _results = _linalg._results
@@ -139,6 +140,31 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
     return _linalg.multi_dot(matrices) if len(matrices) > 1 else matrices[0]
 
 
+def svd_lowrank(A: Tensor, q: int | None = 6, niter: int | None = 2, M: Tensor | None = None) -> Any:
+    """The first q singular values and vectors of A (or of A - M), from a random basis (Halko, Martinsson, Tropp 2011)."""
+    x = A if M is None else A - M
+    m, n = x.shape[-2:]
+    q, rounds = 6 if q is None else q, 2 if niter is None else niter
+    if not 0 <= q <= min(m, n):
+        raise ValueError(f"svd_lowrank: q must be between 0 and the smaller size of {tuple(x.shape)}, not {q}")
+    if m < n:
+        u, s, v = svd_lowrank(x.mH, q, niter)
+        return _SVD(v, s, u)
+    from . import randn
+
+    basis = _linalg.qr(x @ randn(n, q, dtype=x.dtype)).Q
+    for _ in range(rounds):
+        basis = _linalg.qr(x @ _linalg.qr(x.mH @ basis).Q).Q
+    u, s, vh = _linalg.svd(basis.mH @ x, full_matrices=False)
+    return _SVD(basis @ u, s, vh.mH)
+
+
+def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int = 2) -> Any:
+    """svd_lowrank of the rows less their mean (with `center`): V's columns are the principal directions."""
+    q = min(6, *A.shape[-2:]) if q is None else q
+    return svd_lowrank(A - A.mean(-2, keepdim=True) if center else A, q, niter)
+
+
 for _name in __all__:
-    if _name not in ("chain_matmul", "lu_unpack"):
+    if _name not in ("chain_matmul", "lu_unpack", "pca_lowrank", "svd_lowrank"):
         setattr(Tensor, _name, globals()[_name])

@@ -30,6 +30,7 @@ __all__ = [
     "jacfwd",
     "jacrev",
     "jvp",
+    "stack_module_state",
     "value_and_grad",
     "vjp",
     "vmap",
@@ -254,9 +255,15 @@ def hessian(func: Callable, argnums: int = 0) -> Callable:
     return jacrev(grad(func, argnums), argnums)
 
 
-def vmap(func: Callable, in_dims: Any = 0, out_dims: Any = 0) -> Callable:
+def vmap(
+    func: Callable, in_dims: Any = 0, out_dims: Any = 0, randomness: str = "different", *, chunk_size: Any = None
+) -> Callable:
     """`func` over a dimension of its arguments (`None`: the same for all). It runs once for each element: what it saves is
-    writing the loop."""
+    writing the loop; `chunk_size` is accepted and changes nothing. Each run draws its own random numbers."""
+    if randomness not in ("different", "error"):
+        raise NotImplementedError(
+            f"vmap: every element draws its own random numbers, randomness={randomness!r} is not there"
+        )
 
     def transformed(*args: Any) -> Any:
         dims = in_dims if isinstance(in_dims, (tuple, list)) else (in_dims,) * len(args)
@@ -283,6 +290,26 @@ def vmap(func: Callable, in_dims: Any = 0, out_dims: Any = 0) -> Callable:
         return tuple(gathered([r[k] for r in results], d) for k, d in enumerate(outs))
 
     return transformed
+
+
+def stack_module_state(models: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Parameters and buffers of modules of one kind, by name, stacked along a new first dimension: what `vmap` goes over."""
+    models = list(models)
+    if not models:
+        raise RuntimeError("stack_module_state: expected at least one model, got 0")
+    if len({type(m) for m in models}) > 1 or len({m.training for m in models}) > 1:
+        raise RuntimeError("stack_module_state: the models must be of one class, and all in training or none")
+    stack = _core.operators["stack"]
+
+    def stacked(all_of: list[dict], parameters: bool) -> dict[str, Tensor]:
+        out = {}
+        for name in all_of[0]:
+            t = stack([each[name].detach() for each in all_of])
+            out[name] = t.requires_grad_(all_of[0][name].requires_grad) if parameters else t
+        return out
+
+    return (stacked([dict(m.named_parameters()) for m in models], True),
+            stacked([dict(m.named_buffers()) for m in models], False))  # fmt: skip
 
 
 def functional_call(

@@ -7,6 +7,8 @@ file's metadata. Nothing in a file is ever executed. Writing is atomic: a kill o
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 from . import _core
@@ -98,12 +100,18 @@ def _packed(value) -> tuple[dict, str]:
 
 
 def save(obj, f) -> None:
-    """Writes `obj` to the path `f`, atomically.
+    """Writes `obj` to the path `f`, atomically, or to a file object that is open for bytes.
 
     obj: tensors, numbers, text, bytes, None, and dicts, lists, tuples of these, nested (a state_dict, a checkpoint).
     TypeError names the place of anything else; OSError if the file cannot be written.
     """
-    _core._io.save_checkpoint(Path(f), *_packed(obj))
+    if not hasattr(f, "write"):
+        return _core._io.save_checkpoint(Path(f), *_packed(obj))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "stream"
+        _core._io.save_checkpoint(path, *_packed(obj))
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, f)
 
 
 def _foreign(path: Path) -> str | None:
@@ -119,11 +127,18 @@ def _foreign(path: Path) -> str | None:
 
 
 def load(f, map_location=None, *, weights_only: bool = True, mmap: bool = True):
-    """Reads what `save` wrote; a safetensors file of another program is a dict of its tensors.
+    """Reads what `save` wrote, from a path or a file object; a safetensors file of another program is a dict of its tensors.
 
     Tensors are mapped. OSError if the file is not there, cut short or damaged.
     """
     import json
+
+    if hasattr(f, "read"):
+        with tempfile.TemporaryDirectory() as folder:  # what is mapped stays when the file's name goes
+            path = Path(folder) / "stream"
+            with path.open("wb") as file:
+                shutil.copyfileobj(f, file)
+            return load(path, map_location, weights_only=weights_only, mmap=mmap)
 
     try:
         tensors, state = _core._io.load_checkpoint(Path(f))

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sorus.utils.data import DataLoader, Dataset, Subset, TensorDataset, TextDataset, default_collate, random_split
+from sorus.utils.data import (
+    DataLoader,
+    Dataset,
+    StackDataset,
+    Subset,
+    TensorDataset,
+    TextDataset,
+    default_collate,
+    random_split,
+)
 
 import sorus
 from sorus.data import MNIST, ByteLevelBPE, ByteTokenizer, CharTokenizer, gather_corpus, load_text, load_tokenizer
@@ -234,3 +243,14 @@ def test_mnist() -> None:
     images, labels = next(iter(DataLoader(digits, batch_size=64, shuffle=True, seed=1, num_workers=2)))
     assert images.shape == (64, 1, 28, 28) and labels.shape == (64,)
     assert abs(images.mean().item()) < 0.1
+
+
+def test_datasets_side_by_side():
+    x, y = TensorDataset(sorus.arange(6).reshape(3, 2)), sorus.arange(3)
+    assert len(StackDataset(x, y)) == 3 and StackDataset(x, y)[1][1].item() == 1
+    batch = next(iter(DataLoader(StackDataset(image=y * 2, label=y), batch_size=3)))
+    assert batch["image"].tolist() == [0, 2, 4] and batch["label"].tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"\[3, 2\] samples"):
+        StackDataset(y, y[:2])
+    with pytest.raises(ValueError, match="by position or by name"):
+        StackDataset()

@@ -2,7 +2,19 @@
 
 import numpy as np
 import pytest
-from sorus.func import functional_call, grad, grad_and_value, hessian, jacfwd, jacrev, jvp, value_and_grad, vjp, vmap
+from sorus.func import (
+    functional_call,
+    grad,
+    grad_and_value,
+    hessian,
+    jacfwd,
+    jacrev,
+    jvp,
+    stack_module_state,
+    value_and_grad,
+    vjp,
+    vmap,
+)
 from sorus.utils.checkpoint import checkpoint, checkpoint_sequential
 
 import sorus
@@ -220,3 +232,19 @@ def test_forked_random_numbers():
     with sorus.random.fork_rng():
         sorus.rand(100)
     assert (sorus.rand(3) == a).all() and sorus.random.initial_seed() == 1
+
+
+def test_models_of_one_kind_side_by_side():
+    models = [nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).eval() for _ in range(3)]
+    params, buffers = stack_module_state(models)
+    assert params["0.weight"].shape == (3, 2, 3) and params["0.weight"].requires_grad
+    assert buffers["1.running_mean"].shape == (3, 2)
+    given = sorus.randn(4, 3)
+    both = vmap(lambda p, b: functional_call(models[0], (p, b), (given,)), chunk_size=2)(params, buffers)
+    sorus.testing.assert_close(both, sorus.stack([m(given) for m in models]))
+    both.sum().backward()
+    assert params["0.bias"].grad.shape == (3, 2)
+    with pytest.raises(RuntimeError, match="of one class"):
+        stack_module_state([nn.Linear(1, 1), nn.ReLU()])
+    with pytest.raises(NotImplementedError, match="randomness='same'"):
+        vmap(sorus.sin, randomness="same")

@@ -1,5 +1,6 @@
 """sorus.save and load, safetensors and npy from Python: round trips, other programs' files, bad files."""
 
+import io
 import json
 import math
 import struct
@@ -143,3 +144,20 @@ def test_checkpoint_folder(tmp_path: Path) -> None:
     assert folder.latest() == folder.list()[0]
     assert "step-000000003" in folder.problems[0]
     assert sorus.load(folder.latest())["step"] == 2
+
+
+def test_save_and_load_through_file_objects(tmp_path: Path) -> None:
+    value = {"w": sorus.arange(6).reshape(2, 3), "step": 3}
+    buffer = io.BytesIO()
+    buffer.write(b"before")
+    sorus.save(value, buffer)
+    buffer.seek(6)
+    back = sorus.load(buffer)
+    assert back["step"] == 3 and sorus.equal(back["w"], value["w"])
+    with open(tmp_path / "x", "wb") as file:
+        sorus.save(value, file)
+    with open(tmp_path / "x", "rb") as file:
+        assert sorus.equal(sorus.load(file)["w"], value["w"])
+    assert sorus.equal(sorus.load(tmp_path / "x")["w"], value["w"])
+    with pytest.raises(OSError, match=r"as torch\.save writes it"):
+        sorus.load(io.BytesIO(b"PK\x03\x04" + bytes(50)))

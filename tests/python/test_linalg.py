@@ -264,3 +264,16 @@ def test_factors_of_matrices_that_are_not_definite(dtype, hermitian, n):
         linalg.ldl_factor_ex(sorus.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]]), check_errors=True)
     with pytest.raises(RuntimeError, match="do not fit"):
         linalg.ldl_solve(made.LD, made.pivots, b[:, :0])
+
+
+@pytest.mark.parametrize("shape", [(9, 6), (2, 5, 12)])
+def test_parts_of_low_rank(shape):
+    a = draw(*shape[:-1], 3) @ draw(*shape[:-2], 3, shape[-1], seed=1)
+    u, s, v = sorus.svd_lowrank(a, q=4)
+    close(u @ s.diag_embed() @ v.mT, a, 1e-9)
+    close(s[..., :3], linalg.svdvals(a)[..., :3], 1e-9)
+    away = a - a.mean(-2, keepdim=True)
+    close(sorus.pca_lowrank(a, q=3).S, linalg.svdvals(away)[..., :3], 1e-9)
+    close(sorus.svd_lowrank(a, 3, M=a * 0.5).S, s[..., :3] / 2, 1e-9)
+    with pytest.raises(ValueError, match="q must be between 0 and"):
+        sorus.svd_lowrank(a, q=20)

@@ -458,6 +458,15 @@ class EmbeddingBag(Module):
         self.include_last_offset, self.padding_idx = include_last_offset, padding_idx
         self.weight = Parameter(randn(num_embeddings, embedding_dim, dtype=dtype) if _weight is None else _weight)
 
+    @classmethod
+    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, *args: Any, **kwargs: Any) -> EmbeddingBag:
+        """One of given rows, which are not trained if `freeze`; what follows are the options after the sizes."""
+        if len(args) > 5:  # the constructor has the weight behind `sparse`
+            args = (*args[:5], None, *args[5:])
+        layer = cls(*embeddings.shape, *args, **kwargs)
+        layer.weight = Parameter(embeddings, requires_grad=not freeze)
+        return layer
+
     def forward(
         self, input: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None
     ) -> Tensor:

@@ -65,6 +65,9 @@ def case_whole_numbers(torch):
         torch.nn.functional.interpolate(
             (torch.arange(363) * 37 % 256).to(torch.uint8).reshape(1, 3, 11, 11), 4, mode="bicubic", antialias=True
         ),
+        torch.nn.EmbeddingBag.from_pretrained(numbers(torch, 3, 2), True, None, 2.0, False, "max")(
+            torch.tensor([[0, 1], [2, 2]])
+        ),
         torch.nn.functional.interpolate(
             (torch.arange(48) * 37 % 256).to(torch.uint8).reshape(1, 3, 4, 4), (3, 5), mode="bicubic"
         ),

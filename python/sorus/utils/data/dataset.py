@@ -94,6 +94,28 @@ class ConcatDataset(Dataset):
         return self.datasets[which][index - (self.cumulative_sizes[which - 1] if which else 0)]
 
 
+class StackDataset(Dataset):
+    """Samples of several datasets of one length side by side: a tuple, or a dictionary where they are given by name."""
+
+    def __init__(self, *datasets, **named) -> None:
+        super().__init__()
+        if bool(datasets) == bool(named):
+            raise ValueError("StackDataset: give datasets either by position or by name")
+        self.datasets = datasets or named
+        lengths = [len(d) for d in (datasets or named.values())]
+        if len(set(lengths)) > 1:
+            raise ValueError(f"StackDataset: the datasets have {lengths} samples, expected one number")
+        self._length = lengths[0]
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int):
+        if isinstance(self.datasets, dict):
+            return {name: d[index] for name, d in self.datasets.items()}
+        return tuple(d[index] for d in self.datasets)
+
+
 class _Wrapped(Dataset):
     """Any object with a length and samples."""
 
