@@ -2,18 +2,11 @@
 #include <cmath>
 #include <numbers>
 
-#include "sorus/ops.h"
+#include "sorus/ops/reduction_of_losses.h"
 
 namespace sorus {
 namespace {
 
-Tensor reduced(const Call& c, const Tensor& loss) {
-  const std::string& reduction = c.attr("reduction").string();
-  if (reduction == "none") return loss;
-  SORUS_CHECK(reduction == "mean" || reduction == "sum", ValueError,
-              "{}: reduction must be 'mean', 'sum' or 'none', not '{}'", c.op.name(), reduction);
-  return reduction == "mean" ? mean(loss) : sum(loss);
-}
 Tensor weighted(const Tensor& loss, const Tensor& weight) { return weight.defined() ? loss * weight : loss; }
 Tensor optional_input(const Call& c, int slot) { return c.has(slot) ? c.input(slot) : Tensor(); }
 void same_shape(const Call& c) {
@@ -84,6 +77,12 @@ const bool classification = [] {
 const bool regression = [] {
   op("smooth_l1_each(input, target, beta: float)")
       .each("d = abs(input - target); d < beta ? 0.5 * d * d / beta : d - 0.5 * beta");
+  op("mse_loss(input, target, reduction: str = 'mean')")
+      .autocast(Autocast::full)
+      .expand([](const Call& c) -> TensorList { return {reduced(c, square(c.input(0) - c.input(1)))}; });
+  op("l1_loss(input, target, reduction: str = 'mean')")
+      .autocast(Autocast::full)
+      .expand([](const Call& c) -> TensorList { return {reduced(c, abs(c.input(0) - c.input(1)))}; });
   op("smooth_l1_loss(input, target, reduction: str = 'mean', beta: float = 1.0)")
       .autocast(Autocast::full)
       .expand([](const Call& c) -> TensorList {
