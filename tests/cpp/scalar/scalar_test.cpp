@@ -7,6 +7,7 @@
 
 #include "sorus/base/error.h"
 #include "sorus/derive/scalar_derivative.h"
+#include "sorus/emit/c_scalar.h"
 #include "sorus/emit/eager_kernels.h"
 #include "sorus/graph/scalar.h"
 #include "sorus/graph/scalar_ops.h"
@@ -231,6 +232,15 @@ TEST(Scalar, RandomNumbersDependOnKeysAndPositionOnly) {
   }
   EXPECT_NEAR(sum / 20000, 0.5, 0.01);
   EXPECT_NEAR(squares / 20000, 1, 0.05);
+}
+
+TEST(Scalar, WhatIsDividedByIsKnown) {
+  ScalarFunction f = parse_scalar("half = truncdiv(b, 2); truncdiv(a + half, b) + fmod(a, c)", {"a", "b", "c"});
+  EXPECT_EQ(divisors(f), (std::vector<int>{1, 2}));
+  EXPECT_TRUE(divisors(parse_scalar("a / b", {"a", "b"})).empty());  // true division has infinity
+  EXPECT_FALSE(printable(f, DType::i64));                            // a loop cannot say that b is 0
+  EXPECT_EQ(find_each_kernel(f, DType::i64).divisors().size(), 2);
+  EXPECT_TRUE(find_each_kernel(f, DType::f32).divisors().empty());
 }
 
 TEST(Scalar, ErrorsShowThePlace) {
