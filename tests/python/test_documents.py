@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TOUR = ROOT / "docs" / "tour.md"
 SEVERAL = ROOT / "docs" / "several_devices.md"
+PYTORCH = ROOT / "docs" / "from_pytorch.md"
 ENTRY = ROOT / "docs" / "adding_an_operator.md"
 BLOCK = re.compile(r"```python\n(.*?)```\n(?:```text\n(.*?)```\n)?", re.DOTALL)
 
@@ -44,7 +45,7 @@ def executed(page: Path) -> str:
             os.chdir(here)
 
 
-@pytest.mark.parametrize("page", [TOUR, ENTRY, SEVERAL], ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", [TOUR, ENTRY, SEVERAL, PYTORCH], ids=lambda p: p.stem)
 def test_programs_print_what_is_shown(page):
     assert executed(page) == page.read_text(encoding="utf-8")
 
