@@ -144,6 +144,16 @@ def test_files_that_are_written(tmp_path, monkeypatch, capsys):
     assert "gap" in capsys.readouterr().out
 
 
+def test_what_there_was_no_time_for_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", "gpt2", "--devices", "8", "--batch", "32", "--seq", "256", "--time-limit", "0.000001"]) == 0
+    said = "not known: the time limit was up"
+    assert said in capsys.readouterr().out and said in Path("plan.html").read_text()
+    # All that belongs to an answer keeps the limit, also where nothing fits and neighbours would be looked at.
+    report = make_plan("gpt3-175b", "dgx-a100", 8, 16, time_limit=0.000001)
+    assert "would_fit" not in report and "fits" in report["problem"]
+
+
 def test_exports_say_what_they_lose():
     report = make_plan("llama3-8b", "dgx-a100", 8, 32, None, {"pp": 2, "tp": 2, "schedule": 4, "sp": 1})
     assert "--tensor-model-parallel-size 2" in export(report, "megatron")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -182,6 +183,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def what_helps(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Changes and how much faster they make a step, the best first."""
+    found = sorted(report.get("sensitivity", []), key=lambda s: math.inf if s["gain"] is None else -s["gain"])
+    return [(s["what"], "not known: the time limit was up" if s["gain"] is None else f"{100 * s['gain']:.1f}%")
+            for s in found]  # fmt: skip
+
+
 def describe(choice: dict[str, Any]) -> str:
     text = f"dp {choice['dp']} x tp {choice['tp']} x pp {choice['pp']}, micro-batch {choice['micro_batch']}"
     if choice["pp"] > 1:
@@ -261,6 +269,6 @@ def show(report: dict[str, Any]) -> None:
     if report.get("sensitivity"):
         helps = Table(title="what would help", title_justify="left", box=None)
         columns(helps, "change", ">faster by")
-        for s in sorted(report["sensitivity"], key=lambda s: -s["gain"]):
-            helps.add_row(s["what"], f"{100 * s['gain']:.1f}%")
+        for what, gain in what_helps(report):
+            helps.add_row(what, gain)
         console.print(helps)

@@ -6,6 +6,8 @@ import html
 import json
 from typing import Any
 
+from .plan import what_helps
+
 KINDS = ("forward", "backward", "weights")
 COLORS = ("#4c8bf5", "#2f9e63", "#e0a030")
 
@@ -54,9 +56,7 @@ def page(report: dict[str, Any]) -> str:
         f"<tr><td>{html.escape(f['family'])}<td>{100 * (f['step_time_s'] / report['step_time_s'] - 1):.1f}%<td>dp {f['dp']} x tp {f['tp']} x pp {f['pp']}"
         for f in report["families"]
     )
-    helps = "".join(
-        f"<tr><td>{html.escape(s['what'])}<td>{100 * s['gain']:.1f}%" for s in report.get("sensitivity", [])
-    )
+    helps = "".join(f"<tr><td>{html.escape(what)}<td>{gain}" for what, gain in what_helps(report))
     data = {
         "events": report.get("timeline", []),
         "memory": memory_over_time(report),

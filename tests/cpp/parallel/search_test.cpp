@@ -67,5 +67,42 @@ TEST(Search, NoCutOfAPipelineIsFasterThanItsBound) {
   EXPECT_GT(narrower, 0);  // the two bounds differ where only two cuts are looked at
 }
 
+// A search that is stopped at any moment has a plan whose bound is no higher than the whole one's, or says that it
+// was stopped: it never says that no plan fits where one does.
+TEST(Search, AStoppedSearchClaimsNoMoreThanItKnows) {
+  Cluster cluster = preset_cluster("dgx-a100");
+  Model m = trace_decoder({.layers = 6, .hidden = 256, .heads = 4, .vocab = 50000, .context = 128}, 1);
+  Chain chain = fold(m);
+  UnitCosts costs(m, chain, cluster);
+  int stopped = 0, with_plan = 0, without = 0;
+  for (double memory : {60e6, 100e6, 200e6, 400e6, 1e9}) {
+    SearchRequest request;
+    request.devices = 16, request.batch = 64, request.memory_bytes = memory, request.families = false;
+    SearchResult whole = search(costs, request);
+    ASSERT_TRUE(whole.complete);
+    EXPECT_EQ(!whole.best, whole.problem.starts_with("no plan fits")) << whole.problem;
+    for (int calls : {0, 1, 2, 4, 8}) {  // 0: by a limit of time, which waits a little for a plan
+      int count = 0;
+      request.time_limit = calls ? 0 : 1e-9;
+      if (calls) request.progress = [&](double, double, size_t) { return ++count < calls; };
+      SearchResult part = search(costs, request);
+      if (part.complete) continue;
+      ++stopped;
+      EXPECT_EQ(part.problem.find("no plan fits"), std::string::npos) << part.problem;
+      if (!part.best) {
+        ++without;
+        continue;
+      }
+      ++with_plan;
+      ASSERT_TRUE(whole.best) << memory;
+      EXPECT_LE(part.lower_bound, whole.best->estimate.time * (1 + 1e-9)) << memory;
+      EXPECT_GE(part.best->estimate.time, whole.lower_bound * (1 - 1e-9)) << memory;
+    }
+  }
+  EXPECT_GT(stopped, 0);
+  EXPECT_GT(without, 0);
+  EXPECT_GT(with_plan, 0);
+}
+
 }  // namespace
 }  // namespace sorus::parallel

@@ -1,6 +1,7 @@
 #include "sorus/parallel/report/report.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "sorus/io/json.h"
 #include "sorus/parallel/solver/search.h"
@@ -30,20 +31,42 @@ Json candidate_json(const Candidate& c) {
           {"memory_gb", c.estimate.memory / 1e9}};
 }
 
-double best_time(const Model& model, const Chain& chain, const Cluster& cluster, SearchRequest request) {
+// The searches beside the one that was asked for: each has a few seconds, and all together what that one left of its
+// time limit.
+class Allowance {
+ public:
+  explicit Allowance(double limit) : limit_(limit) {}
+  double seconds() const {
+    constexpr double kEach = 5;
+    double gone = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    return limit_ > 0 ? std::min(kEach, limit_ - gone) : kEach;
+  }
+  bool is_up() const { return seconds() <= 0; }
+
+ private:
+  double limit_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+double best_time(const Model& model, const Chain& chain, const Cluster& cluster, SearchRequest request,
+                 const Allowance& allowance) {
   request.families = false, request.progress = {};
-  request.time_limit = 5;
+  request.time_limit = allowance.seconds();
   UnitCosts costs(model, chain, cluster);
   SearchResult r = search(costs, request);
   return r.best ? r.best->estimate.time : 0;
 }
 
-// What would help most: the same search with a quarter more of one thing.
+// What would help most: the same search with a quarter more of one thing. No gain: there was no time left for it.
 Json sensitivities(const Model& model, const Chain& chain, const Cluster& cluster, const SearchRequest& request,
-                   double time) {
+                   double time, const Allowance& allowance) {
   Json out = Json::array();
   auto add = [&](const char* what, const Cluster& c, const SearchRequest& r, double per) {
-    double t = best_time(model, chain, c, r);
+    if (allowance.is_up()) {
+      out.push_back({{"what", what}, {"gain", nullptr}});
+      return;
+    }
+    double t = best_time(model, chain, c, r, allowance);
     if (t > 0) out.push_back({{"what", what}, {"step_time_s", t / per}, {"gain", 1 - t / per / time}});
   };
   SearchRequest more = request;
@@ -70,6 +93,7 @@ std::string plan_report(const Model& model, const std::string& cluster_name, con
                         const std::function<bool(double, double, size_t)>& progress) {
   Json q = io::parse_json(request_text, "request");
   SearchRequest request;
+  const Allowance allowance(q.value("time_limit", 0.0));
   request.devices = q.value("devices", int64_t{1}), request.batch = q.value("batch", int64_t{1});
   request.memory_bytes = q.value("memory_gb", 0.0) * 1e9, request.time_limit = q.value("time_limit", 0.0);
   if (q.contains("fix"))
@@ -95,13 +119,14 @@ std::string plan_report(const Model& model, const std::string& cluster_name, con
   if (!r.best) {
     out["problem"] = r.problem.empty() ? "the search was stopped before it found a plan" : r.problem;
     if (r.nearest) out["smallest"] = candidate_json(*r.nearest);
-    if (!request.families) return out.dump();
+    if (!request.families || !r.complete) return out.dump();
     // The nearest that fits: without what was pinned, then on a few devices less if it is not for memory (of a prime
     // number of them), then on more.
     SearchRequest other = request;
     other.families = false;
-    other.time_limit = request.time_limit > 0 ? std::min(request.time_limit, 5.0) : 5;
     for (const auto& [key, value] : request.fix) {
+      if (allowance.is_up()) break;
+      other.time_limit = allowance.seconds();
       other.fix = request.fix;
       other.fix.erase(key);
       SearchResult without = search(costs, other);
@@ -113,7 +138,8 @@ std::string plan_report(const Model& model, const std::string& cluster_name, con
     }
     other.fix = request.fix;
     auto on = [&](int64_t devices) {
-      other.devices = devices;
+      if (allowance.is_up()) return;
+      other.devices = devices, other.time_limit = allowance.seconds();
       SearchResult found = search(costs, other);
       if (!found.best) return;
       out["would_fit"] = candidate_json(*found.best);
@@ -149,7 +175,8 @@ std::string plan_report(const Model& model, const std::string& cluster_name, con
                  {"offload", e.offload}};
   out["families"] = Json::array();
   for (const Candidate& c : r.families) out["families"].push_back(candidate_json(c));
-  if (q.value("explain", false)) out["sensitivity"] = sensitivities(model, chain, cluster, request, e.time);
+  if (q.value("explain", false))
+    out["sensitivity"] = sensitivities(model, chain, cluster, request, e.time, allowance);
   if (q.value("timeline", false)) {
     Timeline line;
     estimate(costs, r.best->config, &line);

@@ -50,12 +50,12 @@ class Search {
     struct Open {
       double bound;
       size_t at;
-      enum { fresh, refined, hopeless } state;  // hopeless: no cut fits
+      bool refined;
     };
     auto later = [](const Open& a, const Open& b) { return a.bound != b.bound ? a.bound > b.bound : a.at > b.at; };
     std::vector<Open> heap;
-    for (size_t i = 0; i < list_.size(); ++i) heap.push_back({list_[i].bound, i, Open::fresh});
-    std::vector<size_t> loose;
+    for (size_t i = 0; i < list_.size(); ++i) heap.push_back({list_[i].bound, i, false});
+    std::vector<size_t> loose, hopeless;  // hopeless: no cut fits
     double left = kNever;
     for (size_t round = 0; !heap.empty(); ++round) {
       double best = r.best ? r.best->estimate.time : kNever;
@@ -71,14 +71,12 @@ class Search {
       heap.pop_back();
       left = kNever;
       Candidate& c = list_[open.at];
-      if (open.state == Open::fresh) {
+      if (!open.refined) {
         double bound = std::max(c.bound, bounds_.of_all_cuts(c, best));
-        // While nothing fits, what does not fit is looked at to say how much is missing.
-        bool hopeless = bound == kNever && !r.best && r.estimated < 400;
-        if (hopeless) bound = c.bound;
+        if (bound == kNever && !r.best) hopeless.push_back(open.at);
         if (bound >= best) continue;
         c.bound = bound;
-        heap.push_back({bound, open.at, hopeless ? Open::hopeless : Open::refined});
+        heap.push_back({bound, open.at, true});
         std::push_heap(heap.begin(), heap.end(), later);
         continue;
       }
@@ -87,9 +85,7 @@ class Search {
       remember_family(c);
       if (!r.nearest || c.estimate.memory < r.nearest->estimate.memory) r.nearest = c;
       // Of these, cuts that were not tried may be faster, or fit where those that were tried do not.
-      bool other_cuts =
-          open.state == Open::refined && c.config.pipeline > 1 && c.config.schedule != Schedule::interleaved;
-      if (other_cuts) loose.push_back(open.at);
+      if (c.config.pipeline > 1 && c.config.schedule != Schedule::interleaved) loose.push_back(open.at);
       if (fits(c.estimate) && c.estimate.time < best) r.best = c;
     }
     if (r.best) {
@@ -99,11 +95,7 @@ class Search {
       r.lower_bound_any_cut = std::min(r.lower_bound, interleaved);
     }
     if (r.best && request_.families) others(r);
-    if (!r.best && r.nearest)
-      r.problem = fmt::format(
-          "no plan fits: the smallest of {} needs {} on a device that has {} ({} too much)", r.estimated,
-          human_bytes(static_cast<uint64_t>(r.nearest->estimate.memory)), human_bytes(static_cast<uint64_t>(memory_)),
-          human_bytes(static_cast<uint64_t>(std::max(0.0, r.nearest->estimate.memory - memory_))));
+    if (!r.best) explain(r, hopeless);
     if (r.best) r.nearest.reset();
     r.seconds = now() - start;
     return r;
@@ -164,6 +156,27 @@ class Search {
       remember_family(c);
       if (fits(c.estimate) && c.estimate.time < r.best->estimate.time) r.best = std::move(c);
     }
+  }
+
+  // Without a plan: how much is missing, also of what no cut makes fit. A search that was stopped proves nothing.
+  void explain(SearchResult& r, const std::vector<size_t>& hopeless) {
+    constexpr size_t kMost = 400;
+    for (size_t i = 0; i < std::min(kMost, hopeless.size()) && (!is_late() || !r.nearest); ++i) {
+      Candidate& c = list_[hopeless[i]];
+      if (!evaluate(c)) continue;
+      ++r.estimated;
+      if (!r.nearest || c.estimate.memory < r.nearest->estimate.memory) r.nearest = c;
+    }
+    if (!r.nearest) return;
+    std::string smallest = fmt::format(
+        "the smallest of {} needs {} on a device that has {} ({} too much)", r.estimated,
+        human_bytes(static_cast<uint64_t>(r.nearest->estimate.memory)), human_bytes(static_cast<uint64_t>(memory_)),
+        human_bytes(static_cast<uint64_t>(std::max(0.0, r.nearest->estimate.memory - memory_))));
+    r.problem = r.complete ? "no plan fits: " + smallest
+                           : fmt::format(
+                                 "the search was stopped after {:.3g} s, before it found a plan that fits: {}; "
+                                 "a longer time limit may find one",
+                                 now() - start_, smallest);
   }
 
   void remember_family(const Candidate& c) {
