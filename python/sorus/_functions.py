@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import string
 import weakref
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ __all__ = [
     "randint_like", "randn", "randperm", "real", "result_type", "scalar_tensor", "seed", "split", "tensor_split", "tensordot",
     "tril_indices", "triu_indices", "unique", "unique_consecutive", "vsplit", "where", "zero_",
 ]  # fmt: skip
+_LETTERS = string.ascii_letters
 
 
 def is_tensor(obj: Any) -> bool:
@@ -204,9 +206,20 @@ def zero_(input: Tensor) -> Tensor:
     return input.zero_()
 
 
-def einsum(equation: str, *operands: Any) -> Tensor:
-    """Sums of products in Einstein's notation; the operands one by one or as a list."""
-    if len(operands) == 1 and isinstance(operands[0], (tuple, list)):
+def einsum(equation: Any, *operands: Any) -> Tensor:
+    """Sums of products by letters, "ij,jk->ik", then the tensors; or each tensor with a list of numbers for its dimensions
+    behind it, and at the end the list of the result's."""
+    if not isinstance(equation, str):
+        given = (equation, *operands)
+        operands, terms, result = given[: len(given) // 2 * 2 : 2], given[1::2], given[len(given) // 2 * 2 :]
+        for term in (*terms, *result):
+            if not isinstance(term, (list, tuple)) or not all(i is ... or 0 <= i < 52 for i in term):
+                raise ValueError(
+                    f"einsum: expected a list of numbers below 52 (or ...) behind each tensor, got {term!r}"
+                )
+        named = ["".join("..." if i is ... else _LETTERS[i] for i in term) for term in (*terms, *result)]
+        equation = "->".join([",".join(named[: len(terms)]), *named[len(terms) :]])
+    if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
         operands = tuple(operands[0])
     return _op["einsum"](equation, list(operands))
 

@@ -294,3 +294,14 @@ def test_random_numbers_of_tensors_are_recorded_and_checked():
         np.testing.assert_array_equal(sorus.compile(f)(chance).numpy(), eager.numpy())
         with pytest.raises(RuntimeError, match="must"):
             f(chance - 1)
+
+
+def test_einsum_with_lists_of_dimensions():
+    a, b = sorus.randn(2, 3, 4), sorus.randn(5, 4)
+    sorus.testing.assert_close(sorus.einsum(a, [0, 1, 2], b, [3, 2], [0, 3, 1]), sorus.einsum("abc,dc->adb", a, b))
+    sorus.testing.assert_close(sorus.einsum(a, [..., 2], b, [3, 2]), sorus.einsum("...c,dc", [a, b]))
+    sorus.testing.assert_close(sorus.einsum(a, [0, 30, 2], [30]), a.sum([0, 2]))
+    with pytest.raises(ValueError, match="behind each tensor, got tensor"):
+        sorus.einsum(a, b)
+    with pytest.raises(ValueError, match=r"got \[0, 1, 99\]"):
+        sorus.einsum(a, [0, 1, 99])
