@@ -135,10 +135,10 @@ TEST(Schedule, EveryPassRunsOnce) {
         Timeline t = run(s, stages, p, 2 * p, true);
         std::vector<int> count(static_cast<size_t>(p * v * 2 * p), 0);
         for (const auto& e : t.events)
-          if (e.kind != Pass::Kind::weights) ++count[static_cast<size_t>(e.stage * 2 * p + e.micro_batch)];
+          if (e.kind != Timeline::Kind::weights) ++count[static_cast<size_t>(e.stage * 2 * p + e.micro_batch)];
         for (int c : count) EXPECT_EQ(c, 2);
       }
-  EXPECT_THROW(passes(Schedule::interleaved, 4, 6, 2, 0), ValueError);
+  EXPECT_THROW(run(Schedule::interleaved, std::vector<StageTime>(8, StageTime{1, 2, 1, 0}), 4, 6), ValueError);
 }
 
 }  // namespace

@@ -4,90 +4,18 @@
 #include <cmath>
 
 #include "sorus/base/error.h"
+#include "sorus/parallel/pipeline/order.h"
 
 namespace sorus::parallel {
 namespace {
 
-using Kind = Pass::Kind;
+using Kind = Timeline::Kind;
 
-std::vector<Pass> gpipe(int, int m, int) {
-  std::vector<Pass> out;
-  for (int i = 0; i < m; ++i) out.push_back({Kind::forward, i, 0});
-  for (int i = 0; i < m; ++i) out.push_back({Kind::backward, i, 0});
-  return out;
+std::vector<Turn> turns_of(Schedule schedule, int p, int m, int v, int device) {
+  // One stage a device is 1F1B, whatever it is called.
+  bool plain = schedule == Schedule::none || (schedule == Schedule::interleaved && v == 1);
+  return pipeline_order(plain ? name(Schedule::one_f_one_b) : name(schedule), {p, v, m}, device);
 }
-
-std::vector<Pass> one_f_one_b(int p, int m, int device) {
-  std::vector<Pass> out;
-  int warm = std::min(m, p - device - 1);
-  for (int i = 0; i < warm; ++i) out.push_back({Kind::forward, i, 0});
-  for (int i = warm; i < m; ++i) {
-    out.push_back({Kind::forward, i, 0});
-    out.push_back({Kind::backward, i - warm, 0});
-  }
-  for (int i = m - warm; i < m; ++i) out.push_back({Kind::backward, i, 0});
-  return out;
-}
-
-std::vector<Pass> interleaved(int p, int m, int v, int device) {
-  int total = m * v, warm = std::min(total, (p - device - 1) * 2 + (v - 1) * p);
-  // The k-th pass: micro-batches in groups of p, each group through all chunks.
-  auto at = [&](int k, bool forward) {
-    int group = k / (p * v), inside = k % (p * v), chunk = inside / p;
-    int rows = std::min(p, m - group * p);
-    if (rows < p) {  // the last group is smaller
-      int rest = k - group * p * v;
-      chunk = rest / rows;
-      return Pass{forward ? Kind::forward : Kind::backward, group * p + rest % rows, forward ? chunk : v - 1 - chunk};
-    }
-    return Pass{forward ? Kind::forward : Kind::backward, group * p + inside % p, forward ? chunk : v - 1 - chunk};
-  };
-  std::vector<Pass> out;
-  for (int k = 0; k < warm; ++k) out.push_back(at(k, true));
-  for (int k = warm; k < total; ++k) {
-    out.push_back(at(k, true));
-    out.push_back(at(k - warm, false));
-  }
-  for (int k = total - warm; k < total; ++k) out.push_back(at(k, false));
-  return out;
-}
-
-// Weights' gradients are put off as many micro-batches as the device has free time at the end.
-std::vector<Pass> zero_bubble(int p, int m, int device) {
-  std::vector<Pass> out;
-  int done = 0, behind = std::min(m, device);
-  int backward = 0;
-  for (const Pass& pass : one_f_one_b(p, m, device)) {
-    out.push_back(pass);
-    if (pass.kind != Kind::backward) continue;
-    if (++backward > behind) out.push_back({Kind::weights, done++, 0});
-  }
-  while (done < m) out.push_back({Kind::weights, done++, 0});
-  return out;
-}
-
-}  // namespace
-
-std::vector<Pass> passes(Schedule schedule, int p, int m, int v, int device) {
-  switch (schedule) {
-    case Schedule::none:
-    case Schedule::one_f_one_b:
-      return one_f_one_b(p, m, device);
-    case Schedule::gpipe:
-      return gpipe(p, m, device);
-    case Schedule::interleaved:
-      SORUS_CHECK(v == 1 || m % p == 0, ValueError,
-                  "the interleaved schedule takes micro-batches in groups of {} (the pipeline's devices); {} is not "
-                  "a multiple",
-                  p, m);
-      return interleaved(p, m, v, device);
-    case Schedule::zero_bubble:
-      return zero_bubble(p, m, device);
-  }
-  return {};
-}
-
-namespace {
 
 /// Whether every pass of a group of micro-batches ends as much later than that of the group before as all others do,
 /// twice before the pipeline runs dry. What follows depends on these times alone, so that it goes on like this.
@@ -111,8 +39,8 @@ Timeline play(Schedule schedule, const std::vector<StageTime>& stages, int p, in
     return static_cast<size_t>(stage) * static_cast<size_t>(m) + static_cast<size_t>(micro);
   };
   std::vector<double> forward(static_cast<size_t>(total) * static_cast<size_t>(m), -1), backward(forward.size(), -1);
-  std::vector<std::vector<Pass>> lists;
-  for (int d = 0; d < p; ++d) lists.push_back(passes(schedule, p, m, v, d));
+  std::vector<std::vector<Turn>> lists;
+  for (int d = 0; d < p; ++d) lists.push_back(turns_of(schedule, p, m, v, d));
   bool split = schedule == Schedule::zero_bubble;
   Timeline t;
   t.busy.assign(static_cast<size_t>(p), 0);
@@ -130,20 +58,21 @@ Timeline play(Schedule schedule, const std::vector<StageTime>& stages, int p, in
     auto at = static_cast<size_t>(d);
     queued[at] = 0;
     while (next[at] < lists[at].size()) {
-      const Pass& pass = lists[at][next[at]];
-      int stage = pass.chunk * p + d;
+      const Turn& turn = lists[at][next[at]];
+      const Kind kind = turn.weights ? Kind::weights : turn.backward ? Kind::backward : Kind::forward;
+      const int stage = turn.stage;
       const StageTime& s = stages[static_cast<size_t>(stage)];
       double ready = 0, length = 0;
-      if (pass.kind == Kind::forward) {
+      if (kind == Kind::forward) {
         if (stage > 0) {
-          ready = forward[slot(stage - 1, pass.micro_batch)];
+          ready = forward[slot(stage - 1, turn.micro_batch)];
           if (ready < 0) break;
           ready += stages[static_cast<size_t>(stage) - 1].send;
         }
         length = s.forward;
-      } else if (pass.kind == Kind::backward) {
+      } else if (kind == Kind::backward) {
         ready =
-            stage + 1 < total ? backward[slot(stage + 1, pass.micro_batch)] : forward[slot(stage, pass.micro_batch)];
+            stage + 1 < total ? backward[slot(stage + 1, turn.micro_batch)] : forward[slot(stage, turn.micro_batch)];
         if (ready < 0) break;
         if (stage + 1 < total) ready += s.send;
         length = s.backward - (split ? s.weights : 0);
@@ -153,15 +82,15 @@ Timeline play(Schedule schedule, const std::vector<StageTime>& stages, int p, in
       double begin = std::max(t.last_end[at], ready), end = begin + length;
       t.last_end[at] = end;
       t.busy[at] += length;
-      if (pass.kind == Kind::forward) {
-        forward[slot(stage, pass.micro_batch)] = end;
+      if (kind == Kind::forward) {
+        forward[slot(stage, turn.micro_batch)] = end;
         int64_t& n = alive[static_cast<size_t>(stage)];
         t.most_alive[static_cast<size_t>(stage)] = std::max(t.most_alive[static_cast<size_t>(stage)], ++n);
-      } else if (pass.kind == Kind::backward) {
-        backward[slot(stage, pass.micro_batch)] = end;
+      } else if (kind == Kind::backward) {
+        backward[slot(stage, turn.micro_batch)] = end;
         --alive[static_cast<size_t>(stage)];
       }
-      if (events) t.events.push_back({d, stage, pass.micro_batch, pass.kind, begin, end});
+      if (events) t.events.push_back({d, stage, turn.micro_batch, kind, begin, end});
       ++next[at];
       for (int other : {(d + 1) % p, (d + p - 1) % p})
         if (!queued[static_cast<size_t>(other)] && other != d)
