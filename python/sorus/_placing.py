@@ -38,6 +38,7 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """The places in each dimension of `shape` that positions in the flat tensor stand for. ValueError for one outside."""
     sizes = [shape] if isinstance(shape, int) else [int(n) for n in shape]
     n = math.prod(sizes)
+    indices = indices.to(_core.int64)  # of bytes too, which could not count on
     if indices.numel() and not bool(((indices >= -n) & (indices < n)).all()):
         raise ValueError(f"unravel_index: a position lies outside of the {n} elements of {tuple(sizes)}")
     rest = _op["where"](indices < 0, indices + n, indices)

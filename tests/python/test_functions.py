@@ -305,3 +305,8 @@ def test_einsum_with_lists_of_dimensions():
         sorus.einsum(a, b)
     with pytest.raises(ValueError, match=r"got \[0, 1, 99\]"):
         sorus.einsum(a, [0, 1, 99])
+
+
+def test_places_are_int64():
+    places = sorus.unravel_index(sorus.tensor([0, 255], dtype=sorus.uint8), (20, 15))
+    assert [p.dtype for p in places] == [sorus.int64] * 2 and [p.tolist() for p in places] == [[0, 17], [0, 0]]

@@ -96,6 +96,7 @@ def case_places(torch):
         with_gradients(torch, lambda a, b: a.put(index * 0 + 1, b, accumulate=True), x, source),
         x.clone().put_(index, source),
         torch.unravel_index(torch.tensor([[0, 7], [11, 5]]), (3, 4)),
+        torch.unravel_index(torch.tensor([0, 255], dtype=torch.uint8), (20, 15)),
         torch.nonzero_static(torch.tensor([0, 3, 4, 0]), size=3),
         torch.nonzero_static(torch.tensor([[1, 3], [4, 0]]), size=2),
         torch.tensor(list(torch.empty_strided((2, 3), (1, 5)).stride()) + list(empty.stride())),
