@@ -154,6 +154,13 @@ def test_what_there_was_no_time_for_is_said(tmp_path, monkeypatch, capsys):
     assert "would_fit" not in report and "fits" in report["problem"]
 
 
+def test_more_memory_is_never_said_to_be_slower():
+    # The search with more memory is stopped before it has come to the plan that the first search found.
+    report = make_plan("moe-8x7b", "dgx-a100", 2048, 2**20, 2048, time_limit=2, explain=True)
+    (gain,) = (s["gain"] for s in report["sensitivity"] if s["what"] == "25% more memory")
+    assert gain is None or gain >= 0
+
+
 def test_exports_say_what_they_lose():
     report = make_plan("llama3-8b", "dgx-a100", 8, 32, None, {"pp": 2, "tp": 2, "schedule": 4, "sp": 1})
     assert "--tensor-model-parallel-size 2" in export(report, "megatron")

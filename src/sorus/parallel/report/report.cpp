@@ -48,26 +48,31 @@ class Allowance {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-double best_time(const Model& model, const Chain& chain, const Cluster& cluster, SearchRequest request,
-                 const Allowance& allowance) {
+SearchResult beside(const Model& model, const Chain& chain, const Cluster& cluster, SearchRequest request,
+                    const Allowance& allowance) {
   request.families = false, request.progress = {};
   request.time_limit = allowance.seconds();
   UnitCosts costs(model, chain, cluster);
-  SearchResult r = search(costs, request);
-  return r.best ? r.best->estimate.time : 0;
+  return search(costs, request);
 }
 
-// What would help most: the same search with a quarter more of one thing. No gain: there was no time left for it.
+// What would help most: the same search with a quarter more of one thing. Without a number: there was no time for it.
 Json sensitivities(const Model& model, const Chain& chain, const Cluster& cluster, const SearchRequest& request,
                    double time, const Allowance& allowance) {
   Json out = Json::array();
   auto add = [&](const char* what, const Cluster& c, const SearchRequest& r, double per) {
+    const Json unknown = {{"what", what}, {"gain", nullptr}};
     if (allowance.is_up()) {
-      out.push_back({{"what", what}, {"gain", nullptr}});
+      out.push_back(unknown);
       return;
     }
-    double t = best_time(model, chain, c, r, allowance);
-    if (t > 0) out.push_back({{"what", what}, {"step_time_s", t / per}, {"gain", 1 - t / per / time}});
+    SearchResult found = beside(model, chain, c, r, allowance);
+    double t = found.best ? found.best->estimate.time / per : 0;
+    // A search that was stopped may not have come to what it would gain.
+    if (!found.complete && (t == 0 || t > time))
+      out.push_back(unknown);
+    else if (t > 0)
+      out.push_back({{"what", what}, {"step_time_s", t}, {"gain", 1 - t / time}});
   };
   SearchRequest more = request;
   more.memory_bytes = 1.25 * (request.memory_bytes > 0 ? request.memory_bytes : cluster.device.memory_bytes);
