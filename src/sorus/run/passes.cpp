@@ -110,7 +110,13 @@ Graph expand_composites(const Graph& graph, const std::function<bool(const OpDef
     return tracer.constant(node.constant.scalar(), t.dtype, t.weak);
   };
   for (const Tensor& t : evaluate(graph, inputs, constant)) tracer.output(t);
-  return tracer.finish().graph;
+  TracedGraph opened = tracer.finish();
+  SORUS_CHECK(
+      opened.captures.empty(), Error,
+      "compiled {}: the body of an operator in it makes a {} of numbers, which a graph cannot hold; let operators "
+      "make it (full, arange)",
+      graph.name(), opened.captures[0].type().to_string());
+  return std::move(opened.graph);
 }
 
 Graph simplify_graph(const Graph& graph) {

@@ -218,6 +218,22 @@ TEST(Compiled, LookingUpIsComparing) {
   }
 }
 
+TEST(Compiled, BodiesMakeTheirTensorsByOperators) {
+  const OpDef& bad = op("test_makes_numbers(input)")
+                         .types([](const TypeCall& c) -> std::vector<TensorType> { return {c.input(0)}; })
+                         .body([](const Call& c) -> TensorList {
+                           return {c.input(0) + Tensor::of(std::vector<float>{1, 2}, Shape{2})};
+                         });
+  Function f = [&](TensorSpan in) -> TensorList { return {call(bad, {in[0]}, {})[0] * 2.0}; };
+  EXPECT_EQ(values(f(std::array{waves({2})})[0])[0], 2.0);
+  try {
+    CompiledGraph compiled(trace(f, std::array{waves({2})}));
+    FAIL() << "a graph cannot hold numbers";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("makes a f32[2] of numbers"), std::string::npos) << e.what();
+  }
+}
+
 TEST(MemoryPlan, ReusesWhatIsNotAliveTogether) {
   MemoryPlan p = plan_memory({{1000, 0, 1}, {1000, 1, 2}, {1000, 2, 3}, {500, 3, 4}});
   EXPECT_EQ(p.lower_bound, 2048);
