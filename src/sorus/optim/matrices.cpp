@@ -98,7 +98,7 @@ struct MuonRule : Rule {
     Tensor step = g.setting("nesterov") != 0 ? towards(grad, average, g.setting("momentum")) : average;
     const auto rows = static_cast<double>(p.size(0)), columns = static_cast<double>(p.size(1));
     double ratio = g.setting("adjust_lr_fn") == kMatchRmsAdamw ? 0.2 * std::sqrt(std::max(rows, columns))
-                                                                : std::sqrt(std::max(1.0, rows / columns));
+                                                               : std::sqrt(std::max(1.0, rows / columns));
     Tensor lr = to(k[0], p.dtype()), decay = to(k[1], p.dtype());
     write(p, p * (1.0 - lr * decay) - lr * ratio * to(orthogonal(g, step), p.dtype()));
   }
