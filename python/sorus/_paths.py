@@ -28,6 +28,7 @@ _TARGETS = {
         "half_normal independent laplace log_normal mixture_same_family multinomial multivariate_normal negative_binomial "
         "normal one_hot_categorical poisson relaxed_bernoulli studentT transformed_distribution uniform",
     ),
+    "distributed": ("distributed", "distributed_c10d"),
     "autograd": ("autograd", "function grad_mode gradcheck variable"),
 }  # fmt: skip
 

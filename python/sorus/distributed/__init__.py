@@ -1,9 +1,12 @@
 """Several ranks working together, with the names of torch.distributed: process groups, collectives, meshes, shards,
 checkpoints."""
 
+from .collectives import *
 from .device_mesh import DeviceMesh, init_device_mesh
-from .distributed_c10d import *
-from .distributed_c10d import _group, group
+from .groups import *
+from .groups import _group
+from .objects import *
+from .world import *
 
 
 def __getattr__(name: str):

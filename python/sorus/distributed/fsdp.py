@@ -24,7 +24,8 @@ from .. import _core
 from .._core import Tensor, _comm
 from ..nn.module import Module
 from ..nn.parameter import Parameter
-from .distributed_c10d import ProcessGroup, _group
+from .groups import _group
+from .world import ProcessGroup
 
 _set = object.__setattr__
 _running = threading.local()  # .depth: modules whose forward runs in this thread

@@ -10,7 +10,8 @@ from typing import Any
 from ..._core import Tensor, _comm
 from ...serialization import _Packer, _unpack
 from .._shards import box_of
-from ..distributed_c10d import ProcessGroup, _group, is_initialized
+from ..groups import _group
+from ..world import ProcessGroup, is_initialized
 
 
 def _plain(value: Any) -> Any:
