@@ -94,6 +94,8 @@ def test_what_makes_no_sense_is_said():
 def test_cycles_and_averages_say_what_makes_no_sense():
     with pytest.raises(ValueError, match="mode must be"):
         lr_scheduler.CyclicLR(optimizer(), 0.1, 1.0, mode="square")
+    with pytest.raises(ValueError, match="no momentum to cycle"):
+        lr_scheduler.OneCycleLR(sorus.optim.Adagrad([sorus.zeros(1).requires_grad_(True)]), 0.1, 10)
     with pytest.raises(ValueError, match="values of max_lr"):
         lr_scheduler.CyclicLR(optimizer(), 0.1, [1.0, 2.0, 3.0], cycle_momentum=False)
     with pytest.raises(ValueError, match="anneal_strategy"):

@@ -304,11 +304,7 @@ class OneCycleLR(LRScheduler):
 
         self.cycle_momentum = cycle_momentum
         self.use_beta1 = "betas" in groups[0]
-        if (
-            cycle_momentum
-            and not self.use_beta1
-            and ("momentum" not in groups[0] or (not groups[0]["momentum"] and last_epoch == -1))
-        ):
+        if cycle_momentum and not self.use_beta1 and "momentum" not in groups[0]:
             raise ValueError(
                 "OneCycleLR: the optimizer has no momentum to cycle; cycle_momentum=False leaves it alone"
             )

@@ -1,15 +1,15 @@
 """Learning rates over 25 steps of each schedule; see peers.py."""
 
 
-def rates(torch, make, steps=25, kind="SGD", metrics=None):
-    p = torch.zeros([1]).requires_grad_(True)
-    q = torch.zeros([1]).requires_grad_(True)
-    more = {"momentum": 0.9} if kind == "SGD" else {}
+def rates(torch, make, steps=25, kind="SGD", metrics=None, momentum=0.9):
+    p = torch.zeros([1], dtype=torch.float64).requires_grad_(True)
+    q = torch.zeros([1], dtype=torch.float64).requires_grad_(True)
+    more = {"momentum": momentum} if kind == "SGD" else {}
     optimizer = getattr(torch.optim, kind)([{"params": [p]}, {"params": [q], "lr": 0.5}], lr=0.1, **more)
     scheduler = make(torch.optim.lr_scheduler, optimizer)
     seen = []
     for i in range(steps):
-        p.grad, q.grad = torch.ones([1]), torch.ones([1])
+        p.grad, q.grad = torch.ones_like(p), torch.ones_like(q)
         group = optimizer.param_groups[0]
         seen.append(
             [
@@ -20,7 +20,7 @@ def rates(torch, make, steps=25, kind="SGD", metrics=None):
         )
         optimizer.step()
         scheduler.step(*([] if metrics is None else [metrics(i)]))
-    return seen
+    return [*seen, [p.item(), q.item()]]
 
 
 def case_step(torch):
@@ -72,6 +72,7 @@ def case_one_cycle(torch):
             kind="AdamW",
         ),
         "three": rates(torch, lambda s, o: s.OneCycleLR(o, 0.3, 26, three_phase=True, cycle_momentum=False)),
+        "gets a momentum": rates(torch, lambda s, o: s.OneCycleLR(o, 0.3, 26), momentum=0),
     }
 
 
