@@ -1,7 +1,7 @@
 """Where PyTorch has a module for what Sorus has in another, imports find it: `sorus.nn.modules.linear` is `sorus.nn`.
 
-Programs import from such places (`from torch.utils.data.distributed import DistributedSampler`), and with the import
-changed they should run. A path is one line here; the module that it leads to decides which names there are.
+Programs import from such places (`from torch.nn.modules.batchnorm import _BatchNorm`), and with the import changed they
+should run. A path is one line here; the module that it leads to decides which names there are.
 """
 
 from __future__ import annotations

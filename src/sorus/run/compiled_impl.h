@@ -117,7 +117,9 @@ struct CompiledGraph::Impl {
   using Flying = std::vector<std::pair<size_t, std::function<void()>>>;
   void start(size_t at, Flying& flying);
   void land(const std::vector<size_t>& which, Flying& flying) const;
+  // The tensors of a kernel's call, and the end of those that are not the same in the next run.
   void prepare(Step& s, const TensorList& inputs, const TensorList& outputs);
+  static void let_go(Step& s);
   static TensorList run_graph_node(const Node& node);
   TensorList run(TensorSpan explicit_inputs);
   TensorList run_without_compiler(TensorSpan inputs);

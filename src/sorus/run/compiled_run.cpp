@@ -58,8 +58,7 @@ void CompiledGraph::Impl::run_loop(const Step& s, int64_t first_row, int64_t las
 void CompiledGraph::Impl::run_in_strips(size_t at, const TensorList& inputs, const TensorList& outputs) {
   Step& s = steps[at];
   const std::vector<Strip>& strips = units[at].strips;
-  for (Step& kernel : s.strips)
-    if (!kernel.fixed || kernel.ready_for != arrangement) prepare(kernel, inputs, outputs);
+  for (Step& kernel : s.strips) prepare(kernel, inputs, outputs);
   int64_t rows = strips[0].loop_rows(units[at].loop.columns);
   for (size_t n = 0; n < strips[0].attrs.size(); ++n) {
     int64_t first = static_cast<int64_t>(n) * rows, last = std::min(s.rows, first + rows);
@@ -81,6 +80,7 @@ void CompiledGraph::Impl::run_in_strips(size_t at, const TensorList& inputs, con
     }
     run_loop(s, first, last);
   }
+  for (Step& kernel : s.strips) let_go(kernel);
 }
 
 void CompiledGraph::Impl::run_kernel(size_t at) {
@@ -164,16 +164,13 @@ TensorList CompiledGraph::Impl::run(TensorSpan explicit_inputs) {
         run_in_strips(at, packed, outputs);
       continue;
     }
-    if (!s.fixed || s.ready_for != arrangement) prepare(s, packed, outputs);
+    prepare(s, packed, outputs);
     // What goes out to host memory must not be in use.
     if (wait_at[at] > 0 && !residency)
       start(at, flying);
     else
       run_kernel(at);
-    if (!s.fixed) {
-      s.inputs.clear();
-      s.outputs.clear();
-    }
+    let_go(s);
   }
   land(waits_at_end, flying);
   if (!copies.empty()) write_back(packed, outputs);

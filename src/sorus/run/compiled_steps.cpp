@@ -108,6 +108,7 @@ Tensor CompiledGraph::Impl::tensor(int index, const Geometry& view, const Tensor
 }
 
 void CompiledGraph::Impl::prepare(Step& s, const TensorList& inputs, const TensorList& outputs) {
+  if (s.fixed && s.ready_for == arrangement) return;
   s.inputs.clear();
   s.outputs.clear();
   s.ready_for = arrangement;
@@ -128,6 +129,12 @@ void CompiledGraph::Impl::prepare(Step& s, const TensorList& inputs, const Tenso
   }
   for (size_t i = 0; i < s.slots.size(); ++i)
     s.outputs.push_back(tensor(s.slots[i], s.result_views[i], inputs, outputs));
+}
+
+void CompiledGraph::Impl::let_go(Step& s) {
+  if (s.fixed) return;
+  s.inputs.clear();
+  s.outputs.clear();
 }
 
 TensorList CompiledGraph::Impl::run_graph_node(const Node& node) {

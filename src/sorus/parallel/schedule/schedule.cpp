@@ -11,10 +11,10 @@ namespace {
 
 using Kind = Timeline::Kind;
 
-std::vector<Turn> turns_of(Schedule schedule, int p, int m, int v, int device) {
-  // One stage a device is 1F1B, whatever it is called.
-  bool plain = schedule == Schedule::none || (schedule == Schedule::interleaved && v == 1);
-  return pipeline_order(plain ? name(Schedule::one_f_one_b) : name(schedule), {p, v, m}, device);
+/// The order that is executed. One stage a device is 1F1B, whatever it is called.
+std::string_view order_of(Schedule schedule, int chunks) {
+  bool plain = schedule == Schedule::none || (schedule == Schedule::interleaved && chunks == 1);
+  return name(plain ? Schedule::one_f_one_b : schedule);
 }
 
 /// Whether every pass of a group of micro-batches ends as much later than that of the group before as all others do,
@@ -40,8 +40,9 @@ Timeline play(Schedule schedule, const std::vector<StageTime>& stages, int p, in
   };
   std::vector<double> forward(static_cast<size_t>(total) * static_cast<size_t>(m), -1), backward(forward.size(), -1);
   std::vector<std::vector<Turn>> lists;
-  for (int d = 0; d < p; ++d) lists.push_back(turns_of(schedule, p, m, v, d));
-  bool split = schedule == Schedule::zero_bubble;
+  const std::string_view order = order_of(schedule, v);
+  for (int d = 0; d < p; ++d) lists.push_back(pipeline_order(order, {p, v, m}, d));
+  const bool split = is_parted(order);
   Timeline t;
   t.busy.assign(static_cast<size_t>(p), 0);
   t.last_end.assign(static_cast<size_t>(p), 0);

@@ -26,7 +26,7 @@ class Search {
         bounds_(costs, memory_) {}
 
   SearchResult run() {
-    const double start = start_ = now();
+    start_ = now();
     SearchResult r;
     for (Candidate& c : combinations_.all())
       if (bounds_.quick(c))
@@ -37,7 +37,7 @@ class Search {
     if (list_.empty()) {
       r.problem = why_empty();
       r.nearest = nearest_;
-      r.seconds = now() - start;
+      r.seconds = now() - start_;
       return r;
     }
     std::stable_sort(list_.begin(), list_.end(),
@@ -97,7 +97,7 @@ class Search {
     if (r.best && request_.families) others(r);
     if (!r.best) explain(r, hopeless);
     if (r.best) r.nearest.reset();
-    r.seconds = now() - start;
+    r.seconds = now() - start_;
     return r;
   }
 
